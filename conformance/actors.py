@@ -1,0 +1,537 @@
+"""The actors: what each kind can do and see. A method's name is the verb that it plays."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance.match import Pattern, decode, encode
+from conformance.model import Implementation, Step
+from conformance.process import CannotStart, Launch, Process, start
+from conformance.stage import Source, Stage
+from conformance.suite import Program
+from conformance.terminal import Ear, Heard
+from conformance.transcript import Transcript, visible
+from conformance.wire import (
+    Connection,
+    Listener,
+    Refused,
+    connect,
+    knows_option,
+    listening_port,
+    socket_options,
+)
+
+BEHIND_SECONDS = 0.3  # how long a failed step still looks for what it wanted
+_IDLE_SHARE = 0.1  # of a processor
+
+
+class Missed(Exception):
+    """A step that did not come true: facts for the failure."""
+
+    def __init__(self, expected: str, seen: str, reason: str = "", extra: bool = False) -> None:
+        super().__init__(reason)
+        self.expected = expected
+        self.seen = seen
+        self.reason = reason
+        self.extra = extra  # what was expected came too, behind something that nobody named
+
+
+@dataclass(slots=True)
+class Scene:
+    """What all actors of a case share."""
+
+    stage: Stage
+    transcript: Transcript
+    host: str
+    seconds: float  # how long a step waits, unless it says `within`
+    environment: Mapping[str, str]
+    folder: Path  # the suite's, for files that scenarios name
+    port: int = 0  # the server's, once it is known
+
+    def deadline(self, step: Step) -> float:
+        """Until when this step may wait (monotonic)."""
+        within = step.options.get("within", self.seconds)
+        assert isinstance(within, int | float)
+        return time.monotonic() + within
+
+
+class Actor:
+    """What every kind of actor can do: have what it gets looked at, line by line."""
+
+    def __init__(self, name: str, scene: Scene) -> None:
+        self.name = name
+        self.scene = scene
+        self.ear: Ear | None = None
+
+    def note(self, mark: str, text: str) -> None:
+        """A line of the transcript."""
+        self.scene.transcript.step(self.name, mark, text, str(self.scene.port or ""))
+
+    def did(self, text: str) -> None:
+        """Something that is neither said nor seen."""
+        self.scene.transcript.note(self.name, "event", f"({text})".encode())
+        self.note("*", text)
+
+    def destroy(self) -> None:
+        """Leave nothing behind."""
+
+    def send(self, data: bytes, step: Step) -> None:
+        """Bytes to the other side; each kind has its own way."""
+        raise NotImplementedError
+
+    # --- Saying ------------------------------------------------------------------------------
+
+    def types(self, step: Step) -> None:
+        lines = [one.text for one in self._patterns(step.argument, single=True)]
+        self.send(b"".join(encode(line) + b"\n" for line in lines), step)
+        for line in self._shortened(step.argument):
+            self.note(">", line)
+
+    def sends(self, step: Step) -> None:
+        assert isinstance(step.argument, bytes)
+        self.send(step.argument, step)
+        self.note(">>", decode(step.argument[:200]))
+
+    # --- Seeing ------------------------------------------------------------------------------
+
+    def sees(self, step: Step) -> None:
+        self._hear(self.ear, self._patterns(step.argument, single=True), step)
+        for line in self._shortened(step.argument):
+            self.note("<", line)
+
+    receives = sees
+
+    def sees_all(self, step: Step) -> None:
+        assert isinstance(step.argument, tuple)
+        waiting = [self._patterns(sequence, single=True) for sequence in step.argument]
+        heads = [next(sequence, None) for sequence in waiting]
+        while any(heads):
+            wanted = " or ".join(visible(str(head)) for head in heads if head)
+            line = self._line(self.ear, wanted, step)
+            found = next((i for i, h in enumerate(heads) if h and h.meets(line)), None)
+            if found is None:
+                raise Missed(wanted, line, "an unexpected line")
+            heads[found] = next(waiting[found], None)
+        for sequence in step.argument:
+            for line in self._shortened(sequence):
+                self.note("<~", line)
+
+    def is_asked(self, step: Step) -> None:
+        text = step.argument
+        assert isinstance(text, str)
+        heard = self._ear(self.ear).text(len(encode(text)), self.scene.deadline(step))
+        seen = decode(heard.text)
+        if heard.why or seen != text:
+            raise Missed(text, seen, self._why(heard, step) or "a prompt was expected")
+        self.note("?", text)
+
+    def _hear(self, ear: Ear | None, patterns: Iterator[Pattern], step: Step) -> None:
+        for pattern in patterns:
+            line = self._line(ear, str(pattern), step)
+            if not pattern.meets(line):
+                extra = self._is_behind(ear, pattern)
+                reason = "an unexpected line before the expected one" if extra else "another line"
+                raise Missed(str(pattern), line, reason, extra)
+
+    def _line(self, ear: Ear | None, wanted: str, step: Step) -> str:
+        heard = self._ear(ear).line(self.scene.deadline(step))
+        if heard.why:
+            raise Missed(wanted, decode(heard.text), self._why(heard, step))
+        return decode(heard.text)
+
+    def _is_behind(self, ear: Ear | None, pattern: Pattern) -> bool:
+        """Whether the expected line comes after all, behind one that nobody named."""
+        deadline = time.monotonic() + BEHIND_SECONDS
+        while not (heard := self._ear(ear).line(deadline)).why:
+            if pattern.meets(decode(heard.text)):
+                return True
+        return False
+
+    def _ends(self, ear: Ear | None, wanted: str, step: Step) -> str:
+        """How the output ends, "eof" or "reset"; a line or bytes before that are a failure."""
+        heard = self._ear(ear).line(self.scene.deadline(step))
+        if not heard.why:
+            raise Missed(wanted, decode(heard.text), "an unexpected line", extra=True)
+        if heard.why == "nothing":
+            raise Missed(wanted, decode(heard.text), self._why(heard, step))
+        if heard.text:
+            raise Missed(wanted, decode(heard.text), "text without a line end", extra=True)
+        return heard.why
+
+    def _why(self, heard: Heard, step: Step) -> str:
+        if heard.why == "nothing":
+            seconds = step.options.get("within", self.scene.seconds)
+            rest = ", only this without a line end" if heard.text else ""
+            return f"nothing more came within {seconds:g} s{rest}"
+        return {"eof": "the output ended", "reset": "the connection was reset"}.get(heard.why, "")
+
+    def _ear(self, ear: Ear | None) -> Ear:
+        if ear is None:
+            raise Missed("a connection", "none", "nobody has connected: `accepts` is missing")
+        return ear
+
+    def _patterns(self, argument: object, *, single: bool) -> Iterator[Pattern]:
+        assert isinstance(argument, tuple)
+        for pattern in argument:
+            filled = pattern.filled(str(self.scene.port))
+            yield from filled.each() if single else [filled]
+
+    def _shortened(self, argument: object) -> Iterator[str]:
+        """For the transcript: a thousand like lines are one."""
+        for pattern in self._patterns(argument, single=False):
+            text = str(pattern) if len(str(pattern)) <= 200 else f"{str(pattern)[:200]}…"
+            yield text if pattern.times == 1 else f"{text} (times {pattern.times})"
+
+
+class ProgramActor(Actor):
+    """A program: on a terminal, or on pipes."""
+
+    def __init__(
+        self, name: str, scene: Scene, implementation: Implementation, argv: tuple[str, ...]
+    ) -> None:
+        super().__init__(name, scene)
+        self.implementation = implementation
+        self.argv = argv
+        self.process: Process | None = None
+        self.on_pipes = False
+        self.program = Program()
+        self._complaints: Ear | None = None
+        self._resident_at_first = 0
+
+    def send(self, data: bytes, step: Step) -> None:
+        process = self._running()
+        self.scene.transcript.note(self.name, "sent", data)
+        if not process.write(data, self.scene.deadline(step)):
+            raise Missed("it takes its input", "it does not", "the program does not read")
+
+    def _running(self) -> Process:
+        if self.process is None:
+            raise Missed("a running program", "none")
+        return self.process
+
+    def starts(self, step: Step) -> None:
+        if self.process:
+            self.process.destroy()  # it has exited, and starts again
+        under = shlex.split(str(step.options.get("under", "")))
+        argv = [*under, *self.argv, *self._arguments(step)]
+        launch = Launch(argv, self.implementation.folder, self.on_pipes, self._input(step))
+        try:
+            self.process = start(self.name, launch, self.scene.stage, self.scene.environment)
+        except CannotStart as error:
+            raise Missed("a program that starts", str(error)) from None
+        self.ear = Ear(self.process.output)
+        self._complaints = Ear(self.process.errors)
+        self.did("starts" + "".join(f" {word}" for word in self._told(step)))
+        if self.implementation.role == "server" and "arguments" not in step.options:
+            self._get_ready(step)
+
+    def _input(self, step: Step) -> str:
+        text = str(step.options.get("input", ""))
+        return text if text in ("", "closed") else str(self.scene.folder.resolve() / text)
+
+    def _told(self, step: Step) -> list[str]:
+        """The options that this very step names, for the transcript."""
+        if "arguments" in step.options:
+            return [str(step.options["arguments"])]
+        return [f"--{name} {value}" for name, value in (_options(step) or {}).items()]
+
+    def _arguments(self, step: Step) -> list[str]:
+        if "arguments" in step.options:
+            return [self._fill(word) for word in shlex.split(str(step.options["arguments"]))]
+        own = self.implementation.arguments
+        arguments = self.program.arguments if own is None else own
+        words = [self._fill(word, step) for word in shlex.split(arguments)]
+        for name, value in {**(self.program.options or {}), **_options(step)}.items():
+            if value is not None:
+                words += [f"--{name}"] + ([self._fill(value)] if value else [])
+        return words
+
+    def _fill(self, word: str, step: Step | None = None) -> str:
+        port = self.scene.port
+        if self.implementation.role == "server" and step and "same_port" not in step.options:
+            port = self.implementation.port or 0
+        word = word.replace("{host}", self.scene.host).replace("{name}", self.name)
+        return word.replace("{port}", str(port))
+
+    # --- Ready -------------------------------------------------------------------------------
+
+    def _get_ready(self, step: Step) -> None:
+        own = self.implementation.ready
+        ready = self.program.ready if own is None else own
+        port = self._announced(ready, step) if ready else self._looked_up(step)
+        if self.name == "server":
+            self.scene.port = port
+        self._resident_at_first = self._running().resident()
+
+    def _announced(self, ready: str, step: Step) -> int:
+        """Wait for the ready line; the port that it names."""
+        wanted = ready.replace("{host}", self.scene.host)
+        heard = self._ear(self.ear).line(self.scene.deadline(step))
+        line = decode(heard.text)
+        pattern = re.escape(wanted).replace(re.escape("{port}"), "([0-9]+)")
+        found = re.fullmatch(pattern, line)
+        if heard.why or not found:
+            why = self._why(heard, step)
+            reason = f"it never got ready: {why}" if why else "not its ready line"
+            raise Missed(wanted, line, reason)
+        return int(found[1]) if found.groups() else self.implementation.port or 0
+
+    def _looked_up(self, step: Step) -> int:
+        """For a program that announces nothing: wait until it has a listening socket."""
+        process, deadline = self._running(), self.scene.deadline(step)
+        while (port := listening_port(process.pid) if process.running else None) is None:
+            moment = time.monotonic()
+            if moment > deadline or not process.running:
+                raise Missed("a listening socket", "none", "it never got ready")
+            # The kernel tells nobody that a socket listens: look again every two milliseconds.
+            self.scene.stage.wait(lambda: not process.running, moment + 0.002)
+        return port
+
+    # --- What is done to it ------------------------------------------------------------------
+
+    def presses(self, step: Step) -> None:
+        assert isinstance(step.argument, bytes)
+        self.send(step.argument, step)
+        self.did(f"presses {step.source.partition('presses: ')[2].rstrip('}')}")
+
+    def is_sent(self, step: Step) -> None:
+        self._running().signal(str(step.argument))
+        self.did(f"is sent {step.argument}")
+
+    def ends_input(self, step: Step) -> None:
+        self._running().end_input()
+        self.did("ends its input")
+
+    # --- What is seen of it ------------------------------------------------------------------
+
+    def exits(self, step: Step) -> None:
+        process = self._running()
+        wanted = f"exit status {step.argument}"
+        if not process.wait(self.scene.deadline(step)):
+            seconds = step.options.get("within", self.scene.seconds)
+            raise Missed(wanted, "it is still running", f"after {seconds:g} s")
+        if not _status_meets(process.status, step.argument):
+            raise Missed(wanted, _status_text(process.status), "another exit status")
+        if process.left_behind:
+            raise Missed("no process left behind", "others of its group go on without it")
+        self._ends(self.ear, "nothing more, and its end", step)
+        self._ends(self._complaints, "nothing more on standard error, and its end", step)
+        self.did(f"exits {step.argument}")
+
+    def complains(self, step: Step) -> None:
+        assert isinstance(step.argument, tuple)
+        which, patterns = step.argument
+        if which == "last":
+            self._last_complaint(patterns, step)
+        else:
+            self._hear(self._complaints, self._patterns(patterns, single=True), step)
+        for line in self._shortened(patterns):
+            self.note("!", line)
+
+    def _last_complaint(self, patterns: tuple[Pattern, ...], step: Step) -> None:
+        last = ""
+        deadline = self.scene.deadline(step)
+        while not (heard := self._ear(self._complaints).line(deadline)).why:
+            last = decode(heard.text)
+        (pattern,) = self._patterns(patterns, single=True)
+        if heard.why == "nothing" or heard.text or not pattern.meets(last):
+            seen = decode(heard.text) or last
+            wanted = f"as the last line of standard error: {pattern}"
+            raise Missed(wanted, seen, self._why(heard, step))
+
+    def has_socket_option(self, step: Step) -> None:
+        assert isinstance(step.argument, dict)
+        process = self._running()
+        for name, wanted in step.argument.items():
+            if not knows_option(name):
+                raise Missed(f"a socket option {name}", "none of that name on this machine")
+            values = socket_options(process.pid, process.pidfd, name)
+            if not values or any(value != wanted for value in values):
+                seen = f"{values}" if values else "no connection"
+                raise Missed(f"{name} = {wanted} on every connection", seen)
+        self.did(f"has socket options {step.argument}")
+
+    def idles_for(self, step: Step) -> None:
+        assert isinstance(step.argument, int | float)
+        process = self._running()
+        before = process.cpu_seconds()
+        self.scene.stage.wait(lambda: not process.running, time.monotonic() + step.argument)
+        used = process.cpu_seconds() - before if process.running else 0
+        if used > step.argument * _IDLE_SHARE:
+            share = f"{used / step.argument:.0%}"
+            raise Missed(f"less than {_IDLE_SHARE:.0%} of a processor", share)
+        self.did("idles")
+
+    def grows_less_than(self, step: Step) -> None:
+        assert isinstance(step.argument, int)
+        grown = self._running().resident() - self._resident_at_first
+        if grown >= step.argument:
+            limit = f"grown by less than {step.argument >> 10} KiB since it was ready"
+            raise Missed(limit, f"grown by {grown >> 10} KiB")
+        self.did("has not grown")
+
+    def destroy(self) -> None:
+        if self.process:
+            self.process.destroy()
+
+
+def _options(step: Step) -> dict[str, str | None]:
+    assert step.argument is None or isinstance(step.argument, dict)
+    return step.argument or {}
+
+
+def _status_meets(status: int | None, wanted: object) -> bool:
+    if wanted == "nonzero":
+        return status != 0
+    if isinstance(wanted, str):
+        return status == -signal.Signals[wanted]
+    return status == wanted
+
+
+def _status_text(status: int | None) -> str:
+    if status is not None and status < 0:
+        return f"died of {signal.Signals(-status).name}"
+    return f"exit status {status}"
+
+
+@dataclass(slots=True)
+class _Line:
+    """One connection and what comes over it."""
+
+    connection: Connection
+    source: Source
+    gone: bool = False
+
+    def close(self, how: Callable[[], None]) -> None:
+        if not self.gone:
+            self.source.close()
+            how()
+            self.gone = True
+
+
+class Peer(Actor):
+    """An actor that is a connection: what wires and scripted servers share."""
+
+    def __init__(self, name: str, scene: Scene) -> None:
+        super().__init__(name, scene)
+        self._lines: list[_Line] = []  # the last one is the one in use
+
+    def _open(self, connection: Connection) -> None:
+        source = Source(self.scene.stage, self.name, "seen", connection.fd, connection.read)
+        self._lines.append(_Line(connection, source))
+        self.ear = Ear(source)
+
+    def _line_in_use(self) -> _Line:
+        if not self._lines or self._lines[-1].gone:
+            raise Missed("a connection", "none", "there is none to act on")
+        return self._lines[-1]
+
+    def send(self, data: bytes, step: Step) -> None:
+        line = self._line_in_use()
+        self.scene.transcript.note(self.name, "sent", data)
+        fd, write = line.connection.fd, line.connection.write
+        sent = self.scene.stage.write(fd, write, data, self.scene.deadline(step))
+        if sent < len(data):
+            reason = "the other side does not read"
+            raise Missed(f"{len(data)} bytes are taken", f"{sent} are", reason)
+
+    def dribbles(self, step: Step) -> None:
+        assert isinstance(step.argument, bytes)
+        for byte in step.argument:
+            self.send(bytes([byte]), step)
+        self.note(">.", decode(step.argument))
+
+    def ends_input(self, step: Step) -> None:
+        self._line_in_use().connection.end_writing()
+        self.did("ends its side")
+
+    def closes(self, step: Step) -> None:
+        # What still comes is read and dropped: closing with unread bytes would be a reset.
+        self._line_in_use().connection.end_writing()
+        self.did("closes")
+
+    def resets(self, step: Step) -> None:
+        line = self._line_in_use()
+        line.close(line.connection.reset)
+        self.did("resets")
+
+    def stops_reading(self, step: Step) -> None:
+        self._line_in_use().source.pause()
+        self.did("stops reading")
+
+    def reads_again(self, step: Step) -> None:
+        self._line_in_use().source.resume()
+        self.did("reads again")
+
+    def is_closed(self, step: Step) -> None:
+        end = self._ends(self.ear, "end of file", step)
+        if end == "reset":
+            raise Missed("end of file", "a reset", "closed, but not in order")
+        line = self._line_in_use()
+        line.close(line.connection.close)
+        self.did("is closed")
+
+    def is_reset(self, step: Step) -> None:
+        end = self._ends(self.ear, "a reset", step)
+        if end != "reset":
+            raise Missed("a reset", "end of file")
+        line = self._line_in_use()
+        line.close(line.connection.close)
+        self.did("is reset")
+
+    def destroy(self) -> None:
+        for line in self._lines:
+            line.close(line.connection.close)
+
+
+class Wire(Peer):
+    """A raw connection to the server."""
+
+    def starts(self, step: Step) -> None:
+        size = step.options.get("receive_buffer")
+        assert size is None or isinstance(size, int)
+        try:
+            self._open(connect(self.scene.host, self.scene.port, size, self.scene.deadline(step)))
+        except Refused as error:
+            raise Missed("a connection", str(error)) from None
+        self.did("connects")
+
+    def is_refused(self, step: Step) -> None:
+        try:
+            connect(self.scene.host, self.scene.port, None, self.scene.deadline(step)).close()
+        except Refused:
+            self.did("is refused")
+            return
+        raise Missed("a refused connection", "an accepted one")
+
+
+class ScriptedServer(Peer):
+    """A server that does what the steps say, to judge clients alone."""
+
+    def __init__(self, name: str, scene: Scene) -> None:
+        super().__init__(name, scene)
+        self._listener: Listener | None = None
+
+    def starts(self, step: Step) -> None:
+        self._listener = Listener(self.scene.host)
+        self.scene.port = self._listener.port
+        self.did("listens")
+
+    def accepts(self, step: Step) -> None:
+        assert self._listener  # the rehearsal has seen `starts`
+        connection = self._listener.accept(self.scene.stage, self.scene.deadline(step))
+        if connection is None:
+            raise Missed("a connection", "none", "the client does not connect")
+        self._open(connection)
+        self.did("accepts")
+
+    def destroy(self) -> None:
+        super().destroy()
+        if self._listener:
+            self._listener.close()

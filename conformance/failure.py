@@ -1,0 +1,138 @@
+"""What a failure shows: fifteen lines, not a page, and nothing in them that a terminal acts on."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import textwrap
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from conformance.model import Failure, Requirement, Result, Verdict
+from conformance.transcript import visible
+
+LINES = 15
+WIDTH = 100
+STDERR_LINES = 2
+REQUIREMENT_LINES = 2
+LABEL = 11  # columns before what a line shows: `  expected `
+
+_ACTOR = re.compile(r"^\s*[\d.]+ ms  (\S+) ")  # how a line of the timeline begins
+
+
+def failure_text(
+    result: Result, requirements: Mapping[str, Requirement], folders: Sequence[str] = ()
+) -> str:
+    """Why a case is not as expected; `folders` are those that --implementation added."""
+    head = [_clipped(f"{result.verdict} {visible(result.id)}", WIDTH)]
+    tail = [_labelled("again", replay(result.id, folders), None)]
+    if result.failure is None or result.verdict is Verdict.PASSED:
+        reason = [_labelled("why", line) for line in result.reason.splitlines()]
+        return "\n".join(head + reason[-LINES + 2 :] + tail)
+    head += _what(result.failure, requirements)
+    if result.reason:
+        head.append(_labelled("note", result.reason))
+    errors = [_labelled("stderr", line) for line in result.failure.stderr[-STDERR_LINES:]]
+    room = LINES - len(head) - len(errors) - len(tail)
+    rows = [
+        f"  {_clipped(visible(row), WIDTH - 2)}" for row in latest(result.failure.timeline, room)
+    ]
+    return "\n".join(head + rows + errors + tail)
+
+
+def replay(case_id: str, folders: Sequence[str] = ()) -> str:
+    """The command that plays a case again."""
+    options = [word for folder in folders for word in ("--implementation", folder)]
+    return shlex.join(["conformance", "run", *map(visible, options), visible(case_id)])
+
+
+def rule_text(rule_id: str, requirements: Mapping[str, Requirement]) -> str:
+    """`CHAT-1 (MUST) Its text.`, as far as it is known."""
+    rule = requirements.get(rule_id)
+    return visible(f"{rule.id} ({rule.level}) {rule.text}" if rule else rule_id)
+
+
+def _what(failure: Failure, requirements: Mapping[str, Requirement]) -> list[str]:
+    """The rule, the step, and what differed there."""
+    rule = textwrap.wrap(
+        rule_text(failure.requirement, requirements),
+        WIDTH - 2,
+        max_lines=REQUIREMENT_LINES,
+        placeholder=" …",
+    )
+    lines = [f"  {line}" for line in rule]
+    lines.append(_labelled("step", failure.step))
+    if failure.reason:
+        lines.append(_labelled("why", failure.reason))
+    expected, seen, mark = difference(failure.expected, failure.seen, WIDTH - LABEL)
+    lines += [_labelled("expected", expected), _labelled("seen", seen)]
+    return [*lines, " " * LABEL + mark] if mark else lines
+
+
+def _labelled(label: str, text: str, width: int | None = WIDTH) -> str:
+    line = f"  {label}".ljust(LABEL) + visible(text)
+    return _clipped(line, width) if width else line
+
+
+def parts(expected: str, seen: str) -> tuple[str, str, str, str]:
+    """Two visible texts as: the beginning they share, the middle of each, the end they share."""
+    shortest = min(len(expected), len(seen))
+    start = next((i for i in range(shortest) if expected[i] != seen[i]), shortest)
+    end = 0
+    while end < shortest - start and expected[-1 - end] == seen[-1 - end]:
+        end += 1
+    middle = [text[start : len(text) - end] for text in (expected, seen)]
+    return expected[:start], middle[0], middle[1], expected[len(expected) - end :]
+
+
+def difference(expected: str, seen: str, width: int) -> tuple[str, str, str]:
+    """Both texts, visible and cut to the width around where they differ, and carets below that.
+
+    No carets where the texts share nothing: they would only point at everything.
+    """
+    before, wanted, got, after = parts(visible(expected), visible(seen))
+    if (not before and not after) or not (wanted or got):
+        return _clipped(visible(expected), width), _clipped(visible(seen), width), ""
+    room = width // 2
+    if columns(before) > room:
+        before = "…" + before[-room + 1 :]
+    mark = " " * columns(before) + "^" * max(1, columns(got))
+    first, second = (_clipped(before + middle + after, width) for middle in (wanted, got))
+    return first, second, _clipped(mark, width).rstrip("…")
+
+
+def columns(text: str) -> int:
+    """How wide a terminal shows it."""
+    return sum(_columns_of(char) for char in text)
+
+
+def _columns_of(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _clipped(text: str, width: int) -> str:
+    """Cut to a terminal's width, with a sign that it was."""
+    if columns(text) <= width:
+        return text
+    used = 0
+    for index, char in enumerate(text):
+        used += _columns_of(char)
+        if used > width - 1:
+            return text[:index] + "…"
+    return text
+
+
+def latest(timeline: Sequence[str], room: int) -> list[str]:
+    """As many rows as there is room for: the last of every actor first, then the last of all."""
+    if room <= 0:
+        return []
+    seen: set[str] = set()
+    lasts, others = [], []
+    for index in range(len(timeline) - 1, -1, -1):
+        found = _ACTOR.match(timeline[index])
+        actor = found[1] if found else ""
+        (others if actor in seen else lasts).append(index)
+        seen.add(actor)
+    return [timeline[index] for index in sorted((lasts + others)[:room])]

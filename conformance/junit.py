@@ -1,0 +1,90 @@
+"""junit.xml, which every CI reads. Valid against both schemas in use, Ant's and Jenkins's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from xml.etree import ElementTree as Xml
+
+from conformance.failure import failure_text
+from conformance.model import Result, Verdict
+from conformance.results import Run, incomplete
+from conformance.transcript import visible
+
+SKIPPED = "skipped"
+FAILURE = "failure"
+ERROR = "error"
+
+
+def junit_xml(run: Run) -> str:
+    """One test suite for each scenario file, and one that says whether the run is whole."""
+    root = Xml.Element("testsuites")
+    ordered = sorted(run.results, key=_subject)
+    for subject, results in groupby(ordered, key=_subject):
+        cases = [_case(run, result) for result in results]
+        root.append(_suite(run, subject, len(root), cases))
+    root.append(_suite(run, "run", len(root), [_whole(run)]))
+    Xml.indent(root)
+    return Xml.tostring(root, "unicode", xml_declaration=True) + "\n"
+
+
+def _subject(result: Result) -> str:
+    """`chat` of `chat/everyone-but-the-sender`."""
+    return result.scenario.partition("/")[0]
+
+
+def _suite(run: Run, name: str, number: int, cases: Sequence[Xml.Element]) -> Xml.Element:
+    suite = Xml.Element("testsuite", name=visible(name), package=visible(run.suite), id=str(number))
+    suite.set("hostname", "localhost")  # required; a machine's own name is nobody's business
+    suite.set("timestamp", run.started[:19])  # the schema wants no time zone
+    suite.set("tests", str(len(cases)))
+    for key, tag in (("failures", FAILURE), ("errors", ERROR), ("skipped", SKIPPED)):
+        suite.set(key, str(sum(case.find(tag) is not None for case in cases)))
+    suite.set("time", f"{sum(float(case.get('time', '0')) for case in cases):.3f}")
+    properties = Xml.SubElement(suite, "properties")
+    for name, version in {"conformance": run.version, **run.toolchains}.items():
+        Xml.SubElement(properties, "property", name=visible(name), value=visible(version))
+    suite.extend(cases)
+    Xml.SubElement(suite, "system-out")
+    Xml.SubElement(suite, "system-err")
+    return suite
+
+
+def _case(run: Run, result: Result) -> Xml.Element:
+    name = visible(result.id.partition("::")[2])
+    case = _named_case(run, _subject(result), name, result.seconds)
+    if (tag := _ending(result)) is None:
+        return case
+    message = result.reason
+    if tag == FAILURE and result.failure:
+        message = f"expected {result.failure.expected}, seen {result.failure.seen}"
+    ending = Xml.SubElement(case, tag, message=visible(message), type=visible(_type(result)))
+    if tag != SKIPPED:
+        ending.text = failure_text(result, run.requirements, run.folders)
+    return case
+
+
+def _ending(result: Result) -> str | None:
+    """The element that tells how a case ended; a case that is as expected never fails a CI."""
+    if result.expected:
+        return None if result.verdict is Verdict.PASSED else SKIPPED
+    return FAILURE if result.verdict in (Verdict.PASSED, Verdict.FAILED) else ERROR
+
+
+def _type(result: Result) -> str:
+    """The rule that is broken, else the verdict."""
+    return result.failure.requirement if result.failure else result.verdict
+
+
+def _whole(run: Run) -> Xml.Element:
+    """A case for what no other shows: results that are missing, processes left over."""
+    case = _named_case(run, "run", "is-whole", 0.0)
+    if reasons := incomplete(run):
+        text = "\n".join(visible(reason) for reason in reasons)
+        Xml.SubElement(case, ERROR, message=visible(reasons[0]), type="incomplete").text = text
+    return case
+
+
+def _named_case(run: Run, subject: str, name: str, seconds: float) -> Xml.Element:
+    classname = visible(f"{run.suite}.{subject}")
+    return Xml.Element("testcase", classname=classname, name=name, time=f"{seconds:.3f}")

@@ -1,0 +1,62 @@
+"""Does this line meet that expectation, and what does a person call the expectation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from conformance.model import Place
+
+
+def decode(data: bytes) -> str:
+    """Bytes as text, reversibly: what is not UTF-8 becomes lone surrogates."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    """The reverse of `decode`."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What a line must be. `times` > 1 stands for so many lines, `{n}` in them counting from 1."""
+
+    text: str
+    how: str = "is"  # is, starts, ends, contains, matches
+    times: int = 1
+    place: Place | None = None
+
+    def meets(self, line: str) -> bool:
+        """Whether the line, without its end, is as it must be."""
+        match self.how:
+            case "is":
+                return line == self.text
+            case "starts":
+                return line.startswith(self.text)
+            case "ends":
+                return line.endswith(self.text)
+            case "contains":
+                return self.text in line
+            case _:
+                return re.fullmatch(self.text, line) is not None
+
+    def each(self) -> Iterator[Pattern]:
+        """The single lines that it stands for."""
+        if self.times == 1:
+            yield self
+            return
+        for n in range(1, self.times + 1):
+            yield Pattern(self.text.replace("{n}", str(n)), self.how)
+
+    def filled(self, port: str) -> Pattern:
+        """With the server's port, known only when it runs, in place of `{port}`."""
+        if "{port}" not in self.text:
+            return self
+        return Pattern(self.text.replace("{port}", port), self.how, self.times)
+
+    def __str__(self) -> str:
+        words = {"is": "", "starts": "a line that starts with ", "ends": "a line that ends with "}
+        words |= {"contains": "a line that contains ", "matches": "a line that matches "}
+        return words[self.how] + self.text

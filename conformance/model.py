@@ -1,0 +1,194 @@
+"""The nouns of the harness: plain data, no behaviour beyond naming themselves.
+
+Everything flows one way, and each stage hands the next one of these:
+scenario file → Scenario → Case → (processes, steps) → Outcome → Result → report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class Mistake(Exception):
+    """What a person wrote is wrong; `problems` says where and how to mend it, one line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Role(StrEnum):
+    """Which side of the wire a program stands on."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+class Kind(StrEnum):
+    """How many implementations a scenario needs, and so how its cases multiply."""
+
+    PAIRING = "pairing"  # every server × every client
+    SERVER = "server"  # every server; its peers are wire actors
+    CLIENT = "client"  # every client; its server is scripted
+    MIXED = "mixed"  # every server; each client actor another implementation
+
+
+class Verdict(StrEnum):
+    """What an outcome means. Never merged, never inferred from failing."""
+
+    PASSED = "PASSED"
+    FAILED = "FAILED"  # a requirement is broken
+    UNSUPPORTED = "UNSUPPORTED"  # needs a feature that the manifest does not list
+    UNAVAILABLE = "UNAVAILABLE"  # its toolchain is not on this machine
+    ERRORED = "ERRORED"  # the harness or the build is at fault
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where something stands in a file that a person wrote; lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One rule of the protocol text."""
+
+    id: str  # "CHAT-1"
+    level: str  # "MUST", "SHOULD" or "MAY"
+    text: str  # the rule's own words, on one line
+    feature: str | None  # binds only implementations that list this feature
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """One program in one role, as its implementation.yaml describes it."""
+
+    name: str
+    role: Role
+    language: str
+    folder: Path  # where its manifest stands; its commands run here
+    run: str  # command line; {build}, {python} are filled in
+    build: str | None = None  # command line; None: nothing to build
+    needs: tuple[str, ...] = ()  # programs that must be on PATH
+    features: frozenset[str] = frozenset()
+    known_failures: Mapping[str, str] = field(default_factory=dict)  # scenario key → reason
+    arguments: str | None = None  # its own words for host, port, name; None: the suite's
+    ready: str | None = None  # pattern of its ready line; None: the suite's; "": it has none
+    port: int | None = None  # for one that cannot be told its port
+    place: Place = field(default=Place("", 0))
+
+    @property
+    def label(self) -> str:
+        """Unique over both roles: `servers/c`-like, for messages and folders."""
+        return f"{self.role}-{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that one actor does or sees, shorthands already spelled out."""
+
+    place: Place
+    actor: str
+    verb: str
+    argument: object = None  # parsed by the verb's own grammar
+    options: Mapping[str, object] = field(default_factory=dict)  # `within`, `under`, …
+    proves: str | None = None  # the rule this very step proves; None: the scenario's first
+    source: str = ""  # the step as written, shortened, for people
+    by_hand: bool = True  # False: part of a shorthand, a fence or the suite's ending
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A title, the rules it proves, a cast, and steps; one example of it where it has several."""
+
+    key: str  # "chat/everyone-but-the-sender", ":example" behind it where there are examples
+    file: str  # "scenarios/chat.yaml", as given on the command line
+    title: str
+    proves: tuple[str, ...]
+    kind: Kind
+    cast: Mapping[str, str]  # actor → "server", "client", "wire", "scripted"; " on pipes" behind it
+    steps: tuple[Step, ...]
+    needs: Mapping[Role, frozenset[str]]  # features that each side must list
+    without: Mapping[Role, frozenset[str]]  # played only by those that do not list these
+    place: Place
+
+    @property
+    def id(self) -> str:
+        """The name within its file: `everyone-but-the-sender`."""
+        return self.key.partition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One scenario with the implementations that play it: what pytest calls an item."""
+
+    scenario: Scenario
+    server: Implementation | None  # None: a scripted server
+    clients: tuple[Implementation, ...]  # one (pairing, client), several (mixed), or none
+
+    @property
+    def pairing(self) -> str:
+        """`go+c`, `go+mixed`, `go` or `c`."""
+        mixed = self.scenario.kind is Kind.MIXED
+        clients = ["mixed"] if mixed else [one.name for one in self.clients]
+        return "+".join(([self.server.name] if self.server else []) + clients)
+
+    @property
+    def id(self) -> str:
+        """`scenarios/chat.yaml::everyone-but-the-sender[go+c]`."""
+        return f"{self.scenario.file}::{self.scenario.id}[{self.pairing}]"
+
+    @property
+    def implementations(self) -> tuple[Implementation, ...]:
+        """All that take part, the server first."""
+        return ((self.server,) if self.server else ()) + self.clients
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The step at which a scenario went wrong, with all that a person needs to see why."""
+
+    requirement: str  # the rule's id
+    actor: str
+    step: str  # `scenarios/chat.yaml:14:9  bob: {sees: "alice: hello"}`
+    expected: str
+    seen: str
+    reason: str = ""  # what the harness makes of it: "an unexpected line", "nothing for 10 s"
+    timeline: tuple[str, ...] = ()  # the last lines of every actor, in the order of their coming
+    stderr: tuple[str, ...] = ()  # the server's last lines on standard error
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened when a case was played: facts."""
+
+    seconds: float
+    failure: Failure | None = None  # None: every step came true
+    error: str | None = None  # the harness or the machine is at fault
+    transcript: str = ""  # step by step, without times or ports: equal for equal behaviour
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What it means: one row of results.json."""
+
+    id: str
+    scenario: str
+    server: str | None
+    clients: tuple[str, ...]
+    requirements: tuple[str, ...]
+    verdict: Verdict
+    expected: bool  # the verdict is the one that was to be expected
+    seconds: float
+    reason: str = ""  # why unsupported, unavailable, errored, or expected to fail
+    failure: Failure | None = None

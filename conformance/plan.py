@@ -1,0 +1,85 @@
+"""Scenarios × implementations: which cases there are. Pure; the same input gives the same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from conformance.model import Case, Implementation, Kind, Mistake, Role, Scenario
+from conformance.source import meant
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a person asked for; nothing asked means everything."""
+
+    servers: frozenset[str] | None = None
+    clients: frozenset[str] | None = None
+    ids: tuple[str, ...] = ()  # case ids, or scenario ids: `scenarios/chat.yaml::to-all[go+c]`
+    keyword: str = ""  # part of a case id, case aside
+
+
+def plan(
+    scenarios: Sequence[Scenario], implementations: Sequence[Implementation], selection: Selection
+) -> list[Case]:
+    """The ordered cases; raises Mistake for an unknown name and where none is left."""
+    servers = _chosen(implementations, Role.SERVER, selection.servers)
+    clients = _chosen(implementations, Role.CLIENT, selection.clients)
+    cases = [case for scenario in scenarios for case in cases_of(scenario, servers, clients)]
+    chosen = [case for case in cases if _selected(case, selection)]
+    if unknown := [i for i in selection.ids if not any(_names(i, case) for case in cases)]:
+        near = meant(unknown[0], [case.id for case in cases][:2000])
+        raise Mistake([f"{name}: no such case; {near}" for name in unknown])
+    if not chosen:
+        raise Mistake([_nothing(selection, len(scenarios), len(servers), len(clients))])
+    return chosen
+
+
+def _chosen(
+    implementations: Sequence[Implementation], role: Role, names: frozenset[str] | None
+) -> list[Implementation]:
+    mine = [one for one in implementations if one.role is role]
+    known = [one.name for one in mine]
+    for name in sorted(names or ()):
+        if name not in known:
+            raise Mistake([f"--{role} {name}: no such {role}; {meant(name, known)}"])
+    return [one for one in mine if names is None or one.name in names]
+
+
+def cases_of(
+    scenario: Scenario, servers: Sequence[Implementation], clients: Sequence[Implementation]
+) -> list[Case]:
+    """One scenario's cases, by its kind."""
+    servers = [one for one in servers if _may_play(scenario, one)]
+    clients = [one for one in clients if _may_play(scenario, one)]
+    match scenario.kind:
+        case Kind.SERVER:
+            return [Case(scenario, server, ()) for server in servers]
+        case Kind.CLIENT:
+            return [Case(scenario, None, (client,)) for client in clients]
+        case Kind.MIXED:
+            return [Case(scenario, server, tuple(clients)) for server in servers if clients]
+    return [Case(scenario, server, (client,)) for server, client in product(servers, clients)]
+
+
+def _may_play(scenario: Scenario, one: Implementation) -> bool:
+    """Some scenarios are only for programs that do without a feature."""
+    return not (scenario.without.get(one.role, frozenset()) & one.features)
+
+
+def _selected(case: Case, selection: Selection) -> bool:
+    if selection.ids and not any(_names(name, case) for name in selection.ids):
+        return False
+    return selection.keyword.lower() in case.id.lower()
+
+
+def _names(name: str, case: Case) -> bool:
+    """Whether a node id names this case: itself, its scenario, or all examples of it."""
+    scenario = f"{case.scenario.file}::{case.scenario.id}"
+    return name in (case.id, scenario, case.scenario.file) or scenario.startswith(f"{name}:")
+
+
+def _nothing(selection: Selection, scenarios: int, servers: int, clients: int) -> str:
+    words = f" for `-k {selection.keyword}`" if selection.keyword else ""
+    return f"no case is left{words} of {scenarios} scenarios, {servers} servers, {clients} clients"

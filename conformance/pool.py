@@ -1,0 +1,131 @@
+"""Plays cases in parallel, in forked worker processes.
+
+A worker inherits the cases; it is sent the number of one through a pipe of its own and answers with
+the outcome. A worker that dies costs the case that it played, which becomes an error of the
+harness, and is replaced. However the iteration ends, no worker outlives it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from conformance.model import Case, Outcome
+
+STOP_SECONDS = 10.0  # for a worker that is stopped in a case, to end the programs of that case
+
+Play = Callable[[Case], Outcome]
+
+_FORK = multiprocessing.get_context("fork")
+
+
+def play_all(cases: Sequence[Case], play: Play, *, jobs: int) -> Iterator[tuple[Case, Outcome]]:
+    """Play every case once, `jobs` of them at a time; each outcome as it comes."""
+    workers = [_Worker(cases, play) for _ in range(min(jobs, len(cases)))]
+    numbers = iter(range(len(cases)))
+    try:
+        firsts = zip(workers, numbers, strict=False)
+        busy = {worker.begin(number): worker for worker, number in firsts}
+        while busy:
+            for pipe in wait(list(busy)):
+                worker = busy.pop(pipe)  # type: ignore[call-overload]
+                case, outcome = cases[worker.number], worker.outcome()
+                if (number := next(numbers, None)) is not None:
+                    busy[worker.begin(number)] = worker
+                yield case, outcome
+    finally:
+        for worker in workers:
+            worker.stop()
+        for worker in workers:
+            worker.wait()
+
+
+class _Worker:
+    """One process at a time, hired when there is a case for it to play."""
+
+    def __init__(self, cases: Sequence[Case], play: Play) -> None:
+        self._cases = cases
+        self._play = play
+        self._process: BaseProcess | None = None
+        self._pipe: Connection
+        self._began = 0.0
+        self.number = 0
+
+    def begin(self, number: int) -> Connection:
+        """Have a case played; the pipe through which its outcome will come."""
+        if self._process is None:
+            self._hire()
+        self.number = number
+        self._began = time.monotonic()
+        with suppress(BrokenPipeError):  # it died since its last case: `outcome` will find out
+            self._pipe.send(number)
+        return self._pipe
+
+    def outcome(self) -> Outcome:
+        """Take the outcome of the case that was begun."""
+        try:
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            return self._bury()
+        assert isinstance(answer, Outcome)
+        return answer
+
+    def stop(self) -> None:
+        """Ask the process to end, and the programs of its case with it."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def wait(self) -> None:
+        """See the process end."""
+        if self._process is None:
+            return
+        self._process.join(STOP_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._pipe.close()
+
+    def _hire(self) -> None:
+        self._pipe, theirs = _FORK.Pipe()
+        arguments = (self._pipe, theirs, self._cases, self._play)
+        self._process = _FORK.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+
+    def _bury(self) -> Outcome:
+        """Say how the process died; the next case gets another."""
+        assert self._process is not None
+        self._process.join()
+        status = self._process.exitcode
+        self._process = None
+        self._pipe.close()
+        error = f"the worker process that played this case ended with status {status}"
+        return Outcome(time.monotonic() - self._began, error=error)
+
+
+def _serve(ours: Connection, pipe: Connection, cases: Sequence[Case], play: Play) -> None:
+    """The life of a worker: cases by number until the other end closes, or it is stopped."""
+    ours.close()
+    with suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
+        # A Ctrl+C reaches the whole process group. The parent alone acts on it, and stops its
+        # workers by SIGTERM, once each, so that nothing interrupts the ending of their programs.
+        # (A handler, since programs that they start would inherit that a signal is ignored.)
+        signal.signal(signal.SIGINT, lambda *_: None)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        while True:
+            pipe.send(_outcome(cases[pipe.recv()], play))
+
+
+def _outcome(case: Case, play: Play) -> Outcome:
+    """Play a case; what the harness itself throws is an error, not a failure."""
+    began = time.monotonic()
+    try:
+        return play(case)
+    except Exception:
+        return Outcome(time.monotonic() - began, error=traceback.format_exc())

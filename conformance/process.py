@@ -1,0 +1,248 @@
+"""Programs as processes: started, watched to their end, and never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from conformance.guard import Guard
+from conformance.stage import READ_SIZE, Source, Stage
+from conformance.terminal import Terminal, open_terminal
+
+_PR_SET_CHILD_SUBREAPER = 36
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+# A program started from a shell's background job has SIGINT ignored; under test it starts clean.
+_DEFAULT_SIGNALS = [signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM]
+
+
+class CannotStart(Exception):
+    """The program could not be executed at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a program is to be started."""
+
+    argv: Sequence[str]
+    folder: Path  # its working directory
+    on_pipes: bool = False  # else on a terminal
+    input: str = ""  # "closed", or a path that its standard input is; "": terminal or pipe
+
+
+@functools.cache
+def _guard_of(_pid: int) -> Guard:
+    """This process's guard; orphans of the programs come to this process too."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return Guard()
+
+
+@dataclass(slots=True)
+class Process:
+    """One running program: session leader of its own, with its standard streams in our hands."""
+
+    pid: int
+    pidfd: int
+    input_fd: int  # -1: it has none
+    output: Source
+    errors: Source
+    terminal: bool
+    stage: Stage
+    status: int | None = None  # as os.waitstatus_to_exitcode gives it: < 0 is a signal
+    _fds: list[int] = field(default_factory=list)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.status is None
+
+    def wait(self, deadline: float) -> bool:
+        """Serve everybody until it has ended; False where the deadline comes first."""
+        return self.stage.wait(lambda: self.status is not None, deadline)
+
+    def signal(self, name: str) -> None:
+        """Send it a signal, itself alone."""
+        if self.running:
+            signal.pidfd_send_signal(self.pidfd, signal.Signals[name])
+
+    def end_input(self) -> None:
+        """End of file on its standard input."""
+        if self.terminal:
+            self.write(b"\x04", time.monotonic() + 1)
+        elif self.input_fd >= 0:
+            os.close(self.input_fd)
+            self._fds.remove(self.input_fd)
+            self.input_fd = -1
+
+    def write(self, data: bytes, deadline: float) -> bool:
+        """Give it input; False where it did not take it all in time."""
+        try:
+            return self.stage.write(self.input_fd, self._write, data, deadline) == len(data)
+        except OSError:  # it is gone; what follows tells
+            return True
+
+    def _write(self, data: bytes) -> int:
+        return os.write(self.input_fd, data)
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether others of its process group go on without it."""
+        try:
+            os.killpg(self.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def cpu_seconds(self) -> float:
+        """Processor time that it has used."""
+        row = Path(f"/proc/{self.pid}/stat").read_text("ascii", "replace")
+        fields = row.rpartition(")")[2].split()  # the name before it may hold anything
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def resident(self) -> int:
+        """Bytes of memory that it holds."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[1]) * _PAGE
+
+    def destroy(self) -> None:
+        """Kill it and its group, and close all that belongs to it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        if self.running:
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            self.stage.forget(self.pidfd)
+        self.output.close()
+        self.errors.close()
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+        _guard_of(os.getpid()).remove(self.pid)
+
+    def _on_end(self) -> None:
+        self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.stage.forget(self.pidfd)
+
+
+def start(actor: str, launch: Launch, stage: Stage, environment: Mapping[str, str]) -> Process:
+    """Start a program; raises CannotStart."""
+    guard = _guard_of(os.getpid())
+    streams = _Streams(launch)
+    try:
+        with contextlib.chdir(launch.folder):
+            pid = os.posix_spawnp(
+                launch.argv[0],
+                list(launch.argv),
+                dict(environment),
+                file_actions=streams.actions,
+                setsid=True,
+                setsigdef=_DEFAULT_SIGNALS,
+                setsigmask=[],
+            )
+    except OSError as error:
+        streams.close()
+        raise CannotStart(f"{launch.argv[0]}: {error.strerror}") from None
+    guard.add(pid)
+    streams.handed_over()
+    return _process(actor, pid, streams, stage)
+
+
+def _process(actor: str, pid: int, streams: _Streams, stage: Stage) -> Process:
+    pidfd = os.pidfd_open(pid)
+    process = Process(
+        pid=pid,
+        pidfd=pidfd,
+        input_fd=streams.input_fd,
+        output=Source(stage, actor, "seen", streams.output_fd, _reader(streams.output_fd)),
+        errors=Source(stage, actor, "error", streams.errors_fd, _reader(streams.errors_fd)),
+        terminal=streams.terminal is not None,
+        stage=stage,
+        _fds=sorted({pidfd, streams.output_fd, streams.errors_fd, streams.input_fd} - {-1}),
+    )
+    stage.watch(pidfd, process._on_end)
+    return process
+
+
+def _reader(fd: int) -> Callable[[], bytes]:
+    return lambda: os.read(fd, READ_SIZE)
+
+
+class _Streams:
+    """The descriptors of a program's standard streams, and how the child is to get them."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.terminal: Terminal | None = None if launch.on_pipes else open_terminal()
+        self.input_fd = -1
+        self.actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
+        self._theirs: list[int] = []
+        if self.terminal:
+            self._on_terminal(self.terminal)
+        else:
+            self._on_pipes(with_input=not launch.input)
+        self.errors_fd = self._pipe_from(2)
+        if launch.input == "closed":
+            self.actions.append((os.POSIX_SPAWN_CLOSE, 0))
+        elif launch.input:
+            self.actions.append((os.POSIX_SPAWN_OPEN, 0, launch.input, os.O_RDONLY, 0))
+
+    def _on_terminal(self, terminal: Terminal) -> None:
+        # Opened by the child, after setsid: so it becomes its controlling terminal.
+        self.actions.append((os.POSIX_SPAWN_OPEN, 0, terminal.path, os.O_RDWR, 0))
+        self.actions.append((os.POSIX_SPAWN_DUP2, 0, 1))
+        self.input_fd = self.output_fd = terminal.fd
+
+    def _on_pipes(self, with_input: bool) -> None:
+        if with_input:
+            theirs, self.input_fd = os.pipe()
+            os.set_blocking(self.input_fd, False)
+            self._theirs.append(theirs)
+            self.actions.append((os.POSIX_SPAWN_DUP2, theirs, 0))
+        self.output_fd = self._pipe_from(1)
+
+    def _pipe_from(self, child_fd: int) -> int:
+        ours, theirs = os.pipe()
+        os.set_blocking(ours, False)
+        self._theirs.append(theirs)
+        self.actions.append((os.POSIX_SPAWN_DUP2, theirs, child_fd))
+        return ours
+
+    def handed_over(self) -> None:
+        """The child has its ends; ours of those would hide its ending."""
+        for fd in self._theirs:
+            os.close(fd)
+        if self.terminal:
+            self.terminal.handed_over()
+
+    def close(self) -> None:
+        """Nothing was started."""
+        self.handed_over()
+        for fd in {self.input_fd, self.output_fd, self.errors_fd} - {-1}:
+            os.close(fd)
+
+
+# --- What programs leave behind --------------------------------------------------------------
+
+
+def children() -> set[int]:
+    """This process's children, the orphans that came to it among them; the guard is none."""
+    guard = _guard_of(os.getpid()).pid
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    try:
+        return {int(pid) for pid in path.read_text("ascii").split()} - {guard}
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return set()
+
+
+def bury(pids: set[int]) -> None:
+    """Kill processes that were left behind, whatever session they fled to."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)

@@ -1,0 +1,286 @@
+"""Every report, drawn from a run alone, so that each can be drawn again from results.json.
+
+Here are the short texts; what a failure shows, junit.xml and the page have modules of their own.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+
+from conformance.failure import columns, failure_text, replay
+from conformance.junit import junit_xml
+from conformance.model import Implementation, Requirement, Result, Role, Scenario, Verdict
+from conformance.page import index_html
+from conformance.results import Run, red
+from conformance.suite import Suite
+from conformance.tally import Grid, Heading, Tally, grid, legend, total, totals
+from conformance.transcript import visible
+from conformance.verdict import blame, faults
+
+__all__ = [
+    "badges",
+    "describe",
+    "difference",
+    "failure_text",
+    "index_html",
+    "junit_xml",
+    "matrix",
+    "replay",
+    "requirements_table",
+    "summary_markdown",
+]
+
+CORNER = "server × client"
+SHOWN_FAILURES = 20  # in a summary; a CI cuts off long ones
+
+_COLORS = {"✓": "32", "~": "33", "✗": "1;31", "!": "35", "−": "2", "?": "2"}
+
+
+def describe(implementation: Implementation, unavailable: str = "") -> dict[str, object]:
+    """An implementation as a run lists it."""
+    return {
+        "name": implementation.name,
+        "role": str(implementation.role),
+        "language": implementation.language,
+        "folder": str(implementation.folder),
+        "features": sorted(implementation.features),
+        "known_failures": dict(implementation.known_failures),
+        "unavailable": unavailable,
+    }
+
+
+# The matrix
+
+
+def matrix(run: Run, color: bool = False, width: int = 80) -> str:
+    """Servers × clients with counts; beside them those judged alone; then totals and blame."""
+    whole = grid(run.results)
+    blocks = [_block(whole, some, color) for some in _fitting(whole, width)]
+    notes = [_dim(line, color) for line in _packed(legend(whole), width)]
+    lines = ["\n\n".join(blocks), "", *notes, ""] if blocks else []
+    for line in [f"{totals(total(run.results))} in {run.seconds:.1f} s", *blame(run.results)]:
+        lines += textwrap.wrap(visible(line), width, subsequent_indent="  ", break_long_words=False)
+    return "\n".join(lines)
+
+
+def _packed(entries: Iterable[str], width: int) -> list[str]:
+    """Entries side by side, as many to a line as there is width for."""
+    lines: list[str] = []
+    for entry in entries:
+        if lines and columns(f"{lines[-1]}   {entry}") <= width:
+            lines[-1] += f"   {entry}"
+        else:
+            lines.append(entry)
+    return lines
+
+
+def _fitting(whole: Grid, width: int) -> list[list[Heading]]:
+    """The columns, cut into as many blocks as the width asks for."""
+    blocks: list[list[Heading]] = []
+    used = width
+    for column in whole.columns:
+        wide = _width(whole, column) + 3
+        if used + wide > width:
+            blocks.append([])
+            used = _margin(whole)
+        blocks[-1].append(column)
+        used += wide
+    return blocks
+
+
+def _margin(whole: Grid) -> int:
+    return max(columns(name) for name in [CORNER, *(visible(name) for _, name in whole.rows)]) + 2
+
+
+def _width(whole: Grid, column: Heading) -> int:
+    texts = [tally.text for (_, where), tally in whole.cells.items() if where == column]
+    return max(columns(text) for text in [visible(column[1]), *texts])
+
+
+def _block(whole: Grid, some: Sequence[Heading], color: bool) -> str:
+    margin = _margin(whole)
+    widths = [_width(whole, column) for column in some]
+    bars = ["│" if i == 0 or some[i - 1][0] != some[i][0] == 1 else " " for i in range(len(some))]
+    rule = "─" * (margin - 1)
+    for bar, wide in zip(bars, widths, strict=True):
+        rule += ("┼" if bar == "│" else "─") + "─" * (wide + 2)
+    names = [_padded(visible(name), wide) for (_, name), wide in zip(some, widths, strict=True)]
+    lines = [_row(CORNER, names, bars, margin), rule]
+    for row in whole.rows:
+        if row[0] == 1 and len(lines) > 2:
+            lines.append(rule)
+        tallies = [whole.cells.get((row, column)) for column in some]
+        cells = [_cell(tally, wide, color) for tally, wide in zip(tallies, widths, strict=True)]
+        lines.append(_row(visible(row[1]), cells, bars, margin))
+    return "\n".join(lines)
+
+
+def _row(name: str, cells: Sequence[str], bars: Sequence[str], margin: int) -> str:
+    parts = (f"{bar} {cell} " for bar, cell in zip(bars, cells, strict=True))
+    return (_padded(name, margin - 1) + "".join(parts)).rstrip()
+
+
+def _cell(tally: Tally | None, width: int, color: bool) -> str:
+    if tally is None:
+        return " " * width
+    text = _padded(tally.text, width)
+    return f"\033[{_COLORS[tally.mark]}m{text}\033[0m" if color else text
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - columns(text))
+
+
+def _dim(text: str, color: bool) -> str:
+    return f"\033[2m{text}\033[0m" if color else text
+
+
+# The summary of a CI job
+
+
+def summary_markdown(run: Run) -> str:
+    """Whether the run is green, the matrix, and each case that is not as expected."""
+    reasons = red(run)
+    head = f"## {'✗' if reasons else '✓'} {_md(run.suite)}: {totals(total(run.results))}"
+    lines = [head, "", *(f"- **{_md(reason)}**" for reason in reasons), ""]
+    lines += [*_markdown_table(grid(run.results)), ""]
+    lines += [*(f"- {_md(line)}" for line in blame(run.results)), ""]
+    surprises = [result for result in run.results if not result.expected]
+    for result in surprises[:SHOWN_FAILURES]:
+        lines += _markdown_failure(run, result)
+    if len(surprises) > SHOWN_FAILURES:
+        lines += [f"and {len(surprises) - SHOWN_FAILURES} more:", ""]
+        lines += [f"- {_md(result.id)}: {result.verdict}" for result in surprises[SHOWN_FAILURES:]]
+    return re.sub("\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+
+
+def _markdown_table(whole: Grid) -> list[str]:
+    lines = ["| " + " | ".join([CORNER, *(_md(name) for _, name in whole.columns)]) + " |"]
+    lines.append("|---" * (len(whole.columns) + 1) + "|")
+    for row in whole.rows:
+        tallies = [whole.cells.get((row, column)) for column in whole.columns]
+        cells = [tally.text if tally else "" for tally in tallies]
+        lines.append("| " + " | ".join([f"**{_md(row[1])}**", *cells]) + " |")
+    return lines if whole.rows else []
+
+
+def _markdown_failure(run: Run, result: Result) -> list[str]:
+    text = failure_text(result, run.requirements, run.folders)
+    # A fence longer than any run of backticks in the text, so that nothing in it can close it.
+    fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", text) or [""]))
+    title = f"{html.escape(visible(result.id))}: {result.verdict}"
+    head = f"<details><summary><code>{title}</code></summary>"
+    return [head, "", f"{fence}text", text, fence, "", "</details>", ""]
+
+
+def _md(text: str) -> str:
+    """A text as it is, with nothing in it that Markdown or HTML would act on."""
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", html.escape(visible(text), quote=False))
+
+
+# Badges
+
+
+def badges(run: Run) -> dict[str, dict[str, object]]:
+    """For each implementation, by role and name, what shields.io calls an endpoint."""
+    names = {(Role.SERVER, result.server) for result in run.results if result.server}
+    names |= {(Role.CLIENT, name) for result in run.results for name in result.clients}
+    return {f"{role}-{name}": _badge(run, role, name) for role, name in sorted(names)}
+
+
+def _badge(run: Run, role: Role, name: str) -> dict[str, object]:
+    tally = total(result for result in _own(run, role, name))
+    message = f"{tally.passed}/{tally.played}" if tally.played else "not played"
+    color = {"✓": "brightgreen", "~": "yellow", "✗": "red", "!": "orange"}
+    return {
+        "schemaVersion": 1,
+        "label": f"{visible(name)} {role}",
+        "message": message,
+        "color": color.get(tally.mark, "lightgrey"),
+    }
+
+
+def _own(run: Run, role: Role, name: str) -> Iterable[Result]:
+    """The cases that an implementation takes part in, but those where its peer is at fault."""
+    others = {
+        (fault.scenario, *pairing)
+        for fault in faults(run.results)
+        if fault.role is not None and (fault.role, fault.name) != (role, name)
+        for pairing in fault.pairings
+    }
+    for result in run.results:
+        takes_part = name in result.clients if role is Role.CLIENT else name == result.server
+        if takes_part and (result.scenario, result.server, *result.clients) not in others:
+            yield result
+
+
+# Rules and what proves them
+
+
+def requirements_table(suite: Suite, scenarios: Sequence[Scenario]) -> str:
+    """Every rule with the scenarios that prove it, and the rules that none proves."""
+    provers = _provers(scenarios)
+    wide = max((len(id) for id in suite.requirements), default=0)
+    rows = [_rule_row(rule, provers, wide) for rule in suite.requirements.values()]
+    bare = [id for id in suite.requirements if id not in provers]
+    proven = f"{len(rows) - len(bare)} of {len(rows)} rules are proven by a scenario"
+    return "\n".join([*rows, "", proven + (f"; not: {', '.join(bare)}" if bare else "")])
+
+
+def _provers(scenarios: Iterable[Scenario]) -> dict[str, list[str]]:
+    """Rule → scenarios, the examples of one counted as one."""
+    provers: dict[str, dict[str, None]] = {}
+    for scenario in scenarios:
+        for rule in (*scenario.proves, *(step.proves for step in scenario.steps if step.proves)):
+            provers.setdefault(rule, {})[scenario.key.partition(":")[0]] = None
+    return {rule: list(keys) for rule, keys in provers.items()}
+
+
+def _rule_row(rule: Requirement, provers: Mapping[str, Sequence[str]], wide: int) -> str:
+    proof = ", ".join(visible(key) for key in provers.get(rule.id, ())) or "no scenario"
+    feature = f" ({rule.feature})" if rule.feature else ""
+    return f"{rule.id:{wide}}  {rule.level:6}  {proof}{feature}"
+
+
+# What changed between two runs
+
+
+def difference(old: Run, new: Run) -> str:
+    """What broke, what was mended, what changed otherwise, what is new, and what is gone."""
+    groups = [
+        f"{title} ({len(lines)}):\n" + "\n".join(f"  {line}" for line in lines)
+        for title, lines in changes(old, new).items()
+        if lines
+    ]
+    return "\n\n".join(groups) or f"no case changed its verdict ({len(new.results)} cases)"
+
+
+def changes(old: Run, new: Run) -> dict[str, list[str]]:
+    """The cases whose verdict is not what it was, by what that means."""
+    before = {_name(result): result.verdict for result in old.results}
+    after = {_name(result): result.verdict for result in new.results}
+    groups: dict[str, list[str]] = {"broke": [], "mended": [], "changed": [], "new": [], "gone": []}
+    for name, verdict in after.items():
+        was = before.get(name)
+        if was is None:
+            groups["new"].append(f"{name}: {verdict}")
+        elif was is not verdict:
+            groups[_meaning(was, verdict)].append(f"{name}: {was} → {verdict}")
+    groups["gone"] = [f"{name}: was {was}" for name, was in before.items() if name not in after]
+    return groups
+
+
+def _name(result: Result) -> str:
+    """A case's name that does not depend on where the run was started: `chat/to-all[go+c]`."""
+    return visible(result.scenario + result.id[result.id.rfind("[") :])
+
+
+def _meaning(was: Verdict, verdict: Verdict) -> str:
+    """FAILED and ERRORED are bad alike; from what was not played, nothing broke or was mended."""
+    bad = (Verdict.FAILED, Verdict.ERRORED)
+    if was is Verdict.PASSED and verdict in bad:
+        return "broke"
+    return "mended" if was in bad and verdict is Verdict.PASSED else "changed"

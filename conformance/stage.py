@@ -1,0 +1,147 @@
+"""The one poll loop: whatever any actor waits for, everything is read meanwhile.
+
+A program whose terminal nobody reads blocks in `write` after some 19 KB, and then everybody waits
+for everybody. So no actor ever waits for itself alone: it asks the stage to go on until something
+is true, and the stage serves all descriptors until then.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+
+from conformance.transcript import Transcript
+
+READ_SIZE = 1 << 16  # bytes taken at once
+MOST_UNREAD = 64 << 20  # bytes: more than any scenario names; a program that floods
+
+_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+
+
+class Flood(Exception):
+    """An actor sends without end what no step names."""
+
+    def __init__(self, actor: str) -> None:
+        super().__init__(actor)
+        self.actor = actor
+
+
+class Stage:
+    """All descriptors of one case, and the waiting for them."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self.transcript = transcript
+        self._poll = select.poll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+
+    def watch(self, fd: int, handler: Callable[[], None]) -> None:
+        """Call the handler whenever there is something to read, or an end."""
+        self._handlers[fd] = handler
+        self._poll.register(fd, _READABLE)
+
+    def forget(self, fd: int) -> None:
+        """Stop watching; a descriptor that is not watched is no mistake."""
+        if self._handlers.pop(fd, None):
+            self._poll.unregister(fd)
+
+    def wait(self, done: Callable[[], bool], deadline: float) -> bool:
+        """Serve everybody until `done()`; False where the deadline (monotonic) comes first."""
+        while not done():
+            remaining = deadline - time.monotonic()
+            self._turn(max(remaining, 0))
+            if remaining <= 0:
+                return done()
+        return True
+
+    def write(self, fd: int, write: Callable[[bytes], int], data: bytes, deadline: float) -> int:
+        """Write all of `data` while serving everybody; returns how much went out in time."""
+        sent = 0
+        while sent < len(data):
+            try:
+                sent += write(data[sent:])
+            except BlockingIOError:
+                if not self._wait_writable(fd, deadline):
+                    break
+        return sent
+
+    def _wait_writable(self, fd: int, deadline: float) -> bool:
+        """Until the descriptor takes bytes again, everybody served meanwhile."""
+        writable = False
+
+        def note(events: int) -> None:
+            nonlocal writable
+            writable = writable or bool(events & ~select.POLLIN)
+
+        watched = fd in self._handlers
+        self._poll.register(fd, select.POLLOUT | (_READABLE if watched else 0))
+        try:
+            while not writable and (remaining := deadline - time.monotonic()) > 0:
+                self._turn(remaining, {fd: note})
+        finally:
+            if fd in self._handlers:
+                self._poll.modify(fd, _READABLE)
+            else:
+                self._poll.unregister(fd)
+        return writable
+
+    def _turn(self, seconds: float, notes: dict[int, Callable[[int], None]] | None = None) -> None:
+        for fd, events in self._poll.poll(seconds * 1000):
+            if notes and fd in notes:
+                notes[fd](events)
+            handler = self._handlers.get(fd)
+            if handler and events & _READABLE:
+                handler()
+
+
+class Source:
+    """What comes from one descriptor, kept until a step asks for it."""
+
+    def __init__(
+        self, stage: Stage, actor: str, how: str, fd: int, read: Callable[[], bytes]
+    ) -> None:
+        self.stage = stage
+        self.actor = actor
+        self.how = how  # for the timeline: "seen", or "error" for standard error
+        self.fd = fd
+        self.unread = bytearray()
+        self.end = ""  # "eof" or "reset", once it has ended
+        self._read = read
+        stage.watch(fd, self._on_ready)
+
+    def _on_ready(self) -> None:
+        try:
+            data = self._read()
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            self._finish("reset")
+        except OSError:  # EIO: no program has the terminal open any more
+            self._finish("eof")
+        else:
+            self._take(data) if data else self._finish("eof")
+
+    def _take(self, data: bytes) -> None:
+        self.stage.transcript.note(self.actor, self.how, data)
+        self.unread += data
+        if len(self.unread) > MOST_UNREAD:
+            raise Flood(self.actor)
+
+    def _finish(self, end: str) -> None:
+        self.end = end
+        self.stage.forget(self.fd)
+        if self.how == "seen":
+            self.stage.transcript.note(self.actor, "event", f"({end})".encode())
+
+    def pause(self) -> None:
+        """Stop reading; what comes stays with the kernel."""
+        self.stage.forget(self.fd)
+
+    def resume(self) -> None:
+        """Read again."""
+        if not self.end:
+            self.stage.watch(self.fd, self._on_ready)
+
+    def close(self) -> None:
+        """No more reading; the descriptor belongs to whoever opened it."""
+        self.stage.forget(self.fd)

@@ -1,0 +1,137 @@
+"""Counts of verdicts, and the grid that they stand in: servers down, clients across."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from conformance.model import Result, Verdict
+from conformance.verdict import is_mixed
+
+# A row or column. Those of the grid proper are 0 and an implementation; the number keeps the
+# others behind them, and apart from an implementation of the same name.
+Heading: TypeAlias = tuple[int, str]
+
+SCRIPTED: Heading = (1, "scripted")  # the row of clients judged alone, by a scripted server
+MIXED: Heading = (1, "mixed")  # the column of rooms where each client is another implementation
+WIRE: Heading = (2, "wire")  # the column of servers judged alone, by wire actors
+
+LEGEND = {
+    "✓": "passed",
+    "~": "some known failures",
+    "✗": "not as expected",
+    "!": "errored",
+    "−": "unsupported",
+    "?": "unavailable",
+}
+MEANINGS = {
+    MIXED: "each client another program",
+    WIRE: "raw connections as clients",
+    SCRIPTED: "steps as the server",
+}
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many cases ended in each verdict, and how many of those were not expected to."""
+
+    counts: Counter[Verdict] = field(default_factory=Counter)
+    unexpected: Counter[Verdict] = field(default_factory=Counter)
+
+    def add(self, result: Result) -> None:
+        """Count one more case."""
+        self.counts[result.verdict] += 1
+        if not result.expected:
+            self.unexpected[result.verdict] += 1
+
+    @property
+    def passed(self) -> int:
+        """Cases that passed."""
+        return self.counts[Verdict.PASSED]
+
+    @property
+    def played(self) -> int:
+        """Cases that were, or should have been, played on this machine."""
+        return self.passed + self.counts[Verdict.FAILED] + self.counts[Verdict.ERRORED]
+
+    @property
+    def mark(self) -> str:
+        """One sign for all, the worst: a key of LEGEND."""
+        if self.unexpected[Verdict.FAILED] or self.unexpected[Verdict.PASSED]:
+            return "✗"
+        if self.unexpected:
+            return "!"
+        if self.played:
+            return "✓" if self.passed == self.played else "~"
+        return "?" if self.counts[Verdict.UNAVAILABLE] else "−"
+
+    @property
+    def text(self) -> str:
+        """`✓ 41`, or `✗ 39/41`; behind it what was not played: `−3` unsupported, `?2`."""
+        parts = [] if self.mark in "−?" else [self.mark]
+        if self.played:
+            parts.append(str(self.passed) if self.mark == "✓" else f"{self.passed}/{self.played}")
+        for sign, verdict in (("−", Verdict.UNSUPPORTED), ("?", Verdict.UNAVAILABLE)):
+            if self.counts[verdict]:
+                parts.append(f"{sign}{self.counts[verdict]}")
+        return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The tallies of a run by server and client."""
+
+    rows: list[Heading]
+    columns: list[Heading]
+    cells: dict[tuple[Heading, Heading], Tally]
+
+
+def grid(results: Iterable[Result]) -> Grid:
+    """Every case at its place."""
+    cells: dict[tuple[Heading, Heading], Tally] = {}
+    for result in results:
+        cells.setdefault(position(result), Tally()).add(result)
+    return Grid(sorted({row for row, _ in cells}), sorted({column for _, column in cells}), cells)
+
+
+def position(result: Result) -> tuple[Heading, Heading]:
+    """The row and the column of a case."""
+    row = SCRIPTED if result.server is None else (0, result.server)
+    if not result.clients:
+        return row, WIRE
+    return row, MIXED if is_mixed(result) else (0, result.clients[0])
+
+
+def legend(whole: Grid) -> list[str]:
+    """What the signs and headings of a grid mean, those alone that are in it."""
+    text = "".join(tally.text for tally in whole.cells.values())
+    signs = [f"{sign} {meaning}" for sign, meaning in LEGEND.items() if sign in text]
+    shown = {*whole.rows, *whole.columns}
+    return signs + [f"{head[1]}: {words}" for head, words in MEANINGS.items() if head in shown]
+
+
+def total(results: Iterable[Result]) -> Tally:
+    """One tally of them all."""
+    tally = Tally()
+    for result in results:
+        tally.add(result)
+    return tally
+
+
+def totals(tally: Tally) -> str:
+    """`608 PASSED · 3 FAILED (1 known) · 2 UNSUPPORTED`."""
+    words = []
+    for verdict in Verdict:
+        if count := tally.counts[verdict]:
+            words.append(f"{count} {verdict}{_aside(verdict, count, tally.unexpected[verdict])}")
+    return " · ".join(words) or "no cases"
+
+
+def _aside(verdict: Verdict, count: int, unexpected: int) -> str:
+    if verdict is Verdict.FAILED and count > unexpected:
+        return f" ({count - unexpected} known)"
+    if verdict is Verdict.PASSED and unexpected:
+        return f" ({unexpected} of them known failures)"
+    return ""

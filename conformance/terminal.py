@@ -1,0 +1,106 @@
+"""Terminals, and the taking of lines: the one module that imports pexpect.
+
+Every actor's output is taken through an `Ear`, a pexpect spawn on an open descriptor. pexpect's
+own delays are off (they cost 450 ms a scenario), and its reading goes through the stage, so that
+waiting for one actor reads all the others too.
+
+The terminal is a real one (a pty, of which the program is session leader), with two of its
+services off: it does not echo what is typed, and it does not turn LF into CR LF, so that what is
+seen is what the program wrote, byte for byte.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import struct
+import termios
+import time
+from dataclasses import dataclass
+
+import pexpect
+from pexpect import fdpexpect
+
+from conformance.stage import Source
+
+ROWS, COLUMNS = 24, 80
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What came: a line or a text, or why it did not."""
+
+    text: bytes  # without its line end; the rest that had come, where `why` is set
+    why: str = ""  # "", "eof", "reset" or "nothing" (before the deadline)
+
+
+class Ear(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stubs alone
+    """Takes lines and prompts from a source."""
+
+    def __init__(self, source: Source) -> None:
+        # A small maxread: pexpect copies its whole buffer for each line that is taken from it.
+        super().__init__(source.fd, timeout=None, maxread=8192, use_poll=True)
+        self.delaybeforesend = None
+        self.delayafterread = None
+        self.source = source
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
+        """What pexpect calls for more input; the stage serves everybody meanwhile."""
+        source = self.source
+        deadline = time.monotonic() + (timeout if timeout is not None else 0)
+        if not source.stage.wait(lambda: bool(source.unread or source.end), deadline):
+            raise pexpect.TIMEOUT("nothing came")
+        if not source.unread:
+            self.flag_eof = True
+            raise pexpect.EOF(source.end)
+        data = bytes(source.unread[:size])
+        del source.unread[:size]
+        return data
+
+    def line(self, deadline: float) -> Heard:
+        """The next line."""
+        found = self.expect_exact([b"\n", pexpect.EOF, pexpect.TIMEOUT], timeout=_left(deadline))
+        return self._heard(found, self.before or b"")
+
+    def text(self, length: int, deadline: float) -> Heard:
+        """The next `length` bytes, or a whole line where one ends before that."""
+        pattern = re.compile(rb"(?s)(?:[^\n]{%d}|[^\n]*\n)" % length)
+        found = self.expect([pattern, pexpect.EOF, pexpect.TIMEOUT], timeout=_left(deadline))
+        text = self.after if found == 0 else self.before
+        assert isinstance(text, bytes)
+        return self._heard(found, text)
+
+    def _heard(self, found: int, text: bytes) -> Heard:
+        if found == 0:
+            return Heard(text)
+        return Heard(text, "nothing" if found == 2 else self.source.end)
+
+
+def _left(deadline: float) -> float:
+    return max(deadline - time.monotonic(), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """The two ends of a pty: ours, and the path by which the program opens the other."""
+
+    fd: int
+    path: str
+    _other: int
+
+    def handed_over(self) -> None:
+        """The program has opened its end: let go of ours, so that its ending is seen here."""
+        os.close(self._other)
+
+
+def open_terminal() -> Terminal:
+    """A new terminal, 24 × 80."""
+    ours, other = os.openpty()
+    attributes = termios.tcgetattr(other)
+    attributes[1] &= ~termios.OPOST
+    attributes[3] &= ~termios.ECHO
+    termios.tcsetattr(other, termios.TCSANOW, attributes)
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+    os.set_blocking(ours, False)
+    return Terminal(ours, os.ttyname(other), other)

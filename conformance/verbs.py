@@ -1,0 +1,214 @@
+"""The verbs: what an actor can do or see, who can, and how the argument is written.
+
+A verb's name is the name of the method that plays it (see `actors`). Adding one means a row in
+the table at the end, and that method.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from conformance.match import Pattern, encode
+from conformance.source import Node, meant
+from conformance.suite import options
+
+TERMINAL_LINE = 4095  # bytes: a terminal silently cuts a longer line
+
+KEYS = {f"Ctrl+{chr(code + 64)}": bytes([code]) for code in range(1, 27)} | {
+    "Ctrl+\\": b"\x1c",
+    "Enter": b"\r",
+    "Tab": b"\t",
+    "Escape": b"\x1b",
+    "Backspace": b"\x7f",
+    "Delete": b"\x1b[3~",
+    "Up": b"\x1b[A",
+    "Down": b"\x1b[B",
+    "Right": b"\x1b[C",
+    "Left": b"\x1b[D",
+    "Home": b"\x1b[H",
+    "End": b"\x1b[F",
+}
+
+_HOW = ("starts", "ends", "contains", "matches")
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One row of the table."""
+
+    kinds: frozenset[str]  # of actors: server, client, wire, scripted
+    argument: Callable[[Node], object] | None  # None: it takes none
+    needed: bool = True  # the argument cannot be left out
+    options: frozenset[str] = frozenset()  # further keys beside it
+    effect: str = ""  # "starts" or "ends" the actor's part
+    acts: bool = False  # it sends something, so what follows may answer it
+
+
+# --- Arguments -------------------------------------------------------------------------------
+
+
+def lines(node: Node) -> tuple[Pattern, ...]:
+    """One line or several, as text or by pattern."""
+    if isinstance(node.value, list):
+        return tuple(pattern for item in node.value for pattern in lines(item))
+    if not node.is_mapping:
+        return (Pattern(_one_line(node), place=node.place),)
+    node.allow(("line", "times", *_HOW), "a line")
+    parts = node.mapping("a line")
+    how = [key for key in ("line", *_HOW) if key in parts]
+    if len(how) != 1:
+        raise node.fault(f"say what the line is by one of: line, {', '.join(_HOW)}")
+    times = int(parts["times"].number("times", least=1)) if "times" in parts else 1
+    text = _one_line(parts[how[0]])
+    if how[0] == "matches":
+        _check_regex(parts["matches"], text)
+    return (Pattern(text, "is" if how[0] == "line" else how[0], times, node.place),)
+
+
+def _one_line(node: Node) -> str:
+    text = node.text("a line")
+    if "\n" in text:
+        raise node.fault("a line holds no line end; give several lines as a list")
+    return text
+
+
+def _check_regex(node: Node, text: str) -> None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise node.fault(f"not a regular expression: {error}") from None
+
+
+def lines_to_say(node: Node) -> tuple[Pattern, ...]:
+    """Lines without patterns: what is typed must be known."""
+    said = lines(node)
+    for pattern in said:
+        if pattern.how != "is":
+            raise node.fault("what is typed must be a text, not a pattern")
+    return said
+
+
+def interleaved(node: Node) -> tuple[tuple[Pattern, ...], ...]:
+    """Several sequences of lines; their order among each other is free."""
+    return tuple(lines(item) for item in node.items("what is seen in any order"))
+
+
+def errors(node: Node) -> tuple[str, tuple[Pattern, ...]]:
+    """Lines of standard error: the next ones, or only the `last` one."""
+    if node.is_mapping and "last" in node.mapping("standard error"):
+        node.allow(("last",), "standard error")
+        return "last", lines(node.mapping("standard error")["last"])
+    return "next", lines(node)
+
+
+def data(node: Node) -> bytes:
+    """Bytes: text, `{hex: "ff 0a"}`, `{text: x, times: 9}`, or a list of them."""
+    if isinstance(node.value, list):
+        return b"".join(data(item) for item in node.value)
+    if not node.is_mapping:
+        return encode(node.text("bytes"))
+    parts = node.mapping("bytes")
+    node.allow(("hex", "text", "times"), "bytes")
+    if ("hex" in parts) == ("text" in parts):
+        raise node.fault("bytes are either `text` or `hex`")
+    times = int(parts["times"].number("times", least=1)) if "times" in parts else 1
+    if "text" in parts:
+        return encode(parts["text"].text("text")) * times
+    try:
+        return bytes.fromhex(parts["hex"].text("hex")) * times
+    except ValueError:
+        remedy = 'write pairs of hexadecimal digits, such as "ff 0a"'
+        raise parts["hex"].fault(f"not hex; {remedy}") from None
+
+
+def text(node: Node) -> str:
+    """Plain text, on one line."""
+    return _one_line(node)
+
+
+def key(node: Node) -> bytes:
+    """The bytes that a key or a combination sends."""
+    name = node.text("a key")
+    if name not in KEYS:
+        raise node.fault(f"no such key `{name}`; {meant(name, KEYS)}")
+    return KEYS[name]
+
+
+def signal_name(node: Node) -> str:
+    """`SIGTERM` and its kind."""
+    name = node.text("a signal")
+    if name not in signal.Signals.__members__:
+        raise node.fault(f"no such signal `{name}`; {meant(name, signal.Signals.__members__)}")
+    return name
+
+
+def status(node: Node) -> int | str:
+    """An exit status: a number, `nonzero`, or the name of the signal that ended it."""
+    if isinstance(node.value, int) and not isinstance(node.value, bool):
+        if 0 <= node.value <= 255:
+            return node.value
+        raise node.fault("an exit status is 0 to 255")
+    return "nonzero" if node.value == "nonzero" else signal_name(node)
+
+
+def seconds(node: Node) -> float:
+    """A time in seconds."""
+    return node.number("seconds")
+
+
+def size(node: Node) -> int:
+    """`16 MiB` in bytes."""
+    found = re.fullmatch(r"([0-9]+) (KiB|MiB|GiB)", node.text("a size"))
+    if not found:
+        raise node.fault("a size is a number and KiB, MiB or GiB, such as `16 MiB`")
+    return int(found[1]) << {"KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
+
+
+def socket_options(node: Node) -> dict[str, int]:
+    """`{TCP_NODELAY: 1}`."""
+    return {name: int(entry.number(name)) for name, entry in node.mapping("options").items()}
+
+
+# --- The table -------------------------------------------------------------------------------
+
+PROGRAMS = frozenset({"server", "client"})
+PEERS = frozenset({"wire", "scripted"})
+ALL = PROGRAMS | PEERS
+WIRE = frozenset({"wire"})
+SCRIPTED = frozenset({"scripted"})
+
+COMMON_OPTIONS = frozenset({"proves", "within"})
+_START_OPTIONS = frozenset({"arguments", "under", "input", "same_port", "receive_buffer"})
+
+VERBS: dict[str, Verb] = {
+    "starts": Verb(ALL, options, False, _START_OPTIONS, effect="starts", acts=True),
+    "exits": Verb(PROGRAMS, status, effect="ends"),
+    "presses": Verb(PROGRAMS, key, acts=True),
+    "is_sent": Verb(PROGRAMS, signal_name, acts=True),
+    "types": Verb(ALL, lines_to_say, acts=True),
+    "sends": Verb(ALL, data, acts=True),
+    "dribbles": Verb(PEERS, data, acts=True),
+    "ends_input": Verb(ALL, None, acts=True),
+    "closes": Verb(PEERS, None, effect="ends", acts=True),
+    "resets": Verb(PEERS, None, effect="ends", acts=True),
+    "stops_reading": Verb(PEERS, None),
+    "reads_again": Verb(PEERS, None),
+    "accepts": Verb(SCRIPTED, None),
+    "sees": Verb(ALL, lines),
+    "receives": Verb(PEERS, lines),
+    "sees_all": Verb(ALL, interleaved),
+    "is_asked": Verb(ALL, text),
+    "complains": Verb(PROGRAMS, errors),
+    "is_closed": Verb(PEERS, None, effect="ends"),
+    "is_reset": Verb(PEERS, None, effect="ends"),
+    "is_refused": Verb(WIRE, None),
+    "has_socket_option": Verb(PROGRAMS, socket_options),
+    "idles_for": Verb(PROGRAMS, seconds),
+    "grows_less_than": Verb(PROGRAMS, size),
+}
+
+# Not steps: the rehearsal in `scenario` deals with these, and nothing is played for them.
+BOOKKEEPING = ("enters", "leaves", "sees_nothing")

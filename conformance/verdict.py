@@ -1,0 +1,170 @@
+"""What an outcome means: the only place that judges, and it reads nothing but facts.
+
+A verdict is never inferred from failing: what is unsupported or unavailable is known before
+anything is played, from the manifests and the builds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from conformance.build import Build
+from conformance.model import Case, Implementation, Outcome, Result, Role, Verdict
+
+
+def expectation(case: Case, builds: Mapping[str, Build]) -> tuple[Verdict, str] | None:
+    """Why a case cannot be played, known beforehand; None: play it.
+
+    Features come first: what is unsupported is so on every machine, whatever is installed there.
+    """
+    for implementation in case.implementations:
+        if reason := _unsupported(case, implementation):
+            return Verdict.UNSUPPORTED, reason
+    for implementation in case.implementations:
+        build = builds[implementation.label]
+        if build.error:
+            return Verdict.ERRORED, build.error
+        if build.unavailable:
+            return Verdict.UNAVAILABLE, build.unavailable
+    return None
+
+
+def _unsupported(case: Case, implementation: Implementation) -> str:
+    needed = case.scenario.needs.get(implementation.role, frozenset())
+    missing = ", ".join(sorted(needed - implementation.features))
+    who = f"{implementation.role} {implementation.name}"
+    return f"{who} does not list the feature {missing}" if missing else ""
+
+
+def judge(case: Case, outcome: Outcome) -> Result:
+    """The verdict on a case that was played. Known failures are strict both ways."""
+    known = _known_failure(case)
+    if outcome.error is not None:
+        return _result(case, Verdict.ERRORED, False, outcome.error, outcome)
+    if outcome.failure is not None:
+        reason = f"known failure of {known}" if known else ""
+        return _result(case, Verdict.FAILED, bool(known), reason, outcome)
+    reason = f"passed, but is listed as a known failure of {known}" if known else ""
+    return _result(case, Verdict.PASSED, not known, reason, outcome)
+
+
+def unplayed(case: Case, verdict: Verdict, reason: str, *, required: bool = False) -> Result:
+    """The result of a case that was not played, as `expectation` told."""
+    expected = verdict is Verdict.UNSUPPORTED or (verdict is Verdict.UNAVAILABLE and not required)
+    return _result(case, verdict, expected, reason, Outcome(seconds=0.0))
+
+
+def _known_failure(case: Case) -> str:
+    """`server go: why`, where an implementation that takes part lists this scenario."""
+    key = case.scenario.key
+    for implementation in case.implementations:
+        for listed in (key, key.partition(":")[0]):
+            if listed in implementation.known_failures:
+                why = implementation.known_failures[listed]
+                return f"{implementation.role} {implementation.name}: {why}"
+    return ""
+
+
+def _result(case: Case, verdict: Verdict, expected: bool, reason: str, outcome: Outcome) -> Result:
+    steps = (step.proves for step in case.scenario.steps if step.proves)
+    return Result(
+        id=case.id,
+        scenario=case.scenario.key,
+        server=case.server.name if case.server else None,
+        clients=tuple(client.name for client in case.clients),
+        requirements=tuple(dict.fromkeys((*case.scenario.proves, *steps))),
+        verdict=verdict,
+        expected=expected,
+        seconds=outcome.seconds,
+        reason=reason,
+        failure=outcome.failure,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Failing pairings of one scenario, and the end that the other pairings speak against."""
+
+    scenario: str
+    pairings: tuple[tuple[str, str], ...]  # (server, client)
+    role: Role | None = None  # None: the other pairings do not tell
+    name: str = ""
+    everywhere: bool = False  # no pairing of this scenario passes
+
+
+def faults(results: Iterable[Result]) -> list[Fault]:
+    """Every unexpected failure of a pairing, blamed as far as the other pairings allow."""
+    return [
+        fault for key, played in _pairings(results).items() for fault in _faults_of(key, played)
+    ]
+
+
+def _pairings(results: Iterable[Result]) -> dict[str, dict[tuple[str, str], bool]]:
+    """Scenario → (server, client) → whether it passed. Known failures say nothing new."""
+    scenarios: dict[str, dict[tuple[str, str], bool]] = {}
+    for result in results:
+        if not result.server or not result.clients or is_mixed(result):
+            continue
+        passed = result.verdict is Verdict.PASSED
+        if passed or (result.verdict is Verdict.FAILED and not result.expected):
+            pair = (result.server, result.clients[0])
+            scenarios.setdefault(result.scenario, {})[pair] = passed
+    return scenarios
+
+
+def is_mixed(result: Result) -> bool:
+    """Whether each client of the case was another implementation, which only its id tells."""
+    return len(result.clients) > 1 or result.id.endswith("+mixed]")
+
+
+def _faults_of(scenario: str, played: dict[tuple[str, str], bool]) -> Iterator[Fault]:
+    failed = {pair for pair, passed in played.items() if not passed}
+    if not failed:
+        return
+    if len(failed) == len(played):
+        yield Fault(scenario, tuple(sorted(failed)), everywhere=True)
+        return
+    blamed: set[tuple[str, str]] = set()
+    for end, role in enumerate((Role.SERVER, Role.CLIENT)):
+        for name in sorted({pair[end] for pair in failed}):
+            pairs = {pair for pair in played if pair[end] == name}
+            if pairs <= failed and _stands_out(pairs, end, played):
+                yield Fault(scenario, tuple(sorted(pairs)), role, name)
+                blamed |= pairs
+    for pair in sorted(failed - blamed):
+        yield Fault(scenario, (pair,))
+
+
+def _stands_out(pairs: set[tuple[str, str]], end: int, played: dict[tuple[str, str], bool]) -> bool:
+    """Whether some peer of these pairs passes with another: then the peer can do it."""
+    peers = {pair[1 - end] for pair in pairs}
+    return any(passed and pair[1 - end] in peers for pair, passed in played.items())
+
+
+def blame(results: Iterable[Result]) -> list[str]:
+    """One line for each end at fault, and for each pairing that fails only together."""
+    grouped: dict[str, list[str]] = {}
+    for fault in faults(results):
+        grouped.setdefault(_accusation(fault), []).append(fault.scenario)
+    return [f"{accusation}: {_shortened(keys)}" for accusation, keys in grouped.items()]
+
+
+def _accusation(fault: Fault) -> str:
+    if fault.role is not None:
+        peer = Role.CLIENT if fault.role is Role.SERVER else Role.SERVER
+        return (
+            f"{fault.role} {fault.name} fails with every {peer}, where another {fault.role} passes"
+        )
+    if not fault.everywhere:
+        return f"{'+'.join(fault.pairings[0])} fail only together"
+    if len(fault.pairings) == 1:
+        return (
+            f"{'+'.join(fault.pairings[0])} fail, and no other pairing was played to compare with"
+        )
+    return f"all {len(fault.pairings)} pairings fail"
+
+
+def _shortened(keys: list[str], most: int = 4) -> str:
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more

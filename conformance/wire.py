@@ -1,0 +1,171 @@
+"""TCP connections that can do what no program does: the one module that imports socket."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from conformance.stage import READ_SIZE, Stage
+
+_PIDFD_GETFD = 438  # the same number on every architecture; Linux 5.6
+
+
+class Refused(Exception):
+    """Nobody takes the connection."""
+
+
+@dataclass(slots=True)
+class Connection:
+    """A TCP connection, non-blocking, small packets not held back."""
+
+    _socket: socket.socket
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor; -1 once it is closed."""
+        return self._socket.fileno()
+
+    def read(self) -> bytes:
+        """What has come; b"" at the end of file."""
+        return self._socket.recv(READ_SIZE)
+
+    def write(self, data: bytes) -> int:
+        """Send what the kernel takes. A peer that is gone takes everything: the end tells."""
+        try:
+            return self._socket.send(data, socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError):
+            return len(data)
+
+    def end_writing(self) -> None:
+        """Half-close: the other side sees an end of file."""
+        with contextlib.suppress(OSError):  # it is gone already
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Close with a reset."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+    def close(self) -> None:
+        """Close."""
+        self._socket.close()
+
+
+def _prepared(sock: socket.socket) -> Connection:
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return Connection(sock)
+
+
+def connect(host: str, port: int, receive_buffer: int | None, deadline: float) -> Connection:
+    """A connection to a server; raises Refused."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    if receive_buffer:  # before connecting: it decides the window
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.settimeout(max(deadline - time.monotonic(), 0.001))
+    try:
+        # On this machine the kernel completes it by itself, whatever the server is doing.
+        sock.connect((host, port))
+    except OSError as error:
+        sock.close()
+        raise Refused(error.strerror or "no answer") from None
+    return _prepared(sock)
+
+
+class Listener:
+    """The ear of a scripted server."""
+
+    def __init__(self, host: str) -> None:
+        self._socket = socket.create_server((host, 0))
+        self._socket.setblocking(False)
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor."""
+        return self._socket.fileno()
+
+    @property
+    def port(self) -> int:
+        """The port that the kernel picked."""
+        return int(self._socket.getsockname()[1])
+
+    def accept(self, stage: Stage, deadline: float) -> Connection | None:
+        """The next connection; None where none comes in time."""
+        accepted: list[socket.socket] = []
+
+        def take() -> None:
+            accepted.append(self._socket.accept()[0])
+            stage.forget(self.fd)
+
+        stage.watch(self.fd, take)
+        stage.wait(lambda: bool(accepted), deadline)
+        stage.forget(self.fd)
+        return _prepared(accepted[0]) if accepted else None
+
+    def close(self) -> None:
+        """No more connections."""
+        self._socket.close()
+
+
+# --- Other programs' sockets -----------------------------------------------------------------
+
+
+def socket_options(pid: int, pidfd: int, name: str) -> list[int]:
+    """An option's value on every connected TCP socket of a program, read from the kernel."""
+    option = getattr(socket, name)
+    level = socket.IPPROTO_TCP if name.startswith("TCP_") else socket.SOL_SOCKET
+    return [sock.getsockopt(level, option) for sock in _connected(pid, pidfd)]
+
+
+def knows_option(name: str) -> bool:
+    """Whether this machine has a socket option of that name."""
+    return name.startswith(("TCP_", "SO_")) and hasattr(socket, name)
+
+
+def _connected(pid: int, pidfd: int) -> Iterator[socket.socket]:
+    libc = ctypes.CDLL(None, use_errno=True)
+    for entry in sorted(os.listdir(f"/proc/{pid}/fd"), key=int):
+        try:
+            link = os.readlink(f"/proc/{pid}/fd/{entry}")
+        except OSError:
+            continue
+        if not link.startswith("socket:"):
+            continue
+        fd = libc.syscall(_PIDFD_GETFD, pidfd, int(entry), 0)
+        if fd < 0:
+            raise OSError(ctypes.get_errno(), "its sockets cannot be looked at (pidfd_getfd)")
+        with socket.socket(fileno=fd) as sock:
+            if sock.family in (socket.AF_INET, socket.AF_INET6) and _has_peer(sock):
+                yield sock
+
+
+def _has_peer(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def listening_port(pid: int) -> int | None:
+    """The port at which a program listens, looked up without connecting to it."""
+    inodes = set()
+    for entry in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            inodes.add(os.readlink(f"/proc/{pid}/fd/{entry}"))
+        except OSError:
+            continue
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/{pid}/net/{table}", encoding="ascii") as rows:
+            for row in list(rows)[1:]:
+                fields = row.split()
+                if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                    return int(fields[1].rpartition(":")[2], 16)
+    return None
