@@ -7,7 +7,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from conformance.match import Pattern, decode, encode
@@ -53,6 +53,7 @@ class Scene:
     environment: Mapping[str, str]
     folder: Path  # the suite's, for files that scenarios name
     port: int = 0  # the server's, once it is known
+    orders: dict[str, list[str]] = field(default_factory=dict)  # by actor: its last `sees_all`
 
     def deadline(self, step: Step) -> float:
         """Until when this step may wait (monotonic)."""
@@ -110,6 +111,7 @@ class Actor:
     def sees_all(self, step: Step) -> None:
         assert isinstance(step.argument, tuple)
         waiting = [self._patterns(sequence, single=True) for sequence in step.argument]
+        order: list[str] = []
         heads = [next(sequence, None) for sequence in waiting]
         while any(heads):
             wanted = " or ".join(visible(str(head)) for head in heads if head)
@@ -118,9 +120,16 @@ class Actor:
             if found is None:
                 raise Missed(wanted, line, "an unexpected line")
             heads[found] = next(waiting[found], None)
+            order.append(line)
+        self.scene.orders[self.name] = order
         for sequence in step.argument:
             for line in self._shortened(sequence):
                 self.note("<~", line)
+
+    def sees_as(self, step: Step) -> None:
+        order = self.scene.orders[str(step.argument)]
+        self._hear(self.ear, (Pattern(line) for line in order), step)
+        self.note("<~", f"as {step.argument}")
 
     def is_asked(self, step: Step) -> None:
         text = step.argument

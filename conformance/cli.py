@@ -254,7 +254,8 @@ def _read(path: Path) -> str:
     if path.name == SUITE_FILE:
         return f"{len(load_suite(path.parent).requirements)} rules"
     if path.name == manifest.MANIFEST_FILE:
-        return f"the {manifest.load(path).label}"
+        one = manifest.load(path)
+        return f"the {one.role} {one.name}"
     if path.is_dir() and not (path / SUITE_FILE).exists():
         return f"{len(manifest.find([path]))} implementations"
     return f"{len(scenario.load([path])[1])} scenarios"

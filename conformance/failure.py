@@ -27,17 +27,14 @@ def failure_text(
     head = [_clipped(f"{result.verdict} {visible(result.id)}", WIDTH)]
     tail = [_labelled("again", replay(result.id, folders), None)]
     if result.failure is None or result.verdict is Verdict.PASSED:
-        reason = [_labelled("why", line) for line in result.reason.splitlines()]
-        return "\n".join(head + reason[-LINES + 2 :] + tail)
+        return "\n".join(head + _reason(result.reason, LINES - len(head + tail)) + tail)
     head += _what(result.failure, requirements)
     if result.reason:
         head.append(_labelled("note", result.reason))
     errors = [_labelled("stderr", line) for line in result.failure.stderr[-STDERR_LINES:]]
     room = LINES - len(head) - len(errors) - len(tail)
-    rows = [
-        f"  {_clipped(visible(row), WIDTH - 2)}" for row in latest(result.failure.timeline, room)
-    ]
-    return "\n".join(head + rows + errors + tail)
+    rows = [visible(row) for row in latest(result.failure.timeline, room)]
+    return "\n".join([*head, *(_clipped(f"  {row}", WIDTH) for row in rows), *errors, *tail])
 
 
 def replay(case_id: str, folders: Sequence[str] = ()) -> str:
@@ -67,6 +64,12 @@ def _what(failure: Failure, requirements: Mapping[str, Requirement]) -> list[str
     expected, seen, mark = difference(failure.expected, failure.seen, WIDTH - LABEL)
     lines += [_labelled("expected", expected), _labelled("seen", seen)]
     return [*lines, " " * LABEL + mark] if mark else lines
+
+
+def _reason(text: str, room: int) -> list[str]:
+    """The first line, which says what happened, and the last ones, which say why."""
+    first, *others = text.split("\n")
+    return [_labelled("why", first), *(_labelled("", line) for line in others[-room + 1 :])]
 
 
 def _labelled(label: str, text: str, width: int | None = WIDTH) -> str:
@@ -129,7 +132,8 @@ def latest(timeline: Sequence[str], room: int) -> list[str]:
     if room <= 0:
         return []
     seen: set[str] = set()
-    lasts, others = [], []
+    lasts: list[int] = []
+    others: list[int] = []
     for index in range(len(timeline) - 1, -1, -1):
         found = _ACTOR.match(timeline[index])
         actor = found[1] if found else ""

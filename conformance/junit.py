@@ -55,11 +55,9 @@ def _case(run: Run, result: Result) -> Xml.Element:
     case = _named_case(run, _subject(result), name, result.seconds)
     if (tag := _ending(result)) is None:
         return case
-    message = result.reason
-    if tag == FAILURE and result.failure:
-        message = f"expected {result.failure.expected}, seen {result.failure.seen}"
-    ending = Xml.SubElement(case, tag, message=visible(message), type=visible(_type(result)))
-    if tag != SKIPPED:
+    ending = Xml.SubElement(case, tag, message=visible(_message(result)))
+    if tag != SKIPPED:  # a skipped case may have neither of these in Ant's schema
+        ending.set("type", visible(_type(result)))
         ending.text = failure_text(result, run.requirements, run.folders)
     return case
 
@@ -69,6 +67,12 @@ def _ending(result: Result) -> str | None:
     if result.expected:
         return None if result.verdict is Verdict.PASSED else SKIPPED
     return FAILURE if result.verdict in (Verdict.PASSED, Verdict.FAILED) else ERROR
+
+
+def _message(result: Result) -> str:
+    if result.failure and not result.expected:
+        return f"expected {result.failure.expected}, seen {result.failure.seen}"
+    return f"{result.verdict}: {result.reason}"
 
 
 def _type(result: Result) -> str:

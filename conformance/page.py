@@ -55,9 +55,8 @@ def _matrix(whole: Grid) -> str:
     lines = [f"<thead><tr><th class=corner>server × client</th>{head}</tr></thead><tbody>"]
     for row in whole.rows:
         cells = "".join(_cell(row, column, whole.cells.get((row, column))) for column in columns)
-        lines.append(
-            f"<tr{_kind(row)}><th scope=row>{_button(row[1], '', row[1])}</th>{cells}</tr>"
-        )
+        name = _button(row[1], "", row[1])
+        lines.append(f"<tr{_kind(row)}><th scope=row>{name}</th>{cells}</tr>")
     return "\n".join([*lines, "</tbody>"])
 
 

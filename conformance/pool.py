@@ -11,7 +11,7 @@ import multiprocessing
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -25,7 +25,9 @@ Play = Callable[[Case], Outcome]
 _FORK = multiprocessing.get_context("fork")
 
 
-def play_all(cases: Sequence[Case], play: Play, *, jobs: int) -> Iterator[tuple[Case, Outcome]]:
+def play_all(
+    cases: Sequence[Case], play: Play, *, jobs: int
+) -> Generator[tuple[Case, Outcome], None, None]:
     """Play every case once, `jobs` of them at a time; each outcome as it comes."""
     workers = [_Worker(cases, play) for _ in range(min(jobs, len(cases)))]
     numbers = iter(range(len(cases)))

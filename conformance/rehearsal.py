@@ -231,6 +231,8 @@ class Rehearsal:
             part.reads = step.verb == "reads_again"
         if verb.acts:
             self.last = step.actor
+        if step.verb == "sees_as" and not self._has_seen_all(str(step.argument)):
+            raise Fault(place, f"`{step.argument}` has seen nothing by `sees_all` before this step")
         self.steps.append(step)
 
     def _check_terminal(self, step: Step, part: Part, place: Place) -> None:
@@ -250,6 +252,9 @@ class Rehearsal:
                 "Ctrl+C wipes out what was typed just before, where the program has not read it "
                 "yet; first let somebody see its effect",
             )
+
+    def _has_seen_all(self, actor: str) -> bool:
+        return any(step.actor == actor and step.verb == "sees_all" for step in self.steps)
 
     def _just_typed(self, actor: str) -> bool:
         before = self.steps[-1] if self.steps else None

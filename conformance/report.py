@@ -126,8 +126,10 @@ def _row(name: str, cells: Sequence[str], bars: Sequence[str], margin: int) -> s
 def _cell(tally: Tally | None, width: int, color: bool) -> str:
     if tally is None:
         return " " * width
-    text = _padded(tally.text, width)
-    return f"\033[{_COLORS[tally.mark]}m{text}\033[0m" if color else text
+    if not color:
+        return _padded(tally.text, width)
+    padding = " " * (width - columns(tally.text))
+    return f"\033[{_COLORS[tally.mark]}m{tally.text}\033[0m{padding}"
 
 
 def _padded(text: str, width: int) -> str:
@@ -255,7 +257,7 @@ def difference(old: Run, new: Run) -> str:
         for title, lines in changes(old, new).items()
         if lines
     ]
-    return "\n\n".join(groups) or f"no case changed its verdict ({len(new.results)} cases)"
+    return "\n\n".join(groups) or f"no case of {len(new.results)} changed its verdict"
 
 
 def changes(old: Run, new: Run) -> dict[str, list[str]]:

@@ -18,8 +18,9 @@ SCHEMA = 1  # to be raised when a reader of an older file would misread a newer 
 RESULTS_FILE = "results.json"
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-_PLAIN = ("suite", "version", "started", "seconds", "planned", "toolchains", "implementations")
-_PLAIN += ("left_over", "folders")  # of a Run, and plain data already
+# What is plain data in a Run already.
+_PLAIN = ("suite", "version", "started", "seconds", "planned")
+_PLAIN_LISTS = ("toolchains", "implementations", "left_over", "folders")
 _OPTIONAL = ("reason", "failure")  # left out of a case that has none
 
 
@@ -43,10 +44,8 @@ class Run:
 def red(run: Run) -> list[str]:
     """Why a run is red, one line for each reason; none: it is green."""
     surprises = Counter(result.verdict for result in run.results if not result.expected)
-    unexpected = [
-        _surprise(verdict, surprises[verdict]) for verdict in Verdict if surprises[verdict]
-    ]
-    return incomplete(run) + unexpected
+    ordered = [verdict for verdict in Verdict if verdict in surprises]
+    return incomplete(run) + [_surprise(verdict, surprises[verdict]) for verdict in ordered]
 
 
 def incomplete(run: Run) -> list[str]:
@@ -97,7 +96,7 @@ def read(path: Path) -> Run:
 
 def run_to_json(run: Run) -> dict[str, Any]:
     """The run as results.json holds it."""
-    head = {key: getattr(run, key) for key in _PLAIN}
+    head = {key: getattr(run, key) for key in (*_PLAIN, *_PLAIN_LISTS)}
     rules = {rule.id: _without(asdict(rule), "id") for rule in run.requirements.values()}
     cases = [result_to_json(result) for result in run.results]
     whole = {"schema": SCHEMA, **head, "requirements": rules, "cases": cases}
@@ -110,7 +109,7 @@ def run_from_json(data: dict[str, Any]) -> Run:
     if data["schema"] != SCHEMA:
         raise ValueError(f"its schema is {data['schema']}, this reads {SCHEMA}")
     return Run(
-        **{key: data[key] for key in _PLAIN},
+        **{key: data[key] for key in (*_PLAIN, *_PLAIN_LISTS)},
         requirements={id: _requirement(id, rule) for id, rule in data["requirements"].items()},
         results=[result_from_json(case) for case in data["cases"]],
     )

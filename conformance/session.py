@@ -92,8 +92,8 @@ class Session:
         self.request = request
         self.suite, scenarios = scenario.load(request.paths)
         self.scenarios = scenarios
-        folders = [folder.resolve() for folder in request.folders]
-        found = manifest.find([*self.suite.implementation_folders, *folders])
+        folders = [*request.folders, *self.suite.implementation_folders]
+        found = manifest.find({folder.resolve(): folder for folder in folders}.values())
         self.cases = plan(scenarios, found, request.selection)
         self.builds: Mapping[str, Build] = {}
         self._started = datetime.now(UTC)
@@ -106,11 +106,9 @@ class Session:
         return list(found.values())
 
     def build(self, progress: Progress) -> None:
-        """Make ready what takes part, and room for transcripts."""
+        """Make ready what takes part; the transcripts of an earlier run go."""
         self.builds = build_all(self.implementations, self.request.output, progress)
-        transcripts = _transcripts(self.request.output)
-        shutil.rmtree(transcripts, ignore_errors=True)
-        transcripts.mkdir(parents=True)
+        shutil.rmtree(_transcripts(self.request.output), ignore_errors=True)
 
     def builds_to_json(self) -> dict[str, dict[str, object]]:
         """The builds as plain data, for a session in another process."""
@@ -133,6 +131,7 @@ class Session:
     def judge(self, case: Case, outcome: Outcome) -> Result:
         """Say what it means, and keep the transcript."""
         path = _transcripts(self.request.output) / results.transcript_name(case.id)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(outcome.transcript, encoding="utf-8", errors="backslashreplace")
         return judge(case, outcome)
 

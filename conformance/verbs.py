@@ -200,6 +200,7 @@ VERBS: dict[str, Verb] = {
     "sees": Verb(ALL, lines),
     "receives": Verb(PEERS, lines),
     "sees_all": Verb(ALL, interleaved),
+    "sees_as": Verb(ALL, text),  # what another saw by `sees_all`, in the same order
     "is_asked": Verb(ALL, text),
     "complains": Verb(PROGRAMS, errors),
     "is_closed": Verb(PEERS, None, effect="ends"),

@@ -95,9 +95,8 @@ class Fault:
 
 def faults(results: Iterable[Result]) -> list[Fault]:
     """Every unexpected failure of a pairing, blamed as far as the other pairings allow."""
-    return [
-        fault for key, played in _pairings(results).items() for fault in _faults_of(key, played)
-    ]
+    scenarios = _pairings(results)
+    return [fault for key, played in scenarios.items() for fault in _faults_of(key, played)]
 
 
 def _pairings(results: Iterable[Result]) -> dict[str, dict[tuple[str, str], bool]]:
@@ -153,15 +152,13 @@ def blame(results: Iterable[Result]) -> list[str]:
 def _accusation(fault: Fault) -> str:
     if fault.role is not None:
         peer = Role.CLIENT if fault.role is Role.SERVER else Role.SERVER
-        return (
-            f"{fault.role} {fault.name} fails with every {peer}, where another {fault.role} passes"
-        )
+        who = f"{fault.role} {fault.name}"
+        return f"{who} fails with every {peer}, where another {fault.role} passes"
+    pairing = "+".join(fault.pairings[0])
     if not fault.everywhere:
-        return f"{'+'.join(fault.pairings[0])} fail only together"
+        return f"{pairing} fail only together"
     if len(fault.pairings) == 1:
-        return (
-            f"{'+'.join(fault.pairings[0])} fail, and no other pairing was played to compare with"
-        )
+        return f"{pairing} fail, and no other pairing was played to compare with"
     return f"all {len(fault.pairings)} pairings fail"
 
 
