@@ -37,7 +37,7 @@ CACHES = frozenset({"__pycache__", "node_modules", "target"})
 # A Go command must neither fetch another toolchain nor report on this one.
 ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOTELEMETRY": "off"}
 
-Progress = Callable[[str], None]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ class Build:
 
 
 def build_all(
-    implementations: Iterable[Implementation], folder: Path, progress: Progress = lambda _: None
+    implementations: Iterable[Implementation], folder: Path, say: Say = lambda _: None
 ) -> dict[str, Build]:
     """Build each implementation into a folder under `FOLDER/builds/`; the builds by label."""
     implementations = list(implementations)
     builds = folder.resolve() / "builds"
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(lambda one: build(one, builds, progress), implementations)
+        done = pool.map(lambda one: build(one, builds, say), implementations)
         return {one.label: made for one, made in zip(implementations, done, strict=True)}
 
 
@@ -79,13 +79,13 @@ def toolchains(implementations: Iterable[Implementation]) -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version_of(name) for name in found}
 
 
-def build(implementation: Implementation, builds: Path, progress: Progress) -> Build:
+def build(implementation: Implementation, builds: Path, say: Say) -> Build:
     """Build one implementation, unless that was done before."""
     lacking = [program for program in implementation.needs if not find_program(program)]
     if lacking:
         return _unavailable(implementation, lacking)
     home = builds / f"{implementation.label}-{_fingerprint(implementation)}"
-    error = "" if implementation.build is None else _make(implementation, home, progress)
+    error = "" if implementation.build is None else _make(implementation, home, say)
     if error:
         return Build(implementation, error=error)
     return _ready(implementation, home)
@@ -120,22 +120,22 @@ def _unavailable(implementation: Implementation, lacking: Sequence[str]) -> Buil
 def _ready(implementation: Implementation, home: Path) -> Build:
     """Spell out the command that runs it, and see that there is such a program."""
     name, *arguments = _words(implementation.run, home)
-    if "/" not in name and not find_program(name):
+    program = _program(implementation, name)
+    if program is None:
         return _unavailable(implementation, [name])
-    program = find_program(name) or str(implementation.folder.resolve() / name)
     if not os.access(program, os.X_OK):
         error = f"{implementation.place.file}: `run` names {program}, which is no program"
         return Build(implementation, error=error)
     return Build(implementation, (program, *arguments))
 
 
-def _make(implementation: Implementation, home: Path, progress: Progress) -> str:
+def _make(implementation: Implementation, home: Path, say: Say) -> str:
     """Build where that was not yet done for these inputs; why it failed, or nothing."""
     complete = home / ".complete"
     with _locked(home):
         if complete.exists():
             return ""
-        progress(f"building {implementation.label}: {implementation.build}")
+        say(f"building {implementation.label}: {implementation.build}")
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir()
         error = _build_into(home, implementation)
@@ -147,7 +147,7 @@ def _make(implementation: Implementation, home: Path, progress: Progress) -> str
 def _build_into(home: Path, implementation: Implementation) -> str:
     """Run the build command; why it failed, or nothing."""
     argv = _words(implementation.build or "", home)
-    argv[0] = find_program(argv[0]) or argv[0]
+    argv[0] = _program(implementation, argv[0]) or argv[0]
     answer = _run(argv, implementation.folder, BUILD_SECONDS)
     log = home.with_name(home.name + ".log")
     log.write_text(answer.output, encoding="utf-8")
@@ -155,6 +155,11 @@ def _build_into(home: Path, implementation: Implementation) -> str:
         return ""
     shown = answer.output.splitlines()[-LOG_LINES:]
     return "\n".join([f"`{shlex.join(argv)}` {answer.ending} (all of it: {log})", *shown])
+
+
+def _program(implementation: Implementation, name: str) -> str | None:
+    """Where a command's first word leads: with a slash, from the implementation's own folder."""
+    return str(implementation.folder.resolve() / name) if "/" in name else find_program(name)
 
 
 def _words(command: str, home: Path) -> list[str]:

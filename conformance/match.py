@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from conformance.model import Place
+from conformance.placeholder import fill, plain
 
 
 def decode(data: bytes) -> str:
@@ -21,7 +22,7 @@ def encode(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What a line must be. `times` > 1 stands for so many lines, `{n}` in them counting from 1."""
+    """What a line must be; with `times`, so many lines, `{n}` in them counting from 1."""
 
     text: str
     how: str = "is"  # is, starts, ends, contains, matches
@@ -44,17 +45,12 @@ class Pattern:
 
     def each(self) -> Iterator[Pattern]:
         """The single lines that it stands for."""
-        if self.times == 1:
-            yield self
-            return
         for n in range(1, self.times + 1):
-            yield Pattern(self.text.replace("{n}", str(n)), self.how)
+            yield Pattern(plain(fill(self.text, {"n": str(n)})), self.how)
 
-    def filled(self, port: str) -> Pattern:
-        """With the server's port, known only when it runs, in place of `{port}`."""
-        if "{port}" not in self.text:
-            return self
-        return Pattern(self.text.replace("{port}", port), self.how, self.times)
+    def filled(self, values: Mapping[str, str]) -> Pattern:
+        """With what is known only when the server runs filled in."""
+        return replace(self, text=fill(self.text, values))
 
     def __str__(self) -> str:
         words = {"is": "", "starts": "a line that starts with ", "ends": "a line that ends with "}

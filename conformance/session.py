@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance import __version__, manifest, report, results, runner, scenario
-from conformance.build import Build, Progress, build_all, toolchains
+from conformance.build import Build, Say, build_all, toolchains
 from conformance.model import Case, Implementation, Outcome, Result
 from conformance.plan import Selection, plan
 from conformance.verdict import expectation, judge, unplayed
@@ -105,9 +105,9 @@ class Session:
         found = {one.label: one for case in self.cases for one in case.implementations}
         return list(found.values())
 
-    def build(self, progress: Progress) -> None:
+    def build(self, say: Say) -> None:
         """Make ready what takes part; the transcripts of an earlier run go."""
-        self.builds = build_all(self.implementations, self.request.output, progress)
+        self.builds = build_all(self.implementations, self.request.output, say)
         shutil.rmtree(_transcripts(self.request.output), ignore_errors=True)
 
     def builds_to_json(self) -> dict[str, dict[str, object]]:

@@ -7,10 +7,12 @@ later can be reported as `file:line:column`. Nothing here knows what the files m
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -21,12 +23,44 @@ Scalar: TypeAlias = bool | int | float | str | None
 # libyaml's parser is ten times faster; the pure one says the same.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_MOST_DEEP = 50  # lists and mappings within each other
+_MOST_NODES = 200_000  # in one file; a few aliases of aliases stand for billions
+_MOST_NAMED = 60  # words of a list of what is known
 
-class Fault(Exception):
-    """One mistake, at one place; collected into a `Mistake` by whoever reads a whole file."""
+_QUOTES = "(quote text that holds `: `, `#` or begins with a special character)"
+
+
+class Fault(Mistake):
+    """One mistake, at one place."""
 
     def __init__(self, place: Place, message: str) -> None:
-        super().__init__(f"{place}: {message}")
+        super().__init__([f"{place}: {message}"])
+        self.place = place
+        self.message = message
+
+
+class Problems:
+    """Gathers mistakes, so that all of a file are told at once."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, None] = {}  # in their order, each once
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Go on behind the block where something is wrong in it."""
+        try:
+            yield
+        except Mistake as mistake:
+            self.add(mistake)
+
+    def add(self, mistake: Mistake) -> None:
+        """Keep it for the report."""
+        self.found |= dict.fromkeys(mistake.problems)
+
+    def report(self) -> None:
+        """Raise Mistake if there was any."""
+        if self.found:
+            raise Mistake(list(self.found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +96,38 @@ class Node:
         """A string; YAML makes numbers and booleans of some bare words, so those are named."""
         if isinstance(self.value, str):
             return self.value
-        raise self.fault(f"{what} must be text, not {self.kind}; put it in quotes")
+        quotable = self.value is not None and not isinstance(self.value, list | dict)
+        remedy = "; put it in quotes" if quotable else ""
+        raise self.fault(f"{what} must be text, not {self.kind}{remedy}")
 
     def number(self, what: str, *, least: float = 0) -> float:
         """A number of at least `least`."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
             raise self.fault(f"{what} must be a number, not {self.kind}")
-        if self.value < least:
+        if not (math.isfinite(self.value) and self.value >= least):
             raise self.fault(f"{what} must be {least:g} or more")
         return self.value
+
+    def count(self, what: str, *, least: int = 1, most: int = 1 << 31) -> int:
+        """A whole number from `least` to `most`."""
+        number = self.number(what, least=least)
+        if number != int(number) or number > most:
+            raise self.fault(f"{what} must be a whole number from {least} to {most}")
+        return int(number)
 
     def texts(self, what: str) -> list[str]:
         """A list of strings."""
         return [item.text(what) for item in self.items(what)]
 
     def allow(self, known: Iterable[str], what: str) -> None:
-        """Refuse keys that are not known, and say which was probably meant."""
+        """Refuse keys that are not known, and say which were probably meant."""
         known = list(known)
+        problems = Problems()
         for key in self.mapping(what):
             if key not in known:
-                raise Fault(self.keys[key], f"unknown key `{key}` in {what}; {meant(key, known)}")
+                message = f"unknown key `{key}` in {what}; {meant(key, known)}"
+                problems.add(Fault(self.keys[key], message))
+        problems.report()
 
     @property
     def kind(self) -> str:
@@ -93,73 +139,125 @@ class Node:
 def meant(word: str, known: Iterable[str]) -> str:
     """`did you mean …?`, or the whole list where nothing is near."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
+    if near := difflib.get_close_matches(word, known, n=1):
+        return f"did you mean `{near[0]}`?"
+    more = f", and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
+    return f"known: {', '.join(known[:_MOST_NAMED]) or 'none'}{more}"
+
+
+def record(
+    node: Node,
+    what: str,
+    readers: Mapping[str, Callable[[Node], object]],
+    needed: Iterable[str],
+    problems: Problems,
+) -> dict[str, Any]:
+    """What the readers make of a mapping's values: of those that are there and right."""
+    entries = node.mapping(what)
+    with problems.gathered():
+        node.allow(readers, what)
+    for key in needed:
+        if key not in entries:
+            problems.add(node.fault(f"{what} needs `{key}`"))
+    values = {}
+    for key, reader in readers.items():
+        if key in entries:
+            with problems.gathered():
+                values[key] = reader(entries[key])
+    return values
 
 
 def read(path: Path) -> Node:
     """The tree of a YAML file; raises Mistake where it cannot be read or is not YAML."""
+    start = Place(str(path), 1)
     try:
-        text = path.read_bytes()
-        tree = yaml.compose(text.decode("utf-8"), Loader=_Loader)
+        data = path.read_bytes()
     except OSError as error:
-        raise Mistake([f"{path}: cannot be read: {error.strerror}"]) from None
+        raise Fault(start, f"cannot be read: {error.strerror}") from None
+    try:
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        raise Mistake([f"{path}:{line}:1: not UTF-8; save the file as UTF-8"]) from None
+        place = _place_of(path, data[: error.start].decode("utf-8"))
+        raise Fault(place, "not UTF-8; save the file as UTF-8") from None
+    try:
+        return _Reader(path).read(text)
+    except yaml.reader.ReaderError as error:
+        place = _place_of(path, text[: error.position])
+        remedy = 'write it as an escape in double quotes, such as "\\x1b"'
+        raise Fault(place, f"not YAML: a control character; {remedy}") from None
     except yaml.MarkedYAMLError as error:
-        raise Mistake([f"{_place(path, error.problem_mark)}: {_explain(error)}"]) from None
-    except yaml.YAMLError as error:
-        raise Mistake([f"{path}:1:1: not YAML: {error}"]) from None
-    if tree is None:
-        return Node(Place(str(path), 1), None)
-    try:
-        return _convert(path, tree, depth=0)
-    except Fault as fault:
-        raise Mistake([str(fault)]) from None
+        place = _place(path, error.problem_mark) if error.problem_mark else start
+        raise Fault(place, _explain(error, text, place)) from None
 
 
-def parse(path: Path, text: str) -> Node:
-    """The tree of YAML given as text, its places within `path`."""
-    tree = yaml.compose(text, Loader=_Loader)
-    return _convert(path, tree, depth=0) if tree else Node(Place(str(path), 1), None)
+def _place(path: Path, mark: yaml.Mark) -> Place:
+    return Place(str(path), mark.line + 1, mark.column + 1)
 
 
-def _place(path: Path, mark: yaml.Mark | None) -> Place:
-    return Place(str(path), mark.line + 1, mark.column + 1) if mark else Place(str(path), 1)
+def _place_of(path: Path, before: str) -> Place:
+    """The place behind the text that stands before it."""
+    return Place(str(path), before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
-def _explain(error: yaml.MarkedYAMLError) -> str:
+def _explain(error: yaml.MarkedYAMLError, text: str, place: Place) -> str:
+    line = text.split("\n")[place.line - 1]
+    if line[place.column - 1 :].startswith("\t"):
+        return "not YAML: a tab; indent with spaces"
     words = " ".join(part for part in (error.context, error.problem) if part)
-    return f"not YAML: {words} (quote text that holds `: `, `#` or begins with a special character)"
+    return f"not YAML: {words} {_QUOTES}"
 
 
-def _convert(path: Path, node: yaml.Node, depth: int) -> Node:
-    place = _place(path, node.start_mark)
-    if depth > 50:  # an alias can hold itself
-        raise Fault(place, "nested too deeply")
-    if isinstance(node, yaml.MappingNode):
-        return _convert_mapping(path, node, depth)
-    if isinstance(node, yaml.SequenceNode):
-        return Node(place, [_convert(path, item, depth + 1) for item in node.value])
-    try:
-        value = yaml.constructor.SafeConstructor().construct_object(node)
-    except (yaml.YAMLError, ValueError):
-        raise Fault(place, f"cannot be read as {node.tag}; put it in quotes") from None
-    # A date or a binary is of no use here: keep what the person typed.
-    return Node(place, value if isinstance(value, Scalar) else str(node.value))
+class _Reader:
+    """Makes nodes of one file's YAML."""
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.nodes = 0
 
-def _convert_mapping(path: Path, node: yaml.MappingNode, depth: int) -> Node:
-    values: dict[str, Node] = {}
-    keys: dict[str, Place] = {}
-    for key_node, value_node in node.value:
-        place = _place(path, key_node.start_mark)
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise Fault(place, "a key must be plain text")
-        key = str(key_node.value)
-        if key in values:
-            raise Fault(place, f"`{key}` stands here twice")
-        values[key] = _convert(path, value_node, depth + 1)
-        keys[key] = place
-    return Node(_place(path, node.start_mark), values, keys)
+    def read(self, text: str) -> Node:
+        self._check_depth(text)
+        tree = yaml.compose(text, Loader=_Loader)
+        return self._convert(tree, depth=0) if tree else Node(Place(str(self.path), 1), None)
+
+    def _check_depth(self, text: str) -> None:
+        """libyaml's composer calls itself, and brings the process down where that goes too deep."""
+        depth = 0
+        for event in yaml.parse(text, Loader=_Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth > _MOST_DEEP:
+                raise Fault(_place(self.path, event.start_mark), "nested too deeply")
+
+    def _convert(self, node: yaml.Node, depth: int) -> Node:
+        place = _place(self.path, node.start_mark)
+        self.nodes += 1
+        if depth > _MOST_DEEP:  # an alias can hold itself
+            raise Fault(place, "nested too deeply: an alias holds itself")
+        if self.nodes > _MOST_NODES:
+            raise Fault(place, f"more than {_MOST_NODES} entries, aliases spelled out")
+        if isinstance(node, yaml.MappingNode):
+            return self._convert_mapping(node, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return Node(place, [self._convert(item, depth + 1) for item in node.value])
+        try:
+            value = yaml.constructor.SafeConstructor().construct_object(node)
+        except (yaml.YAMLError, ValueError, KeyError, AttributeError):  # whatever the tag's type
+            raise Fault(place, f"cannot be read as {node.tag}; put it in quotes") from None
+        # A date or a binary is of no use here: keep what the person typed.
+        return Node(place, value if isinstance(value, Scalar) else str(node.value))
+
+    def _convert_mapping(self, node: yaml.MappingNode, depth: int) -> Node:
+        values: dict[str, Node] = {}
+        keys: dict[str, Place] = {}
+        for key_node, value_node in node.value:
+            place = _place(self.path, key_node.start_mark)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise Fault(place, "a key must be plain text")
+            key = str(key_node.value)
+            if key in values:
+                raise Fault(place, f"`{key}` stands here twice; the first is at {keys[key]}")
+            values[key] = self._convert(value_node, depth + 1)
+            keys[key] = place
+        return Node(_place(self.path, node.start_mark), values, keys)

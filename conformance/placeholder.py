@@ -1,0 +1,23 @@
+"""Texts with places to fill: `{name}`, and `{{` for a brace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_PLACE = re.compile(r"\{\{|\{([a-z_]+)\}")
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """The text with what is known filled in; the rest, and `{{`, stay for a later filling."""
+    return _PLACE.sub(lambda found: values.get(found[1], found[0]), text)
+
+
+def plain(text: str) -> str:
+    """What is meant, once all is filled."""
+    return text.replace("{{", "{")
+
+
+def places(text: str) -> list[str]:
+    """The names of the places that are still to be filled."""
+    return [found[1] for found in _PLACE.finditer(text) if found[1]]

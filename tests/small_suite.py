@@ -1,0 +1,84 @@
+"""A suite as small as can be, for tests of what goes round the core: one rule, one file, servers
+of a few lines each.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SUITE = """\
+name: echo
+protocol: PROTOCOL.md
+implementations: [servers/*]
+programs:
+  server:
+    ready: "ready on {port}"
+ending:
+  - server: {is_sent: SIGTERM}
+  - server: {exits: SIGTERM}
+"""
+
+PROTOCOL = """\
+# Echo
+
+- ECHO-1 (MUST) Each line comes back as it was sent.
+"""
+
+SCENARIOS = """\
+- id: comes-back
+  title: A line comes back
+  proves: [ECHO-1]
+  cast: {ann: wire}
+  steps:
+    - server: starts
+    - ann: starts
+    - ann: {types: "hello"}
+    - ann: {sees: "hello"}
+    - ann: closes
+- id: starts
+  title: The server starts
+  proves: [ECHO-1]
+  cast: {}
+  steps:
+    - server: starts
+"""
+
+MANIFEST = """\
+role: server
+language: Python
+run: "{python} -I -S server.py"
+"""
+
+SERVER = """\
+import socket
+
+listener = socket.create_server(("127.0.0.1", 0))
+print("ready on", listener.getsockname()[1], flush=True)
+while True:
+    connection, _ = listener.accept()
+    with connection:
+        for line in connection.makefile("rb"):
+            connection.sendall(line)
+"""
+
+SHOUTING_SERVER = SERVER.replace("sendall(line)", "sendall(line.upper())")
+MUTE_SERVER = SERVER.replace("sendall(line)", "getpeername()")
+
+
+def write_suite(folder: Path) -> Path:
+    """Write the suite with one server, which is right; the suite's folder."""
+    suite = folder / "echo"
+    suite.mkdir()
+    (suite / "suite.yaml").write_text(SUITE)
+    (suite / "PROTOCOL.md").write_text(PROTOCOL)
+    (suite / "lines.yaml").write_text(SCENARIOS)
+    add_server(suite / "servers", "right", SERVER)
+    return suite
+
+
+def add_server(folder: Path, name: str, program: str, more: str = "") -> None:
+    """Write one more server; `more` is added to what any manifest holds."""
+    home = folder / name
+    home.mkdir(parents=True)
+    (home / "server.py").write_text(program)
+    (home / "implementation.yaml").write_text(f"name: {name}\n{MANIFEST}{more}")

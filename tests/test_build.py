@@ -1,0 +1,214 @@
+"""Builds: once for the same inputs, again for others, and what stops one is said plainly."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conformance.build import Build, build_all, find_program, toolchains, version_of
+from conformance.model import Implementation, Place, Role
+
+# Notes each time that it runs, then makes a program out of the source.
+BUILD = "sh -c 'echo built >> ../builds.txt; install source \"$0\"' {build}/program"
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Implementation:
+    """An implementation whose program says `one`, in a folder with a space in its name."""
+    folder = tmp_path / "my program"
+    folder.mkdir()
+    (folder / "source").write_text("#!/bin/sh\necho one $1\n")
+    return Implementation(
+        name="sample",
+        role=Role.SERVER,
+        language="sh",
+        folder=folder,
+        run="{build}/program 'two words'",
+        build=BUILD,
+        needs=("sh",),
+        place=Place("sample/implementation.yaml", 1),
+    )
+
+
+def built(program: Implementation, output: Path) -> Build:
+    """The build of one implementation."""
+    return build_all([program], output)[program.label]
+
+
+def times_built(program: Implementation) -> int:
+    """How often its build command ran."""
+    return len((program.folder.parent / "builds.txt").read_text().splitlines())
+
+
+def says(build: Build) -> str:
+    """What the program that was built prints."""
+    done = subprocess.run(build.argv, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_build_can_be_run(program: Implementation, tmp_path: Path) -> None:
+    build = built(program, tmp_path / "output folder")
+    assert (build.unavailable, build.error) == ("", "")
+    assert says(build) == "one two words"
+
+
+def test_the_same_inputs_are_built_once(program: Implementation, tmp_path: Path) -> None:
+    first = built(program, tmp_path)
+    assert built(program, tmp_path) == first
+    assert times_built(program) == 1
+
+
+def test_another_source_is_built_again(program: Implementation, tmp_path: Path) -> None:
+    built(program, tmp_path)
+    (program.folder / "source").write_text("#!/bin/sh\necho other\n")
+    assert says(built(program, tmp_path)) == "other"
+
+
+def test_another_command_is_built_again(program: Implementation, tmp_path: Path) -> None:
+    built(program, tmp_path)
+    built(replace(program, build=f"{program.build} more"), tmp_path)
+    assert times_built(program) == 2
+
+
+@pytest.mark.parametrize("name", [".hidden", "__pycache__/x.pyc", "target/debug/x"])
+def test_what_tools_leave_behind_is_no_input(
+    program: Implementation, tmp_path: Path, name: str
+) -> None:
+    built(program, tmp_path)
+    file = program.folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("left behind")
+    built(program, tmp_path)
+    assert times_built(program) == 1
+
+
+def test_a_build_that_was_cut_short_is_done_again(program: Implementation, tmp_path: Path) -> None:
+    home = Path(built(program, tmp_path).argv[0]).parent
+    (home / ".complete").unlink()
+    (home / "program").write_text("half of it")
+    assert says(built(program, tmp_path)) == "one two words"
+
+
+def test_two_runs_at_a_time_build_once(program: Implementation, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        builds = list(pool.map(lambda _: built(program, tmp_path), range(4)))
+    assert times_built(program) == 1
+    assert len({build.argv for build in builds}) == 1
+
+
+def test_a_failed_build_shows_its_output_and_is_not_kept(
+    program: Implementation, tmp_path: Path
+) -> None:
+    broken = replace(program, build="sh -c 'echo compiling; echo 3:1 no such word >&2; exit 7'")
+    build = built(broken, tmp_path)
+    assert build.argv == ()
+    assert "ended with status 7" in build.error
+    assert build.error.endswith("compiling\n3:1 no such word")
+    assert built(broken, tmp_path) == build
+
+
+def test_a_long_build_log_is_shown_from_its_end(program: Implementation, tmp_path: Path) -> None:
+    build = built(replace(program, build="sh -c 'seq 1000; exit 1'"), tmp_path)
+    assert build.error.splitlines()[1:] == [str(number) for number in range(981, 1001)]
+    log = Path(build.error.splitlines()[0].rpartition("all of it: ")[2].rstrip(")"))
+    assert len(log.read_text().splitlines()) == 1000
+
+
+def test_a_build_command_that_is_no_program(program: Implementation, tmp_path: Path) -> None:
+    build = built(replace(program, build="no-such-compiler source"), tmp_path)
+    assert "could not be started: No such file" in build.error
+
+
+def test_a_missing_tool_is_unavailable(program: Implementation, tmp_path: Path) -> None:
+    build = built(replace(program, needs=("sh", "no-such-a", "no-such-b")), tmp_path)
+    assert build.error == ""
+    assert build.unavailable == (
+        "no-such-a and no-such-b are not on PATH, needed by sample/implementation.yaml"
+    )
+
+
+def test_a_missing_interpreter_is_unavailable(program: Implementation, tmp_path: Path) -> None:
+    build = built(replace(program, build=None, run="no-such-interpreter x"), tmp_path)
+    assert build.unavailable.startswith("no-such-interpreter is not on PATH")
+
+
+def test_a_build_that_makes_no_program(program: Implementation, tmp_path: Path) -> None:
+    build = built(replace(program, run="{build}/another"), tmp_path)
+    assert build.error.startswith("sample/implementation.yaml: `run` names")
+    assert build.error.endswith("another, which is no program")
+
+
+def test_programs_that_need_no_build(program: Implementation, tmp_path: Path) -> None:
+    script = program.folder / "script"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    runs = {"./script x": str(script), "{python} x": sys.executable, "sh x": find_program("sh")}
+    for run, argv0 in runs.items():
+        build = built(replace(program, build=None, run=run), tmp_path)
+        assert build.argv == (argv0, "x")
+
+
+def test_a_relative_command_is_that_of_its_own_folder(
+    program: Implementation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, word in ((tmp_path, "another"), (program.folder, "own")):
+        (folder / "make.sh").write_text(f"#!/bin/sh\necho echo {word} > $1; chmod +x $1\n")
+        (folder / "make.sh").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    own = replace(program, build="./make.sh {build}/program", run="sh {build}/program")
+    assert says(built(own, tmp_path)) == "own"
+
+
+def test_builds_survive_json(program: Implementation, tmp_path: Path) -> None:
+    lacking, broken = Build(program, unavailable="no tool"), Build(program, error="no luck")
+    for build in (built(program, tmp_path), lacking, broken):
+        data = json.loads(json.dumps(build.to_json()))
+        assert Build.from_json(program, data) == build
+
+
+def test_progress_names_what_is_built_and_not_what_is_kept(
+    program: Implementation, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    build_all([program], tmp_path, said.append)
+    build_all([program], tmp_path, said.append)
+    assert len(said) == 1
+    assert said[0].startswith("building server-sample: ")
+
+
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program on PATH that, like Go's, knows `version` and not `--version`."""
+    tool = tmp_path / "tools" / "sample-tool"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\n[ "$1" = version ] && echo "sample 1.2" || { echo huh; exit 2; }\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
+    version_of.cache_clear()
+    return tool
+
+
+@pytest.mark.usefixtures("tool")
+def test_toolchains_say_their_versions(program: Implementation) -> None:
+    needing = replace(program, needs=("sample-tool", "no-such-tool"))
+    found = toolchains([needing])
+    assert found["sample-tool"] == "sample 1.2"
+    assert list(found) == ["python", "sample-tool"]
+
+
+def test_another_version_of_a_tool_is_built_again(
+    program: Implementation, tmp_path: Path, tool: Path
+) -> None:
+    needing = replace(program, needs=("sample-tool",))
+    built(needing, tmp_path)
+    tool.write_text("#!/bin/sh\necho sample 1.3\n")
+    version_of.cache_clear()
+    built(needing, tmp_path)
+    assert times_built(program) == 2

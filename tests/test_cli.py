@@ -1,0 +1,322 @@
+"""The command `conformance`: what it shows, what it writes, and its exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from small_suite import MUTE_SERVER, SERVER, SHOUTING_SERVER, add_server, write_suite
+
+from conformance.cli import Progress, main
+from conformance.model import Result, Verdict
+
+COMMAND = [sys.executable, "-m", "conformance"]
+
+
+@pytest.fixture
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A suite with one server, in the folder where the command runs."""
+    monkeypatch.chdir(tmp_path)
+    return write_suite(tmp_path).relative_to(tmp_path)
+
+
+def conformance(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person does, elsewhere than on a terminal."""
+    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
+
+
+def results() -> dict[str, dict[str, object]]:
+    """The cases of the last run, by their ids without the file."""
+    cases = json.loads(Path("build/conformance/results.json").read_text())["cases"]
+    return {case["id"].partition("::")[2]: case for case in cases}
+
+
+# run
+
+
+def test_a_green_run(suite: Path) -> None:
+    done = conformance("run", str(suite))
+    assert done.returncode == 0, done
+    assert "2 PASSED" in done.stdout
+    assert [case["verdict"] for case in results().values()] == ["PASSED", "PASSED"]
+
+
+def test_a_run_writes_every_report(suite: Path) -> None:
+    conformance("run", str(suite), "--output", "out")
+    files = {str(file.relative_to("out")) for file in Path("out").rglob("*") if file.is_file()}
+    assert files >= {
+        "results.json",
+        "junit.xml",
+        "summary.md",
+        "index.html",
+        "badges/server-right.json",
+        "transcripts/echo_lines.yaml_comes-back[right].txt",
+        "transcripts/echo_lines.yaml_starts[right].txt",
+    }
+
+
+def test_a_failure_is_red_and_shown(suite: Path) -> None:
+    add_server(suite / "servers", "shouting", SHOUTING_SERVER)
+    done = conformance("run", str(suite))
+    assert done.returncode == 1
+    assert "ECHO-1 (MUST) Each line comes back as it was sent." in done.stdout
+    assert "red: 1 FAILED" in done.stdout
+    assert "FAILED echo/lines.yaml::comes-back[shouting]" in done.stderr
+
+
+def test_the_order_of_results_is_that_of_the_plan(suite: Path) -> None:
+    for name in ("a", "b", "z"):
+        add_server(suite / "servers", name, SERVER)
+    conformance("run", str(suite), "-j", "4")
+    listed = conformance("list", str(suite)).stdout.splitlines()
+    assert [str(case["id"]) for case in results().values()] == listed
+    assert len(listed) == 8
+
+
+def test_a_missing_tool_is_no_failure_unless_required(suite: Path) -> None:
+    add_server(suite / "servers", "absent", SERVER, "needs: [no-such-tool]\n")
+    assert conformance("run", str(suite)).returncode == 0
+    assert results()["starts[absent]"]["verdict"] == "UNAVAILABLE"
+    done = conformance("run", str(suite), "--require")
+    assert done.returncode == 1
+    assert "red: 2 UNAVAILABLE, but required" in done.stdout
+
+
+def test_a_failed_build_is_an_error_of_its_cases_alone(suite: Path) -> None:
+    add_server(suite / "servers", "broken", SERVER, "build: sh -c 'echo no; exit 1'\n")
+    assert conformance("run", str(suite)).returncode == 1
+    verdicts = {id: case["verdict"] for id, case in results().items()}
+    assert verdicts["starts[broken]"] == "ERRORED"
+    assert verdicts["starts[right]"] == "PASSED"
+
+
+def test_known_failures_are_strict_both_ways(suite: Path) -> None:
+    known = "known_failures: {lines/comes-back: a reason}\n"
+    add_server(suite / "servers", "mute", MUTE_SERVER, known)
+    arguments = ("run", str(suite), "--deadline", "0.2")
+    assert conformance(*arguments).returncode == 0
+    (suite / "servers" / "mute" / "server.py").write_text(SERVER)
+    done = conformance(*arguments)
+    assert done.returncode == 1
+    assert "red: 1 PASSED, but listed as known failures" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        ([], {"comes-back[other]", "comes-back[right]", "starts[other]", "starts[right]"}),
+        (["--server", "other"], {"comes-back[other]", "starts[other]"}),
+        (["-k", "STARTS"], {"starts[other]", "starts[right]"}),
+        (["./echo/lines.yaml::starts"], {"starts[other]", "starts[right]"}),
+        (["echo/lines.yaml::starts[right]"], {"starts[right]"}),
+    ],
+)
+def test_which_cases_are_chosen(
+    suite: Path, words: list[str], ids: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_server(suite / "servers", "other", SERVER)
+    has_path = any(word.partition("::")[0].endswith("yaml") for word in words)
+    assert main(["list", *words, *([] if has_path else ["echo"])]) == 0
+    assert {line.partition("::")[2] for line in capsys.readouterr().out.split()} == ids
+
+
+def test_an_implementation_joins_from_a_folder_of_its_own(suite: Path) -> None:
+    add_server(Path("elsewhere"), "guest", SERVER)
+    assert conformance("run", str(suite), "--implementation", "elsewhere").returncode == 0
+    assert set(results()) == {
+        f"{scenario}[{server}]"
+        for scenario in ("comes-back", "starts")
+        for server in ("guest", "right")
+    }
+
+
+def test_a_suites_own_implementation_may_be_named_again(suite: Path) -> None:
+    assert main(["list", str(suite), "--implementation", str(suite / "servers" / "right")]) == 0
+
+
+def test_ctrl_c_ends_a_run_and_leaves_nothing_running(suite: Path) -> None:
+    """The first case passes; the second waits for a line that does not come."""
+    scenarios = (suite / "lines.yaml").read_text().partition("- id: starts")
+    (suite / "lines.yaml").write_text(
+        "".join(scenarios[1:]) + scenarios[0].replace("sees: ", "sees: never ")
+    )
+    note_pid = "import os; open('pid', 'w').write(str(os.getpid()))\n"
+    (suite / "servers" / "right" / "server.py").write_text(note_pid + SERVER)
+    words = [*COMMAND, "run", str(suite), "-j", "1", "--deadline", "60"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        assert run.stderr.readline() == "1 of 2 cases\n"
+        run.send_signal(signal.SIGINT)
+        shown, _ = run.communicate()
+    assert run.returncode == 1
+    assert "red: 1 of 2 planned cases have no result" in shown
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((suite / "servers" / "right" / "pid").read_text()), 0)
+
+
+# Mistakes
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What the command complains about, having done nothing."""
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert not Path("build").exists()
+    return shown.err
+
+
+def test_a_mistake_in_a_scenario_has_its_place(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = suite / "lines.yaml"
+    file.write_text(
+        file.read_text().replace("sees:", "seees:").replace("proves: [ECHO-1]", "proves: [ECHO-9]")
+    )
+    shown = mistake(capsys, "run", str(suite))
+    assert re.search(r"^echo/lines\.yaml:\d+:\d+: .*ECHO-9", shown, re.MULTILINE)
+
+
+def test_a_name_that_nobody_has(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mistake(capsys, "run", str(suite), "--server", "rihgt").startswith(
+        "--server rihgt: no such server"
+    )
+
+
+def test_a_path_that_is_not_there(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert suite.exists()
+    assert mistake(capsys, "run", "ehco") == "ehco: no such file or folder\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["-j", "0"], ["--deadline", "0"], ["--deadline", "inf"], ["--deadline", "x"]]
+)
+def test_values_that_mean_nothing(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *words])
+    assert ended.value.code == 2
+    assert f"argument {words[0]}: invalid" in capsys.readouterr().err
+
+
+# The other commands
+
+
+def test_check_reads_whatever_it_is_given(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server = suite / "servers" / "right"
+    paths = [
+        suite,
+        suite / "suite.yaml",
+        suite / "lines.yaml",
+        suite / "servers",
+        server / "implementation.yaml",
+    ]
+    assert main(["check", *map(str, paths)]) == 0
+    assert [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "2 scenarios",
+        "1 rules",
+        "2 scenarios",
+        "1 implementations",
+        "the server right",
+    ]
+
+
+def test_check_reports_the_mistakes_of_all_files(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (suite / "lines.yaml").write_text("- id: x\n")
+    manifest = suite / "servers" / "right" / "implementation.yaml"
+    manifest.write_text("name: right\n")
+    assert main(["check", str(suite / "lines.yaml"), str(manifest), "nowhere.yaml"]) == 2
+    shown = capsys.readouterr().err
+    assert f"{suite}/lines.yaml:1:" in shown
+    assert f"{manifest}:1:" in shown
+    assert "nowhere.yaml: no such file" in shown
+
+
+def test_list_requirements(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--requirements", str(suite)]) == 0
+    assert "lines/comes-back, lines/starts" in capsys.readouterr().out
+
+
+def test_report_draws_everything_again(suite: Path) -> None:
+    first = conformance("run", str(suite)).stdout
+    output = Path("build/conformance")
+    pages = {
+        name: (output / name).read_text() for name in ("index.html", "junit.xml", "summary.md")
+    }
+    for name in pages:
+        (output / name).unlink()
+    again = conformance("report")
+    assert (again.returncode, again.stdout) == (0, first)
+    assert {name: (output / name).read_text() for name in pages} == pages
+
+
+def test_diff_names_what_broke(suite: Path) -> None:
+    conformance("run", str(suite), "--output", "old")
+    (suite / "servers" / "right" / "server.py").write_text(SHOUTING_SERVER)
+    conformance("run", str(suite), "--output", "new")
+    done = conformance("diff", "old", "new/results.json")
+    assert done.returncode == 0
+    assert "comes-back[right]: PASSED → FAILED" in done.stdout
+
+
+def test_who_stops_reading_gets_no_trace(suite: Path) -> None:
+    listing = subprocess.Popen(
+        [*COMMAND, "list", str(suite)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert listing.stdout is not None
+    listing.stdout.close()
+    _, shown = listing.communicate()
+    assert shown == ""
+
+
+# Progress
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def result(number: int, *, expected: bool = True) -> Result:
+    """One more result."""
+    verdict = Verdict.PASSED if expected else Verdict.FAILED
+    return Result(f"case-{number}", "few/case", "right", (), (), verdict, expected, 0.0)
+
+
+def test_progress_elsewhere_is_a_line_at_each_tenth() -> None:
+    stream = io.StringIO()
+    progress = Progress(100, stream)
+    for number in range(100):
+        progress.played(result(number, expected=number != 42))
+    progress.close()
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "10 of 100 cases"
+    assert lines[4] == "FAILED case-42"
+    assert lines[-1] == "100 of 100 cases, 1 not as expected"
+    assert len(lines) == 11
+
+
+def test_progress_on_a_terminal_is_one_live_line() -> None:
+    stream = Terminal()
+    progress = Progress(2, stream)
+    progress.played(result(0))
+    progress.played(result(1, expected=False))
+    progress.close()
+    start = "\r\033[K"
+    assert stream.getvalue() == (
+        f"{start}1 of 2 cases  case-0"
+        f"{start}FAILED case-1\n"
+        f"{start}2 of 2 cases, 1 not as expected  case-1"
+        f"{start}"
+    )

@@ -1,0 +1,127 @@
+"""The pool: every case once, whatever a worker does, and no worker left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conformance.model import Case, Kind, Outcome, Place, Scenario
+from conformance.pool import play_all
+
+CASES = [
+    Case(
+        Scenario(f"few/case-{n}", "few.yaml", "", (), Kind.SERVER, {}, (), {}, {}, Place("", 1)),
+        None,
+        (),
+    )
+    for n in range(6)
+]
+FIRST = CASES[0]
+
+# A worker of pytest-xdist has a thread beside the one that forks; the command has none.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+Play = Callable[[Case], Outcome]
+
+
+def says_its_id(case: Case) -> Outcome:
+    """Play a case whose transcript is its id."""
+    return Outcome(0.0, transcript=case.id)
+
+
+def played(play: Play, jobs: int, cases: list[Case] = CASES) -> dict[str, Outcome]:
+    """All outcomes by the case's id."""
+    return {case.id: outcome for case, outcome in play_all(cases, play, jobs=jobs)}
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 20])
+def test_every_case_gets_its_own_outcome(jobs: int) -> None:
+    outcomes = played(says_its_id, jobs)
+    assert {id: outcome.transcript for id, outcome in outcomes.items()} == {
+        case.id: case.id for case in CASES
+    }
+
+
+def test_no_cases_no_workers() -> None:
+    assert played(says_its_id, 2, []) == {}
+
+
+def test_as_many_at_the_same_time_as_jobs() -> None:
+    """Each case waits until three are there, so with fewer at a time none would ever end."""
+    meeting = multiprocessing.get_context("fork").Barrier(3)
+
+    def meet(case: Case) -> Outcome:
+        meeting.wait()
+        return says_its_id(case)
+
+    assert len(played(meet, 3)) == len(CASES)
+
+
+def test_a_worker_that_dies_costs_its_own_case_alone() -> None:
+    def die(case: Case) -> Outcome:
+        if case is FIRST:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return says_its_id(case)
+
+    outcomes = played(die, 2)
+    assert "ended with status -9" in str(outcomes.pop(FIRST.id).error)
+    assert len(outcomes) == len(CASES) - 1
+    assert all(outcome.error is None for outcome in outcomes.values())
+
+
+def test_what_the_harness_throws_is_an_error_of_its_case() -> None:
+    def throw(case: Case) -> Outcome:
+        if case is FIRST:
+            raise ZeroDivisionError("a bug")
+        return says_its_id(case)
+
+    outcomes = played(throw, 2)
+    assert str(outcomes.pop(FIRST.id).error).endswith("ZeroDivisionError: a bug\n")
+    assert all(outcome.error is None for outcome in outcomes.values())
+
+
+def test_workers_that_are_stopped_clean_up_first(tmp_path: Path) -> None:
+    """The first case ends the iteration, while others are being played."""
+    playing = multiprocessing.get_context("fork").Barrier(3)
+
+    def wait_for_ever(case: Case) -> Outcome:
+        if case is FIRST:
+            playing.wait()
+            return says_its_id(case)
+        try:
+            playing.wait()
+            while True:
+                signal.pause()
+        finally:
+            (tmp_path / case.scenario.id).write_text(str(os.getpid()))
+
+    outcomes = play_all(CASES[:3], wait_for_ever, jobs=3)
+    assert next(outcomes)[0] is FIRST
+    outcomes.close()
+    stopped = {file.name: int(file.read_text()) for file in tmp_path.iterdir()}
+    assert sorted(stopped) == ["case-1", "case-2"]
+    for pid in stopped.values():
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_ctrl_c_is_for_the_parent_alone() -> None:
+    def interrupt(case: Case) -> Outcome:
+        os.kill(os.getpid(), signal.SIGINT)
+        return says_its_id(case)
+
+    assert all(outcome.error is None for outcome in played(interrupt, 2).values())
+
+
+def test_programs_that_a_case_starts_do_not_inherit_a_deafness_to_ctrl_c() -> None:
+    def start(case: Case) -> Outcome:
+        kill_itself = ["sh", "-c", "kill -INT $$; echo deaf"]
+        pid = os.posix_spawnp("sh", kill_itself, os.environ)
+        return Outcome(0.0, transcript=str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
+
+    assert played(start, 1, [FIRST])[FIRST.id].transcript == str(-signal.SIGINT)

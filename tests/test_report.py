@@ -1,0 +1,488 @@
+"""The reports: what they say, and that no text breaks them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from xml.etree import ElementTree as Xml
+
+import pytest
+
+from conformance import report
+from conformance.failure import columns
+from conformance.model import (
+    Failure,
+    Kind,
+    Place,
+    Requirement,
+    Result,
+    Scenario,
+    Step,
+    Verdict,
+)
+from conformance.results import Run, transcript_name
+from conformance.suite import Suite
+
+# What a program under test may send, to be shown and to be harmless.
+HOSTILE = (
+    "\x1b[31m\x00\x07\r\"'`|</script><script>alert(1)</script>]]>\u2028\u202e\udcff\ufffe{{DATA}}"
+)
+HARMFUL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\ud800-\udfff\ufffe\uffff]"
+)
+
+RULES = {
+    "CHAT-1": Requirement("CHAT-1", "MUST", "A line goes to every other.", None, Place("P", 1)),
+    "ACCT-1": Requirement("ACCT-1", "MAY", "Names have passwords.", "accounts", Place("P", 2)),
+}
+FAILURE = Failure(
+    requirement="CHAT-1",
+    actor="bob",
+    step='scenarios/chat.yaml:14:9  bob: {sees: "alice: hello"}',
+    expected="alice: hello",
+    seen="alice: hallo",
+    reason="the next line differs",
+    timeline=tuple(
+        f"{moment:8.1f} ms  {actor} < line {moment}"
+        for moment, actor in enumerate(["server", "carol", *["alice", "bob"] * 10])
+    ),
+    stderr=("one", "two", "three"),
+)
+
+
+def result(
+    name: str,
+    server: str | None,
+    *clients: str,
+    verdict: Verdict = Verdict.PASSED,
+    expected: bool = True,
+    reason: str = "",
+    failure: Failure | None = None,
+) -> Result:
+    client = "mixed" if len(clients) > 1 else "".join(clients)
+    pairing = "+".join(part for part in (server, client) if part)
+    if verdict is Verdict.FAILED and failure is None:
+        failure = FAILURE
+    return Result(
+        id=f"scenarios/chat.yaml::{name}[{pairing}]",
+        scenario=f"chat/{name}",
+        server=server,
+        clients=clients,
+        requirements=("CHAT-1",),
+        verdict=verdict,
+        expected=expected,
+        seconds=0.25,
+        reason=reason,
+        failure=failure,
+    )
+
+
+def run(*results: Result, planned: int | None = None) -> Run:
+    return Run(
+        started="2026-01-02T03:04:05+00:00",
+        seconds=41.23,
+        planned=len(results) if planned is None else planned,
+        suite="chat",
+        version="0.1.0",
+        toolchains={"go": "go1.22", "python": "3.11.2"},
+        results=list(results),
+        requirements=RULES,
+    )
+
+
+def failed(name: str, server: str | None, *clients: str) -> Result:
+    return result(name, server, *clients, verdict=Verdict.FAILED, expected=False)
+
+
+@pytest.fixture
+def hostile() -> Run:
+    """A run in which every text that can come from outside is hostile."""
+    failure = Failure(
+        "CHAT-1",
+        "bob",
+        f"chat.yaml:1:1 {HOSTILE}",
+        f"x{HOSTILE}",
+        f"x{HOSTILE[:-3]}",
+        HOSTILE,
+        (f"     1.0 ms  bob < {HOSTILE}", HOSTILE),
+        (HOSTILE,),
+    )
+    one = result("one", "go", "c", verdict=Verdict.FAILED, expected=False, failure=failure)
+    two = result("two", "go", "c", verdict=Verdict.ERRORED, expected=False, reason=HOSTILE)
+    three = replace(one, id=f"s.yaml::{HOSTILE}[go+c]", scenario=f"chat/{HOSTILE}", server=HOSTILE)
+    whole = run(one, two, three, planned=4)
+    return replace(whole, suite=HOSTILE, toolchains={"go": HOSTILE}, left_over=[HOSTILE])
+
+
+# The matrix
+
+SMALL = [
+    result("hello", "go", "c"),
+    failed("hello", "go", "py"),
+    result("bye", "go", "c", verdict=Verdict.FAILED, reason="known failure of client c: ticket"),
+    result("hello", "py", "c"),
+    result("hello", "py", "py"),
+    result("room", "py", "c", "py"),
+    result("bytes", "go", verdict=Verdict.UNSUPPORTED),
+    result("bytes", "py"),
+    result("alone", None, "c", verdict=Verdict.UNAVAILABLE),
+]
+
+
+def test_the_matrix_has_servers_down_clients_across_and_those_alone_at_the_edges() -> None:
+    assert report.matrix(run(*SMALL)) == (
+        "server × client │ c       py    │ mixed   wire\n"
+        "────────────────┼───────────────┼──────────────\n"
+        "go              │ ~ 1/2   ✗ 0/1 │         −1\n"
+        "py              │ ✓ 1     ✓ 1   │ ✓ 1     ✓ 1\n"
+        "────────────────┼───────────────┼──────────────\n"
+        "scripted        │ ?1            │\n"
+        "\n"
+        "✓ passed   ~ some known failures   ✗ not as expected   − unsupported\n"
+        "? unavailable   mixed: each client another program\n"
+        "wire: raw connections as clients   scripted: steps as the server\n"
+        "\n"
+        "5 PASSED · 2 FAILED (1 known) · 1 UNSUPPORTED · 1 UNAVAILABLE in 41.2 s\n"
+        "go+py fail only together: chat/hello"
+    )
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_many_clients_are_folded_into_the_width(width: int) -> None:
+    cases = [result("hello", "go", f"client-{number}") for number in range(12)]
+    text = report.matrix(run(*cases), width=width)
+    assert all(columns(line) <= width for line in text.splitlines())
+    assert text.count("server × client") > 1
+    assert all(f"client-{number}" in text for number in range(12))
+
+
+def test_the_matrix_is_coloured_only_when_asked() -> None:
+    assert "\033" not in report.matrix(run(*SMALL))
+    colored = report.matrix(run(*SMALL), color=True)
+    assert re.sub(r"\033\[[0-9;]*m", "", colored) == report.matrix(run(*SMALL))
+
+
+def test_a_run_of_nothing_has_a_matrix_too() -> None:
+    assert report.matrix(run()) == "no cases in 41.2 s"
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (result("a", "go", "c", verdict=Verdict.PASSED, expected=False), "✗ 1/1"),
+        (result("a", "go", "c", verdict=Verdict.ERRORED, expected=False), "! 0/1"),
+        (result("a", "go", "c", verdict=Verdict.UNAVAILABLE, expected=False), "! ?1"),
+        (result("a", "go", "c", verdict=Verdict.UNSUPPORTED), "−1"),
+    ],
+)
+def test_what_is_not_as_expected_is_never_hidden_in_a_cell(cell: Result, text: str) -> None:
+    assert f"│ {text}\n" in report.matrix(run(cell))
+
+
+# What a failure shows
+
+
+def test_a_failure_shows_all_that_is_needed_in_fifteen_lines() -> None:
+    text = report.failure_text(failed("hello", "go", "c"), RULES)
+    assert text == (
+        "FAILED scenarios/chat.yaml::hello[go+c]\n"
+        "  CHAT-1 (MUST) A line goes to every other.\n"
+        '  step     scenarios/chat.yaml:14:9  bob: {sees: "alice: hello"}\n'
+        "  why      the next line differs\n"
+        "  expected alice: hello\n"
+        "  seen     alice: hallo\n"
+        "                   ^\n"
+        "       0.0 ms  server < line 0\n"
+        "       1.0 ms  carol < line 1\n"
+        "      19.0 ms  bob < line 19\n"
+        "      20.0 ms  alice < line 20\n"
+        "      21.0 ms  bob < line 21\n"
+        "  stderr   two\n"
+        "  stderr   three\n"
+        "  again    conformance run 'scenarios/chat.yaml::hello[go+c]'"
+    )
+
+
+def test_the_command_that_plays_it_again_names_the_folders_that_were_given() -> None:
+    text = report.failure_text(failed("hello", "go", "c"), RULES, ["my server"])
+    command = "conformance run --implementation 'my server' 'scenarios/chat.yaml::hello[go+c]'"
+    assert text.endswith(command)
+
+
+@pytest.mark.parametrize(
+    ("expected", "seen", "mark"),
+    [
+        ("hello", "hallo", " ^"),
+        ("hello", "hello, all", "     ^^^^^"),
+        ("hello", "hell", "    ^"),
+        ("name: ", "name:", "     ^"),
+        ("日本 a", "日本 b", "     ^"),
+        ("exit status 0", "exit status 1", "            ^"),
+    ],
+)
+def test_the_difference_is_marked(expected: str, seen: str, mark: str) -> None:
+    failure = replace(FAILURE, expected=expected, seen=seen)
+    lines = report.failure_text(replace(SMALL[1], failure=failure), RULES).splitlines()
+    assert lines[6] == " " * 11 + mark
+
+
+def test_texts_that_share_nothing_are_not_marked() -> None:
+    failure = replace(FAILURE, expected="a line", seen="(nothing)")
+    assert "^" not in report.failure_text(replace(SMALL[1], failure=failure), RULES)
+
+
+def test_long_texts_are_cut_to_where_they_differ() -> None:
+    failure = replace(FAILURE, expected="x" * 1024 + "yes" + "z" * 500, seen="x" * 1024 + "no")
+    lines = report.failure_text(replace(SMALL[1], failure=failure), RULES).splitlines()
+    assert all(columns(line) <= 100 for line in lines[:-1])
+    at = lines[6].index("^")
+    assert lines[4][at : at + 3] == "yes"
+    assert lines[5][at : at + 2] == "no"
+
+
+def test_a_case_without_a_failure_says_why_it_is_not_as_expected() -> None:
+    errored = result(
+        "hello",
+        "go",
+        "c",
+        verdict=Verdict.ERRORED,
+        expected=False,
+        reason="\n".join("abcdefghijklmnopqrst"),
+    )
+    lines = report.failure_text(errored, RULES).splitlines()
+    assert lines[0] == "ERRORED scenarios/chat.yaml::hello[go+c]"
+    assert lines[1:4] == ["  why      a", "           i", "           j"]
+    assert lines[13] == "           t"
+    assert len(lines) == 15
+
+
+def test_a_rule_that_is_not_known_is_named_all_the_same() -> None:
+    assert "\n  CHAT-1\n" in report.failure_text(failed("hello", "go", "c"), {})
+
+
+# Hostile texts
+
+
+def test_no_text_reaches_the_terminal_unescaped(hostile: Run) -> None:
+    texts = [report.failure_text(one, RULES, [HOSTILE]) for one in hostile.results]
+    texts += [report.matrix(hostile), report.difference(run(), hostile)]
+    for text in texts:
+        assert not HARMFUL.search(text.replace("\n", ""))
+        text.encode()
+    assert "\\x1b[31m\\x00" in texts[0]
+    assert "\\xff" in texts[0]
+
+
+def test_no_text_breaks_the_summary(hostile: Run) -> None:
+    text = report.summary_markdown(hostile)
+    outside = re.sub(r"(?ms)^(`{3,})text\n.*?^\1$", "", text)
+    assert "<script" not in outside
+    assert not HARMFUL.search(text)
+
+
+def test_no_text_breaks_the_xml(hostile: Run) -> None:
+    text = report.junit_xml(hostile)
+    assert not HARMFUL.search(text)
+    root = Xml.fromstring(text.encode())
+    assert "\\x1b[31m\\x00" in root.findall(".//failure")[0].get("message", "")
+
+
+def test_no_text_breaks_the_page(hostile: Run, tmp_path: Path) -> None:
+    name = transcript_name(hostile.results[0].id)
+    (tmp_path / name).write_text(HOSTILE, "utf-8", "surrogateescape")
+    page = report.index_html(hostile, tmp_path)
+    assert not HARMFUL.search(page.replace("\n", ""))
+    page.encode()
+    assert tags(page).count("script") == 2
+    data = page_data(page)
+    assert data["cases"][0]["failure"]["seen"][0].startswith("x\\x1b[31m")
+    assert "</script>" in data["transcripts"][0]
+
+
+def test_no_text_breaks_the_badges(hostile: Run) -> None:
+    text = json.dumps(list(report.badges(hostile).values()), ensure_ascii=False)
+    assert not HARMFUL.search(text)
+
+
+# The summary, junit.xml, the page, badges
+
+
+def test_the_summary_shows_the_matrix_and_each_surprise() -> None:
+    text = report.summary_markdown(run(*SMALL))
+    assert text.startswith("## ✗ chat: 5 PASSED · 2 FAILED (1 known)")
+    assert "| **go** | ~ 1/2 | ✗ 0/1 |  | −1 |" in text
+    assert text.count("<details>") == 1
+    assert "again    conformance run" in text
+
+
+def test_a_green_summary_is_short() -> None:
+    text = report.summary_markdown(run(SMALL[0]))
+    assert text.startswith("## ✓ chat: 1 PASSED\n")
+    assert len(text.splitlines()) < 8
+
+
+def test_a_summary_of_many_surprises_lists_most_of_them_by_name() -> None:
+    text = report.summary_markdown(run(*(failed(f"n{i}", "go", "c") for i in range(30))))
+    assert text.count("<details>") == 20
+    assert "and 10 more:" in text
+    assert "n29" in text
+
+
+def test_junit_has_what_both_schemas_ask_for() -> None:
+    root = Xml.fromstring(report.junit_xml(run(*SMALL)).encode())
+    assert root.tag == "testsuites"
+    assert not root.attrib
+    for suite in root:
+        wanted = "name package id hostname timestamp tests failures errors skipped time"
+        assert set(suite.attrib) == set(wanted.split())
+        order = [child.tag for child in suite]
+        assert order[0] == "properties"
+        assert order[-2:] == ["system-out", "system-err"]
+        assert set(order[1:-2]) == {"testcase"}
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", suite.get("timestamp", ""))
+
+
+def test_junit_fails_only_what_is_not_as_expected() -> None:
+    surprises = [
+        result("p", "go", "c", verdict=Verdict.PASSED, expected=False, reason="passed, but"),
+        result("e", "go", "c", verdict=Verdict.ERRORED, expected=False, reason="boom"),
+        result("u", "go", "c", verdict=Verdict.UNAVAILABLE, expected=False, reason="no gcc"),
+    ]
+    suite = Xml.fromstring(report.junit_xml(run(*SMALL, *surprises)).encode())[0]
+    endings = {case.get("name"): [child.tag for child in case] for case in suite.iter("testcase")}
+    assert endings["hello[go+c]"] == []
+    assert endings["hello[go+py]"] == ["failure"]
+    assert endings["bye[go+c]"] == ["skipped"]
+    assert endings["bytes[go]"] == ["skipped"]
+    assert endings["p[go+c]"] == ["failure"]
+    assert endings["e[go+c]"] == ["error"]
+    assert endings["u[go+c]"] == ["error"]
+    counts = [suite.get(key) for key in ("tests", "failures", "errors", "skipped")]
+    assert counts == ["12", "2", "2", "3"]
+
+
+def test_junit_is_red_where_results_are_missing() -> None:
+    root = Xml.fromstring(report.junit_xml(run(SMALL[0], planned=2)).encode())
+    (error,) = root.findall(".//error")
+    assert error.get("message") == "1 of 2 planned cases have no result"
+
+
+def tags(page: str) -> list[str]:
+    """Every element that a browser would see."""
+    found: list[str] = []
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.append(tag)
+
+    Parser().feed(page)
+    return found
+
+
+def page_data(page: str) -> dict[str, Any]:
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page)
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
+def test_the_page_needs_no_network(tmp_path: Path) -> None:
+    page = report.index_html(run(*SMALL), tmp_path)
+    assert "default-src 'none'" in page
+    assert not re.search(r"https?://|url\(|@import|src=", page)
+    assert not {"link", "img", "iframe"} & set(tags(page))
+
+
+def test_the_page_holds_each_transcript_once(tmp_path: Path) -> None:
+    for one in SMALL[:5]:
+        text = "other\n" if one.verdict is Verdict.FAILED else "alice > hello\n"
+        (tmp_path / transcript_name(one.id)).write_text(text)
+    data = page_data(report.index_html(run(*SMALL), tmp_path))
+    assert data["transcripts"] == ["alice > hello\n", "other\n"]
+    assert [case.get("transcript") for case in data["cases"]][:6] == [0, 1, 1, 0, 0, None]
+
+
+def test_a_cell_of_the_page_leads_to_its_cases() -> None:
+    page = report.index_html(run(*SMALL))
+    assert '<button class="bad" data-row="go" data-column="py">✗ 0/1</button>' in page
+    places = {(case["row"], case["column"]) for case in page_data(page)["cases"]}
+    assert places >= {("go", "py"), ("py", "mixed"), ("py", "wire"), ("scripted", "c")}
+
+
+def test_a_badge_counts_what_was_played() -> None:
+    badges = report.badges(run(*SMALL))
+    assert set(badges) == {"client-c", "client-py", "server-go", "server-py"}
+    assert badges["server-py"] == {
+        "schemaVersion": 1,
+        "label": "py server",
+        "message": "4/4",
+        "color": "brightgreen",
+    }
+    assert badges["server-go"]["color"] == "red"
+    assert badges["client-c"]["color"] == "yellow"
+
+
+def test_a_badge_is_not_spoilt_by_the_faults_of_a_peer() -> None:
+    cases = [failed("x", "go", "c"), failed("x", "go", "py")]
+    cases += [result("x", "py", "c"), result("x", "py", "py")]
+    badges = report.badges(run(*cases))
+    assert badges["client-c"]["message"] == "1/1"
+    assert badges["server-go"]["message"] == "0/2"
+
+
+def test_what_could_not_be_played_is_no_success() -> None:
+    badge = report.badges(run(SMALL[-1]))["client-c"]
+    assert (badge["message"], badge["color"]) == ("not played", "lightgrey")
+
+
+# Rules, and what changed
+
+
+def test_every_rule_is_shown_with_what_proves_it() -> None:
+    step = Step(Place("a.yaml", 2), "bob", "sees", proves="CHAT-1")
+    scenarios = [
+        Scenario(
+            f"chat/names:{example}", "", "", (), Kind.SERVER, {}, (step,), {}, {}, Place("", 1)
+        )
+        for example in ("a", "b")
+    ]
+    suite = cast(Suite, SimpleNamespace(requirements=RULES))
+    assert report.requirements_table(suite, scenarios) == (
+        "CHAT-1  MUST    chat/names\n"
+        "ACCT-1  MAY     no scenario (accounts)\n"
+        "\n"
+        "1 of 2 rules are proven by a scenario; not: ACCT-1"
+    )
+
+
+def test_the_difference_of_two_runs_names_what_changed() -> None:
+    old = run(
+        result("a", "go", "c"),
+        failed("b", "go", "c"),
+        result("c", "go", "c"),
+        result("d", "go", "c"),
+        result("same", "go", "c"),
+    )
+    new = run(
+        failed("a", "go", "c"),
+        result("b", "go", "c"),
+        result("c", "go", "c", verdict=Verdict.UNAVAILABLE),
+        result("same", "go", "c"),
+        result("e", "go", "c"),
+    )
+    assert report.difference(old, new) == (
+        "broke (1):\n  chat/a[go+c]: PASSED → FAILED\n\n"
+        "mended (1):\n  chat/b[go+c]: FAILED → PASSED\n\n"
+        "changed (1):\n  chat/c[go+c]: PASSED → UNAVAILABLE\n\n"
+        "new (1):\n  chat/e[go+c]: PASSED\n\n"
+        "gone (1):\n  chat/d[go+c]: was PASSED"
+    )
+
+
+def test_runs_are_compared_wherever_they_were_started() -> None:
+    old = run(replace(SMALL[0], id="/else/where/chat.yaml::hello[go+c]"))
+    assert report.difference(old, run(SMALL[0])) == "no case of 1 changed its verdict"

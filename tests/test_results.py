@@ -1,0 +1,157 @@
+"""results.json, out and in, and when a run is red."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conformance.model import Failure, Mistake, Place, Requirement, Result, Verdict
+from conformance.results import (
+    RESULTS_FILE,
+    Run,
+    read,
+    red,
+    result_from_json,
+    result_to_json,
+    transcript_name,
+    write,
+)
+
+FAILURE = Failure(
+    requirement="CHAT-1",
+    actor="bob",
+    step="scenarios/chat.yaml:14:9  bob: sees",
+    expected="alice: hello",
+    seen="alice: hallo",
+    reason="the next line differs",
+    timeline=("alice > hello", "bob < alice: hallo"),
+    stderr=("warning",),
+)
+
+
+def result(
+    name: str, verdict: Verdict = Verdict.PASSED, expected: bool = True, seen: str = ""
+) -> Result:
+    return Result(
+        id=f"scenarios/chat.yaml::{name}[go+c]",
+        scenario=f"chat/{name}",
+        server="go",
+        clients=("c",),
+        requirements=("CHAT-1",),
+        verdict=verdict,
+        expected=expected,
+        seconds=0.25,
+        failure=replace(FAILURE, seen=seen) if verdict is Verdict.FAILED else None,
+    )
+
+
+def run(*results: Result, planned: int | None = None) -> Run:
+    return Run(
+        started="2026-01-02T03:04:05+00:00",
+        seconds=1.5,
+        planned=len(results) if planned is None else planned,
+        suite="chat",
+        version="0.1.0",
+        toolchains={"go": "go1.22"},
+        implementations=[{"name": "go", "role": "server"}],
+        results=list(results),
+        requirements={
+            "CHAT-1": Requirement("CHAT-1", "MUST", "A line goes to all.", None, Place("P.md", 7))
+        },
+        folders=["../mine"],
+    )
+
+
+def test_a_run_comes_back_as_it_went(tmp_path: Path) -> None:
+    odd = result("two", Verdict.FAILED, False, seen="\x00 \x1b[31m <b> \u2028")
+    whole = run(result("one"), odd)
+    write(whole, tmp_path / "new")
+    assert read(tmp_path / "new") == whole
+    assert read(tmp_path / "new" / RESULTS_FILE) == whole
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [RESULTS_FILE]
+
+
+def test_the_keys_of_a_case_are_those_that_are_published(tmp_path: Path) -> None:
+    write(run(result("one"), result("two", Verdict.FAILED, False)), tmp_path)
+    data = json.loads((tmp_path / RESULTS_FILE).read_text())
+    passed, failed = data["cases"]
+    assert data["schema"] == 1
+    assert set(passed) == {
+        *("id", "scenario", "server", "clients", "requirements", "verdict", "expected", "seconds")
+    }
+    assert set(failed) - set(passed) == {"failure"}
+    assert failed["clients"] == ["c"]
+    assert failed["verdict"] == "FAILED"
+    assert {"requirement", "actor", "step", "expected", "seen"} <= set(failed["failure"])
+
+
+def test_bytes_that_are_no_text_do_not_make_json_that_others_refuse(tmp_path: Path) -> None:
+    write(run(result("one", Verdict.FAILED, False, seen="a\udcff\ud800")), tmp_path)
+    text = (tmp_path / RESULTS_FILE).read_text()
+    (case,) = read(tmp_path).results
+    assert case.failure is not None
+    assert case.failure.seen == "a\\xff\\ud800"
+    json.loads(text)["cases"][0]["failure"]["seen"].encode()
+
+
+def test_a_result_travels_alone() -> None:
+    failed = result("two", Verdict.FAILED, False)
+    assert result_from_json(json.loads(json.dumps(result_to_json(failed)))) == failed
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 1}', "null"])
+def test_what_is_not_the_results_of_a_run_is_a_mistake(tmp_path: Path, text: str) -> None:
+    (tmp_path / RESULTS_FILE).write_text(text)
+    with pytest.raises(Mistake, match=r"results\.json: not the results of a run"):
+        read(tmp_path)
+
+
+def test_results_that_are_not_there_are_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match="No such file"):
+        read(tmp_path / "nowhere")
+
+
+def test_a_run_as_expected_is_green() -> None:
+    expected = [
+        result("a"),
+        result("b", Verdict.FAILED),  # a known failure
+        result("c", Verdict.UNSUPPORTED),
+        result("d", Verdict.UNAVAILABLE),
+    ]
+    assert red(run(*expected)) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "reasons"),
+    [
+        (run(), ["no case was planned"]),
+        (run(result("a"), planned=3), ["2 of 3 planned cases have no result"]),
+        (run(result("a"), result("a")), ["1 of 2 planned cases have no result"]),
+        (
+            run(result("a", Verdict.UNAVAILABLE)),
+            ["no case was played: all are unsupported or unavailable"],
+        ),
+        (run(result("a"), result("b", Verdict.FAILED, False)), ["1 FAILED"]),
+        (run(result("a", Verdict.ERRORED, False)), ["1 ERRORED"]),
+        (
+            run(result("a", Verdict.PASSED, False)),
+            ["1 PASSED, but listed as known failures"],
+        ),
+        (
+            run(result("a"), result("b", Verdict.UNAVAILABLE, False)),
+            ["1 UNAVAILABLE, but required"],
+        ),
+        (replace(run(result("a")), left_over=["c/server 4711"]), ["left over: c/server 4711"]),
+    ],
+)
+def test_why_a_run_is_red(bad: Run, reasons: list[str]) -> None:
+    assert red(bad) == reasons
+
+
+def test_the_file_of_a_transcript_has_a_name_that_any_file_system_takes() -> None:
+    name = transcript_name("scenarios/chat.yaml::to-all:empty[go+c]")
+    assert name == "scenarios_chat.yaml_to-all_empty[go+c].txt"
+    assert "/" not in transcript_name("../../\x00\n")
