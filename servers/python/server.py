@@ -1,0 +1,1169 @@
+#!/usr/bin/env python3
+"""A chat server: one room, many users, lines of text over TCP. PROTOCOL.md is its contract.
+
+    python server.py                       listens on 127.0.0.1:8080
+    python server.py --help                tells the rest
+
+The way of a message, and of the file:
+
+    socket -> inbox -> line -> action -> the room's stream / a user's queue -> socket
+
+What holds everywhere:
+
+ 1. Only the section "Sockets" receives from, sends to, or closes a connection.
+ 2. To speak is to append: to the room's stream, which all users read, or to one user's queue.
+    Nothing is sent from a handler.
+ 3. Nobody is freed inside a handler: a user is marked, and reaped at the end of the round.
+ 4. Names are unique, case aside, among those in the room.
+ 5. Text is bytes. It is decoded once, to be checked, and relayed as it came.
+
+One thread, one loop, and no work for those who are silent: a round costs what was said in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import islice, takewhile
+from typing import NoReturn
+
+# ---------------------------------------------------------------------------------------------
+# 1. Limits
+# ---------------------------------------------------------------------------------------------
+
+VERSION = "0.1.0"
+PORT = 8080
+MAX_NAME = 32  # bytes of a name
+MAX_LINE = 1024  # bytes of a line from a client, its end not counted
+WHO_LINE = 1024  # bytes of a line of /who, its end not counted
+MAX_CLIENTS = 10_000  # connections; one more is told that the server is full
+MAX_QUEUE = 1024 * 1024  # bytes that may wait for one user; beyond, it is dropped
+MAX_REFUSALS = 5  # refused names on one connection; the last ends it
+JOIN_SECONDS = 60.0  # to give a good name
+LINGER_SECONDS = 1.0  # for a connection that the server ends: its queue, and its last words
+DRAIN_SECONDS = 10.0  # for one whose client has ended its side: its queue
+FINISH_SECONDS = 0.5  # for what was received before a signal; a moment, but for a flood
+ACCEPT_PAUSE = 0.1  # seconds without accepting, when the descriptors have run out
+ACCEPT_BATCH = 64  # connections accepted in one round, so that a rush holds up nobody
+BACKLOG = 4096  # connections that may wait to be accepted
+BLOCK_SIZE = 64 * 1024  # bytes of a block of the stream
+READ_SIZE = 64 * 1024  # bytes received from one user in one go
+ROUND_SIZE = 256 * 1024  # bytes taken up and said in a round, before everybody is sent them
+LINE_WORK = 64  # what a line adds to that beyond its bytes, for the time it takes
+MAX_SLEEP = 3600.0  # seconds; the system takes no wait beyond some weeks
+MAX_PIECES = 64  # pieces of memory handed to the kernel in one call
+
+PROMPT = b"Enter your screen name: "
+SHUTDOWN = b"Server is shutting down\n"
+
+# ---------------------------------------------------------------------------------------------
+# 2. Types
+# ---------------------------------------------------------------------------------------------
+
+
+class Phase(Enum):
+    """Where a connection is in its life."""
+
+    NAMING = auto()  # asked for a name
+    CHATTING = auto()  # in the room
+    LEAVING = auto()  # out of the room: its queue goes out, what still comes is discarded
+    LINGERING = auto()  # our side is ended: what still comes is discarded until its side ends
+    GONE = auto()  # to be reaped
+
+
+@dataclass(slots=True)
+class Block:
+    """A stretch of the stream. It links only forward, so what all have read frees itself."""
+
+    start: int  # offset in the stream of its first byte
+    data: memoryview = field(default_factory=lambda: memoryview(bytearray(BLOCK_SIZE)))
+    next: Block | None = None
+
+
+@dataclass(slots=True)
+class Splice:
+    """At the offset `at` of the stream put in `text`, then leave out the next `skip` bytes."""
+
+    at: int
+    text: bytearray
+    skip: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class User:
+    """One connection.
+
+    Its queue is not stored: it is the stream from `sent` to the end, with its splices. So a
+    message is kept once for all who get it, and costs its sender (who does not) one `skip`.
+    """
+
+    sock: socket.socket
+    phase: Phase = Phase.NAMING
+    name: bytes = b""
+    inbox: bytearray = field(default_factory=bytearray)  # received, and not yet acted on
+    refusals: int = 0
+    block: Block | None = None  # where in the stream it reads; none outside the room
+    sent: int = 0  # offset of the next byte of the stream to send to it
+    splices: deque[Splice] = field(default_factory=deque)
+    extra: int = 0  # bytes of text in its splices, less those that they skip
+    reply: int = 0  # bytes that the last line of its own brought it
+    ended: bool = False  # its client has ended its side
+    events: int = selectors.EVENT_READ  # what the selector waits for
+
+
+@dataclass(slots=True)
+class Options:
+    """The command line."""
+
+    host: str = "127.0.0.1"
+    port: int = PORT
+    max_clients: int = MAX_CLIENTS
+    max_queue: int = MAX_QUEUE
+    join_timeout: float = JOIN_SECONDS
+    quiet: bool = False
+
+
+# Users and when their time is up. All in one queue wait equally long, so that the first is always
+# the next. (A plain dict would look for its first item past all those that were removed.)
+Deadlines = OrderedDict[User, float]
+
+
+@dataclass(slots=True)
+class Server:
+    """Everything. A connection is in exactly one of joining, users, draining and lingering."""
+
+    options: Options
+    listener: socket.socket
+    wake: int  # descriptor that can be read once a signal has come
+
+    joining: Deadlines = field(default_factory=OrderedDict)  # NAMING
+    users: dict[bytes, User] = field(default_factory=dict)  # CHATTING: the room, by lower name
+    draining: Deadlines = field(default_factory=OrderedDict)  # LEAVING: the client ended
+    lingering: Deadlines = field(default_factory=OrderedDict)  # LEAVING, LINGERING: we ended it
+    gone: list[User] = field(default_factory=list)  # GONE
+
+    tail: Block = field(default_factory=lambda: Block(0))  # the last block of the stream
+    end: int = 0  # offset of the end of the stream
+    flushed: int = 0  # the end of the stream when all were last sent it
+    work: int = 0  # bytes that were taken up and said since then
+
+    turns: OrderedDict[User, None] = field(default_factory=OrderedDict)  # may have lines for us
+    pending: dict[User, None] = field(default_factory=dict)  # to be flushed, room or not
+    printed: bytearray = field(default_factory=bytearray)  # for standard output
+    console: bytearray = field(default_factory=bytearray)  # from standard input
+    console_is_file: bool = False  # a file is always ready, and selectors refuse it
+
+    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    accept_at: float | None = None  # when to accept again, while descriptors have run out
+    stopping: bool = False  # a signal or the operator wants it to end
+    stop_at: float | None = None  # when it does, at the latest, once all were told
+    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_SIZE)))
+
+
+# ---------------------------------------------------------------------------------------------
+# 3. Output to the operator
+# ---------------------------------------------------------------------------------------------
+
+
+def print_line(server: Server, line: bytes) -> None:
+    """Put a line on standard output, at the end of the round."""
+    server.printed += line
+
+
+def write_printed(server: Server) -> None:
+    """Write what was printed, in one call for many lines."""
+    if server.printed:
+        write_all(1, bytes(server.printed))
+        server.printed.clear()
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write to standard output or error; that it is closed or broken ends nothing."""
+    with suppress(OSError):
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+
+# ---------------------------------------------------------------------------------------------
+# 4. Lines
+# ---------------------------------------------------------------------------------------------
+
+TOO_LONG = b"! line too long (limit %d bytes)\n" % MAX_LINE
+NOT_UTF8 = b"! not valid UTF-8\n"
+HAS_CONTROL = b"! control characters are not allowed\n"
+
+# C0 except TAB, DEL and C1, and what breaks a line or turns its direction on the screen.
+CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def take_line(inbox: bytearray) -> bytes | None:
+    """Take the first whole line, without its end, or None where there is none yet.
+
+    Of a line that is too long only so much is kept as shows that it is: it cannot fill memory.
+    """
+    end = inbox.find(b"\n")
+    if end < 0:
+        del inbox[MAX_LINE + 2 :]
+        return None
+    line = bytes(inbox[:end])
+    del inbox[: end + 1]
+    return line.removesuffix(b"\r")
+
+
+def check_line(line: bytes) -> bytes | None:
+    """Say what is wrong with a line, if anything is (FRAME-4 to FRAME-6, in that order)."""
+    if len(line) > MAX_LINE:
+        return TOO_LONG
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return NOT_UTF8
+    return HAS_CONTROL if CONTROL.search(text) else None
+
+
+def is_blank(text: bytes) -> bool:
+    """Tell whether a text is empty, or only spaces and tabs."""
+    return not text.strip(b" \t")
+
+
+# ---------------------------------------------------------------------------------------------
+# 5. Queues
+# ---------------------------------------------------------------------------------------------
+
+
+def stream_append(server: Server, line: bytes) -> None:
+    """Append a line to the stream; it may go on in a new block."""
+    server.work += len(line)
+    while line:
+        at = server.end - server.tail.start
+        if at == BLOCK_SIZE:
+            server.tail.next = Block(server.end)
+            server.tail = server.tail.next
+            at = 0
+        part = line[: BLOCK_SIZE - at]
+        server.tail.data[at : at + len(part)] = part
+        server.end += len(part)
+        line = line[len(part) :]
+
+
+def stream_skip(server: Server, user: User, length: int) -> None:
+    """Leave out for a user the last `length` bytes of the stream."""
+    at = server.end - length
+    user.extra -= length
+    if user.splices and user.splices[-1].at + user.splices[-1].skip == at:
+        user.splices[-1].skip += length
+    else:
+        user.splices.append(Splice(at, bytearray(), length))
+
+
+def queue_text(server: Server, user: User, text: bytes) -> None:
+    """Put in a text for one user, after all that the room has said."""
+    at = user.sent if user.block is None else server.end
+    user.extra += len(text)
+    server.work += len(text)
+    if user.splices and user.splices[-1].at == at:  # then it cannot skip yet: the stream ends here
+        user.splices[-1].text += text
+    else:
+        user.splices.append(Splice(at, bytearray(text)))
+
+
+def behind(server: Server, user: User) -> int:
+    """Count the bytes of the stream that a user keeps in memory, its own lines too."""
+    return 0 if user.block is None else server.end - user.sent
+
+
+def waiting(server: Server, user: User) -> int:
+    """Count the bytes that wait to be sent to a user."""
+    return behind(server, user) + user.extra
+
+
+def pieces(server: Server, user: User) -> Iterator[memoryview]:
+    """Give what waits for a user, in order, without taking it."""
+    at = user.sent
+    for splice in user.splices:
+        yield from stream_pieces(user.block, at, splice.at)
+        if splice.text:
+            yield memoryview(splice.text)
+        at = splice.at + splice.skip
+    yield from stream_pieces(user.block, at, server.end)
+
+
+def stream_pieces(block: Block | None, at: int, end: int) -> Iterator[memoryview]:
+    """Give the stream from `at` to `end`; `block` is one that does not begin after `at`."""
+    while block is not None and at < end:
+        stop = min(end, block.start + BLOCK_SIZE)
+        if at < stop:
+            yield block.data[at - block.start : stop - block.start]
+            at = stop
+        block = block.next
+
+
+def advance(user: User, count: int) -> None:
+    """Move a user's place past `count` bytes that were sent, and past all that it skips there."""
+    while user.splices:
+        splice = user.splices[0]
+        step = min(count, splice.at - user.sent)
+        user.sent += step
+        count -= step
+        taken = min(count, len(splice.text))
+        del splice.text[:taken]
+        user.extra -= taken
+        count -= taken
+        if splice.text or user.sent < splice.at:
+            break
+        user.sent += splice.skip
+        user.extra += splice.skip
+        user.splices.popleft()
+    user.sent += count
+    while user.block and user.block.next and user.block.next.start <= user.sent:
+        user.block = user.block.next
+
+
+def attach(server: Server, user: User) -> None:
+    """Let a user read the stream from here on; what waited for it comes first."""
+    user.block, user.sent = server.tail, server.end
+    for splice in user.splices:
+        splice.at = server.end
+
+
+def detach(server: Server, user: User) -> None:
+    """Give a user who leaves a copy of what waits, lest it keep in memory all that follows."""
+    text = bytearray(b"".join(pieces(server, user)))
+    forget_queue(user)
+    if text:
+        user.extra = len(text)
+        user.splices.append(Splice(0, text))
+
+
+def forget_queue(user: User) -> None:
+    """Throw away what waits for a user, and its place in the stream."""
+    user.block, user.sent, user.extra = None, 0, 0
+    user.splices.clear()
+
+
+# ---------------------------------------------------------------------------------------------
+# 6. Room
+# ---------------------------------------------------------------------------------------------
+
+NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+RESERVED = (b"server", b"password")
+BAD_NAME = b'! invalid name: use 1 to %d letters, digits, "_" or "-"\n' % MAX_NAME
+
+
+def find(server: Server, name: bytes) -> User | None:
+    """Find who has a name, case aside."""
+    return server.users.get(name.lower())
+
+
+def broadcast(server: Server, line: bytes, sender: User | None = None) -> None:
+    """Say a line to everyone in the room but its sender, and to the operator."""
+    stream_append(server, line)
+    if sender is not None:
+        stream_skip(server, sender, len(line))
+    if not server.options.quiet:
+        print_line(server, line)
+
+
+def tell(server: Server, user: User, text: bytes) -> None:
+    """Say something to one user alone."""
+    queue_text(server, user, text)
+    server.pending[user] = None
+
+
+def name_is_valid(name: bytes) -> bool:
+    """Tell whether a name is made as JOIN-2 wants it."""
+    return 0 < len(name) <= MAX_NAME and not name.translate(None, NAME_BYTES)
+
+
+def name_error(server: Server, user: User, name: bytes) -> bytes | None:
+    """Say why a user cannot have a name, if so (JOIN-2, JOIN-3; for /nick too)."""
+    if not name_is_valid(name):
+        return BAD_NAME
+    owner = find(server, name)
+    recased = owner is user and name != user.name
+    if name.lower() in RESERVED or (owner is not None and not recased):
+        return b"! name in use: %s\n" % name
+    return None
+
+
+def enter(server: Server, user: User, name: bytes) -> None:
+    """Let a user into the room. The notice is said before it can hear: it is for the others."""
+    broadcast(server, b"%s has joined the chat\n" % name)
+    del server.joining[user]
+    user.phase, user.name = Phase.CHATTING, name
+    server.users[name.lower()] = user
+    attach(server, user)
+    text = b"Welcome, %s (%d online). Type /help for commands.\n"
+    tell(server, user, text % (name, len(server.users)))
+
+
+def leave(server: Server, user: User) -> None:
+    """Take a user out of the room: its name is free, and the others are told."""
+    del server.users[user.name.lower()]
+    detach(server, user)
+    broadcast(server, b"%s has left the chat\n" % user.name)
+
+
+# ---------------------------------------------------------------------------------------------
+# 7. Commands
+# ---------------------------------------------------------------------------------------------
+
+HELP = b"Commands: /help, /who, /msg NAME TEXT, /nick NAME, /quit (// to begin a message with /)\n"
+
+
+def cmd_help(server: Server, user: User, _rest: bytes) -> None:
+    """/help: the commands."""
+    tell(server, user, HELP)
+
+
+def cmd_who(server: Server, user: User, _rest: bytes) -> None:
+    """/who: all in the room."""
+    tell(server, user, who_lines(server))
+
+
+def who_lines(server: Server) -> bytes:
+    """List all in the room, on as many lines as that takes (CMD-2)."""
+    head = b"Online (%d): " % len(server.users)
+    lines = [head]
+    for _, user in sorted(server.users.items()):
+        if lines[-1] is head:
+            lines[-1] = head + user.name
+        elif len(lines[-1]) + len(b", ") + len(user.name) <= WHO_LINE:
+            lines[-1] += b", " + user.name
+        else:
+            lines.append(head + user.name)
+    return b"\n".join(lines) + b"\n"
+
+
+def cmd_msg(server: Server, user: User, rest: bytes) -> None:
+    """/msg NAME TEXT: for one other user only."""
+    name, _, text = rest.lstrip(b" ").partition(b" ")
+    text = text.lstrip(b" ")
+    other = find(server, name)
+    if not name or is_blank(text):
+        tell(server, user, b"! usage: /msg NAME TEXT\n")
+    elif other is None:
+        tell(server, user, b"! no such user: %s\n" % name)
+    elif other is user:
+        tell(server, user, b"! cannot message yourself\n")
+    else:
+        tell(server, other, b"(private) %s: %s\n" % (user.name, text))
+
+
+def cmd_nick(server: Server, user: User, rest: bytes) -> None:
+    """/nick NAME: another name."""
+    name = rest.strip(b" \t")
+    error = name_error(server, user, name)
+    if error is not None:
+        tell(server, user, error)
+        return
+    del server.users[user.name.lower()]
+    server.users[name.lower()] = user
+    broadcast(server, b"%s is now known as %s\n" % (user.name, name))
+    user.name = name
+
+
+def cmd_quit(server: Server, user: User, _rest: bytes) -> None:
+    """/quit: the end."""
+    tell(server, user, b"Goodbye, %s\n" % user.name)
+    dismiss(server, user)
+
+
+COMMANDS: dict[bytes, Callable[[Server, User, bytes], None]] = {
+    b"help": cmd_help,
+    b"who": cmd_who,
+    b"msg": cmd_msg,
+    b"nick": cmd_nick,
+    b"quit": cmd_quit,
+}
+
+
+def split_command(line: bytes) -> tuple[bytes, bytes]:
+    """Split `/WORD REST` into WORD and REST."""
+    word, _, rest = line[1:].partition(b" ")
+    return word, rest
+
+
+def unknown_command(word: bytes) -> bytes:
+    """Say that there is no such command."""
+    return b"! unknown command: /%s (try /help)\n" % word
+
+
+# ---------------------------------------------------------------------------------------------
+# 8. Lines to actions
+# ---------------------------------------------------------------------------------------------
+
+
+def handle_line(server: Server, user: User, line: bytes) -> None:
+    """Act on one line of a user's."""
+    if user.phase is Phase.NAMING:
+        handle_name(server, user, line)
+    else:
+        handle_chat(server, user, line)
+
+
+def handle_name(server: Server, user: User, line: bytes) -> None:
+    """Take a line as the answer to the prompt."""
+    name = line.strip(b" \t")
+    error = check_line(line) or name_error(server, user, name)
+    if error is None:
+        enter(server, user, name)
+    else:
+        refuse_name(server, user, error)
+
+
+def refuse_name(server: Server, user: User, error: bytes) -> None:
+    """Say why a name will not do, and ask again, but not for ever (JOIN-7)."""
+    user.refusals += 1
+    if user.refusals < MAX_REFUSALS:
+        tell(server, user, error + PROMPT)
+    else:
+        tell(server, user, error + b"! too many attempts\n")
+        dismiss(server, user)
+
+
+def handle_chat(server: Server, user: User, line: bytes) -> None:
+    """Take a line as a message or a command."""
+    error = check_line(line)
+    if error is not None:
+        tell(server, user, error)
+    elif line.startswith(b"/") and not line.startswith(b"//"):
+        handle_command(server, user, line)
+    elif not is_blank(line):
+        text = line[1:] if line.startswith(b"//") else line
+        broadcast(server, b"%s: %s\n" % (user.name, text), sender=user)
+
+
+def handle_command(server: Server, user: User, line: bytes) -> None:
+    """Carry out a command."""
+    word, rest = split_command(line)
+    command = COMMANDS.get(word.lower())
+    if command is None:
+        tell(server, user, unknown_command(word))
+    else:
+        command(server, user, rest)
+
+
+def take_up(server: Server, user: User) -> None:
+    """Act on a user's whole lines, while it and this round can bear what comes of them."""
+    while may_speak(server, user) and not round_is_full(server):
+        line = take_line(user.inbox)
+        if line is None:
+            return
+        before = user.extra
+        server.work += len(line) + LINE_WORK
+        handle_line(server, user, line)
+        user.reply = max(0, user.extra - before)
+    if may_speak(server, user):
+        server.turns[user] = None
+        server.turns.move_to_end(user, last=False)  # so that no more than one user waits halfway
+    else:
+        server.pending[user] = None  # after its flush it is seen whether it may go on
+
+
+def may_speak(server: Server, user: User) -> bool:
+    """Tell whether a user's lines are taken up.
+
+    They are not while much waits for it: its own commands shall not drop it (LIMIT-1), and a user
+    who does not read, but floods, shall not keep the stream in memory.
+    """
+    if user.phase is Phase.NAMING:
+        return True
+    half = server.options.max_queue // 2
+    return (
+        user.phase is Phase.CHATTING
+        and waiting(server, user) <= half
+        and behind(server, user) <= half
+    )
+
+
+def round_is_full(server: Server) -> bool:
+    """Tell whether this round has had its share of work, so that all must first be sent it.
+
+    Without that one who reads well could be dropped, for having been given no chance to.
+    """
+    return server.work > min(ROUND_SIZE, server.options.max_queue // 2)
+
+
+# ---------------------------------------------------------------------------------------------
+# 9. Console
+# ---------------------------------------------------------------------------------------------
+
+OP_HELP = b"Commands: /help, /who, /kick NAME, /shutdown (// to begin an announcement with /)\n"
+
+
+def op_help(server: Server, _rest: bytes) -> None:
+    """/help: the operator's commands."""
+    print_line(server, OP_HELP)
+
+
+def op_who(server: Server, _rest: bytes) -> None:
+    """/who: all in the room."""
+    print_line(server, who_lines(server))
+
+
+def op_kick(server: Server, rest: bytes) -> None:
+    """/kick NAME: someone has to go."""
+    name = rest.strip(b" \t")
+    user = find(server, name)
+    if not name:
+        print_line(server, b"! usage: /kick NAME\n")
+    elif user is None:
+        print_line(server, b"! no such user: %s\n" % name)
+    else:
+        tell(server, user, b"! kicked by the operator\n")
+        dismiss(server, user)
+
+
+def op_shutdown(server: Server, _rest: bytes) -> None:
+    """/shutdown: the end for all."""
+    server.stopping = True
+
+
+OP_COMMANDS: dict[bytes, Callable[[Server, bytes], None]] = {
+    b"help": op_help,
+    b"who": op_who,
+    b"kick": op_kick,
+    b"shutdown": op_shutdown,
+}
+
+
+def console_line(server: Server, line: bytes) -> None:
+    """Act on one line of the operator's: an announcement or a command."""
+    error = check_line(line)
+    if error is not None:
+        print_line(server, error)
+    elif line.startswith(b"/") and not line.startswith(b"//"):
+        console_command(server, line)
+    elif not is_blank(line):
+        text = line[1:] if line.startswith(b"//") else line
+        broadcast(server, b"server: %s\n" % text)
+
+
+def console_command(server: Server, line: bytes) -> None:
+    """Carry out a command of the operator's."""
+    word, rest = split_command(line)
+    command = OP_COMMANDS.get(word.lower())
+    if command is None:
+        print_line(server, unknown_command(word))
+    else:
+        command(server, rest)
+
+
+def open_console(server: Server) -> None:
+    """Listen to standard input too."""
+    try:
+        server.selector.register(0, selectors.EVENT_READ, read_console)
+    except PermissionError:
+        server.console_is_file = True
+
+
+def read_console(server: Server) -> None:
+    """Read from standard input, and act on the lines that have become whole."""
+    try:
+        data = os.read(0, MAX_LINE)
+    except BlockingIOError:
+        return
+    except OSError:
+        data = b""
+    if not data:
+        close_console(server)
+    server.console += data
+    while not server.stopping and (line := take_line(server.console)) is not None:
+        console_line(server, line)
+
+
+def close_console(server: Server) -> None:
+    """Go on without standard input."""
+    if server.console_is_file:
+        server.console_is_file = False
+    elif 0 in server.selector.get_map():
+        server.selector.unregister(0)
+
+
+# ---------------------------------------------------------------------------------------------
+# 10. Sockets
+# ---------------------------------------------------------------------------------------------
+
+
+def accept_users(server: Server) -> None:
+    """Accept those who wait at the door."""
+    for _ in range(ACCEPT_BATCH):
+        try:
+            sock, _ = server.listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # out of descriptors or memory: ask again later, and not all the time
+            pause_accepting(server)
+            return
+        greet(server, sock)
+
+
+def greet(server: Server, sock: socket.socket) -> None:
+    """Ask a newcomer for its name, if there is room."""
+    configure(sock)
+    user = User(sock)
+    is_full = len(server.joining) + len(server.users) >= server.options.max_clients
+    server.selector.register(sock, user.events, user)
+    server.joining[user] = time.monotonic() + server.options.join_timeout
+    if is_full:
+        tell(server, user, b"! server full\n")
+        dismiss(server, user)
+    else:
+        tell(server, user, PROMPT)
+
+
+def configure(sock: socket.socket) -> None:
+    """Make a connection one that never blocks, delays nothing, and notices a vanished peer."""
+    sock.setblocking(False)
+    with suppress(OSError):  # it may have been reset already
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
+
+
+def receive(server: Server, user: User) -> None:
+    """Receive once from a user, and act on the lines that have become whole."""
+    try:
+        count = user.sock.recv_into(server.buffer)
+    except BlockingIOError:
+        return
+    except OSError:
+        drop(server, user)
+        return
+    if count == 0:
+        hang_up(server, user)
+    elif user.phase in (Phase.NAMING, Phase.CHATTING):
+        user.inbox += server.buffer[:count]
+        take_up(server, user)
+
+
+def flush(server: Server, user: User) -> None:
+    """Send what waits for a user, and see how it stands then."""
+    if user.phase is Phase.GONE:
+        return
+    try:
+        send(server, user)
+    except OSError:
+        drop(server, user)
+        return
+    left = waiting(server, user)
+    if user.phase is Phase.LEAVING and not left:
+        end_sending(server, user)
+    elif user.phase is Phase.CHATTING and left > server.options.max_queue + user.reply:
+        drop(server, user)  # LIMIT-1; what its own last line brought it is not held against it
+    watch(server, user)
+
+
+def send(server: Server, user: User) -> None:
+    """Send what waits for a user in one call, as far as the kernel takes it."""
+    sent = 0
+    if waiting(server, user):
+        with suppress(BlockingIOError):
+            sent = user.sock.sendmsg(islice(pieces(server, user), MAX_PIECES))
+    advance(user, sent)
+
+
+def watch(server: Server, user: User) -> None:
+    """Wait for what a user needs next; let one who had to pause go on with its lines."""
+    if user.phase is Phase.GONE:
+        return
+    hears = not user.ended and (user.phase is not Phase.CHATTING or may_speak(server, user))
+    events = selectors.EVENT_READ if hears else 0
+    if waiting(server, user):
+        events |= selectors.EVENT_WRITE
+    if events != user.events:
+        user.events = events
+        server.selector.modify(user.sock, events, user)
+    if hears and b"\n" in user.inbox:
+        server.turns[user] = None
+
+
+def dismiss(server: Server, user: User) -> None:
+    """End a connection kindly: its queue goes out first (LEAVE-4)."""
+    retire(server, user)
+    server.lingering[user] = time.monotonic() + LINGER_SECONDS
+
+
+def hang_up(server: Server, user: User) -> None:
+    """Take note that a client has ended its side: its queue still goes out (LEAVE-2)."""
+    user.ended = True
+    if user.phase is Phase.LINGERING:
+        drop(server, user)
+    elif user.phase is not Phase.LEAVING:
+        retire(server, user)
+        server.draining[user] = time.monotonic() + DRAIN_SECONDS
+    server.pending[user] = None
+
+
+def retire(server: Server, user: User) -> None:
+    """Take a user out of the room, or from the prompt; nothing that it says counts any more."""
+    if user.phase is Phase.CHATTING:
+        leave(server, user)
+    server.joining.pop(user, None)
+    user.phase = Phase.LEAVING
+    user.inbox.clear()
+    server.pending[user] = None
+
+
+def end_sending(server: Server, user: User) -> None:
+    """End our side of a connection, now that its queue is out."""
+    if user.ended:
+        drop(server, user)
+        return
+    try:
+        user.sock.shutdown(socket.SHUT_WR)
+        user.phase = Phase.LINGERING
+    except OSError:
+        drop(server, user)
+
+
+def drop(server: Server, user: User) -> None:
+    """End a connection now, whatever waits for it."""
+    if user.phase is Phase.GONE:
+        return
+    forget_queue(user)
+    if user.phase is Phase.CHATTING:
+        leave(server, user)
+    user.phase = Phase.GONE
+    for queue in (server.joining, server.draining, server.lingering):
+        queue.pop(user, None)
+    server.gone.append(user)
+
+
+def reap(server: Server) -> None:
+    """Close the connections of those who are gone."""
+    for user in server.gone:
+        server.selector.unregister(user.sock)
+        user.sock.close()
+    server.gone.clear()
+
+
+def pause_accepting(server: Server) -> None:
+    """Leave newcomers waiting for a moment (LIMIT-3)."""
+    server.selector.unregister(server.listener)
+    server.accept_at = time.monotonic() + ACCEPT_PAUSE
+
+
+def resume_accepting(server: Server) -> None:
+    """Look at the door again."""
+    server.accept_at = None
+    server.selector.register(server.listener, selectors.EVENT_READ, accept_users)
+
+
+# ---------------------------------------------------------------------------------------------
+# 11. Loop
+# ---------------------------------------------------------------------------------------------
+
+
+def run(server: Server) -> None:
+    """Serve until the server is stopped and everyone is gone, or the time for that is up."""
+    while not is_over(server):
+        one_round(server)
+
+
+def is_over(server: Server) -> bool:
+    """Tell whether all is done."""
+    if server.stop_at is None:
+        return False
+    return not (server.draining or server.lingering) or time.monotonic() >= server.stop_at
+
+
+def one_round(server: Server) -> None:
+    """Wait for something to do, do it, and send everyone what came of it."""
+    for key, events in server.selector.select(next_timeout(server)):
+        if not isinstance(key.data, User):
+            key.data(server)
+            continue
+        if events & selectors.EVENT_READ:
+            server.turns[key.data] = None
+        if events & selectors.EVENT_WRITE:
+            server.pending[key.data] = None
+    if server.console_is_file:
+        read_console(server)
+    take_turns(server)
+    if server.stopping and server.stop_at is None:
+        stop(server)
+    expire(server)
+    flush_all(server)
+    reap(server)
+    write_printed(server)
+
+
+def next_timeout(server: Server) -> float | None:
+    """Tell how long nothing will happen of itself, in seconds; None is for ever."""
+    if server.turns or server.console_is_file:
+        return 0
+    queues = (server.joining, server.draining, server.lingering)
+    times = [next(iter(queue.values())) for queue in queues if queue]
+    times += [at for at in (server.accept_at, server.stop_at) if at is not None]
+    return min(max(0.0, min(times) - time.monotonic()), MAX_SLEEP) if times else None
+
+
+def take_turns(server: Server) -> None:
+    """Hear those who may have lines, one after the other; who is not reached is first next time."""
+    while server.turns and not round_is_full(server):
+        user, _ = server.turns.popitem(last=False)
+        if b"\n" in user.inbox:
+            take_up(server, user)
+        elif user.phase is not Phase.GONE and not user.ended:
+            receive(server, user)
+
+
+def flush_all(server: Server) -> None:
+    """Send to all for whom something waits: the room, where it spoke, and those in `pending`."""
+    while server.pending or server.flushed < server.end:
+        users, server.pending = server.pending, {}
+        if server.flushed < server.end:
+            users.update(dict.fromkeys(server.users.values()))
+        server.flushed, server.work = server.end, 0
+        for user in users:
+            flush(server, user)
+
+
+def expire(server: Server) -> None:
+    """See to those whose time is up."""
+    now = time.monotonic()
+    for user in overdue(server.joining, now):
+        tell(server, user, b"\n! timed out\n")  # the line end is for the prompt that is pending
+        dismiss(server, user)
+    for user in overdue(server.draining, now) + overdue(server.lingering, now):
+        drop(server, user)
+    if server.accept_at is not None and server.accept_at <= now:
+        resume_accepting(server)
+
+
+def overdue(queue: Deadlines, now: float) -> list[User]:
+    """List the users in a queue whose time is up."""
+    return [user for user, _ in takewhile(lambda item: item[1] <= now, queue.items())]
+
+
+# ---------------------------------------------------------------------------------------------
+# 12. Start and stop
+# ---------------------------------------------------------------------------------------------
+
+USAGE = """\
+usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]
+                   [--join-timeout SECONDS] [--quiet] [--help] [--version]
+"""
+
+OPTIONS_HELP = f"""{USAGE}
+A chat server: one room, lines of text over TCP.
+The connection is not encrypted: whoever is on the way can read and change it.
+
+  --host HOST             address to listen on (default 127.0.0.1)
+  --port PORT             port to listen on; 0 picks a free one (default {PORT})
+  --max-clients N         connections at a time (default {MAX_CLIENTS})
+  --max-queue BYTES       bytes that may wait for one user before it is dropped;
+                          4096 or more (default {MAX_QUEUE})
+  --join-timeout SECONDS  time to give a name (default {JOIN_SECONDS:g})
+  --quiet                 do not print what the room sees (default: print it)
+  --help                  print this and exit
+  --version               print the version and exit
+
+Lines on standard input are announced to all; /help there lists the operator's commands.
+"""
+
+VERSION_LINE = f"chat-server {VERSION} (Python, protocol 1)\n"
+
+
+def fail(status: int, message: str) -> NoReturn:
+    """End the program before it has begun."""
+    write_all(2, os.fsencode(message))
+    sys.exit(status)
+
+
+def usage_error(message: str) -> NoReturn:
+    """End the program for a command line that is wrong."""
+    fail(2, f"{USAGE}chat-server: error: {message}\n")
+
+
+def answer(text: str) -> NoReturn:
+    """Print what --help or --version asks for."""
+    write_all(1, text.encode())
+    sys.exit(0)
+
+
+def whole(text: str, low: int, high: int = 999_999_999) -> int:
+    """Read a whole number of one to nine digits."""
+    if not re.fullmatch("[0-9]{1,9}", text) or not low <= int(text) <= high:
+        raise ValueError(text)
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Read a time above 0."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or float(text) == 0:
+        raise ValueError(text)
+    return float(text)
+
+
+VALUES: dict[str, Callable[[str], object]] = {
+    "--host": str,
+    "--port": lambda text: whole(text, 0, 65535),
+    "--max-clients": lambda text: whole(text, 1),
+    "--max-queue": lambda text: whole(text, 4096),
+    "--join-timeout": seconds,
+}
+
+
+def parse_options(words: list[str]) -> Options:
+    """Read the command line; the first word that asks for help or is wrong ends the program."""
+    options = Options()
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if word == "--help":
+            answer(OPTIONS_HELP)
+        elif word == "--version":
+            answer(VERSION_LINE)
+        elif word == "--quiet":
+            options.quiet = True
+        elif name not in VALUES:
+            usage_error(f"{'unknown option' if word.startswith('-') else 'not an option'}: {word}")
+        else:
+            set_option(options, name, value if equals else next(rest, None), equals or " ")
+    return options
+
+
+def set_option(options: Options, name: str, value: str | None, between: str) -> None:
+    """Set the option that `name` stands for, or end the program for a bad value."""
+    if value is None:
+        usage_error(f"no value for {name}")
+    try:
+        setattr(options, name.removeprefix("--").replace("-", "_"), VALUES[name](value))
+    except ValueError:
+        usage_error(f"bad value: {name}{between}{value}")
+
+
+def listen_on(host: str, port: int) -> socket.socket:
+    """Open the door, at the first IPv4 address that the host has, else at its first."""
+    found = socket.getaddrinfo(os.fsencode(host), port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def show_address(host: str, port: int) -> str:
+    """Write an address; one of IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def catch_signals() -> int:
+    """Let the first signal wake the loop, and a second one end the process (STOP-5).
+
+    Gives the descriptor to watch. Python writes a byte to it at once when a signal comes: a mere
+    handler would run too late where the signal comes just before the loop goes to sleep.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # in the background, reading the terminal fails
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, restore_signals)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, restore_signals)
+    return reader
+
+
+def restore_signals(_number: int, _frame: object) -> None:
+    """Leave the next signal to the system."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def stop_for_signal(server: Server) -> None:
+    """Stop because of a signal."""
+    server.selector.unregister(server.wake)
+    server.stopping = True
+
+
+def stop(server: Server) -> None:
+    """Begin the end: say so to everyone, after all that was said before, and dismiss them."""
+    close_door(server)
+    close_console(server)
+    finish_turns(server)
+    server.stop_at = time.monotonic() + LINGER_SECONDS
+    broadcast(server, SHUTDOWN)
+    for user in list(server.joining):
+        tell(server, user, b"\n" + SHUTDOWN)
+        dismiss(server, user)
+    for user in server.users.values():
+        user.phase = Phase.LEAVING  # first, for without leave() there are no leave notices
+        dismiss(server, user)
+    server.users.clear()
+
+
+def finish_turns(server: Server) -> None:
+    """Act on what was received before the signal: it comes before the notice (STOP-2)."""
+    end = time.monotonic() + FINISH_SECONDS
+    while server.turns and time.monotonic() < end:
+        user, _ = server.turns.popitem(last=False)
+        take_up(server, user)
+        flush_all(server)
+
+
+def close_door(server: Server) -> None:
+    """Accept no more connections."""
+    if server.accept_at is None:
+        server.selector.unregister(server.listener)
+    server.accept_at = None
+    server.listener.close()
+
+
+def open_standard_files() -> None:
+    """Open what the caller left closed of descriptors 0 to 2, lest a connection become one."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the limit of open descriptors as far as it may be raised (LIMIT-2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main() -> None:
+    """Run the program."""
+    open_standard_files()
+    wake = catch_signals()
+    options = parse_options(sys.argv[1:])
+    raise_descriptor_limit()
+    try:
+        listener = listen_on(options.host, options.port)
+    except OSError as error:
+        address = show_address(options.host, options.port)
+        fail(1, f"cannot listen on {address}: {error.strerror}\n")
+    server = Server(options, listener, wake)
+    server.selector.register(wake, selectors.EVENT_READ, stop_for_signal)
+    resume_accepting(server)
+    open_console(server)
+    host, port = listener.getsockname()[:2]
+    print_line(server, f"Listening on {show_address(host, port)}\n".encode())
+    write_printed(server)
+    run(server)
+
+
+if __name__ == "__main__":
+    main()
