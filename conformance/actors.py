@@ -12,6 +12,7 @@ from pathlib import Path
 
 from conformance.match import Pattern, decode, encode
 from conformance.model import Implementation, Step
+from conformance.placeholder import fill, plain
 from conformance.process import CannotStart, Launch, Process, start
 from conformance.stage import Source, Stage
 from conformance.suite import Program
@@ -54,6 +55,11 @@ class Scene:
     folder: Path  # the suite's, for files that scenarios name
     port: int = 0  # the server's, once it is known
     orders: dict[str, list[str]] = field(default_factory=dict)  # by actor: its last `sees_all`
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What is known only now, for the placeholders in texts."""
+        return {"host": self.host, "port": str(self.port)}
 
     def deadline(self, step: Step) -> float:
         """Until when this step may wait (monotonic)."""
@@ -132,8 +138,8 @@ class Actor:
         self.note("<~", f"as {step.argument}")
 
     def is_asked(self, step: Step) -> None:
-        text = step.argument
-        assert isinstance(text, str)
+        assert isinstance(step.argument, str)
+        text = plain(fill(step.argument, self.scene.values))
         heard = self._ear(self.ear).text(len(encode(text)), self.scene.deadline(step))
         seen = decode(heard.text)
         if heard.why or seen != text:
@@ -188,13 +194,14 @@ class Actor:
     def _patterns(self, argument: object, *, single: bool) -> Iterator[Pattern]:
         assert isinstance(argument, tuple)
         for pattern in argument:
-            filled = pattern.filled(str(self.scene.port))
+            filled = pattern.filled(self.scene.values)
             yield from filled.each() if single else [filled]
 
     def _shortened(self, argument: object) -> Iterator[str]:
         """For the transcript: a thousand like lines are one."""
         for pattern in self._patterns(argument, single=False):
-            text = str(pattern) if len(str(pattern)) <= 200 else f"{str(pattern)[:200]}…"
+            text = plain(str(pattern))
+            text = text if len(text) <= 200 else f"{text[:200]}…"
             yield text if pattern.times == 1 else f"{text} (times {pattern.times})"
 
 
@@ -224,6 +231,17 @@ class ProgramActor(Actor):
             raise Missed("a running program", "none")
         return self.process
 
+    def _why(self, heard: Heard, step: Step) -> str:
+        if heard.why == "nothing" and self.process and not self.process.running:
+            return "it has ended, but another process holds its output open"
+        return super()._why(heard, step)
+
+    def _alive(self) -> Process:
+        process = self._running()
+        if not process.running:
+            raise Missed("a running program", _status_text(process.status), "it has ended")
+        return process
+
     def starts(self, step: Step) -> None:
         if self.process:
             self.process.destroy()  # it has exited, and starts again
@@ -248,7 +266,8 @@ class ProgramActor(Actor):
         """The options that this very step names, for the transcript."""
         if "arguments" in step.options:
             return [str(step.options["arguments"])]
-        return [f"--{name} {value}" for name, value in (_options(step) or {}).items()]
+        options = _options(step).items()
+        return [f"without --{k}" if v is None else f"--{k} {v}".rstrip() for k, v in options]
 
     def _arguments(self, step: Step) -> list[str]:
         if "arguments" in step.options:
@@ -262,11 +281,10 @@ class ProgramActor(Actor):
         return words
 
     def _fill(self, word: str, step: Step | None = None) -> str:
-        port = self.scene.port
-        if self.implementation.role == "server" and step and "same_port" not in step.options:
-            port = self.implementation.port or 0
-        word = word.replace("{host}", self.scene.host).replace("{name}", self.name)
-        return word.replace("{port}", str(port))
+        values = self.scene.values | {"name": self.name}
+        if self.implementation.role == "server" and step and not step.options.get("same_port"):
+            values["port"] = str(self.implementation.port or 0)
+        return plain(fill(word, values))
 
     # --- Ready -------------------------------------------------------------------------------
 
@@ -276,20 +294,23 @@ class ProgramActor(Actor):
         port = self._announced(ready, step) if ready else self._looked_up(step)
         if self.name == "server":
             self.scene.port = port
-        self._resident_at_first = self._running().resident()
+        process = self._running()  # it may have ended: the steps that follow tell
+        self._resident_at_first = process.resident() if process.running else 0
 
     def _announced(self, ready: str, step: Step) -> int:
         """Wait for the ready line; the port that it names."""
-        wanted = ready.replace("{host}", self.scene.host)
+        wanted = plain(fill(ready, {"host": self.scene.host}))
         heard = self._ear(self.ear).line(self.scene.deadline(step))
         line = decode(heard.text)
-        pattern = re.escape(wanted).replace(re.escape("{port}"), "([0-9]+)")
+        pattern = re.escape(wanted).replace(re.escape("{port}"), "([0-9]{1,5})", 1)
         found = re.fullmatch(pattern, line)
         if heard.why or not found:
             why = self._why(heard, step)
             reason = f"it never got ready: {why}" if why else "not its ready line"
             raise Missed(wanted, line, reason)
-        return int(found[1]) if found.groups() else self.implementation.port or 0
+        if found.groups():
+            return int(found[1])
+        return self.implementation.port or self._looked_up(step)
 
     def _looked_up(self, step: Step) -> int:
         """For a program that announces nothing: wait until it has a listening socket."""
@@ -329,9 +350,23 @@ class ProgramActor(Actor):
             raise Missed(wanted, _status_text(process.status), "another exit status")
         if process.left_behind:
             raise Missed("no process left behind", "others of its group go on without it")
-        self._ends(self.ear, "nothing more, and its end", step)
+        if "rest" not in step.options:
+            self._ends(self.ear, "nothing more, and its end", step)
         self._ends(self._complaints, "nothing more on standard error, and its end", step)
         self.did(f"exits {step.argument}")
+
+    def prints(self, step: Step) -> None:
+        """For a program that comes to its end by itself: its whole output holds these texts."""
+        assert isinstance(step.argument, tuple)
+        deadline, output = self.scene.deadline(step), b""
+        while not (heard := self._ear(self.ear).line(deadline)).why:
+            output += heard.text + b"\n"
+        for text in step.argument:
+            if text not in decode(output):
+                raise Missed(f"somewhere in its output: {text}", "it is not there")
+        if heard.why == "nothing":
+            raise Missed("the end of its output", decode(heard.text), self._why(heard, step))
+        self.note("<~", " … ".join(step.argument))
 
     def complains(self, step: Step) -> None:
         assert isinstance(step.argument, tuple)
@@ -356,7 +391,7 @@ class ProgramActor(Actor):
 
     def has_socket_option(self, step: Step) -> None:
         assert isinstance(step.argument, dict)
-        process = self._running()
+        process = self._alive()
         for name, wanted in step.argument.items():
             if not knows_option(name):
                 raise Missed(f"a socket option {name}", "none of that name on this machine")
@@ -368,10 +403,10 @@ class ProgramActor(Actor):
 
     def idles_for(self, step: Step) -> None:
         assert isinstance(step.argument, int | float)
-        process = self._running()
+        process = self._alive()
         before = process.cpu_seconds()
         self.scene.stage.wait(lambda: not process.running, time.monotonic() + step.argument)
-        used = process.cpu_seconds() - before if process.running else 0
+        used = self._alive().cpu_seconds() - before
         if used > step.argument * _IDLE_SHARE:
             share = f"{used / step.argument:.0%}"
             raise Missed(f"less than {_IDLE_SHARE:.0%} of a processor", share)
@@ -379,7 +414,7 @@ class ProgramActor(Actor):
 
     def grows_less_than(self, step: Step) -> None:
         assert isinstance(step.argument, int)
-        grown = self._running().resident() - self._resident_at_first
+        grown = self._alive().resident() - self._resident_at_first
         if grown >= step.argument:
             limit = f"grown by less than {step.argument >> 10} KiB since it was ready"
             raise Missed(limit, f"grown by {grown >> 10} KiB")
@@ -482,9 +517,13 @@ class Peer(Actor):
         end = self._ends(self.ear, "end of file", step)
         if end == "reset":
             raise Missed("end of file", "a reset", "closed, but not in order")
+        self._let_go()
+        self.did("is closed")
+
+    def _let_go(self) -> None:
+        """What follows from the other side's end of file: this side ends too."""
         line = self._line_in_use()
         line.close(line.connection.close)
-        self.did("is closed")
 
     def is_reset(self, step: Step) -> None:
         end = self._ends(self.ear, "a reset", step)
@@ -514,7 +553,9 @@ class Wire(Peer):
     def is_refused(self, step: Step) -> None:
         try:
             connect(self.scene.host, self.scene.port, None, self.scene.deadline(step)).close()
-        except Refused:
+        except Refused as error:
+            if not error.at_once:
+                raise Missed("a refused connection", str(error)) from None
             self.did("is refused")
             return
         raise Missed("a refused connection", "an accepted one")
@@ -531,6 +572,9 @@ class ScriptedServer(Peer):
         self._listener = Listener(self.scene.host)
         self.scene.port = self._listener.port
         self.did("listens")
+
+    def _let_go(self) -> None:
+        """A server may go on sending to a client that has ended its side."""
 
     def accepts(self, step: Step) -> None:
         assert self._listener  # the rehearsal has seen `starts`

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from conformance.model import Case, Implementation, Kind, Mistake, Role, Scenario
-from conformance.source import meant
+from conformance.source import Problems, meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +24,31 @@ def plan(
     scenarios: Sequence[Scenario], implementations: Sequence[Implementation], selection: Selection
 ) -> list[Case]:
     """The ordered cases; raises Mistake for an unknown name and where none is left."""
-    servers = _chosen(implementations, Role.SERVER, selection.servers)
-    clients = _chosen(implementations, Role.CLIENT, selection.clients)
+    problems = Problems()
+    servers = _chosen(implementations, Role.SERVER, selection.servers, problems)
+    clients = _chosen(implementations, Role.CLIENT, selection.clients, problems)
+    problems.report()
     cases = [case for scenario in scenarios for case in cases_of(scenario, servers, clients)]
     chosen = [case for case in cases if _selected(case, selection)]
     if unknown := [i for i in selection.ids if not any(_names(i, case) for case in cases)]:
-        near = meant(unknown[0], [case.id for case in cases][:2000])
-        raise Mistake([f"{name}: no such case; {near}" for name in unknown])
+        known = {name for case in cases for name in (case.id, _scenario_id(case))}
+        raise Mistake([f"{name}: no such case; {meant(name, known)}" for name in unknown])
     if not chosen:
         raise Mistake([_nothing(selection, len(scenarios), len(servers), len(clients))])
     return chosen
 
 
 def _chosen(
-    implementations: Sequence[Implementation], role: Role, names: frozenset[str] | None
+    implementations: Sequence[Implementation],
+    role: Role,
+    names: frozenset[str] | None,
+    problems: Problems,
 ) -> list[Implementation]:
     mine = [one for one in implementations if one.role is role]
     known = [one.name for one in mine]
     for name in sorted(names or ()):
         if name not in known:
-            raise Mistake([f"--{role} {name}: no such {role}; {meant(name, known)}"])
+            problems.add(Mistake([f"--{role} {name}: no such {role}; {meant(name, known)}"]))
     return [one for one in mine if names is None or one.name in names]
 
 
@@ -76,8 +81,12 @@ def _selected(case: Case, selection: Selection) -> bool:
 
 def _names(name: str, case: Case) -> bool:
     """Whether a node id names this case: itself, its scenario, or all examples of it."""
-    scenario = f"{case.scenario.file}::{case.scenario.id}"
+    scenario = _scenario_id(case)
     return name in (case.id, scenario, case.scenario.file) or scenario.startswith(f"{name}:")
+
+
+def _scenario_id(case: Case) -> str:
+    return f"{case.scenario.file}::{case.scenario.id}"
 
 
 def _nothing(selection: Selection, scenarios: int, servers: int, clients: int) -> str:

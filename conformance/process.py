@@ -58,6 +58,7 @@ class Process:
     terminal: bool
     stage: Stage
     status: int | None = None  # as os.waitstatus_to_exitcode gives it: < 0 is a signal
+    left_behind: bool = False  # others of its process group went on without it
     _fds: list[int] = field(default_factory=list)
 
     @property
@@ -93,42 +94,37 @@ class Process:
     def _write(self, data: bytes) -> int:
         return os.write(self.input_fd, data)
 
-    @property
-    def left_behind(self) -> bool:
-        """Whether others of its process group go on without it."""
-        try:
-            os.killpg(self.pid, 0)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
-
     def cpu_seconds(self) -> float:
-        """Processor time that it has used."""
+        """Processor time that it has used; it must be running."""
         row = Path(f"/proc/{self.pid}/stat").read_text("ascii", "replace")
         fields = row.rpartition(")")[2].split()  # the name before it may hold anything
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def resident(self) -> int:
-        """Bytes of memory that it holds."""
+        """Bytes of memory that it holds; it must be running."""
         return int(Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[1]) * _PAGE
 
     def destroy(self) -> None:
         """Kill it and its group, and close all that belongs to it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self.running or self.left_behind:  # else its number may be another's by now
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
         if self.running:
-            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-            self.stage.forget(self.pidfd)
+            self._on_end()
+        self.left_behind = False
+        _guard_of(os.getpid()).remove(self.pid)
         self.output.close()
         self.errors.close()
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
-        _guard_of(os.getpid()).remove(self.pid)
 
     def _on_end(self) -> None:
         self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         self.stage.forget(self.pidfd)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, 0)
+            self.left_behind = True
 
 
 def start(actor: str, launch: Launch, stage: Stage, environment: Mapping[str, str]) -> Process:
@@ -240,9 +236,17 @@ def children() -> set[int]:
         return set()
 
 
-def bury(pids: set[int]) -> None:
-    """Kill processes that were left behind, whatever session they fled to."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+def bury(kept: set[int]) -> int:
+    """Kill all children but those to be kept, whatever session they fled to; how many ran.
+
+    The children of one that is killed come to this process in turn.
+    """
+    count = 0
+    while left := children() - kept:
+        for pid in left:
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG) == (0, 0):  # else it had ended by itself
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    count += 1
+    return count

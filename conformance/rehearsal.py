@@ -7,20 +7,33 @@ steps is known beforehand, since YAML holds no loops and no conditions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from conformance.model import Place, Step
-from conformance.source import Fault, Node, meant
+from conformance.placeholder import fill, places
+from conformance.source import Fault, Node, Problems, meant
 from conformance.suite import Shorthand, Suite
-from conformance.verbs import BOOKKEEPING, COMMON_OPTIONS, PROGRAMS, TERMINAL_LINE, VERBS, Verb
+from conformance.verbs import (
+    BOOKKEEPING,
+    COMMON_OPTIONS,
+    PEERS,
+    PROGRAMS,
+    TERMINAL_LINE,
+    VERBS,
+    Option,
+    Verb,
+)
 
 LATER = {"port", "host", "n"}  # placeholders that are filled when the case is played
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _MOST_DEEP = 10  # shorthands within shorthands
 
 Values = Mapping[str, str]
+
+
+class Misstep(Fault):
+    """A step that cannot follow those before it, which may only be the trace of another mistake."""
 
 
 def filled(node: Node, values: Values) -> Node:
@@ -31,20 +44,15 @@ def filled(node: Node, values: Values) -> Node:
         return replace(node, value=[filled(item, values) for item in node.value])
     if isinstance(node.value, dict):
         entries = {fill(key, values): filled(item, values) for key, item in node.value.items()}
-        places = {fill(key, values): place for key, place in node.keys.items()}
-        return replace(node, value=entries, keys=places)
+        keys = {fill(key, values): place for key, place in node.keys.items()}
+        return replace(node, value=entries, keys=keys)
     return node
-
-
-def fill(text: str, values: Values) -> str:
-    """The text with the placeholders that are known replaced."""
-    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 def check_placeholders(node: Node) -> None:
     """Raise a fault where a text still holds a placeholder that nothing will fill."""
     if isinstance(node.value, str):
-        for name in _PLACEHOLDER.findall(node.value):
+        for name in places(node.value):
             if name not in LATER:
                 raise node.fault(f"nothing fills the placeholder `{{{name}}}`")
     for child in _children(node):
@@ -58,6 +66,14 @@ def _children(node: Node) -> Iterator[Node]:
         yield from node.value.values()
 
 
+def _actor_and_doing(node: Node) -> tuple[str, Node]:
+    entry = node.mapping("a step")
+    if len(entry) != 1:
+        raise node.fault("a step is one actor and what it does: `alice: {types: hello}`")
+    ((who, doing),) = entry.items()
+    return who, doing
+
+
 @dataclass(slots=True)
 class Part:
     """What the rehearsal knows of one actor."""
@@ -66,6 +82,16 @@ class Part:
     on_pipes: bool = False
     state: str = "waiting"  # then "on", then "over"
     reads: bool = True  # a wire can stop reading
+    writes: bool = True  # until it ends its input
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Where a shorthand stands in a scenario, and what that hands down to its steps."""
+
+    place: Place
+    options: Mapping[str, Node] = field(default_factory=dict)
+    depth: int = 1  # shorthands within shorthands
 
 
 @dataclass(slots=True)
@@ -78,35 +104,56 @@ class Rehearsal:
     groups: dict[str, dict[str, str]] = field(default_factory=dict)  # group → actor → name there
     last: str = ""  # who acted last: the stimulating connection of a fence
     fences: int = 0
+    taken: set[str] = field(default_factory=set)  # options of a shorthand that fitted a step of it
 
-    def perform(self, node: Node, shorthand: Place | None = None, depth: int = 0) -> None:
+    def walk(self, steps: list[Node]) -> None:
+        """Take all steps, then the suite's ending; raises Mistake with all that is wrong."""
+        problems = Problems()
+        for node in steps:
+            try:
+                self.perform(node)
+            except Fault as fault:
+                if not (problems.found and isinstance(fault, Misstep)):
+                    problems.add(fault)
+        problems.report()
+        self.finish(steps[-1].place)
+
+    def perform(self, node: Node, use: Use | None = None) -> None:
         """Take one step as written: `ACTOR: VERB` or `ACTOR: {VERB: ARGUMENT, …}`."""
-        entry = node.mapping("a step")
-        if len(entry) != 1:
-            raise node.fault("a step is one actor and what it does: `alice: {types: hello}`")
-        ((who, doing),) = entry.items()
-        place = node.keys[who]
-        for actor in self._addressed(who, place):
-            self._do(actor, doing, shorthand or place, bool(shorthand), depth)
+        who, doing = _actor_and_doing(node)
+        place = use.place if use else node.keys[who]
+        actors = self._addressed(who, place)
+        if not use:
+            self._check_group(who, place)
+            if not actors:
+                raise Misstep(place, f"`{who}` is nobody at this point")
+        for actor in actors:
+            self._do(actor, doing, place, use)
+
+    def check_verb(self, node: Node) -> None:
+        """See that a step is one actor and one verb that there is."""
+        _, doing = _actor_and_doing(node)
+        self._split(doing)
 
     def finish(self, place: Place) -> None:
         """What follows the last step: the suite's ending, where the server still runs."""
         server = self.parts.get("server")
         if server and server.kind == "server" and server.state == "on" and self.suite.ending:
             self._check_readers(place)
-            self._fence(place)
+            self._fence(place, {})
             for node in self.suite.ending:
-                self.perform(node, place)
+                with _told_at(place, "the suite's ending"):
+                    self.perform(node, Use(place))
         for actor, part in self.parts.items():
             if part.state == "on" and part.kind != "scripted":
                 end = "`exits`" if part.kind in PROGRAMS else "`is_closed` or `closes`"
-                raise Fault(place, f"{actor} is still there at the end; name its end by {end}")
+                raise Misstep(place, f"{actor} is still there at the end; name its end by {end}")
 
     def _check_readers(self, place: Place) -> None:
         for actor, part in self.parts.items():
             if part.state == "on" and not part.reads:
                 remedy = "add `reads_again` or `resets`"
-                raise Fault(place, f"{actor} does not read at the end; {remedy}")
+                raise Misstep(place, f"{actor} does not read at the end; {remedy}")
 
     # --- Who ---------------------------------------------------------------------------------
 
@@ -131,38 +178,81 @@ class Rehearsal:
         known = [*self.parts, "everyone", "everyone in GROUP", "everyone outside GROUP"]
         raise Fault(place, f"`{who}` is not in the cast; {meant(who, known)}")
 
+    def _check_group(self, who: str, place: Place) -> None:
+        """A group that nobody ever entered is probably the name of another."""
+        known = {*self.groups, *([self.suite.fence.group] if self.suite.fence else [])}
+        match who.split():
+            case ["everyone", "in" | "outside", group, *_] if group not in known:
+                raise Fault(place, f"no such group `{group}`; {meant(group, known)}")
+
     def _is_person(self, actor: str) -> bool:
         return self.parts[actor].kind in ("client", "wire")
 
     # --- What --------------------------------------------------------------------------------
 
-    def _do(self, actor: str, doing: Node, place: Place, short: bool, depth: int) -> None:
+    def _do(self, actor: str, doing: Node, place: Place, use: Use | None) -> None:
         name, argument, options = self._split(doing)
         if name in self.suite.shorthands:
-            self._spell_out(self.suite.shorthands[name], actor, argument, options, place, depth)
-        elif name in BOOKKEEPING:
-            self._keep_book(name, actor, argument, options, place)
-        elif name in VERBS:
-            step = self._step(VERBS[name], name, actor, argument, options, place)
-            self._append(replace(step, by_hand=not short), doing.place)
+            self._spell_out(self.suite.shorthands[name], actor, argument, options, place, use)
+            return
+        handed_down = dict(use.options) if use else {}
+        if name in BOOKKEEPING:
+            known = BOOKKEEPING[name]
         else:
-            known = [*VERBS, *BOOKKEEPING, *self.suite.shorthands]
-            raise doing.fault(f"unknown verb `{name}`; {meant(name, known)}")
+            verb = VERBS[name]
+            self._check_kind(actor, name, verb.kinds, place)
+            known = verb.options | COMMON_OPTIONS
+        kind = self.parts[actor].kind
+        fitting = {k: n for k, n in handed_down.items() if k in known and kind in known[k].kinds}
+        self.taken |= fitting.keys()
+        options |= fitting
+        self._check_options(name, kind, options, known, doing)
+        if name in BOOKKEEPING:
+            self._keep_book(name, actor, argument, options, place)
+        else:
+            step = self._step(verb, name, actor, argument, options, place)
+            self._append(replace(step, by_hand=use is None), place if use else doing.place)
 
     def _split(self, doing: Node) -> tuple[str, Node | None, dict[str, Node]]:
         """The verb, its argument, and the options that stand beside it."""
+        known = [*VERBS, *BOOKKEEPING, *self.suite.shorthands]
         if not doing.is_mapping:
-            return doing.text("a verb"), None, {}
+            name = doing.text("a verb")
+            if name not in known:
+                raise doing.fault(f"unknown verb `{name}`; {meant(name, known)}")
+            return name, None, {}
         entries = dict(doing.mapping("a verb"))
-        names = [k for k in entries if k in VERBS or k in BOOKKEEPING or k in self.suite.shorthands]
-        if len(names) != 1:
-            unknown = next((k for k in entries if k not in COMMON_OPTIONS), "")
-            if not names:
-                known = [*VERBS, *BOOKKEEPING, *self.suite.shorthands]
-                raise doing.fault(f"unknown verb `{unknown}`; {meant(unknown, known)}")
+        names = [key for key in entries if key in known]
+        if len(names) > 1:
             raise doing.fault(f"one step holds one verb, not {' and '.join(names)}; make two steps")
+        if not names:
+            unknown = next((key for key in entries if key not in COMMON_OPTIONS), None)
+            if unknown is None:
+                raise doing.fault("a step needs a verb, such as `{types: hello}`")
+            place = doing.keys.get(unknown, doing.place)
+            raise Fault(place, f"unknown verb `{unknown}`; {meant(unknown, known)}")
         argument = entries.pop(names[0])
         return names[0], None if argument.value is None else argument, entries
+
+    def _check_kind(self, actor: str, name: str, kinds: frozenset[str], place: Place) -> None:
+        kind = self.parts[actor].kind
+        if kind not in kinds:
+            raise Fault(place, f"{actor} is a {kind}, and `{name}` is for: {_listed(kinds)}")
+
+    def _check_options(
+        self,
+        name: str,
+        kind: str,
+        options: Mapping[str, Node],
+        known: Mapping[str, Option],
+        doing: Node,
+    ) -> None:
+        for key, node in options.items():
+            place = doing.keys.get(key, node.place)
+            if key not in known:
+                raise Fault(place, f"`{name}` has no option `{key}`; {meant(key, known)}")
+            if kind not in known[key].kinds:
+                raise Fault(place, f"the option `{key}` is for: {_listed(known[key].kinds)}")
 
     def _step(
         self,
@@ -170,37 +260,32 @@ class Rehearsal:
         name: str,
         actor: str,
         argument: Node | None,
-        options: dict[str, Node],
+        options: Mapping[str, Node],
         place: Place,
     ) -> Step:
-        kind = self.parts[actor].kind
-        if kind not in verb.kinds:
-            kinds = ", ".join(sorted(verb.kinds))
-            raise Fault(place, f"{actor} is a {kind}, and `{name}` is for: {kinds}")
         for node in (argument, *options.values()):
             if node:
                 check_placeholders(node)
-        for key in options:
-            if key not in COMMON_OPTIONS | verb.options:
-                known = COMMON_OPTIONS | verb.options
-                raise options[key].fault(f"`{name}` has no option `{key}`; {meant(key, known)}")
+        known = verb.options | COMMON_OPTIONS
         return Step(
             place=place,
             actor=actor,
             verb=name,
-            argument=self._argument(verb, name, argument, place),
-            options={k: n.value for k, n in options.items() if k != "proves"},
+            argument=self._argument(verb, name, actor, argument, place),
+            options={k: known[k].value(n) for k, n in options.items() if k != "proves"},
             proves=self._rule(options.get("proves")),
             source=_written(actor, name, argument),
         )
 
-    def _argument(self, verb: Verb, name: str, node: Node | None, place: Place) -> object:
+    def _argument(
+        self, verb: Verb, name: str, actor: str, node: Node | None, place: Place
+    ) -> object:
         if node is None:
             if verb.argument and verb.needed:
                 raise Fault(place, f"`{name}` needs an argument")
             return None
-        if verb.argument is None:
-            raise node.fault(f"`{name}` takes no argument")
+        if verb.argument is None or (name == "starts" and self.parts[actor].kind in PEERS):
+            raise node.fault(f"`{name}` takes no argument here")
         return verb.argument(node)
 
     def _rule(self, node: Node | None) -> str | None:
@@ -216,24 +301,43 @@ class Rehearsal:
         part, verb = self.parts[step.actor], VERBS[step.verb]
         if verb.effect == "starts":
             if part.state == "on":
-                raise Fault(place, f"{step.actor} has started already")
-            part.state, part.reads = "on", True
+                raise Misstep(place, f"{step.actor} has started already")
+            self._check_server(step, part, place)
+            part.state, part.reads, part.writes = "on", True, "input" not in step.options
         elif step.verb == "is_refused":
             if part.state == "on":
-                raise Fault(place, f"{step.actor} has a connection already")
+                raise Misstep(place, f"{step.actor} has a connection already")
+            self._check_server(step, part, place)
         elif part.state != "on":
             state = "has not started" if part.state == "waiting" else "is gone"
-            raise Fault(place, f"{step.actor} {state}")
+            raise Misstep(place, f"{step.actor} {state}")
         if verb.effect == "ends" and part.kind != "scripted":
             part.state = "over"
-        self._check_terminal(step, part, place)
+        self._check_saying(step, part, place)
         if step.verb in ("stops_reading", "reads_again"):
             part.reads = step.verb == "reads_again"
         if verb.acts:
             self.last = step.actor
         if step.verb == "sees_as" and not self._has_seen_all(str(step.argument)):
-            raise Fault(place, f"`{step.argument}` has seen nothing by `sees_all` before this step")
+            message = f"`{step.argument}` has seen nothing by `sees_all` before this step"
+            raise Misstep(place, message)
         self.steps.append(step)
+
+    def _check_server(self, step: Step, part: Part, place: Place) -> None:
+        """Nobody can be told the port of a server that never ran."""
+        told = part.kind == "client" and ("arguments" in step.options or step.argument)
+        if part.kind in ("client", "wire") and self.parts["server"].state == "waiting" and not told:
+            raise Misstep(place, f"{step.actor} cannot connect: the server has not started yet")
+
+    def _check_saying(self, step: Step, part: Part, place: Place) -> None:
+        """What is said must be able to arrive."""
+        if step.verb in ("types", "sends", "dribbles", "ends_input") and not part.writes:
+            raise Misstep(place, f"{step.actor} has no input any more")
+        if step.verb == "accepts":
+            part.writes = part.reads = True
+        elif step.verb == "ends_input" and (part.on_pipes or part.kind in PEERS):
+            part.writes = False
+        self._check_terminal(step, part, place)
 
     def _check_terminal(self, step: Step, part: Part, place: Place) -> None:
         if part.kind not in PROGRAMS or part.on_pipes:
@@ -243,9 +347,11 @@ class Rehearsal:
         if step.verb == "types":
             for pattern in step.argument:  # type: ignore[attr-defined]
                 if len(pattern.text.encode()) > TERMINAL_LINE:
-                    raise Fault(
-                        place, f"a terminal cuts lines at {TERMINAL_LINE} bytes; use a wire"
-                    )
+                    message = f"a terminal cuts lines at {TERMINAL_LINE} bytes; use a wire"
+                    raise Fault(place, message)
+                if any((char < " " and char != "\t") or char == "\x7f" for char in pattern.text):
+                    message = "a terminal acts on control characters; use a wire, or `presses`"
+                    raise Fault(place, message)
         if step.verb == "presses" and step.argument == b"\x03" and self._just_typed(step.actor):
             raise Fault(
                 place,
@@ -267,21 +373,34 @@ class Rehearsal:
         shorthand: Shorthand,
         actor: str,
         argument: Node | None,
-        options: dict[str, Node],
+        options: Mapping[str, Node],
         place: Place,
-        depth: int,
+        use: Use | None,
     ) -> None:
-        if depth == _MOST_DEEP:
+        if use and use.depth == _MOST_DEEP:
             raise Fault(place, f"the verb `{shorthand.name}` stands for itself")
+        steps = self._steps_of(shorthand, actor, place)
+        if shorthand.argument is None and argument is not None:
+            raise argument.fault(f"`{shorthand.name}` takes no argument")
+        if use is None:
+            self.taken = set()
+        handed_down = {**options, **(use.options if use else {})}
+        inner = Use(place, handed_down, use.depth + 1 if use else 1)
+        for node in steps:
+            values = self._values(actor, shorthand.argument, argument)
+            with _told_at(place, f"`{shorthand.name}`"):
+                self.perform(filled(node, values), inner)
+        for key, node in options.items():
+            if use is None and key not in self.taken:
+                message = f"no step of `{shorthand.name}` takes the option `{key}`"
+                raise node.fault(message)
+
+    def _steps_of(self, shorthand: Shorthand, actor: str, place: Place) -> list[Node]:
         kind = self.parts[actor].kind
         steps = shorthand.steps.get(kind, shorthand.steps.get(""))
         if steps is None:
             raise Fault(place, f"`{shorthand.name}` is not for a {kind}")
-        if shorthand.argument is None and argument is not None:
-            raise argument.fault(f"`{shorthand.name}` takes no argument")
-        for node in steps:
-            values = self._values(actor, shorthand.argument, argument)
-            self.perform(_with_options(filled(node, values), options), place, depth + 1)
+        return steps
 
     def _values(self, actor: str, parameter: str | None, argument: Node | None) -> dict[str, str]:
         """`{actor}`, `{name}` (in its group, else the actor's own), `{GROUP}` (its size), …"""
@@ -293,10 +412,17 @@ class Rehearsal:
         return values
 
     def _keep_book(
-        self, name: str, actor: str, argument: Node | None, options: dict[str, Node], place: Place
+        self,
+        name: str,
+        actor: str,
+        argument: Node | None,
+        options: Mapping[str, Node],
+        place: Place,
     ) -> None:
         if name == "sees_nothing":
-            self._see_nothing(actor, place)
+            if argument is not None:
+                raise argument.fault("`sees_nothing` takes no argument")
+            self._see_nothing(actor, options, place)
             return
         if argument is None:
             raise Fault(place, f"`{name}` needs a group")
@@ -304,15 +430,15 @@ class Rehearsal:
         if name == "enters":
             members[actor] = options["as"].text("a name") if "as" in options else actor
         elif members.pop(actor, None) is None:
-            raise Fault(place, f"{actor} is not in {argument.value}")
+            raise Misstep(place, f"{actor} is not in {argument.value}")
 
-    def _see_nothing(self, actor: str, place: Place) -> None:
+    def _see_nothing(self, actor: str, options: Mapping[str, Node], place: Place) -> None:
         fence = self.suite.fence
         if fence is None or actor not in self.groups.get(fence.group, {}):
-            raise Fault(place, f"`sees_nothing` needs a fence, and {actor} in its group")
-        self._fence(place)
+            raise Misstep(place, f"`sees_nothing` needs a fence, and {actor} in its group")
+        self._fence(place, options)
 
-    def _fence(self, place: Place) -> None:
+    def _fence(self, place: Place, options: Mapping[str, Node]) -> None:
         """A double fence: nothing but what the steps named has come to anyone in the group.
 
         Lines of one connection are handled in order, so the first fence, from the connection that
@@ -323,40 +449,66 @@ class Rehearsal:
         members = self.groups.get(fence.group, {}) if fence else {}
         if not fence or not members:
             return
+        for actor in members:
+            if self.parts[actor].state != "on":
+                remedy = f"say so by `- {actor}: {{leaves: {fence.group}}}`"
+                raise Misstep(place, f"{actor} is gone, but counts as in {fence.group}; {remedy}")
         if len(members) == 1:
             (alone,) = members
-            self._say(alone, fence.alone_types, [(alone, fence.alone_sees)], place)
+            self._say(alone, fence.alone_types, [(alone, fence.alone_sees)], options, place)
             return
         first = self.last if self.last in members else next(iter(members))
         second = next(actor for actor in members if actor != first)
         for actor in (first, second):
             self.fences += 1
-            said = fence.types.replace("{n}", str(self.fences))
-            heard = fence.others_see.replace("{n}", str(self.fences))
-            heard = heard.replace("{name}", members[actor])
-            self._say(actor, said, [(other, heard) for other in members if other != actor], place)
+            values = {"n": str(self.fences), "name": members[actor]}
+            said, heard = fill(fence.types, values), fill(fence.others_see, values)
+            others = [(other, heard) for other in members if other != actor]
+            self._say(actor, said, others, options, place)
 
-    def _say(self, actor: str, text: str, seen: list[tuple[str, str]], place: Place) -> None:
+    def _say(
+        self,
+        actor: str,
+        text: str,
+        seen: list[tuple[str, str]],
+        options: Mapping[str, Node],
+        place: Place,
+    ) -> None:
         rows = [(actor, "types", text), *((other, "sees", line) for other, line in seen)]
         for who, verb, line in rows:
-            argument = Node(place, line)
-            step = self._step(VERBS[verb], verb, who, argument, {}, place)
-            self._append(replace(step, by_hand=False), place)
+            step = self._step(VERBS[verb], verb, who, Node(place, line), options, place)
+            self._append(replace(step, by_hand="proves" in options), place)
 
 
-def _with_options(node: Node, options: dict[str, Node]) -> Node:
-    """A shorthand's step with the options (`proves`, `within`, …) of the step that used it."""
-    if not options:
-        return node
-    ((who, doing),) = node.mapping("a step").items()
-    if not doing.is_mapping:
-        doing = Node(doing.place, {str(doing.value): Node(doing.place, None)})
-    verb = next(iter(doing.mapping("a verb")))
-    own = VERBS.get(verb)
-    allowed = COMMON_OPTIONS | (own.options if own else frozenset())
-    fitting = {k: n for k, n in options.items() if k in allowed}
-    merged = {**doing.mapping("a verb"), **fitting} if verb not in BOOKKEEPING else doing.value
-    return replace(node, value={who: replace(doing, value=merged)})
+def check_shorthands(suite: Suite, problems: Problems) -> None:
+    """See that the suite's own verbs stand for steps, and for verbs that there are."""
+    taken = {**VERBS, **BOOKKEEPING}
+    for name, shorthand in suite.shorthands.items():
+        nodes = [node for steps in shorthand.steps.values() for node in steps]
+        if name in taken:
+            message = f"`{name}` is a verb of the harness already; give yours another name"
+            problems.add(Fault(shorthand.place, message))
+        for node in nodes:
+            with problems.gathered():
+                Rehearsal(suite, {}).check_verb(node)
+    for node in suite.ending:
+        with problems.gathered():
+            Rehearsal(suite, {}).check_verb(node)
+
+
+@contextmanager
+def _told_at(place: Place, where: str) -> Iterator[None]:
+    """What is wrong with a step of the suite's is told where a scenario comes to it."""
+    try:
+        yield
+    except Fault as fault:
+        if fault.place.file == place.file:
+            raise
+        raise type(fault)(place, f"{fault.message} (in {where}, {fault.place})") from None
+
+
+def _listed(kinds: frozenset[str]) -> str:
+    return ", ".join(sorted(kinds))
 
 
 def _written(actor: str, verb: str, argument: Node | None) -> str:

@@ -43,8 +43,7 @@ def play(
     finally:
         for actor in reversed(actors.values()):
             actor.destroy()
-        left = children() - before
-        bury(left)
+        left = bury(before)
     if left and not failure:
         failure = _left_behind(case, left)
     seconds = time.monotonic() - started
@@ -146,12 +145,12 @@ def _stderr(actors: Mapping[str, Actor], transcript: Transcript) -> tuple[str, .
     )
 
 
-def _left_behind(case: Case, pids: set[int]) -> Failure:
+def _left_behind(case: Case, count: int) -> Failure:
     return Failure(
         requirement=case.scenario.proves[0],
         actor="server",
         step=f"{case.scenario.place}  at the end",
         expected="no process left behind",
-        seen=f"{len(pids)} left, and killed",
+        seen=f"{count} left, and killed",
         reason="a program left processes behind",
     )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from conformance.model import Kind, Mistake, Place, Role, Scenario
-from conformance.rehearsal import Part, Rehearsal, filled
-from conformance.source import Fault, Node, meant, read
-from conformance.suite import SUITE_FILE, Suite, load_suite
+from conformance.placeholder import plain
+from conformance.rehearsal import Part, Rehearsal, check_placeholders, check_shorthands, filled
+from conformance.source import Fault, Node, Problems, meant, read, record
+from conformance.suite import ACTOR_KINDS, SUITE_FILE, Suite, load_suite
 
-_KEYS = ("id", "title", "proves", "cast", "steps", "clients", "examples", "needs", "without")
-_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_KINDS = ("client", "server", "wire", "scripted")
+_SERVER = {"server": "server"}  # in every cast, whether it is written there or not
+_WORDS = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_ACTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_PLACE = re.compile(r"[a-z_]+")
 
 
 def load(paths: Sequence[Path]) -> tuple[Suite, list[Scenario]]:
@@ -22,121 +26,193 @@ def load(paths: Sequence[Path]) -> tuple[Suite, list[Scenario]]:
     if len({folder.resolve() for folder in folders}) != 1:
         raise Mistake([f"{', '.join(map(str, sorted(folders)))}: one run plays one suite's folder"])
     suite = load_suite(folders.pop())
-    problems: list[str] = []
+    problems = Problems()
+    check_shorthands(suite, problems)
     scenarios: list[Scenario] = []
     for file in dict.fromkeys(file for path in paths for file in _files(path)):
-        try:
+        with problems.gathered():
             scenarios += load_file(suite, file)
-        except Mistake as mistake:
-            problems += mistake.problems
-    if problems:
-        raise Mistake(problems)
+    problems.report()
     return suite, scenarios
 
 
 def _files(path: Path) -> Iterable[Path]:
     if not path.is_dir():
         return [path]
+    for file in path.glob("*.yml"):
+        raise Fault(Place(str(file), 1), "is not played; call it `.yaml`")
     return sorted(file for file in path.glob("*.yaml") if file.name != SUITE_FILE)
 
 
 def load_file(suite: Suite, path: Path) -> list[Scenario]:
     """The scenarios of one file, an example each; raises Mistake with all that is wrong in it."""
-    problems: list[str] = []
+    problems = Problems()
     scenarios: list[Scenario] = []
-    try:
-        nodes = read(path).items("a scenario file")
-    except Fault as fault:
-        raise Mistake([str(fault)]) from None
     seen: dict[str, Place] = {}
-    for node in nodes:
-        try:
-            _check_id(node, seen)
-            scenarios += [_scenario(suite, path, node, example) for example in _examples(node)]
-        except Fault as fault:
-            problems.append(str(fault))
-    if problems:
-        raise Mistake(problems)
+    for node in read(path).items("a scenario file"):
+        with problems.gathered():
+            scenarios += _scenarios(suite, path, node, seen)
+    problems.report()
     return scenarios
 
 
-def _check_id(node: Node, seen: dict[str, Place]) -> None:
-    node.allow(_KEYS, "a scenario")
-    top = node.mapping("a scenario")
-    for key in ("id", "title", "proves", "steps"):
-        if key not in top:
-            raise node.fault(f"a scenario needs `{key}`")
-    name = top["id"].text("id")
-    if not _ID.fullmatch(name):
-        raise top["id"].fault("an id is lower-case words joined by `-`, such as `reads-the-rest`")
-    if name in seen:
-        raise top["id"].fault(f"the id `{name}` stands at {seen[name]} already")
-    seen[name] = top["id"].place
-
-
-def _examples(node: Node) -> list[tuple[str, dict[str, str]]]:
-    """Each example's id and the values that it puts into the steps; one empty one for none."""
-    top = node.mapping("a scenario")
-    if "examples" not in top:
-        return [("", {})]
-    examples: list[tuple[str, dict[str, str]]] = []
-    for entry in top["examples"].items("examples"):
-        values = {key: item.text(f"`{key}`") for key, item in entry.mapping("an example").items()}
-        if "id" not in values:
-            raise entry.fault("an example needs an `id`")
-        if any(values["id"] == other for other, _ in examples):
-            raise entry.fault(f"the example `{values['id']}` stands there already")
-        examples.append((values["id"], values))
-    if not examples:
-        raise top["examples"].fault("no examples; leave the key out")
-    return examples
+def _scenarios(suite: Suite, path: Path, node: Node, seen: dict[str, Place]) -> list[Scenario]:
+    """One scenario, once for each of its examples; `seen` holds the ids before it."""
+    features = partial(_features, suite)
+    readers: dict[str, Callable[[Node], object]] = {
+        "id": partial(_id, seen),
+        "title": lambda entry: entry.text("`title`") and entry,
+        "proves": partial(_proves, suite),
+        "cast": partial(_cast, suite),
+        "steps": _steps,
+        "clients": _mixed,
+        "examples": _examples,
+        "needs": features,
+        "without": features,
+    }
+    problems = Problems()
+    needed = ("id", "title", "proves", "steps")
+    top = record(node, "a scenario", readers, needed, problems)
+    entries = node.mapping("a scenario")
+    if "cast" not in entries:
+        top["cast"] = dict(_SERVER)
+    if "examples" not in entries:
+        top["examples"] = [{"id": ""}]
+    if not {"cast", "steps", "examples"} <= top.keys():
+        problems.report()
+    scenarios = []
+    for example in top["examples"]:
+        with problems.gathered():
+            scenarios.append(_scenario(suite, path, node, top, example))
+    problems.report()
+    return scenarios
 
 
 def _scenario(
-    suite: Suite, path: Path, node: Node, example: tuple[str, dict[str, str]]
+    suite: Suite, path: Path, node: Node, top: Mapping[str, Any], example: Mapping[str, str]
 ) -> Scenario:
-    top = node.mapping("a scenario")
-    name, values = example
-    key = f"{path.stem}/{top['id'].text('id')}" + (f":{name}" if name else "")
-    cast = _cast(top.get("cast"))
+    """One example; the parts in `top` that are wrong are missing, and told elsewhere."""
+    cast: dict[str, str] = top["cast"]
+    kind = _kind(cast, "clients" in top, node)
     rehearsal = Rehearsal(suite, {actor: _part(kind) for actor, kind in cast.items()})
-    steps = top["steps"].items("steps")
-    for step in steps:
-        rehearsal.perform(filled(step, values))
-    if not rehearsal.steps:
-        raise top["steps"].fault("a scenario without steps proves nothing")
-    rehearsal.finish(steps[-1].place)
+    rehearsal.walk([filled(step, example) for step in top["steps"]])
+    _check_parts(rehearsal, node)
+    title = filled(top.get("title", node), example)
+    check_placeholders(title)
+    name = f":{example['id']}" if example["id"] else ""
     return Scenario(
-        key=key,
+        key=f"{path.stem}/{top.get('id')}{name}",
         file=str(path),
-        title=filled(top["title"], values).text("title"),
-        proves=_proves(suite, top["proves"]),
-        kind=_kind(cast, top.get("clients"), node),
+        title=plain(str(title.value)),
+        proves=top.get("proves", ()),
+        kind=kind,
         cast=cast,
         steps=tuple(rehearsal.steps),
-        needs=_features(top.get("needs")),
-        without=_features(top.get("without")),
+        needs=top.get("needs", {}),
+        without=top.get("without", {}),
         place=node.place,
     )
 
 
-def _cast(node: Node | None) -> dict[str, str]:
+def _check_parts(rehearsal: Rehearsal, node: Node) -> None:
+    """Nobody stands in the cast for nothing."""
+    playing = {step.actor for step in rehearsal.steps}
+    cast = node.mapping("a scenario").get("cast")
+    for actor, place in cast.keys.items() if cast else ():
+        if actor not in playing and actor != "server":
+            raise Fault(place, f"{actor} does nothing; take it out of the cast")
+
+
+# --- The parts of a scenario -----------------------------------------------------------------
+
+
+def _id(seen: dict[str, Place], node: Node) -> str:
+    name = _words(node)
+    if name in seen:
+        raise node.fault(f"the id `{name}` stands at {seen[name]} already")
+    seen[name] = node.place
+    return name
+
+
+def _words(node: Node) -> str:
+    name = node.text("`id`")
+    if not _WORDS.fullmatch(name):
+        raise node.fault("an id is lower-case words joined by `-`, such as `reads-the-rest`")
+    return name
+
+
+def _steps(node: Node) -> list[Node]:
+    steps = node.items("`steps`")
+    if not steps:
+        raise node.fault("a scenario without steps proves nothing")
+    return steps
+
+
+def _mixed(node: Node) -> str:
+    if node.value != "mixed":
+        raise node.fault("`clients` is either left out or `mixed`")
+    return "mixed"
+
+
+def _examples(node: Node) -> list[dict[str, str]]:
+    """Each example's id, and the values that it puts into the steps."""
+    problems = Problems()
+    seen: dict[str, Place] = {}
+    examples = []
+    for entry in node.items("`examples`"):
+        with problems.gathered():
+            examples.append(_example(entry, seen))
+    problems.report()
+    if not examples:
+        raise node.fault("no examples; leave the key out")
+    return examples
+
+
+def _example(node: Node, seen: dict[str, Place]) -> dict[str, str]:
+    entries = node.mapping("an example")
+    if "id" not in entries:
+        raise node.fault("an example needs an `id`")
+    _id(seen, entries["id"])
+    for key, place in node.keys.items():
+        if not _PLACE.fullmatch(key):
+            raise Fault(place, f"`{key}` cannot be a placeholder; use lower-case letters and `_`")
+    return {key: entry.text(f"`{key}`") for key, entry in entries.items()}
+
+
+def _cast(suite: Suite, node: Node) -> dict[str, str]:
     """Actor → kind; the server first, whether named or not."""
-    cast = {"server": "server"}
-    if node is None:
-        return cast
-    for actor, entry in node.mapping("cast").items():
-        kind = entry.text("an actor's kind")
-        base = kind.removesuffix(" on pipes")
-        if base not in _KINDS or (base != kind and base not in ("client", "server")):
-            raise entry.fault(f"no such kind of actor: `{kind}`; {meant(kind, _KINDS)}")
-        if (actor == "server") != (base in ("server", "scripted")) and base != "server":
-            raise entry.fault("only the actor called `server` is `scripted`, and it is a server")
-        if not actor.replace("_", "").replace("-", "").isalnum() or actor == "everyone":
-            remedy = "use letters and digits"
-            raise Fault(node.keys[actor], f"`{actor}` is no name for an actor; {remedy}")
-        cast[actor] = kind
+    problems = Problems()
+    cast = dict(_SERVER)
+    for actor, entry in node.mapping("`cast`").items():
+        with problems.gathered():
+            _check_actor(actor, node.keys[actor])
+            cast[actor] = _actor_kind(suite, actor, entry)
+    problems.report()
+    if cast["server"] == "scripted":
+        for actor, kind in cast.items():
+            if kind.startswith("server"):
+                raise node.fault(f"the server is scripted: nothing says which program {actor} is")
     return cast
+
+
+def _check_actor(actor: str, place: Place) -> None:
+    if not _ACTOR.fullmatch(actor) or actor == "everyone":
+        raise Fault(place, f"`{actor}` is no name for an actor; use letters and digits")
+
+
+def _actor_kind(suite: Suite, actor: str, node: Node) -> str:
+    kind = node.text("an actor's kind")
+    base = kind.removesuffix(" on pipes")
+    known = [*ACTOR_KINDS, *(f"{role} on pipes" for role in Role)]
+    if kind not in known:
+        raise node.fault(f"no such kind of actor: `{kind}`; {meant(kind, known)}")
+    if actor == "server" and base not in ("server", "scripted"):
+        raise node.fault("the actor called `server` is a `server`, or `scripted`")
+    if actor != "server" and base == "scripted":
+        raise node.fault("only the actor called `server` can be `scripted`")
+    if base in list(Role) and Role(base) not in suite.programs:
+        raise node.fault(f"the suite says nothing about a {base}'s program; see `programs` there")
+    return kind
 
 
 def _part(kind: str) -> Part:
@@ -144,37 +220,48 @@ def _part(kind: str) -> Part:
 
 
 def _proves(suite: Suite, node: Node) -> tuple[str, ...]:
-    rules = node.texts("a rule")
+    problems = Problems()
+    rules: dict[str, None] = {}
+    for entry in node.items("`proves`"):
+        with problems.gathered():
+            rule = entry.text("a rule")
+            if rule not in suite.requirements:
+                raise entry.fault(f"no such rule `{rule}`; {meant(rule, suite.requirements)}")
+            if rule in rules:
+                raise entry.fault(f"{rule} stands here twice")
+            rules[rule] = None
+    problems.report()
     if not rules:
         raise node.fault("a scenario that proves nothing; name the rules that it proves")
-    for item, rule in zip(node.items("proves"), rules, strict=True):
-        if rule not in suite.requirements:
-            raise item.fault(f"no such rule `{rule}`; {meant(rule, suite.requirements)}")
-    if len(set(rules)) != len(rules):
-        raise node.fault("a rule stands here twice")
     return tuple(rules)
 
 
-def _kind(cast: dict[str, str], clients: Node | None, node: Node) -> Kind:
+def _kind(cast: Mapping[str, str], mixed: bool, node: Node) -> Kind:
     has_client = any(kind.startswith("client") for kind in cast.values())
-    if clients is not None and clients.value != "mixed":
-        raise clients.fault("`clients` is either left out or `mixed`")
     if cast["server"] == "scripted":
-        if not has_client or clients is not None:
+        if not has_client or mixed:
             raise node.fault("a scripted server judges clients: it needs one, and not `mixed`")
         return Kind.CLIENT
-    if clients is not None:
+    if mixed:
         if not has_client:
             raise node.fault("`clients: mixed` needs clients in the cast")
         return Kind.MIXED
     return Kind.PAIRING if has_client else Kind.SERVER
 
 
-def _features(node: Node | None) -> dict[Role, frozenset[str]]:
-    if node is None:
-        return {}
-    node.allow(list(Role), "features by role")
-    return {
-        Role(role): frozenset(entry.texts("a feature"))
-        for role, entry in node.mapping("features by role").items()
-    }
+def _features(suite: Suite, node: Node) -> dict[Role, frozenset[str]]:
+    """Features by role, each one that the protocol text marks some rule with."""
+    problems = Problems()
+    readers = {str(role): partial(_feature_names, suite) for role in Role}
+    parts = record(node, "features by role", readers, (), problems)
+    problems.report()
+    return {Role(role): names for role, names in parts.items()}
+
+
+def _feature_names(suite: Suite, node: Node) -> frozenset[str]:
+    known = {rule.feature for rule in suite.requirements.values() if rule.feature}
+    for entry in node.items("features"):
+        name = entry.text("a feature")
+        if name not in known:
+            raise entry.fault(f"no rule is marked with the feature `{name}`; {meant(name, known)}")
+    return frozenset(node.texts("a feature"))

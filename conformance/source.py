@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from conformance.model import Mistake, Place
+from conformance.transcript import visible
 
 Scalar: TypeAlias = bool | int | float | str | None
 
@@ -34,7 +35,7 @@ class Fault(Mistake):
     """One mistake, at one place."""
 
     def __init__(self, place: Place, message: str) -> None:
-        super().__init__([f"{place}: {message}"])
+        super().__init__([visible(f"{place}: {message}")])
         self.place = place
         self.message = message
 
@@ -187,10 +188,10 @@ def read(path: Path) -> Node:
         raise Fault(place, f"not YAML: a control character; {remedy}") from None
     except yaml.MarkedYAMLError as error:
         place = _place(path, error.problem_mark) if error.problem_mark else start
-        raise Fault(place, _explain(error, text, place)) from None
+        raise Fault(place, _explain(error, text)) from None
 
 
-def _place(path: Path, mark: yaml.Mark) -> Place:
+def _place(path: Path, mark: Any) -> Place:  # libyaml's marks are of a class of their own
     return Place(str(path), mark.line + 1, mark.column + 1)
 
 
@@ -199,9 +200,8 @@ def _place_of(path: Path, before: str) -> Place:
     return Place(str(path), before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
-def _explain(error: yaml.MarkedYAMLError, text: str, place: Place) -> str:
-    line = text.split("\n")[place.line - 1]
-    if line[place.column - 1 :].startswith("\t"):
+def _explain(error: yaml.MarkedYAMLError, text: str) -> str:
+    if error.problem_mark and text.startswith("\t", error.problem_mark.index):
         return "not YAML: a tab; indent with spaces"
     words = " ".join(part for part in (error.context, error.problem) if part)
     return f"not YAML: {words} {_QUOTES}"

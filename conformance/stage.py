@@ -17,6 +17,7 @@ READ_SIZE = 1 << 16  # bytes taken at once
 MOST_UNREAD = 64 << 20  # bytes: more than any scenario names; a program that floods
 
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+_WRITABLE = select.POLLOUT | select.POLLHUP | select.POLLERR
 
 
 class Flood(Exception):
@@ -34,15 +35,25 @@ class Stage:
         self.transcript = transcript
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
+        self._full: dict[int, bool] = {}  # descriptors that took no more; True once they may again
 
     def watch(self, fd: int, handler: Callable[[], None]) -> None:
         """Call the handler whenever there is something to read, or an end."""
         self._handlers[fd] = handler
-        self._poll.register(fd, _READABLE)
+        self._register(fd)
 
     def forget(self, fd: int) -> None:
         """Stop watching; a descriptor that is not watched is no mistake."""
         if self._handlers.pop(fd, None):
+            self._register(fd)
+
+    def _register(self, fd: int) -> None:
+        """Poll for what is wanted of the descriptor now."""
+        read = _READABLE if fd in self._handlers else 0
+        write = _WRITABLE if fd in self._full else 0
+        if read or write:
+            self._poll.register(fd, read | write)
+        else:
             self._poll.unregister(fd)
 
     def wait(self, done: Callable[[], bool], deadline: float) -> bool:
@@ -67,28 +78,18 @@ class Stage:
 
     def _wait_writable(self, fd: int, deadline: float) -> bool:
         """Until the descriptor takes bytes again, everybody served meanwhile."""
-        writable = False
-
-        def note(events: int) -> None:
-            nonlocal writable
-            writable = writable or bool(events & ~select.POLLIN)
-
-        watched = fd in self._handlers
-        self._poll.register(fd, select.POLLOUT | (_READABLE if watched else 0))
+        self._full[fd] = False
+        self._register(fd)
         try:
-            while not writable and (remaining := deadline - time.monotonic()) > 0:
-                self._turn(remaining, {fd: note})
+            return self.wait(lambda: self._full[fd], deadline)
         finally:
-            if fd in self._handlers:
-                self._poll.modify(fd, _READABLE)
-            else:
-                self._poll.unregister(fd)
-        return writable
+            del self._full[fd]
+            self._register(fd)
 
-    def _turn(self, seconds: float, notes: dict[int, Callable[[int], None]] | None = None) -> None:
+    def _turn(self, seconds: float) -> None:
         for fd, events in self._poll.poll(seconds * 1000):
-            if notes and fd in notes:
-                notes[fd](events)
+            if fd in self._full and events & _WRITABLE:
+                self._full[fd] = True
             handler = self._handlers.get(fd)
             if handler and events & _READABLE:
                 handler()

@@ -6,21 +6,31 @@ knows programs, terminals, connections, lines and steps, and no chat.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from conformance.model import Mistake, Place, Requirement, Role
-from conformance.source import Fault, Node, read
+from conformance.model import Place, Requirement, Role
+from conformance.placeholder import places
+from conformance.source import Fault, Node, Problems, meant, read, record
 
 SUITE_FILE = "suite.yaml"
+
+ACTOR_KINDS = ("client", "server", "wire", "scripted")
+
+_TOLD = ("host", "port", "name")  # what a program's arguments can be told
 
 # `- CHAT-1 (MUST) *(feature: NAME)* text`, continued by indented lines.
 _RULE = re.compile(
     r"^- (?P<id>[A-Z][A-Z0-9]*-[0-9]+) \((?P<level>MUST|SHOULD|MAY)\)"
     r"(?: \*\(feature: (?P<feature>[a-z0-9-]+)\)\*)? (?P<text>.*)$"
 )
+_NEARLY_RULE = re.compile(r"^\s*[-*] [A-Za-z][A-Za-z0-9]*-[0-9]+\b")
+_REMEDY = "write rules as `- NAME-1 (MUST) text`, or `- NAME-1 (MUST) *(feature: NAME)* text`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,7 @@ class Shorthand:
     name: str
     argument: str | None  # the placeholder that its argument fills; None: it takes none
     steps: Mapping[str, list[Node]]  # by the actor's kind; "": for every kind
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,60 +81,73 @@ def load_suite(folder: Path) -> Suite:
     """The suite in a folder; raises Mistake."""
     path = folder / SUITE_FILE
     if not path.is_file():
-        raise Mistake([f"{path}: no such file; a suite is a folder with a {SUITE_FILE} in it"])
-    try:
-        return _suite(folder, read(path))
-    except Fault as fault:
-        raise Mistake([str(fault)]) from None
-
-
-def _suite(folder: Path, root: Node) -> Suite:
-    known = ("name", "protocol", "implementations", "programs", "verbs", "fence", "ending")
-    root.allow(known, "a suite")
-    top = root.mapping("a suite")
-    for key in ("name", "protocol", "programs"):
-        if key not in top:
-            raise root.fault(f"a suite needs `{key}`")
-    globs = top["implementations"].texts("a folder") if "implementations" in top else []
-    verbs = top["verbs"].mapping("verbs") if "verbs" in top else {}
+        remedy = f"a suite is a folder with a {SUITE_FILE} in it"
+        raise Fault(Place(str(path), 1), f"no such file; {remedy}")
+    root = read(path)
+    readers: dict[str, Callable[[Node], object]] = {
+        "name": lambda node: node.text("`name`"),
+        "protocol": partial(_requirements, folder),
+        "implementations": partial(_folders, folder),
+        "programs": _programs,
+        "verbs": _shorthands,
+        "fence": _fence,
+        "ending": lambda node: node.items("`ending`"),
+    }
+    problems = Problems()
+    parts = record(root, "a suite", readers, ("name", "protocol", "programs"), problems)
+    problems.report()
     return Suite(
         folder=folder,
-        name=top["name"].text("name"),
-        requirements=_requirements(folder, top["protocol"]),
-        implementation_folders=sorted(p for g in globs for p in _matching(folder, g)),
-        programs=_programs(top["programs"]),
-        shorthands={name: _shorthand(name, node) for name, node in verbs.items()},
-        fence=_fence(top["fence"]) if "fence" in top else None,
-        ending=top["ending"].items("ending") if "ending" in top else [],
+        name=parts["name"],
+        requirements=parts["protocol"],
+        implementation_folders=parts.get("implementations", []),
+        programs=parts["programs"],
+        shorthands=parts.get("verbs", {}),
+        fence=parts.get("fence"),
+        ending=parts.get("ending", []),
     )
 
 
-def _matching(folder: Path, pattern: str) -> list[Path]:
-    """The folders that a pattern such as `../servers/*` names and that hold a manifest."""
-    base = folder
-    while pattern.startswith("../"):
-        base, pattern = base.resolve().parent, pattern.removeprefix("../")
-    return [p for p in base.glob(pattern) if (p / "implementation.yaml").is_file()]
+def _folders(folder: Path, node: Node) -> list[Path]:
+    """The folders that patterns such as `../servers/*` name and that hold a manifest."""
+    found = []
+    for entry in node.items("`implementations`"):
+        base, pattern = folder, entry.text("a folder")
+        while pattern.startswith("../"):
+            base, pattern = base.resolve().parent, pattern.removeprefix("../")
+        try:
+            found += [p for p in base.glob(pattern) if (p / "implementation.yaml").is_file()]
+        except (ValueError, NotImplementedError):
+            remedy = "give folders from this file's own on, such as `../servers/*`"
+            raise entry.fault(f"`{pattern}` names no folders; {remedy}") from None
+    return sorted(found)
 
 
 def _requirements(folder: Path, node: Node) -> dict[str, Requirement]:
-    path = folder / node.text("protocol")
+    name = node.text("`protocol`")
+    path = folder / name
     try:
         lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise node.fault(f"the protocol text {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise node.fault(f"the protocol text {path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise node.fault(f"the protocol text {path} cannot be read: not UTF-8") from None
     rules: dict[str, Requirement] = {}
+    problems = Problems()
     for number, line in enumerate(lines, 1):
         if found := _RULE.match(line):
-            place = Place(str(node.text("protocol")), number)
-            if found["id"] in rules:
-                raise Fault(place, f"{found['id']} is a rule already at {rules[found['id']].place}")
-            rest = _continuation(lines[number:])
-            text = " ".join([found["text"], *rest])
+            place = Place(os.path.normpath(path), number)
+            if other := rules.get(found["id"]):
+                problems.add(Fault(place, f"{other.id} is a rule already at {other.place}"))
+            text = " ".join([found["text"], *_continuation(lines[number:])])
             rule = Requirement(found["id"], found["level"], text, found["feature"], place)
             rules[rule.id] = rule
+        elif _NEARLY_RULE.match(line):
+            place = Place(os.path.normpath(path), number)
+            problems.add(Fault(place, f"not quite a rule; {_REMEDY}"))
+    problems.report()
     if not rules:
-        raise node.fault(f"{path} holds no rule; write them as `- NAME-1 (MUST) text`")
+        raise node.fault(f"{path} holds no rule; {_REMEDY}")
     return rules
 
 
@@ -137,17 +161,56 @@ def _continuation(lines: list[str]) -> list[str]:
 
 
 def _programs(node: Node) -> dict[Role, Program]:
-    node.allow(list(Role), "programs")
-    programs = {}
-    for role, entry in node.mapping("programs").items():
-        entry.allow(("arguments", "options", "ready"), f"programs of the role {role}")
-        parts = entry.mapping("a program")
-        programs[Role(role)] = Program(
-            arguments=parts["arguments"].text("arguments") if "arguments" in parts else "",
-            options=options(parts["options"]) if "options" in parts else {},
-            ready=parts["ready"].text("ready") if "ready" in parts else "",
-        )
-    return programs
+    problems = Problems()
+    readers = {str(role): _program for role in Role}
+    programs = record(node, "`programs`", readers, (), problems)
+    problems.report()
+    return {Role(role): program for role, program in programs.items()}
+
+
+def _program(node: Node) -> Program:
+    problems = Problems()
+    readers: dict[str, Callable[[Node], object]] = {
+        "arguments": program_arguments,
+        "options": options,
+        "ready": ready_line,
+    }
+    parts = record(node, "a program", readers, (), problems)
+    problems.report()
+    return Program(**parts)
+
+
+def program_arguments(node: Node) -> str:
+    """A command line's end, `--host {host} --port {port}`."""
+    _check_places(node, command_line(node), _TOLD)
+    return command_line(node)
+
+
+def ready_line(node: Node) -> str:
+    """What a server prints once it is ready, `Listening on {host}:{port}`."""
+    text = node.text("`ready`")
+    _check_places(node, text, ("host", "port"))
+    if "\n" in text:
+        raise node.fault("a ready line is one line")
+    return text
+
+
+def command_line(node: Node) -> str:
+    """Words as a shell cuts them; nothing else of a shell is there."""
+    text = node.text("a command line")
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise node.fault(f"not a command line: {str(error).lower()}") from None
+    if "\0" in text:
+        raise node.fault("not a command line: no program can be given a NUL")
+    return text
+
+
+def _check_places(node: Node, text: str, known: tuple[str, ...]) -> None:
+    for name in places(text):
+        if name not in known:
+            raise node.fault(f"nothing fills the placeholder `{{{name}}}`; {meant(name, known)}")
 
 
 def options(node: Node) -> dict[str, str | None]:
@@ -163,24 +226,39 @@ def options(node: Node) -> dict[str, str | None]:
     return values
 
 
+def _shorthands(node: Node) -> dict[str, Shorthand]:
+    problems = Problems()
+    found = {}
+    for name, entry in node.mapping("`verbs`").items():
+        with problems.gathered():
+            found[name] = _shorthand(name, entry)
+    problems.report()
+    return found
+
+
 def _shorthand(name: str, node: Node) -> Shorthand:
-    node.allow(("argument", "steps", "meaning"), f"the verb `{name}`")
-    parts = node.mapping("a verb")
-    if "steps" not in parts:
-        raise node.fault(f"the verb `{name}` needs `steps`")
-    steps = parts["steps"]
-    by_kind = steps.mapping("steps") if steps.is_mapping else {"": steps}
-    return Shorthand(
-        name=name,
-        argument=parts["argument"].text("argument") if "argument" in parts else None,
-        steps={kind: entry.items("steps") for kind, entry in by_kind.items()},
-    )
+    problems = Problems()
+    readers: dict[str, Callable[[Node], object]] = {
+        "meaning": lambda entry: entry.text("`meaning`"),
+        "argument": lambda entry: entry.text("`argument`"),
+        "steps": _steps_by_kind,
+    }
+    parts = record(node, f"the verb `{name}`", readers, ("steps",), problems)
+    problems.report()
+    return Shorthand(name, parts.get("argument"), parts["steps"], node.place)
+
+
+def _steps_by_kind(node: Node) -> dict[str, list[Node]]:
+    if not node.is_mapping:
+        return {"": node.items("`steps`")}
+    node.allow(ACTOR_KINDS, "steps by the actor's kind")
+    return {kind: entry.items("`steps`") for kind, entry in node.mapping("`steps`").items()}
 
 
 def _fence(node: Node) -> Fence:
     keys = ("group", "types", "others_see", "alone_types", "alone_sees")
-    node.allow(keys, "fence")
-    parts = node.mapping("fence")
-    if missing := [key for key in keys if key not in parts]:
-        raise node.fault(f"fence needs `{missing[0]}`")
-    return Fence(*(parts[key].text(key) for key in keys))
+    problems = Problems()
+    readers = {key: partial(Node.text, what=f"`{key}`") for key in keys}
+    parts = record(node, "a fence", readers, keys, problems)
+    problems.report()
+    return Fence(**parts)

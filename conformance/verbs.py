@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from conformance.match import Pattern, encode
+from conformance.placeholder import places, plain
 from conformance.source import Node, meant
-from conformance.suite import options
+from conformance.suite import command_line, options
 
 TERMINAL_LINE = 4095  # bytes: a terminal silently cuts a longer line
+MOST_LINES = 1_000_000  # that one step names
+MOST_BYTES = 64 << 20  # that one step sends
 
 KEYS = {f"Ctrl+{chr(code + 64)}": bytes([code]) for code in range(1, 27)} | {
     "Ctrl+\\": b"\x1c",
@@ -36,13 +39,21 @@ _HOW = ("starts", "ends", "contains", "matches")
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """A key that may stand beside a verb."""
+
+    kinds: frozenset[str]
+    value: Callable[[Node], object]
+
+
+@dataclass(frozen=True, slots=True)
 class Verb:
     """One row of the table."""
 
     kinds: frozenset[str]  # of actors: server, client, wire, scripted
     argument: Callable[[Node], object] | None  # None: it takes none
     needed: bool = True  # the argument cannot be left out
-    options: frozenset[str] = frozenset()  # further keys beside it
+    options: dict[str, Option] = field(default_factory=dict)  # further keys beside it
     effect: str = ""  # "starts" or "ends" the actor's part
     acts: bool = False  # it sends something, so what follows may answer it
 
@@ -55,14 +66,17 @@ def lines(node: Node) -> tuple[Pattern, ...]:
     if isinstance(node.value, list):
         return tuple(pattern for item in node.value for pattern in lines(item))
     if not node.is_mapping:
+        _check_count(node)
         return (Pattern(_one_line(node), place=node.place),)
     node.allow(("line", "times", *_HOW), "a line")
     parts = node.mapping("a line")
     how = [key for key in ("line", *_HOW) if key in parts]
     if len(how) != 1:
         raise node.fault(f"say what the line is by one of: line, {', '.join(_HOW)}")
-    times = int(parts["times"].number("times", least=1)) if "times" in parts else 1
+    times = parts["times"].count("times", most=MOST_LINES) if "times" in parts else 1
     text = _one_line(parts[how[0]])
+    if "times" not in parts:
+        _check_count(parts[how[0]])
     if how[0] == "matches":
         _check_regex(parts["matches"], text)
     return (Pattern(text, "is" if how[0] == "line" else how[0], times, node.place),)
@@ -75,10 +89,15 @@ def _one_line(node: Node) -> str:
     return text
 
 
+def _check_count(node: Node) -> None:
+    if isinstance(node.value, str) and "n" in places(node.value):
+        raise node.fault("`{n}` counts lines; write `{line: …, times: …}`, or `{{n}` for itself")
+
+
 def _check_regex(node: Node, text: str) -> None:
     try:
         re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise node.fault(f"not a regular expression: {error}") from None
 
 
@@ -98,10 +117,14 @@ def interleaved(node: Node) -> tuple[tuple[Pattern, ...], ...]:
 
 def errors(node: Node) -> tuple[str, tuple[Pattern, ...]]:
     """Lines of standard error: the next ones, or only the `last` one."""
-    if node.is_mapping and "last" in node.mapping("standard error"):
-        node.allow(("last",), "standard error")
-        return "last", lines(node.mapping("standard error")["last"])
-    return "next", lines(node)
+    if not (node.is_mapping and "last" in node.mapping("standard error")):
+        return "next", lines(node)
+    node.allow(("last",), "standard error")
+    last = node.mapping("standard error")["last"]
+    patterns = lines(last)
+    if len(patterns) != 1 or patterns[0].times != 1:
+        raise last.fault("the last line is one line")
+    return "last", patterns
 
 
 def data(node: Node) -> bytes:
@@ -109,24 +132,44 @@ def data(node: Node) -> bytes:
     if isinstance(node.value, list):
         return b"".join(data(item) for item in node.value)
     if not node.is_mapping:
-        return encode(node.text("bytes"))
+        return _text_bytes(node)
     parts = node.mapping("bytes")
     node.allow(("hex", "text", "times"), "bytes")
     if ("hex" in parts) == ("text" in parts):
         raise node.fault("bytes are either `text` or `hex`")
-    times = int(parts["times"].number("times", least=1)) if "times" in parts else 1
-    if "text" in parts:
-        return encode(parts["text"].text("text")) * times
+    times = parts["times"].count("times", most=MOST_BYTES) if "times" in parts else 1
+    once = _text_bytes(parts["text"]) if "text" in parts else _hex_bytes(parts["hex"])
+    if len(once) * times > MOST_BYTES:
+        raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
+    return once * times
+
+
+def _text_bytes(node: Node) -> bytes:
+    text = node.text("bytes")
+    if later := places(text):
+        raise node.fault(f"bytes are sent as they are; `{{{later[0]}}}` cannot be filled in them")
+    return encode(plain(text))
+
+
+def _hex_bytes(node: Node) -> bytes:
     try:
-        return bytes.fromhex(parts["hex"].text("hex")) * times
+        return bytes.fromhex(node.text("hex"))
     except ValueError:
         remedy = 'write pairs of hexadecimal digits, such as "ff 0a"'
-        raise parts["hex"].fault(f"not hex; {remedy}") from None
+        raise node.fault(f"not hex; {remedy}") from None
 
 
 def text(node: Node) -> str:
     """Plain text, on one line."""
+    if not node.text("a text"):
+        raise node.fault("an empty text says nothing")
+    _check_count(node)
     return _one_line(node)
+
+
+def texts(node: Node) -> tuple[str, ...]:
+    """Several plain texts."""
+    return tuple(_one_line(item) for item in node.items("texts"))
 
 
 def key(node: Node) -> bytes:
@@ -154,9 +197,26 @@ def status(node: Node) -> int | str:
     return "nonzero" if node.value == "nonzero" else signal_name(node)
 
 
+def rule(node: Node) -> str:
+    """The id of a rule; the rehearsal knows which there are."""
+    return node.text("a rule")
+
+
 def seconds(node: Node) -> float:
     """A time in seconds."""
-    return node.number("seconds")
+    return node.number("seconds", least=0.01)
+
+
+def yes(node: Node) -> bool:
+    """`yes` or `no`."""
+    if not isinstance(node.value, bool):
+        raise node.fault("say `yes`, or leave it out")
+    return node.value
+
+
+def receive_buffer(node: Node) -> int:
+    """A number of bytes."""
+    return node.count("receive_buffer")
 
 
 def size(node: Node) -> int:
@@ -167,9 +227,16 @@ def size(node: Node) -> int:
     return int(found[1]) << {"KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
 
 
+def ignored(node: Node) -> str:
+    """The one word for output that a scenario leaves open."""
+    if node.value != "ignored":
+        raise node.fault("the only way to leave output open is `rest: ignored`")
+    return "ignored"
+
+
 def socket_options(node: Node) -> dict[str, int]:
     """`{TCP_NODELAY: 1}`."""
-    return {name: int(entry.number(name)) for name, entry in node.mapping("options").items()}
+    return {name: entry.count(name, least=0) for name, entry in node.mapping("options").items()}
 
 
 # --- The table -------------------------------------------------------------------------------
@@ -180,12 +247,22 @@ ALL = PROGRAMS | PEERS
 WIRE = frozenset({"wire"})
 SCRIPTED = frozenset({"scripted"})
 
-COMMON_OPTIONS = frozenset({"proves", "within"})
-_START_OPTIONS = frozenset({"arguments", "under", "input", "same_port", "receive_buffer"})
+COMMON_OPTIONS = {"proves": Option(ALL, rule), "within": Option(ALL, seconds)}
+
+_START_OPTIONS = {
+    "arguments": Option(PROGRAMS, command_line),
+    "under": Option(PROGRAMS, command_line),
+    "input": Option(PROGRAMS, text),
+    "same_port": Option(frozenset({"server"}), yes),
+    "receive_buffer": Option(WIRE, receive_buffer),
+}
+
+# How much is shown of what comes at the same time as a signal is nobody's rule.
+_EXIT_OPTIONS = {"rest": Option(PROGRAMS, ignored)}
 
 VERBS: dict[str, Verb] = {
     "starts": Verb(ALL, options, False, _START_OPTIONS, effect="starts", acts=True),
-    "exits": Verb(PROGRAMS, status, effect="ends"),
+    "exits": Verb(PROGRAMS, status, options=_EXIT_OPTIONS, effect="ends"),
     "presses": Verb(PROGRAMS, key, acts=True),
     "is_sent": Verb(PROGRAMS, signal_name, acts=True),
     "types": Verb(ALL, lines_to_say, acts=True),
@@ -202,6 +279,7 @@ VERBS: dict[str, Verb] = {
     "sees_all": Verb(ALL, interleaved),
     "sees_as": Verb(ALL, text),  # what another saw by `sees_all`, in the same order
     "is_asked": Verb(ALL, text),
+    "prints": Verb(PROGRAMS, texts),
     "complains": Verb(PROGRAMS, errors),
     "is_closed": Verb(PEERS, None, effect="ends"),
     "is_reset": Verb(PEERS, None, effect="ends"),
@@ -211,5 +289,9 @@ VERBS: dict[str, Verb] = {
     "grows_less_than": Verb(PROGRAMS, size),
 }
 
-# Not steps: the rehearsal in `scenario` deals with these, and nothing is played for them.
-BOOKKEEPING = ("enters", "leaves", "sees_nothing")
+# Not steps: the rehearsal deals with these, and knows their arguments; here are their options.
+BOOKKEEPING: dict[str, dict[str, Option]] = {
+    "enters": {"as": Option(ALL, text)},
+    "leaves": {},
+    "sees_nothing": COMMON_OPTIONS,
+}

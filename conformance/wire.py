@@ -10,6 +10,7 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from conformance.stage import READ_SIZE, Stage
 
@@ -17,7 +18,11 @@ _PIDFD_GETFD = 438  # the same number on every architecture; Linux 5.6
 
 
 class Refused(Exception):
-    """Nobody takes the connection."""
+    """Nobody takes the connection: told so at once, or by nothing that came in time."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error.strerror or "no answer")
+        self.at_once = isinstance(error, ConnectionRefusedError)
 
 
 @dataclass(slots=True)
@@ -25,6 +30,7 @@ class Connection:
     """A TCP connection, non-blocking, small packets not held back."""
 
     _socket: socket.socket
+    _was_reset: bool = False  # as a write was told: the kernel tells only once
 
     @property
     def fd(self) -> int:
@@ -33,13 +39,19 @@ class Connection:
 
     def read(self) -> bytes:
         """What has come; b"" at the end of file."""
-        return self._socket.recv(READ_SIZE)
+        data = self._socket.recv(READ_SIZE)
+        if self._was_reset and not data:
+            raise ConnectionResetError
+        return data
 
     def write(self, data: bytes) -> int:
         """Send what the kernel takes. A peer that is gone takes everything: the end tells."""
         try:
             return self._socket.send(data, socket.MSG_NOSIGNAL)
-        except (BrokenPipeError, ConnectionResetError):
+        except BrokenPipeError:
+            return len(data)
+        except ConnectionResetError:
+            self._was_reset = True
             return len(data)
 
     def end_writing(self) -> None:
@@ -75,7 +87,7 @@ def connect(host: str, port: int, receive_buffer: int | None, deadline: float) -
         sock.connect((host, port))
     except OSError as error:
         sock.close()
-        raise Refused(error.strerror or "no answer") from None
+        raise Refused(error) from None
     return _prepared(sock)
 
 
@@ -156,15 +168,11 @@ def _has_peer(sock: socket.socket) -> bool:
 
 def listening_port(pid: int) -> int | None:
     """The port at which a program listens, looked up without connecting to it."""
-    inodes = set()
-    for entry in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            inodes.add(os.readlink(f"/proc/{pid}/fd/{entry}"))
-        except OSError:
-            continue
-    for table in ("tcp", "tcp6"):
-        with open(f"/proc/{pid}/net/{table}", encoding="ascii") as rows:
-            for row in list(rows)[1:]:
+    with contextlib.suppress(OSError):  # a descriptor was closed just now, or the program ended
+        fds = os.listdir(f"/proc/{pid}/fd")
+        inodes = {os.readlink(f"/proc/{pid}/fd/{entry}") for entry in fds}
+        for table in ("tcp", "tcp6"):
+            for row in Path(f"/proc/{pid}/net/{table}").read_text("ascii").splitlines()[1:]:
                 fields = row.split()
                 if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
                     return int(fields[1].rpartition(":")[2], 16)
