@@ -1,0 +1,3 @@
+module chat/client
+
+go 1.21

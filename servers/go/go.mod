@@ -1,0 +1,3 @@
+module chat/server
+
+go 1.21

@@ -1,0 +1,1393 @@
+// Command server is a chat server: one room, many users, lines of text over TCP. PROTOCOL.md is
+// its contract.
+//
+//	go run server.go                listens on 127.0.0.1:8080
+//	go run server.go --help         tells the rest
+//
+// The way of a message, and of the file:
+//
+//	socket -> inbox -> line -> action -> the room's stream / a user's queue -> socket
+//
+// What holds everywhere:
+//
+//  1. Only the section "Sockets" receives from, sends to, or closes a connection.
+//  2. To speak is to append: to the room's stream, which all users read, or to one user's queue.
+//     Nothing is sent from a handler.
+//  3. Nobody is freed inside a handler: a user is marked, and reaped at the end of the round.
+//  4. Names are unique, case aside, among those in the room.
+//  5. Text is bytes. It is checked once, and relayed as it came.
+//
+// One goroutine, the owner, runs main and nearly all else. It alone touches the state, so there is
+// no mutex. Each of the others waits for one thing, and then tells the owner on a channel what to
+// do about it:
+//
+//	accept, read, await, timers, readConsole, awaitSignal -> events -> the owner
+//
+// Thus the owner waits for nothing but events, and there is no work for those who are silent.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unicode/utf8"
+)
+
+// ---------------------------------------------------------------------------------------------
+// 1. Limits
+// ---------------------------------------------------------------------------------------------
+
+const (
+	version     = "0.1.0"
+	defaultHost = "127.0.0.1"
+	defaultPort = 8080
+	maxName     = 32          // bytes of a name
+	maxLine     = 1024        // bytes of a line from a client, its end not counted
+	whoLine     = 1024        // bytes of a line of /who, its end not counted
+	maxClients  = 10000       // connections; one more is told that the server is full
+	maxQueue    = 1024 * 1024 // bytes that may wait for one user; beyond, it is dropped
+	maxRefusals = 5           // refused names on one connection; the last ends it
+	blockSize   = 64 * 1024   // bytes of a block of the stream
+	readSize    = 64 * 1024   // bytes received from one user in one go
+	roundSize   = 256 * 1024  // bytes taken up and queued in a round, before all are sent theirs
+	eventBatch  = 256         // events taken in a round, likewise
+)
+
+const (
+	joinTime    = 60 * time.Second       // to give a good name
+	lingerTime  = time.Second            // for one that the server ends: its queue, its last words
+	drainTime   = 10 * time.Second       // for one whose client has ended its side: its queue
+	acceptPause = 100 * time.Millisecond // without accepting, when the descriptors have run out
+)
+
+const (
+	prompt   = "Enter your screen name: "
+	shutdown = "Server is shutting down\n"
+)
+
+// ---------------------------------------------------------------------------------------------
+// 2. Types
+// ---------------------------------------------------------------------------------------------
+
+// A phase is where a connection is in its life.
+type phase int
+
+const (
+	naming    phase = iota // asked for a name
+	chatting               // in the room
+	leaving                // out of the room: its queue goes out, what still comes is discarded
+	lingering              // our side is ended: what still comes is discarded until its side ends
+	gone                   // to be reaped
+)
+
+// A block is a stretch of the stream. Its bytes are written once, so that a write may read the
+// earlier ones meanwhile; it links only forward, so what all have read is garbage.
+type block struct {
+	start int64 // offset in the stream of its first byte
+	data  []byte
+	next  *block
+}
+
+// A splice says: at the offset `at` of the stream put in `text`, then leave out `skip` bytes.
+type splice struct {
+	at   int64
+	text []byte
+	skip int64
+}
+
+// An inbox is what a reader has handed over, and is not yet acted on. The reader lends its only
+// buffer and waits meanwhile, so that whoever is not heard is not read from either.
+type inbox struct {
+	begun  []byte        // the beginning of a line whose end has not come
+	unread []byte        // the part of the reader's buffer that is not acted on
+	held   bool          // the reader waits for its buffer
+	readOn chan struct{} // tells it to go on; with room for that word, so that saying it never blocks
+}
+
+// A user is one connection.
+//
+// Its queue is not stored: it is the stream from `sent` to the end, with its splices. So a message
+// is kept once for all who get it, and costs its sender (who does not) one `skip`.
+type user struct {
+	conn     *net.TCPConn
+	raw      syscall.RawConn // the same, for what should not wait
+	phase    phase
+	name     string
+	inbox    inbox
+	refusals int
+	timer    *time.Timer // tells the owner at the deadline
+	deadline time.Time   // when its phase is over: naming, leaving, and lingering are not for ever
+
+	block   *block   // where in the stream it reads; none outside the room
+	sent    int64    // offset of the next byte of the stream to send to it
+	splices []splice // by offset
+	extra   int64    // bytes of text in its splices, less those that they skip
+	reply   int64    // bytes that the last line of its own brought it
+
+	awaited bool // the kernel takes no more for it at present: await is at work
+	ended   bool // its client has ended its side
+	pending bool // is in server.pending
+	inTurns bool // is in server.turns
+}
+
+type options struct {
+	host        string
+	port        int
+	maxClients  int
+	maxQueue    int
+	joinTimeout time.Duration
+	quiet       bool
+}
+
+// A server is everything. A connection is in exactly one of joining, users, departing, and gone.
+type server struct {
+	options
+	listener *net.TCPListener
+	events   chan func() // what has happened: told as what the owner shall do about it
+
+	joining   map[*user]struct{} // naming
+	users     map[string]*user   // chatting: the room, by lower name
+	departing map[*user]struct{} // leaving and lingering
+	gone      []*user            // gone
+
+	tail    *block // the last block of the stream
+	end     int64  // offset of the end of the stream
+	flushed int64  // the end of the stream when all were last sent it
+
+	turns   []*user // may have lines for us; the first in is heard first
+	pending []*user // to be flushed, whether or not the room has spoken
+	load    int64   // bytes taken up and queued in this round
+	printed []byte  // for standard output
+	console inbox   // from standard input
+
+	mustStop bool // a signal or the operator has said so
+	stopping bool // everybody has been dismissed
+	timeIsUp bool // whoever is left will not be waited for
+}
+
+// ---------------------------------------------------------------------------------------------
+// 3. Output to the operator
+// ---------------------------------------------------------------------------------------------
+
+// printLine puts lines on standard output, at the end of the round.
+func (s *server) printLine(lines string) {
+	s.printed = append(s.printed, lines...)
+}
+
+// writePrinted writes what was printed, in one call for many lines.
+func (s *server) writePrinted() {
+	if len(s.printed) > 0 {
+		os.Stdout.Write(s.printed) // that nobody can read it any more ends nothing
+		s.printed = s.printed[:0]
+	}
+}
+
+// ---------------------------------------------------------------------------------------------
+// 4. Lines
+// ---------------------------------------------------------------------------------------------
+
+const (
+	notUTF8    = "! not valid UTF-8\n"
+	hasControl = "! control characters are not allowed\n"
+)
+
+var tooLong = fmt.Sprintf("! line too long (limit %d bytes)\n", maxLine)
+
+// put takes what a reader lends.
+func (in *inbox) put(data []byte) {
+	in.unread, in.held = data, true
+}
+
+// takeLine takes the first whole line, without its end, if there is one yet.
+//
+// Of a line that is too long only so much is kept as shows that it is: it cannot fill memory.
+func (in *inbox) takeLine() (string, bool) {
+	part, rest, found := bytes.Cut(in.unread, []byte("\n"))
+	in.unread = rest
+	if !found {
+		in.begun = append(in.begun, part[:min(len(part), maxLine+2-len(in.begun))]...)
+		return "", false
+	}
+	line := string(in.begun) + string(part)
+	in.begun = nil
+	return strings.TrimSuffix(line, "\r"), true
+}
+
+// release gives the reader its buffer back; what is unread there is discarded.
+func (in *inbox) release() {
+	in.unread = nil
+	if in.held {
+		in.held = false
+		in.readOn <- struct{}{}
+	}
+}
+
+// checkLine says what is wrong with a line, if anything is (FRAME-4 to FRAME-6, in that order).
+func checkLine(line string) string {
+	switch {
+	case len(line) > maxLine:
+		return tooLong
+	case !utf8.ValidString(line):
+		return notUTF8
+	case strings.ContainsFunc(line, isControl):
+		return hasControl
+	}
+	return ""
+}
+
+// isControl tells whether a character is one of C0 except TAB, DEL and C1, or of those that break
+// a line or turn its direction on the screen.
+func isControl(r rune) bool {
+	return r < ' ' && r != '\t' || r >= 0x7f && r <= 0x9f ||
+		r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+}
+
+// trim takes away the spaces and tabs around a text.
+func trim(text string) string {
+	return strings.Trim(text, " \t")
+}
+
+// lower gives a text in lower case, as far as it is ASCII. (strings.ToLower would make the Kelvin
+// sign a k, and so let it pass for someone.)
+func lower(text string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r - 'A' + 'a'
+		}
+		return r
+	}, text)
+}
+
+// ---------------------------------------------------------------------------------------------
+// 5. Queues
+// ---------------------------------------------------------------------------------------------
+
+func newBlock(start int64) *block {
+	return &block{start: start, data: make([]byte, blockSize)}
+}
+
+// streamAppend appends a line to the stream; it may go on in a new block.
+func (s *server) streamAppend(line string) {
+	s.load += int64(len(line))
+	for len(line) > 0 {
+		at := s.end - s.tail.start
+		if at == blockSize {
+			s.tail.next = newBlock(s.end)
+			s.tail = s.tail.next
+			at = 0
+		}
+		n := copy(s.tail.data[at:], line)
+		s.end += int64(n)
+		line = line[n:]
+	}
+}
+
+// streamSkip leaves out for a user the last bytes of the stream.
+func (s *server) streamSkip(u *user, length int64) {
+	at := s.end - length
+	u.extra -= length
+	if last := u.lastSplice(); last != nil && last.at+last.skip == at {
+		last.skip += length
+	} else {
+		u.splices = append(u.splices, splice{at: at, skip: length})
+	}
+}
+
+// queueText puts in a text for one user, after all that the room has said.
+func (s *server) queueText(u *user, text string) {
+	at := u.sent
+	if u.block != nil {
+		at = s.end
+	}
+	s.load += int64(len(text))
+	u.extra += int64(len(text))
+	if last := u.lastSplice(); last != nil && last.at == at { // it cannot skip: the stream ends here
+		last.text = append(last.text, text...)
+	} else {
+		u.splices = append(u.splices, splice{at: at, text: []byte(text)})
+	}
+}
+
+func (u *user) lastSplice() *splice {
+	if len(u.splices) == 0 {
+		return nil
+	}
+	return &u.splices[len(u.splices)-1]
+}
+
+// behind counts the bytes of the stream that a user keeps in memory, its own lines too.
+func (s *server) behind(u *user) int64 {
+	if u.block == nil {
+		return 0
+	}
+	return s.end - u.sent
+}
+
+// waiting counts the bytes that wait to be sent to a user.
+func (s *server) waiting(u *user) int64 {
+	return s.behind(u) + u.extra
+}
+
+// pieces gives what waits for a user, in order, without taking it. The pieces stay as they are
+// when the owner goes on, so that another goroutine may send them.
+func (s *server) pieces(u *user) net.Buffers {
+	var pieces net.Buffers
+	at := u.sent
+	for _, splice := range u.splices {
+		pieces = streamPieces(pieces, u.block, at, splice.at)
+		if len(splice.text) > 0 {
+			pieces = append(pieces, splice.text)
+		}
+		at = splice.at + splice.skip
+	}
+	return streamPieces(pieces, u.block, at, s.end)
+}
+
+// streamPieces adds the stream from at to end; b is a block that does not begin after at.
+func streamPieces(pieces net.Buffers, b *block, at, end int64) net.Buffers {
+	for ; b != nil && at < end; b = b.next {
+		if stop := min(end, b.start+blockSize); at < stop {
+			pieces = append(pieces, b.data[at-b.start:stop-b.start])
+			at = stop
+		}
+	}
+	return pieces
+}
+
+// advance moves a user's place past bytes that were sent, and past all that it skips there.
+func (u *user) advance(count int64) {
+	for len(u.splices) > 0 {
+		first := &u.splices[0]
+		step := min(count, first.at-u.sent)
+		u.sent += step
+		count -= step
+		taken := min(count, int64(len(first.text)))
+		first.text = first.text[taken:]
+		u.extra -= taken
+		count -= taken
+		if len(first.text) > 0 || u.sent < first.at {
+			break
+		}
+		u.sent += first.skip
+		u.extra += first.skip
+		u.dropSplice()
+	}
+	u.sent += count
+	for u.block != nil && u.block.next != nil && u.block.next.start <= u.sent {
+		u.block = u.block.next
+	}
+}
+
+// dropSplice takes away a user's first splice; the memory of the last one is given back.
+func (u *user) dropSplice() {
+	u.splices = u.splices[1:]
+	if len(u.splices) == 0 {
+		u.splices = nil
+	}
+}
+
+// attach lets a user read the stream from here on; what waited for it comes first.
+func (s *server) attach(u *user) {
+	u.block, u.sent = s.tail, s.end
+	for i := range u.splices {
+		u.splices[i].at = s.end
+	}
+}
+
+// detach gives a user who leaves a copy of what waits, lest it keep in memory all that follows.
+func (s *server) detach(u *user) {
+	text := bytes.Join(s.pieces(u), nil)
+	u.block, u.sent, u.extra = nil, 0, int64(len(text))
+	u.splices = []splice{{text: text}}
+}
+
+// ---------------------------------------------------------------------------------------------
+// 6. Room
+// ---------------------------------------------------------------------------------------------
+
+var (
+	goodName = regexp.MustCompile(fmt.Sprintf("^[A-Za-z0-9_-]{1,%d}$", maxName))
+	badName  = fmt.Sprintf("! invalid name: use 1 to %d letters, digits, \"_\" or \"-\"\n", maxName)
+)
+
+// find finds who has a name, case aside.
+func (s *server) find(name string) *user {
+	return s.users[lower(name)]
+}
+
+// broadcast says a line to everyone in the room but its sender, and to the operator.
+func (s *server) broadcast(line string, sender *user) {
+	s.streamAppend(line)
+	if sender != nil {
+		s.streamSkip(sender, int64(len(line)))
+	}
+	if !s.quiet {
+		s.printLine(line)
+	}
+}
+
+// tell says something to one user alone.
+func (s *server) tell(u *user, text string) {
+	s.queueText(u, text)
+	s.touch(u)
+}
+
+// touch has a user flushed at the end of the round.
+func (s *server) touch(u *user) {
+	if !u.pending {
+		u.pending = true
+		s.pending = append(s.pending, u)
+	}
+}
+
+// nameIsValid tells whether a name is made as JOIN-2 wants it.
+func nameIsValid(name string) bool {
+	return goodName.MatchString(name)
+}
+
+// nameError says why a user cannot have a name, if so (JOIN-2, JOIN-3; for /nick too).
+func (s *server) nameError(u *user, name string) string {
+	if !nameIsValid(name) {
+		return badName
+	}
+	owner := s.find(name)
+	recased := owner == u && name != u.name
+	reserved := lower(name) == "server" || lower(name) == "password"
+	if reserved || owner != nil && !recased {
+		return "! name in use: " + name + "\n"
+	}
+	return ""
+}
+
+// enter lets a user into the room. The notice is said before it can hear: it is for the others.
+func (s *server) enter(u *user, name string) {
+	s.broadcast(name+" has joined the chat\n", nil)
+	delete(s.joining, u)
+	u.timer.Stop()
+	u.timer = nil
+	u.phase, u.name = chatting, name
+	s.users[lower(name)] = u
+	s.attach(u)
+	welcome := "Welcome, %s (%d online). Type /help for commands.\n"
+	s.tell(u, fmt.Sprintf(welcome, name, len(s.users)))
+}
+
+// leave takes a user out of the room: its name is free, and the others are told.
+func (s *server) leave(u *user) {
+	delete(s.users, lower(u.name))
+	s.detach(u)
+	s.broadcast(u.name+" has left the chat\n", nil)
+}
+
+// ---------------------------------------------------------------------------------------------
+// 7. Commands
+// ---------------------------------------------------------------------------------------------
+
+const help = "Commands: /help, /who, /msg NAME TEXT, /nick NAME, /quit" +
+	" (// to begin a message with /)\n"
+
+// cmdHelp is /help: the commands.
+func (s *server) cmdHelp(u *user, _ string) {
+	s.tell(u, help)
+}
+
+// cmdWho is /who: all in the room.
+func (s *server) cmdWho(u *user, _ string) {
+	s.tell(u, s.whoLines())
+}
+
+// whoLines lists all in the room, on as many lines as that takes (CMD-2).
+func (s *server) whoLines() string {
+	keys := make([]string, 0, len(s.users))
+	for key := range s.users {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	head := fmt.Sprintf("Online (%d): ", len(keys))
+	lines := []string{head}
+	for _, key := range keys {
+		name := s.users[key].name
+		last := &lines[len(lines)-1]
+		switch {
+		case *last == head:
+			*last += name
+		case len(*last)+len(", ")+len(name) <= whoLine:
+			*last += ", " + name
+		default:
+			lines = append(lines, head+name)
+		}
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// cmdMsg is /msg NAME TEXT: for one other user only.
+func (s *server) cmdMsg(u *user, rest string) {
+	name, text, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
+	text = strings.TrimLeft(text, " ")
+	other := s.find(name)
+	switch {
+	case name == "" || trim(text) == "":
+		s.tell(u, "! usage: /msg NAME TEXT\n")
+	case other == nil:
+		s.tell(u, "! no such user: "+name+"\n")
+	case other == u:
+		s.tell(u, "! cannot message yourself\n")
+	default:
+		s.tell(other, "(private) "+u.name+": "+text+"\n")
+	}
+}
+
+// cmdNick is /nick NAME: another name.
+func (s *server) cmdNick(u *user, rest string) {
+	name := trim(rest)
+	if problem := s.nameError(u, name); problem != "" {
+		s.tell(u, problem)
+		return
+	}
+	delete(s.users, lower(u.name))
+	s.users[lower(name)] = u
+	s.broadcast(u.name+" is now known as "+name+"\n", nil)
+	u.name = name
+}
+
+// cmdQuit is /quit: the end.
+func (s *server) cmdQuit(u *user, _ string) {
+	s.tell(u, "Goodbye, "+u.name+"\n")
+	s.dismiss(u)
+}
+
+var commands = map[string]func(s *server, u *user, rest string){
+	"help": (*server).cmdHelp,
+	"who":  (*server).cmdWho,
+	"msg":  (*server).cmdMsg,
+	"nick": (*server).cmdNick,
+	"quit": (*server).cmdQuit,
+}
+
+// isCommand tells a command from a message.
+func isCommand(line string) bool {
+	return strings.HasPrefix(line, "/") && !strings.HasPrefix(line, "//")
+}
+
+// splitCommand splits "/WORD REST" into WORD and REST.
+func splitCommand(line string) (word, rest string) {
+	word, rest, _ = strings.Cut(line[1:], " ")
+	return word, rest
+}
+
+// unknownCommand says that there is no such command.
+func unknownCommand(word string) string {
+	return "! unknown command: /" + word + " (try /help)\n"
+}
+
+// messageText gives the text of a line that is a message (CHAT-5).
+func messageText(line string) string {
+	return strings.TrimPrefix(line, "/")
+}
+
+// ---------------------------------------------------------------------------------------------
+// 8. Lines to actions
+// ---------------------------------------------------------------------------------------------
+
+// handleLine acts on one line of a user's.
+func (s *server) handleLine(u *user, line string) {
+	if u.phase == naming {
+		s.handleName(u, line)
+	} else {
+		s.handleChat(u, line)
+	}
+}
+
+// handleName takes a line as the answer to the prompt.
+func (s *server) handleName(u *user, line string) {
+	name := trim(line)
+	problem := checkLine(line)
+	if problem == "" {
+		problem = s.nameError(u, name)
+	}
+	if problem == "" {
+		s.enter(u, name)
+	} else {
+		s.refuseName(u, problem)
+	}
+}
+
+// refuseName says why a name will not do, and asks again, but not for ever (JOIN-7).
+func (s *server) refuseName(u *user, problem string) {
+	u.refusals++
+	if u.refusals < maxRefusals {
+		s.tell(u, problem+prompt)
+	} else {
+		s.tell(u, problem+"! too many attempts\n")
+		s.dismiss(u)
+	}
+}
+
+// handleChat takes a line as a message or a command.
+func (s *server) handleChat(u *user, line string) {
+	if problem := checkLine(line); problem != "" {
+		s.tell(u, problem)
+	} else if isCommand(line) {
+		s.handleCommand(u, line)
+	} else if trim(line) != "" {
+		s.broadcast(u.name+": "+messageText(line)+"\n", u)
+	}
+}
+
+// handleCommand carries out a command.
+func (s *server) handleCommand(u *user, line string) {
+	word, rest := splitCommand(line)
+	if command, ok := commands[lower(word)]; ok {
+		command(s, u, rest)
+	} else {
+		s.tell(u, unknownCommand(word))
+	}
+}
+
+// ---------------------------------------------------------------------------------------------
+// 9. Console
+// ---------------------------------------------------------------------------------------------
+
+const opHelpText = "Commands: /help, /who, /kick NAME, /shutdown" +
+	" (// to begin an announcement with /)\n"
+
+// opHelp is /help: the operator's commands.
+func (s *server) opHelp(_ string) {
+	s.printLine(opHelpText)
+}
+
+// opWho is /who: all in the room.
+func (s *server) opWho(_ string) {
+	s.printLine(s.whoLines())
+}
+
+// opKick is /kick NAME: someone has to go.
+func (s *server) opKick(rest string) {
+	name := trim(rest)
+	u := s.find(name)
+	switch {
+	case name == "":
+		s.printLine("! usage: /kick NAME\n")
+	case u == nil:
+		s.printLine("! no such user: " + name + "\n")
+	default:
+		s.tell(u, "! kicked by the operator\n")
+		s.dismiss(u)
+	}
+}
+
+// opShutdown is /shutdown: the end for all.
+func (s *server) opShutdown(_ string) {
+	s.mustStop = true
+}
+
+var opCommands = map[string]func(s *server, rest string){
+	"help":     (*server).opHelp,
+	"who":      (*server).opWho,
+	"kick":     (*server).opKick,
+	"shutdown": (*server).opShutdown,
+}
+
+// consoleLine acts on one line of the operator's: an announcement or a command.
+func (s *server) consoleLine(line string) {
+	if problem := checkLine(line); problem != "" {
+		s.printLine(problem)
+	} else if isCommand(line) {
+		s.consoleCommand(line)
+	} else if trim(line) != "" {
+		s.broadcast("server: "+messageText(line)+"\n", nil)
+	}
+}
+
+// consoleCommand carries out a command of the operator's.
+func (s *server) consoleCommand(line string) {
+	word, rest := splitCommand(line)
+	if command, ok := opCommands[lower(word)]; ok {
+		command(s, rest)
+	} else {
+		s.printLine(unknownCommand(word))
+	}
+}
+
+// ---------------------------------------------------------------------------------------------
+// 10. Sockets
+// ---------------------------------------------------------------------------------------------
+
+// accept brings newcomers to the owner. It is one goroutine, and ends when the listener is closed.
+func (s *server) accept() {
+	for {
+		conn, err := s.listener.AcceptTCP()
+		switch {
+		case err == nil:
+			s.events <- func() { s.greet(conn) }
+		case errors.Is(err, net.ErrClosed):
+			return
+		default: // out of descriptors or memory: ask again later, and not all the time (LIMIT-3)
+			time.Sleep(acceptPause)
+		}
+	}
+}
+
+// buffers are lent to the connections that something comes from.
+var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
+
+// read brings what comes from a user to the owner, and waits each time until that is acted on. It
+// is one goroutine for each connection, and ends when that does: the error is its last event.
+func (s *server) read(u *user) {
+	for {
+		data, err := u.receive()
+		s.events <- func() { s.received(u, data, err) }
+		if err != nil {
+			return
+		}
+		<-u.inbox.readOn
+		buffers.Put((*[readSize]byte)(data[:readSize]))
+	}
+}
+
+// receive waits until something comes from a user, and takes it into a buffer. While it waits it
+// has none, so that a silent user costs little.
+func (u *user) receive() (data []byte, err error) {
+	var refused error
+	err = u.raw.Read(func(socket uintptr) bool {
+		buffer := buffers.Get().(*[readSize]byte)
+		var n int
+		if n, refused = syscall.Read(int(socket), buffer[:]); n > 0 {
+			data = buffer[:n]
+			return true
+		}
+		buffers.Put(buffer)
+		return refused != syscall.EAGAIN
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case refused == nil && data == nil:
+		return nil, io.EOF
+	}
+	return data, refused
+}
+
+// await sends to a user as soon as the kernel takes more, and tells the owner how much that was. It
+// is at most one goroutine for each connection, there only while the kernel has enough for it, and
+// ends when something is sent, when hurry says so, or when the connection is closed.
+func (s *server) await(u *user, data []byte) {
+	n, err := u.write(data, true)
+	s.events <- func() { s.wrote(u, n, err) }
+}
+
+// write sends to a user as much of the data as the kernel takes at once, and tells how much that
+// was. Where that is nothing, it waits, if it shall.
+func (u *user) write(data []byte, wait bool) (int64, error) {
+	var n int
+	var refused error
+	err := u.raw.Write(func(socket uintptr) bool {
+		n, refused = syscall.Write(int(socket), data)
+		return refused != syscall.EAGAIN || !wait
+	})
+	if err == nil && refused != syscall.EAGAIN {
+		err = refused
+	}
+	return int64(max(0, n)), err
+}
+
+// greet asks a newcomer for its name, if there is room.
+func (s *server) greet(conn *net.TCPConn) {
+	raw, _ := conn.SyscallConn() // fails only for a connection that is none
+	u := &user{conn: conn, raw: raw, inbox: inbox{readOn: make(chan struct{}, 1)}}
+	isFull := len(s.joining)+len(s.users) >= s.maxClients
+	s.joining[u] = struct{}{}
+	switch {
+	case s.stopping: // the acceptor had it already when the door was closed
+		s.tell(u, shutdown)
+		s.dismiss(u)
+	case isFull:
+		s.tell(u, "! server full\n")
+		s.dismiss(u)
+	default:
+		s.tell(u, prompt)
+		s.setDeadline(u, s.joinTimeout)
+	}
+	go s.read(u)
+}
+
+// received takes what has come from a user; it is acted on when its turn comes. The end of the
+// connection comes alone, and when all before it has been acted on: read waits for that.
+func (s *server) received(u *user, data []byte, err error) {
+	switch {
+	case err == io.EOF:
+		s.hangUp(u)
+	case err != nil:
+		s.drop(u)
+	default:
+		u.inbox.put(data)
+		if u.phase == naming || u.phase == chatting {
+			s.giveTurn(u)
+		} else {
+			u.inbox.release()
+		}
+	}
+}
+
+// giveTurn has a user heard when all before it have been.
+func (s *server) giveTurn(u *user) {
+	if !u.inTurns {
+		u.inTurns = true
+		s.turns = append(s.turns, u)
+	}
+}
+
+// takeUp acts on a user's whole lines, while it and this round can bear what comes of them.
+func (s *server) takeUp(u *user) {
+	for s.maySpeak(u) && s.mayHear() {
+		line, ok := u.inbox.takeLine()
+		if !ok {
+			u.inbox.release()
+			return
+		}
+		s.load += int64(len(line)) + 1
+		before := u.extra
+		s.handleLine(u, line)
+		u.reply = max(0, u.extra-before)
+	}
+	s.touch(u) // after its flush it is seen whether it may go on
+}
+
+// maySpeak tells whether a user's lines are taken up.
+//
+// They are not while much waits for it: its own commands shall not drop it (LIMIT-1), and a user
+// who does not read, but floods, shall not keep the stream in memory.
+func (s *server) maySpeak(u *user) bool {
+	if u.phase == naming {
+		return true
+	}
+	half := int64(s.maxQueue / 2)
+	return u.phase == chatting && s.waiting(u) <= half && s.behind(u) <= half
+}
+
+// flush sends what waits for a user, and sees how it stands then.
+func (s *server) flush(u *user) {
+	switch {
+	case u.phase == gone:
+		return
+	case !u.awaited:
+		s.send(u)
+	case s.isBehind(u):
+		s.hurry(u)
+	}
+	if u.inbox.held && s.maySpeak(u) {
+		s.giveTurn(u)
+	}
+}
+
+// send sends what waits for a user, as far as the kernel takes it now.
+func (s *server) send(u *user) {
+	u.advance(0)
+	for _, piece := range s.pieces(u) {
+		n, err := u.write(piece, false)
+		if err != nil {
+			s.drop(u)
+			return
+		}
+		u.advance(n)
+		if n < int64(len(piece)) {
+			break
+		}
+	}
+	switch {
+	case s.isBehind(u):
+		s.drop(u)
+	case s.waiting(u) > 0:
+		u.awaited = true
+		go s.await(u, s.pieces(u)[0])
+	case u.phase == leaving:
+		s.endSending(u)
+	}
+}
+
+// isBehind tells whether more waits for a user than may (LIMIT-1). What its own last line brought
+// it is not held against it.
+func (s *server) isBehind(u *user) bool {
+	return u.phase == chatting && s.waiting(u) > int64(s.maxQueue)+u.reply
+}
+
+// hurry has await end, so that a user who is behind is given one more chance before it is dropped:
+// it may be only that await has not come to run since the kernel would take more.
+func (s *server) hurry(u *user) {
+	u.conn.SetWriteDeadline(time.Now())
+}
+
+// wrote takes note of what await has sent to a user.
+func (s *server) wrote(u *user, sent int64, err error) {
+	u.awaited = false
+	u.conn.SetWriteDeadline(time.Time{})
+	u.advance(sent)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		s.drop(u)
+	}
+	s.touch(u)
+}
+
+// dismiss ends a connection kindly: its queue goes out first (LEAVE-4).
+func (s *server) dismiss(u *user) {
+	s.retire(u)
+	s.setDeadline(u, lingerTime)
+}
+
+// hangUp takes note that a client has ended its side: its queue still goes out (LEAVE-2).
+func (s *server) hangUp(u *user) {
+	u.ended = true
+	switch u.phase {
+	case naming, chatting:
+		s.retire(u)
+		s.setDeadline(u, drainTime)
+	case lingering:
+		s.drop(u)
+	}
+	s.touch(u)
+}
+
+// retire takes a user out of the room, or from the prompt; nothing that it says counts any more.
+func (s *server) retire(u *user) {
+	if u.phase == chatting {
+		s.leave(u)
+	}
+	delete(s.joining, u)
+	s.depart(u)
+}
+
+// depart has a user go as soon as its queue is out.
+func (s *server) depart(u *user) {
+	u.phase = leaving
+	s.departing[u] = struct{}{}
+	u.inbox.release()
+	s.touch(u)
+}
+
+// endSending ends our side of a connection, now that its queue is out.
+func (s *server) endSending(u *user) {
+	if u.ended || u.conn.CloseWrite() != nil {
+		s.drop(u)
+	} else {
+		u.phase = lingering
+	}
+}
+
+// drop ends a connection now, whatever waits for it.
+func (s *server) drop(u *user) {
+	if u.phase == gone {
+		return
+	}
+	if u.phase == chatting {
+		s.leave(u)
+	}
+	delete(s.joining, u)
+	delete(s.departing, u)
+	u.phase = gone
+	s.gone = append(s.gone, u)
+}
+
+// reap closes the connections of those who are gone, which ends their goroutines.
+func (s *server) reap() {
+	for _, u := range s.gone {
+		u.conn.Close()
+		u.inbox.release()
+		if u.timer != nil {
+			u.timer.Stop()
+		}
+	}
+	s.gone = nil
+}
+
+// setDeadline has the owner look at a user after a time. The timer's goroutine ends with that.
+func (s *server) setDeadline(u *user, after time.Duration) {
+	if u.timer != nil {
+		u.timer.Stop()
+	}
+	u.deadline = time.Now().Add(after)
+	u.timer = time.AfterFunc(after, func() { s.events <- func() { s.expire(u) } })
+}
+
+// expire sees to a user whose time is up, unless it was given more since the timer ran out.
+func (s *server) expire(u *user) {
+	if time.Now().Before(u.deadline) {
+		return
+	}
+	switch u.phase {
+	case naming:
+		s.tell(u, "\n! timed out\n") // the line end is for the prompt that is pending
+		s.dismiss(u)
+	case leaving, lingering:
+		s.drop(u)
+	}
+}
+
+// ---------------------------------------------------------------------------------------------
+// 11. Loop
+// ---------------------------------------------------------------------------------------------
+
+// run serves until the server is stopped and everyone is gone, or the time for that is up. All of
+// the server's methods, except those that say otherwise, are called by its goroutine alone.
+func (s *server) run() {
+	for !s.isOver() {
+		s.oneRound()
+	}
+}
+
+// isOver tells whether all is done.
+func (s *server) isOver() bool {
+	return s.timeIsUp || s.stopping && len(s.departing) == 0
+}
+
+// oneRound waits for something to do, does it, and sends everyone what came of it.
+func (s *server) oneRound() {
+	if s.isIdle() {
+		act := <-s.events
+		act()
+	}
+	for n := 0; n < eventBatch && s.handleEvent(); n++ {
+	}
+	s.takeTurns()
+	if s.mustStop && !s.stopping {
+		s.stop()
+	}
+	s.flushAll()
+	s.reap()
+	s.writePrinted()
+}
+
+// isIdle tells whether nothing can be done before the next event.
+func (s *server) isIdle() bool {
+	return len(s.turns) == 0 && !s.console.held
+}
+
+// handleEvent acts on the next event, if there is one already.
+func (s *server) handleEvent() bool {
+	select {
+	case act := <-s.events:
+		act()
+		return true
+	default:
+		return false
+	}
+}
+
+// takeTurns hears those who may have lines, one after the other; who is not reached is first next
+// time.
+func (s *server) takeTurns() {
+	s.takeConsole()
+	for len(s.turns) > 0 && s.mayHear() {
+		u := s.turns[0]
+		s.turns = s.turns[1:]
+		u.inTurns = false
+		s.takeUp(u)
+	}
+}
+
+// takeConsole acts on what the operator has typed.
+func (s *server) takeConsole() {
+	for s.console.held && s.mayHear() && !s.mustStop {
+		line, ok := s.console.takeLine()
+		if !ok {
+			s.console.release()
+			return
+		}
+		s.consoleLine(line)
+	}
+}
+
+// mayHear tells whether this round can bear more. When it is full all must first be sent what came
+// of it: otherwise one who reads well could be dropped, for having been given no chance to, and a
+// flood would hold up those who wait for their lines.
+func (s *server) mayHear() bool {
+	bound := int64(min(roundSize, s.maxQueue/2))
+	return s.load <= bound || s.stopping
+}
+
+// flushAll flushes all for whom something waits: the room, where it spoke, and the pending.
+func (s *server) flushAll() {
+	for len(s.pending) > 0 || s.flushed < s.end {
+		if s.flushed < s.end {
+			for _, u := range s.users {
+				s.touch(u)
+			}
+		}
+		s.flushed = s.end
+		users := s.pending
+		s.pending = nil
+		for _, u := range users {
+			u.pending = false
+			s.flush(u)
+		}
+	}
+	s.load = 0
+}
+
+// ---------------------------------------------------------------------------------------------
+// 12. Start and stop
+// ---------------------------------------------------------------------------------------------
+
+const usage = `usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]
+                   [--join-timeout SECONDS] [--quiet] [--help] [--version]
+`
+
+var optionsHelp = fmt.Sprintf(usage+`
+A chat server: one room, lines of text over TCP.
+The connection is not encrypted: whoever is on the way can read and change it.
+
+  --host HOST             address to listen on (default %s)
+  --port PORT             port to listen on; 0 picks a free one (default %d)
+  --max-clients N         connections at a time (default %d)
+  --max-queue BYTES       bytes that may wait for one user before it is dropped;
+                          4096 or more (default %d)
+  --join-timeout SECONDS  time to give a name (default %g)
+  --quiet                 do not print what the room sees (default: print it)
+  --help                  print this and exit
+  --version               print the version and exit
+
+Lines on standard input are announced to all; /help there lists the operator's commands.
+`, defaultHost, defaultPort, maxClients, maxQueue, joinTime.Seconds())
+
+const versionLine = "chat-server " + version + " (Go, protocol 1)\n"
+
+// fail ends the program before it has begun.
+func fail(status int, message string) {
+	fmt.Fprint(os.Stderr, message)
+	os.Exit(status)
+}
+
+// usageError ends the program for a command line that is wrong.
+func usageError(message string) {
+	fail(2, usage+"chat-server: error: "+message+"\n")
+}
+
+// answer prints what --help or --version asks for.
+func answer(text string) {
+	fmt.Print(text)
+	os.Exit(0)
+}
+
+var (
+	wholeNumber   = regexp.MustCompile(`^[0-9]{1,9}$`)
+	decimalNumber = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9})?$`)
+)
+
+const maxNumber = 999_999_999
+
+// setWhole sets a whole number of one to nine digits, if the text is a good one.
+func setWhole(target *int, text string, low, high int) bool {
+	n, _ := strconv.Atoi(text)
+	*target = n
+	return wholeNumber.MatchString(text) && low <= n && n <= high
+}
+
+// setSeconds sets a time above 0, if the text is a good one.
+func setSeconds(target *time.Duration, text string) bool {
+	*target, _ = time.ParseDuration(text + "s")
+	return decimalNumber.MatchString(text) && *target > 0
+}
+
+// values has what sets each option that takes a value, and tells whether the value is good.
+var values = map[string]func(o *options, value string) bool{
+	"--host":         func(o *options, v string) bool { o.host = v; return true },
+	"--port":         func(o *options, v string) bool { return setWhole(&o.port, v, 0, 65535) },
+	"--max-clients":  func(o *options, v string) bool { return setWhole(&o.maxClients, v, 1, maxNumber) },
+	"--max-queue":    func(o *options, v string) bool { return setWhole(&o.maxQueue, v, 4096, maxNumber) },
+	"--join-timeout": func(o *options, v string) bool { return setSeconds(&o.joinTimeout, v) },
+}
+
+// parseOptions reads the command line; the first word that asks for help or is wrong ends the
+// program.
+func parseOptions(words []string) options {
+	o := options{
+		host:        defaultHost,
+		port:        defaultPort,
+		maxClients:  maxClients,
+		maxQueue:    maxQueue,
+		joinTimeout: joinTime,
+	}
+	for len(words) > 0 {
+		word := words[0]
+		words = words[1:]
+		switch word {
+		case "--help":
+			answer(optionsHelp)
+		case "--version":
+			answer(versionLine)
+		case "--quiet":
+			o.quiet = true
+		default:
+			words = setOption(&o, word, words)
+		}
+	}
+	return o
+}
+
+// setOption sets the option that a word begins, or ends the program; it gives the words after it.
+func setOption(o *options, word string, rest []string) []string {
+	name, value, joined := strings.Cut(word, "=")
+	set, known := values[name]
+	switch {
+	case !known && strings.HasPrefix(word, "-"):
+		usageError("unknown option: " + word)
+	case !known:
+		usageError("not an option: " + word)
+	case joined:
+		rest = append([]string{value}, rest...)
+	case len(rest) == 0:
+		usageError("no value for " + name)
+	default:
+		word += " " + rest[0]
+	}
+	if !set(o, rest[0]) {
+		usageError("bad value: " + word)
+	}
+	return rest[1:]
+}
+
+// listenOn opens the door, at the first IPv4 address that the host has, else at its first: that is
+// how ResolveTCPAddr chooses. Every connection inherits the options that are set here; package net
+// sets TCP_NODELAY on each, and package os has raised the limit of descriptors (LIMIT-2).
+func listenOn(hostAndPort string) (*net.TCPListener, error) {
+	address, err := net.ResolveTCPAddr("tcp", hostAndPort)
+	if err != nil {
+		return nil, err
+	}
+	network := "tcp"
+	if address.IP.To4() != nil {
+		network = "tcp4" // or 0.0.0.0 would mean all of IPv6 too
+	}
+	config := net.ListenConfig{KeepAlive: -1, Control: noticeVanishing}
+	listener, err := config.Listen(context.Background(), network, address.String())
+	if err != nil {
+		return nil, err
+	}
+	return listener.(*net.TCPListener), nil
+}
+
+// noticeVanishing has a peer that is cut off noticed within two minutes (LEAVE-5). It is only a
+// wish: a system that has no such option serves all the same.
+func noticeVanishing(_, _ string, socket syscall.RawConn) error {
+	const userTimeout = 18 // TCP_USER_TIMEOUT, which package syscall lacks
+	return socket.Control(func(socket uintptr) {
+		syscall.SetsockoptInt(int(socket), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1)
+		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, 60)
+		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, 15)
+		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, 4)
+		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, userTimeout, 120_000)
+	})
+}
+
+// reason gives the heart of an error of package net, which names the operation and the address too.
+func reason(err error) string {
+	var number syscall.Errno
+	var lookup *net.DNSError
+	switch {
+	case errors.As(err, &number):
+		return number.Error()
+	case errors.As(err, &lookup):
+		return lookup.Err
+	}
+	return err.Error()
+}
+
+// catchSignals gives a channel that is closed at the first signal to stop. A second one ends the
+// process (STOP-5): that is what its goroutine waits for, to the end.
+func catchSignals() <-chan struct{} {
+	first := make(chan struct{})
+	signals := make(chan os.Signal, 2)
+	signal.Ignore(syscall.SIGPIPE) // a write to a closed standard output fails, and that is all
+	signal.Ignore(syscall.SIGTTIN) // in the background, reading the terminal fails
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	go func() {
+		<-signals
+		close(first)
+		<-signals
+		os.Exit(1)
+	}()
+	return first
+}
+
+// awaitSignal tells the owner of the signal to stop. It is one goroutine, and ends with that.
+func (s *server) awaitSignal(first <-chan struct{}) {
+	<-first
+	s.events <- func() { s.mustStop = true }
+}
+
+// readConsole brings what the operator types to the owner, as read does what a user sends. It is
+// one goroutine, and ends with standard input; a line that is not whole then is none.
+func (s *server) readConsole() {
+	buffer := make([]byte, maxLine)
+	for {
+		n, err := os.Stdin.Read(buffer)
+		if err != nil {
+			return
+		}
+		s.events <- func() { s.console.put(buffer[:n]) }
+		<-s.console.readOn
+	}
+}
+
+// stop begins the end: says so to everyone, after all that was said before, and dismisses them.
+func (s *server) stop() {
+	s.stopping = true
+	s.listener.Close()
+	time.AfterFunc(lingerTime, func() { s.events <- func() { s.timeIsUp = true } })
+	for s.handleEvent() { // what was received before the signal comes before the notice
+	}
+	s.takeTurns()
+	s.broadcast(shutdown, nil)
+	for u := range s.joining {
+		s.tell(u, "\n"+shutdown)
+		s.dismiss(u)
+	}
+	for _, u := range s.users {
+		s.depart(u) // without leave: no notices, and nothing follows in the stream
+	}
+	clear(s.users)
+}
+
+func newServer(o options, listener *net.TCPListener) *server {
+	return &server{
+		options:   o,
+		listener:  listener,
+		events:    make(chan func(), eventBatch),
+		joining:   make(map[*user]struct{}),
+		users:     make(map[string]*user),
+		departing: make(map[*user]struct{}),
+		tail:      newBlock(0),
+		console:   inbox{readOn: make(chan struct{}, 1)},
+	}
+}
+
+func main() {
+	signals := catchSignals()
+	o := parseOptions(os.Args[1:])
+	address := net.JoinHostPort(o.host, strconv.Itoa(o.port))
+	listener, err := listenOn(address)
+	if err != nil {
+		fail(1, fmt.Sprintf("cannot listen on %s: %s\n", address, reason(err)))
+	}
+	s := newServer(o, listener)
+	s.printLine(fmt.Sprintf("Listening on %s\n", listener.Addr()))
+	s.writePrinted()
+	go s.accept()
+	go s.awaitSignal(signals)
+	go s.readConsole()
+	s.run()
+}
