@@ -91,7 +91,7 @@ class Process:
         except OSError:  # it is gone; what follows tells
             return True
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: memoryview) -> int:
         return os.write(self.input_fd, data)
 
     def cpu_seconds(self) -> float:

@@ -69,7 +69,7 @@ def _children(node: Node) -> Iterator[Node]:
 def _actor_and_doing(node: Node) -> tuple[str, Node]:
     entry = node.mapping("a step")
     if len(entry) != 1:
-        raise node.fault("a step is one actor and what it does: `alice: {types: hello}`")
+        raise node.fault("a step is one actor and what it does, such as `server: starts`")
     ((who, doing),) = entry.items()
     return who, doing
 

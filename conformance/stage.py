@@ -14,6 +14,7 @@ from collections.abc import Callable
 from conformance.transcript import Transcript
 
 READ_SIZE = 1 << 16  # bytes taken at once
+WRITE_SIZE = 1 << 15  # bytes given at once, before everybody is read again
 MOST_UNREAD = 64 << 20  # bytes: more than any scenario names; a program that floods
 
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
@@ -65,15 +66,19 @@ class Stage:
                 return done()
         return True
 
-    def write(self, fd: int, write: Callable[[bytes], int], data: bytes, deadline: float) -> int:
+    def write(
+        self, fd: int, write: Callable[[memoryview], int], data: bytes, deadline: float
+    ) -> int:
         """Write all of `data` while serving everybody; returns how much went out in time."""
-        sent = 0
+        view, sent = memoryview(data), 0
         while sent < len(data):
             try:
-                sent += write(data[sent:])
+                sent += write(view[sent : sent + WRITE_SIZE])
             except BlockingIOError:
                 if not self._wait_writable(fd, deadline):
                     break
+            if sent < len(data):
+                self._turn(0)  # who is sent what this brings must not lag behind it
         return sent
 
     def _wait_writable(self, fd: int, deadline: float) -> bool:
@@ -115,7 +120,7 @@ class Source:
             data = self._read()
         except BlockingIOError:
             return
-        except ConnectionResetError:
+        except ConnectionError:
             self._finish("reset")
         except OSError:  # EIO: no program has the terminal open any more
             self._finish("eof")

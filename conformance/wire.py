@@ -44,7 +44,7 @@ class Connection:
             raise ConnectionResetError
         return data
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: memoryview) -> int:
         """Send what the kernel takes. A peer that is gone takes everything: the end tells."""
         try:
             return self._socket.send(data, socket.MSG_NOSIGNAL)
