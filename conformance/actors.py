@@ -275,7 +275,9 @@ class ProgramActor(Actor):
         own = self.implementation.arguments
         arguments = self.program.arguments if own is None else own
         words = [self._fill(word, step) for word in shlex.split(arguments)]
-        for name, value in {**(self.program.options or {}), **_options(step)}.items():
+        # A program with words of its own knows none of the suite's options.
+        usual = (self.program.options or {}) if own is None else {}
+        for name, value in {**usual, **_options(step)}.items():
             if value is not None:
                 words += [f"--{name}"] + ([self._fill(value)] if value else [])
         return words
@@ -361,6 +363,7 @@ class ProgramActor(Actor):
         deadline, output = self.scene.deadline(step), b""
         while not (heard := self._ear(self.ear).line(deadline)).why:
             output += heard.text + b"\n"
+        output += heard.text
         for text in step.argument:
             if text not in decode(output):
                 raise Missed(f"somewhere in its output: {text}", "it is not there")

@@ -32,7 +32,6 @@ class Guard:
         )
         os.close(reading)
         os.close(null)
-        self.owner = os.getpid()  # a forked child needs a guard of its own
 
     @property
     def pid(self) -> int:

@@ -28,7 +28,8 @@ def plan(
     servers = _chosen(implementations, Role.SERVER, selection.servers, problems)
     clients = _chosen(implementations, Role.CLIENT, selection.clients, problems)
     problems.report()
-    cases = [case for scenario in scenarios for case in cases_of(scenario, servers, clients)]
+    wanted = [one for one in scenarios if _concerns(one, selection)]
+    cases = [case for scenario in wanted for case in cases_of(scenario, servers, clients)]
     chosen = [case for case in cases if _selected(case, selection)]
     if unknown := [i for i in selection.ids if not any(_names(i, case) for case in cases)]:
         known = {name for case in cases for name in (case.id, _scenario_id(case))}
@@ -66,6 +67,15 @@ def cases_of(
         case Kind.MIXED:
             return [Case(scenario, server, tuple(clients)) for server in servers if clients]
     return [Case(scenario, server, (client,)) for server, client in product(servers, clients)]
+
+
+def _concerns(scenario: Scenario, selection: Selection) -> bool:
+    """Who names servers alone asks nothing about clients by themselves, and the other way round."""
+    if selection.clients is None and selection.servers is not None:
+        return scenario.kind is not Kind.CLIENT
+    if selection.servers is None and selection.clients is not None:
+        return scenario.kind is not Kind.SERVER
+    return True
 
 
 def _may_play(scenario: Scenario, one: Implementation) -> bool:

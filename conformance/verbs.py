@@ -169,7 +169,9 @@ def text(node: Node) -> str:
 
 def texts(node: Node) -> tuple[str, ...]:
     """Several plain texts."""
-    return tuple(_one_line(item) for item in node.items("texts"))
+    if not node.items("texts"):
+        raise node.fault("no text at all says nothing")
+    return tuple(plain(text(item)) for item in node.items("texts"))
 
 
 def key(node: Node) -> bytes:

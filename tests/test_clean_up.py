@@ -1,0 +1,215 @@
+"""However a case ends, none of its programs outlives it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny import LISTENING, PATIENT, SHORT, only_case, played, program, scenario, write_suite
+
+from conformance.build import Build
+from conformance.model import Role
+from conformance.runner import play
+from conformance.suite import Suite
+
+# Tells its process id, and stays, whatever asks it to go.
+STAYING = """
+import os, signal
+for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    signal.signal(one, signal.SIG_IGN)
+pids = os.open("pids", os.O_WRONLY | os.O_APPEND)
+os.write(pids, b"%d\\n" % os.getpid())
+"""
+SERVER = STAYING + "ready()\nwhile True: signal.pause()\n"
+CLIENT = STAYING + "print('here', flush=True)\nwhile True: signal.pause()\n"
+
+CAST = "{server: server on pipes, ann: client, tom: client on pipes}"
+ALL_HERE = """
+- server: starts
+- ann, tom: starts
+- ann, tom: {sees: here}
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    (tmp_path / "pids").touch()
+    return write_suite(tmp_path)
+
+
+def programs(suite: Suite, server: str = SERVER) -> tuple[Build, Build]:
+    return program(suite.folder, server), program(suite.folder, CLIENT, Role.CLIENT)
+
+
+def told(suite: Suite) -> list[int]:
+    """The process ids of all programs there were."""
+    return [int(line) for line in (suite.folder / "pids").read_text().split()]
+
+
+def assert_gone(pids: list[int], count: int) -> None:
+    assert len(pids) == count
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_after_a_case_that_fails_midway(suite: Suite) -> None:
+    steps = ALL_HERE + f"- ann: {{sees: more, within: {SHORT}}}\n- ann, tom: {{exits: 0}}\n"
+    failure = played(suite, scenario(suite, steps, CAST), *programs(suite)).failure
+    assert failure
+    assert failure.step.endswith('ann: {sees: "more"}')
+    assert_gone(told(suite), 3)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_after_a_server_that_ignores(suite: Suite, name: str) -> None:
+    steps = (
+        f"- server: starts\n- server: {{is_sent: {name}}}\n- server: {{exits: 0, within: {SHORT}}}"
+    )
+    failure = played(suite, scenario(suite, steps, "{}"), *programs(suite)).failure
+    assert failure
+    assert failure.seen == "it is still running"
+    assert_gone(told(suite), 1)
+
+
+def test_after_a_server_that_is_stopped(suite: Suite) -> None:
+    steps = (
+        f"- server: starts\n- server: {{is_sent: SIGSTOP}}\n- server: {{exits: 0, within: {SHORT}}}"
+    )
+    assert played(suite, scenario(suite, steps, "{}"), *programs(suite)).failure
+    assert_gone(told(suite), 1)
+
+
+# Each process of a chain starts the next, in a session of its own.
+CHAIN = (
+    STAYING
+    + """
+import subprocess, sys
+if (more := int(sys.argv[1])):
+    subprocess.Popen([sys.executable, "-S", "chain.py", str(more - 1)], start_new_session=True)
+else:
+    open("last", "w").close()
+while True: signal.pause()
+"""
+)
+
+
+def test_after_programs_that_fled_to_sessions_of_their_own(suite: Suite) -> None:
+    """The children of one that was left come to the harness when that one is killed."""
+    (suite.folder / "chain.py").write_text(CHAIN)
+    os.mkfifo(suite.folder / "last")
+    server = """
+ready()
+null = subprocess.DEVNULL
+options = {"start_new_session": True, "stdin": null, "stdout": null, "stderr": null}
+subprocess.Popen([sys.executable, "-S", "chain.py", "2"], **options)
+open("last").read()
+"""
+    steps = "- server: starts\n- server: {exits: 0}"
+    failure = played(suite, scenario(suite, steps, "{}"), *programs(suite, server)).failure
+    assert failure
+    assert failure.seen == "3 left, and killed"
+    assert_gone(told(suite), 3)
+
+
+def test_no_descriptor_stays_open(suite: Suite) -> None:
+    steps = ALL_HERE + f"- ann: {{sees: more, within: {SHORT}}}\n- ann, tom: {{exits: 0}}\n"
+    one = scenario(suite, steps, CAST)
+    counts = set()
+    for _ in range(3):
+        assert played(suite, one, *programs(suite)).failure
+        counts.add(len(os.listdir("/proc/self/fd")))
+    assert len(counts) == 1
+
+
+# --- Where the playing process itself ends ---------------------------------------------------
+
+MANIFEST = """\
+name: tiny
+role: {role}
+language: Python
+run: "{{python}} -I -S {role}.py"
+"""
+
+
+@pytest.fixture
+def playing(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run of a case whose programs are all up, and wait for each other without end."""
+    suite = write_suite(tmp_path)
+    scenario(suite, ALL_HERE + "- server: {sees: more}\n- ann, tom: {exits: 0}\n", CAST)
+    os.mkfifo(tmp_path / "pids")
+    for role, text in (("server", LISTENING + SERVER), ("client", CLIENT)):
+        home = tmp_path / "servers" / role
+        home.mkdir(parents=True)
+        (home / f"{role}.py").write_text(text)
+        (home / "pids").symlink_to(tmp_path / "pids")
+        (home / "implementation.yaml").write_text(MANIFEST.format(role=role))
+    words = ["run", str(tmp_path), "--deadline", "600", "--output", str(tmp_path / "output")]
+    command = [sys.executable, "-m", "conformance", *words]
+    with subprocess.Popen(command, stdout=-3, stderr=-3, start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+def programs_up(folder: Path, count: int) -> list[int]:
+    """Wait until so many programs have told their process ids; these."""
+    pipe = os.open(folder / "pids", os.O_RDWR)
+    data = b""
+    while data.count(b"\n") < count:
+        assert select.select([pipe], [], [], PATIENT)[0], "not all programs came up"
+        data += os.read(pipe, 1000)
+    os.close(pipe)
+    return [int(line) for line in data.split()]
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def descendants(pid: int) -> list[int]:
+    below = children_of(pid)
+    return below + [other for child in below for other in descendants(child)]
+
+
+def assert_ends(pids: list[int], end: str, process: subprocess.Popen[bytes]) -> None:
+    """Bring about the end, and see all these processes end, as the kernel tells it."""
+    watched = [os.pidfd_open(pid) for pid in pids]
+    if end == "the worker is killed":
+        (worker,) = children_of(process.pid)
+        os.kill(worker, signal.SIGKILL)
+    elif end == "Ctrl+C":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.Signals[end])
+    for fd in watched:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        assert poll.poll(PATIENT * 1000), "a program goes on"
+        os.close(fd)
+
+
+@pytest.mark.parametrize("end", ["the worker is killed", "Ctrl+C", "SIGINT"])
+def test_after_the_end_of(end: str, playing: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """Programs on terminals, and those on pipes that no hang-up reaches; the guard as well."""
+    pids = programs_up(tmp_path, 3)
+    everything = descendants(playing.pid)
+    assert set(pids) < set(everything)
+    assert_ends(everything, end, playing)
+    assert playing.wait(PATIENT) == 1
+
+
+def test_an_interrupted_case_leaves_nothing(suite: Suite) -> None:
+    """Ctrl+C is no failure: it goes on to whoever plays, once all programs have ended."""
+    steps = "- server: starts\n- tom: starts\n- tom: {sees: more}\n- tom: {exits: 0}\n"
+    server, client = programs(suite)
+    interrupting = f"import os\nos.kill({os.getpid()}, {int(signal.SIGINT)})\n"
+    client.implementation.folder.joinpath("client.py").write_text(interrupting + CLIENT)
+    cast = "{server: server on pipes, tom: client on pipes}"
+    case, builds = only_case(scenario(suite, steps, cast), server, client)
+    with pytest.raises(KeyboardInterrupt):
+        play(case, suite, builds, deadline=PATIENT)
+    assert all(not Path(f"/proc/{pid}").exists() for pid in told(suite))

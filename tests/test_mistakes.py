@@ -1,0 +1,876 @@
+"""Whatever a person writes wrongly is told by its place and with a remedy, and never by a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+from tiny import PROTOCOL, SUITE, read_scenarios, write_files, write_suite
+
+from conformance import manifest
+from conformance.model import Mistake
+from conformance.scenario import load
+
+# A scenario; the wrong steps of a test begin at its line 7, in column 5.
+HEAD = """\
+- id: it
+  title: It
+  proves: [ECHO-1]
+  cast: {ann: wire, bob: client, tom: server on pipes}
+  steps:
+    - server: starts
+"""
+
+RIGHT = """\
+- id: it
+  title: It
+  proves: [ECHO-1]
+  cast: {ann: wire}
+  steps:
+    - server: starts
+    - ann: starts
+    - ann: closes
+"""
+
+# Each: the wrong steps; the place of the mistake; words of what is told.
+STEPS = {
+    "an unknown verb": (
+        "- ann: {seees: hello}",
+        "7:13",
+        "unknown verb `seees`; did you mean `sees`?",
+    ),
+    "an unknown verb without an argument": (
+        "- ann: startz",
+        "7:12",
+        "unknown verb `startz`; did you mean `starts`?",
+    ),
+    "a verb that is like none": ("- ann: {jumps: high}", "7:13", "known: accepts, closes"),
+    "an actor that is not in the cast": (
+        "- anna: starts",
+        "7:7",
+        "`anna` is not in the cast; did you mean `ann`?",
+    ),
+    "a group that nobody is in": (
+        "- everyone in hall: {sees: hello}",
+        "7:7",
+        "`everyone in hall` is nobody at this point",
+    ),
+    "an unknown group's outside": (
+        "- ann: starts\n- everyone outside hal: {sees: hello}",
+        "8:7",
+        "no such group `hal`; did you mean `hall`?",
+    ),
+    "a step before the start": ("- ann: {types: hello}", "7:12", "ann has not started"),
+    "a second start": ("- ann: starts\n- ann: starts", "8:12", "ann has started already"),
+    "a step after the end": (
+        "- ann: starts\n- ann: is_closed\n- ann: {types: hello}",
+        "9:12",
+        "ann is gone",
+    ),
+    "a verb for another kind of actor": (
+        "- ann: starts\n- ann: {presses: Ctrl+D}",
+        "8:7",
+        "ann is a wire, and `presses` is for: client, server",
+    ),
+    "a shorthand for another kind of actor": (
+        "- server: ends",
+        "7:7",
+        "`ends` is not for a server",
+    ),
+    "a key for one without a terminal": (
+        "- tom: starts\n- tom: {presses: Ctrl+D}",
+        "8:12",
+        "tom has no terminal; send it a signal by `is_sent`",
+    ),
+    "no argument": ("- ann: starts\n- ann: sees", "8:7", "`sees` needs an argument"),
+    "an empty argument": ("- ann: starts\n- ann: {sees: }", "8:7", "`sees` needs an argument"),
+    "an argument where none is taken": (
+        "- ann: starts\n- ann: {is_closed: now}",
+        "8:24",
+        "`is_closed` takes no argument",
+    ),
+    "options for a wire's start": (
+        "- ann: {starts: {port: 1}}",
+        "7:21",
+        "`starts` takes no argument here",
+    ),
+    "a shorthand's argument where none is taken": (
+        "- ann: starts\n- ann: {ends: now}",
+        "8:19",
+        "`ends` takes no argument",
+    ),
+    "a shorthand's argument that is no text": (
+        "- ann: {comes: 5}",
+        "7:20",
+        "name must be text, not a number; put it in quotes",
+    ),
+    "a shorthand's argument of two lines": (
+        '- ann: {comes: "a\\nb"}',
+        "7:7",
+        "a line holds no line end; give several lines as a list (in `greets`, suite.yaml:15:28)",
+    ),
+    "a shorthand that stands for itself": (
+        "- ann: turns",
+        "7:7",
+        "the verb `turns` stands for itself",
+    ),
+    "an unknown option": (
+        "- ann: starts\n- ann: {sees: hello, withn: 1}",
+        "8:26",
+        "`sees` has no option `withn`; did you mean `within`?",
+    ),
+    "an option of another verb": (
+        "- ann: starts\n- ann: {sees: hello, under: nice}",
+        "8:26",
+        "`sees` has no option `under`",
+    ),
+    "an option for another kind of actor": (
+        "- ann: {starts: , under: nice}",
+        "7:23",
+        "the option `under` is for: client, server",
+    ),
+    "an option that no step of a shorthand takes": (
+        "- ann: {comes: ann, under: nice}",
+        "7:32",
+        "no step of `comes` takes the option `under`",
+    ),
+    "a time that is no number": (
+        "- ann: starts\n- ann: {sees: hello, within: soon}",
+        "8:34",
+        "seconds must be a number, not text",
+    ),
+    "a time without end": (
+        "- ann: starts\n- ann: {sees: hello, within: .inf}",
+        "8:34",
+        "seconds must be 0.01 or more",
+    ),
+    "an option that is no command line": (
+        '- tom: {starts: , under: "nice \'x"}',
+        "7:30",
+        "not a command line: no closing quotation",
+    ),
+    "a start where none was": (
+        "- tom: {starts: , same_port: maybe}",
+        "7:34",
+        "say `yes`, or leave it out",
+    ),
+    "two verbs in one step": (
+        "- ann: starts\n- ann: {types: hello, sees: hello}",
+        "8:12",
+        "one step holds one verb, not types and sees; make two steps",
+    ),
+    "no verb in a step": (
+        "- ann: {within: 1}",
+        "7:12",
+        "a step needs a verb, such as `{types: hello}`",
+    ),
+    "two actors in one step": (
+        "- {ann: starts, bob: starts}",
+        "7:7",
+        "a step is one actor and what it does, such as `server: starts`",
+    ),
+    "a step that is a text": ("- ann starts", "7:7", "a step must be a mapping"),
+    "a step that is empty": ("-", "7:6", "a step must be a mapping (`key: value`), not empty"),
+    "a number where a text is meant": (
+        "- ann: starts\n- ann: {types: 5}",
+        "8:20",
+        "a line must be text, not a number; put it in quotes",
+    ),
+    "a bare word that YAML makes a truth": (
+        "- ann: starts\n- ann: {types: yes}",
+        "8:20",
+        "a line must be text, not yes/no; put it in quotes",
+    ),
+    "an unquoted colon": (
+        "- ann: starts\n- ann: {sees: bob: hello}",
+        "8:22",
+        "quote text that holds `: `",
+    ),
+    "a mapping where a line is meant": (
+        "- ann: starts\n- ann:\n    sees:\n      bob: hello",
+        "10:11",
+        "unknown key `bob` in a line",
+    ),
+    "a line with a line end": (
+        '- ann: starts\n- ann: {types: "a\\nb"}',
+        "8:20",
+        "give several lines as a list",
+    ),
+    "a line said in two ways": (
+        "- ann: starts\n- ann: {sees: {starts: a, ends: b}}",
+        "8:19",
+        "say what the line is by one of: line, starts, ends, contains, matches",
+    ),
+    "a pattern that is typed": (
+        "- ann: starts\n- ann: {types: {starts: a}}",
+        "8:20",
+        "what is typed must be a text, not a pattern",
+    ),
+    "a bad regular expression": (
+        '- ann: starts\n- ann: {sees: {matches: "a("}}',
+        "8:29",
+        "not a regular expression: missing )",
+    ),
+    "a regular expression that is too big": (
+        '- ann: starts\n- ann: {sees: {matches: "a{99999999999}"}}',
+        "8:29",
+        "not a regular expression",
+    ),
+    "bad hex": (
+        "- ann: starts\n- ann: {sends: {hex: fff}}",
+        "8:26",
+        'not hex; write pairs of hexadecimal digits, such as "ff 0a"',
+    ),
+    "bytes said in two ways": (
+        '- ann: starts\n- ann: {sends: {hex: "ff", text: a}}',
+        "8:20",
+        "bytes are either `text` or `hex`",
+    ),
+    "more times than make sense": (
+        '- ann: starts\n- ann: {sends: {text: "0123456789", times: 99999999}}',
+        "8:48",
+        "times must be a whole number from 1 to 67108864",
+    ),
+    "more bytes than there is room for": (
+        '- ann: starts\n- ann: {sends: {text: "0123456789", times: 67108864}}',
+        "8:20",
+        "more than 64 MiB",
+    ),
+    "no times at all": (
+        "- ann: starts\n- ann: {sees: {line: a, times: 0}}",
+        "8:36",
+        "times must be 1 or more",
+    ),
+    "half a time": (
+        "- ann: starts\n- ann: {sees: {line: a, times: 1.5}}",
+        "8:36",
+        "times must be a whole number from 1 to 1000000",
+    ),
+    "endless times": (
+        "- ann: starts\n- ann: {sees: {line: a, times: .inf}}",
+        "8:36",
+        "times must be 1 or more",
+    ),
+    "a count without times": (
+        '- ann: starts\n- ann: {sees: "line {n}"}',
+        "8:19",
+        "`{n}` counts lines; write `{line: …, times: …}`",
+    ),
+    "an unfilled placeholder": (
+        '- ann: starts\n- ann: {sees: "hello {nmae}"}',
+        "8:19",
+        "nothing fills the placeholder `{nmae}`",
+    ),
+    "a port among bytes": (
+        '- ann: starts\n- ann: {sends: "{port}"}',
+        "8:20",
+        "`{port}` cannot be filled in them",
+    ),
+    "an unknown key of the keyboard": (
+        "- server: {presses: Ctrl-C}",
+        "7:25",
+        "no such key `Ctrl-C`; did you mean `Ctrl+C`?",
+    ),
+    "an unknown signal": (
+        "- server: {is_sent: SIGTREM}",
+        "7:25",
+        "no such signal `SIGTREM`; did you mean `SIGTERM`?",
+    ),
+    "an exit status out of range": ("- server: {exits: 256}", "7:23", "an exit status is 0 to 255"),
+    "an exit status that is none": ("- server: {exits: well}", "7:23", "no such signal `well`"),
+    "a size that is none": (
+        "- server: {grows_less_than: 16MB}",
+        "7:33",
+        "a size is a number and KiB, MiB or GiB, such as `16 MiB`",
+    ),
+    "no time to idle": ("- server: {idles_for: 0}", "7:27", "seconds must be 0.01 or more"),
+    "Ctrl+C straight after typing": (
+        "- server: {types: hello}\n- server: {presses: Ctrl+C}",
+        "8:15",
+        "Ctrl+C wipes out what was typed just before",
+    ),
+    "a line too long for a terminal": (
+        f"- server: {{types: {'x' * 4096}}}",
+        "7:15",
+        "a terminal cuts lines at 4095 bytes; use a wire",
+    ),
+    "a control character on a terminal": (
+        '- server: {types: "a\\x04"}',
+        "7:15",
+        "a terminal acts on control characters; use a wire, or `presses`",
+    ),
+    "no texts to print": (
+        "- server: {prints: []}",
+        "7:24",
+        "no text at all says nothing",
+    ),
+    "an empty prompt": (
+        '- ann: starts\n- ann: {is_asked: ""}',
+        "8:23",
+        "an empty text says nothing",
+    ),
+    "a program that still runs at the end": (
+        "- tom: starts",
+        "7:7",
+        "tom is still there at the end; name its end by `exits`",
+    ),
+    "a wire that does not read at the end": (
+        "- ann: starts\n- ann: stops_reading",
+        "8:7",
+        "ann does not read at the end; add `reads_again` or `resets`",
+    ),
+    "a wire that is gone but counted": (
+        "- ann: comes\n- ann: resets",
+        "8:7",
+        "ann is gone, but counts as in hall; say so by `- ann: {leaves: hall}`",
+    ),
+    "something said after the end of input": (
+        "- ann: starts\n- ann: ends_input\n- ann: {types: hello}",
+        "9:12",
+        "ann has no input any more",
+    ),
+    "nothing to be seen outside the group": (
+        "- ann: starts\n- ann: sees_nothing",
+        "8:7",
+        "`sees_nothing` needs a fence, and ann in its group",
+    ),
+    "one who leaves without having come": (
+        "- ann: starts\n- ann: {leaves: hall}",
+        "8:7",
+        "ann is not in hall",
+    ),
+    "one who enters nothing": ("- ann: starts\n- ann: enters", "8:7", "`enters` needs a group"),
+    "an order that nobody saw": (
+        "- ann: starts\n- ann: {sees_as: bob}",
+        "8:12",
+        "`bob` has seen nothing by `sees_all` before this step",
+    ),
+    "an unknown rule of a step": (
+        "- ann: starts\n- ann: {sees: hello, proves: ECHO-9}",
+        "8:34",
+        "no such rule `ECHO-9`; did you mean `ECHO-",
+    ),
+    "a duplicate key": (
+        "- ann: {types: hello, types: hello}",
+        "7:27",
+        "`types` stands here twice; the first is at file.yaml:7:13",
+    ),
+    "a tab": ("-\tann: starts", "7:6", "a tab; indent with spaces"),
+    "an undefined alias": ("- ann: *starts", "7:12", "found undefined alias"),
+    "a tag": ("- ann: !!python/name:os.system x", "7:12", "put it in quotes"),
+    "a key that is a list": ("- [ann]: starts", "7:7", "a key must be plain text"),
+}
+
+# Whole files; each with all of its problems.
+FILES: dict[str, tuple[str | bytes, list[str]]] = {
+    "not UTF-8": (b"- id: it\n  title: caf\xe9\n", ["2:13: not UTF-8; save the file as UTF-8"]),
+    "UTF-16": ("- id: it".encode("utf-16"), ["1:1: not UTF-8"]),
+    "a control character": (b"- id: \x07", ["1:7: not YAML: a control character"]),
+    "a NUL": (b"- id: \0", ["1:7: not YAML: a control character"]),
+    "an open bracket": (
+        "- id: it\n  proves: [ECHO-1\n",
+        ["3:1: not YAML: while parsing a flow sequence"],
+    ),
+    "an empty file": ("", ["1:1: a scenario file must be a list, not empty"]),
+    "only a comment": ("# nothing\n", ["1:1: a scenario file must be a list, not empty"]),
+    "a mapping": ("id: it\n", ["1:1: a scenario file must be a list, not a mapping"]),
+    "two documents": ("- id: a\n---\n- id: b\n", ["2:1: not YAML: expected a single document"]),
+    "deep nesting": ("[" * 100_000, ["1:51: nested too deeply"]),
+    "an alias of itself": ("- &a [*a]\n", ["1:3: nested too deeply: an alias holds itself"]),
+    "an alias bomb": (
+        "- &a [x, x, x, x, x, x, x, x, x]\n"
+        + "".join(
+            f"- &{b} [{', '.join([f'*{a}'] * 9)}]\n"
+            for a, b in zip("abcdefg", "bcdefgh", strict=True)
+        ),
+        ["1:31: more than 200000 entries, aliases spelled out"],
+    ),
+    "no id": (
+        "- title: It\n  proves: [ECHO-1]\n  steps: []\n",
+        [
+            "1:3: a scenario needs `id`",
+            "3:10: a scenario without steps proves nothing",
+        ],
+    ),
+    "a bad id": (
+        RIGHT.replace("it", "It Is", 1),
+        ["1:7: an id is lower-case words joined by `-`, such as `reads-the-rest`"],
+    ),
+    "the same id twice": (RIGHT + RIGHT, ["9:7: the id `it` stands at file.yaml:1:7 already"]),
+    "an unknown key": (
+        RIGHT.replace("steps:", "need: {}\n  steps:"),
+        ["5:3: unknown key `need` in a scenario; did you mean `needs`?"],
+    ),
+    "nothing proved": (
+        RIGHT.replace("ECHO-1", ""),
+        ["3:11: a scenario that proves nothing; name the rules that it proves"],
+    ),
+    "an unknown rule": (
+        RIGHT.replace("ECHO-1", "ECO-1"),
+        ["3:12: no such rule `ECO-1`; did you mean `ECHO-1`?"],
+    ),
+    "a rule twice": (RIGHT.replace("ECHO-1", "ECHO-1, ECHO-1"), ["3:20: ECHO-1 stands here twice"]),
+    "a rule that is no list": (
+        RIGHT.replace("[ECHO-1]", "ECHO-1"),
+        ["3:11: `proves` must be a list, not text"],
+    ),
+    "an unknown kind of actor": (
+        RIGHT.replace("ann: wire", "ann: wires"),
+        ["4:15: no such kind of actor: `wires`; did you mean `wire`?"],
+    ),
+    "a wire on pipes": (
+        RIGHT.replace("ann: wire", "ann: wire on pipes"),
+        ["4:15: no such kind of actor: `wire on pipes`"],
+    ),
+    "a server that is a client": (
+        RIGHT.replace("ann: wire", "server: client"),
+        ["4:18: the actor called `server` is a `server`, or `scripted`"],
+    ),
+    "a second scripted server": (
+        RIGHT.replace("ann: wire", "ann: scripted"),
+        ["4:15: only the actor called `server` can be `scripted`"],
+    ),
+    "a real server beside a scripted one": (
+        RIGHT.replace("ann: wire", "server: scripted, tom: server"),
+        ["4:9: the server is scripted: nothing says which program tom is"],
+    ),
+    "a name that is none": (
+        RIGHT.replace("ann: wire", "everyone: wire"),
+        ["4:10: `everyone` is no name for an actor; use letters and digits"],
+    ),
+    "one who does nothing": (
+        RIGHT.replace("ann: wire", "ann: wire, bob: client"),
+        ["4:21: bob does nothing; take it out of the cast"],
+    ),
+    "a scripted server without a client": (
+        RIGHT.replace("ann: wire", "server: scripted"),
+        ["1:3: a scripted server judges clients: it needs one, and not `mixed`"],
+    ),
+    "mixed without a client": (
+        RIGHT.replace("cast:", "clients: mixed\n  cast:"),
+        ["1:3: `clients: mixed` needs clients in the cast"],
+    ),
+    "clients that are not mixed": (
+        RIGHT.replace("steps:", "clients: two\n  steps:"),
+        ["5:12: `clients` is either left out or `mixed`"],
+    ),
+    "a feature that no rule has": (
+        RIGHT.replace("steps:", "needs: {server: [lout]}\n  steps:"),
+        ["5:20: no rule is marked with the feature `lout`; did you mean `loud`?"],
+    ),
+    "a role that is none": (
+        RIGHT.replace("steps:", "without: {sever: [loud]}\n  steps:"),
+        ["5:13: unknown key `sever` in features by role; did you mean `server`?"],
+    ),
+    "an example without an id": (
+        RIGHT.replace("steps:", "examples: [{word: a}]\n  steps:"),
+        ["5:14: an example needs an `id`"],
+    ),
+    "two examples with one id": (
+        RIGHT.replace("steps:", "examples: [{id: a}, {id: a}]\n  steps:"),
+        ["5:28: the id `a` stands at file.yaml:5:19 already"],
+    ),
+    "no examples": (
+        RIGHT.replace("steps:", "examples: []\n  steps:"),
+        ["5:13: no examples; leave the key out"],
+    ),
+    "an example that is a number": (
+        RIGHT.replace("steps:", "examples: [{id: a, word: 5}]\n  steps:"),
+        ["5:28: `word` must be text, not a number; put it in quotes"],
+    ),
+    "an example that cannot be filled in": (
+        RIGHT.replace("steps:", "examples: [{id: a, Word1: x}]\n  steps:"),
+        ["5:22: `Word1` cannot be a placeholder; use lower-case letters and `_`"],
+    ),
+    "a title that is not filled": (
+        RIGHT.replace("title: It", 'title: "It {is}"'),
+        ["2:10: nothing fills the placeholder `{is}`"],
+    ),
+    "a start before the server's": (
+        RIGHT.replace("    - server: starts\n", ""),
+        ["6:12: ann cannot connect: the server has not started yet"],
+    ),
+    # All mistakes at once, each once, and none that only follows from another.
+    "several mistakes": (
+        HEAD.replace("ECHO-1", "ECHO-1, ECHO-7")
+        + "    - ann: startz\n"  # so that the next step is no mistake of its own
+        + "    - ann: {types: hello}\n"
+        + "    - carl: {types: hello}\n"
+        + "    - bob: {types: 5, whithin: 1}\n"
+        + HEAD.replace("id: it", "id: It").replace("bob: client", "bob: clown"),
+        [
+            "3:20: no such rule `ECHO-7`; did you mean `ECHO-",
+            "7:12: unknown verb `startz`; did you mean `starts`?",
+            "9:7: `carl` is not in the cast",
+            "10:23: `types` has no option `whithin`; did you mean `within`?",
+            "11:7: an id is lower-case words",
+            "14:26: no such kind of actor: `clown`",
+        ],
+    ),
+    "the same mistake in several examples": (
+        RIGHT.replace("steps:", "examples: [{id: a}, {id: b}]\n  steps:")
+        + "    - ann: {seees: hello}\n",
+        ["10:13: unknown verb `seees`"],
+    ),
+}
+
+SUITES = {
+    "an empty suite": ("", ["suite.yaml:1:1: a suite must be a mapping (`key: value`), not empty"]),
+    "no protocol": (
+        SUITE.replace("protocol: PROTOCOL.md", ""),
+        ["suite.yaml:1:1: a suite needs `protocol`"],
+    ),
+    "a protocol that is not there": (
+        SUITE.replace("PROTOCOL.md", "protocol.txt"),
+        ["suite.yaml:2:11: the protocol text protocol.txt cannot be read: No such file"],
+    ),
+    "a protocol that is a folder": (
+        SUITE.replace("PROTOCOL.md", "."),
+        ["suite.yaml:2:11: the protocol text . cannot be read: Is a directory"],
+    ),
+    "a protocol without rules": (
+        SUITE.replace("PROTOCOL.md", "suite.yaml"),
+        ["suite.yaml:2:11: suite.yaml holds no rule; write rules as `- NAME-1 (MUST) text`"],
+    ),
+    "an unknown key": (
+        SUITE.replace("programs:", "program:"),
+        [
+            "suite.yaml:4:1: unknown key `program` in a suite; did you mean `programs`?",
+            "suite.yaml:1:1: a suite needs `programs`",
+        ],
+    ),
+    "folders from the root": (
+        SUITE.replace("servers/*", "/servers/*"),
+        ["suite.yaml:3:19: `/servers/*` names no folders; give folders from this file's own on"],
+    ),
+    "a role that is none": (
+        SUITE.replace("  server:\n", "  sever:\n"),
+        ["suite.yaml:5:3: unknown key `sever` in `programs`; did you mean `server`?"],
+    ),
+    "arguments that cannot be filled": (
+        SUITE.replace('"{port}"', '"{prot}"'),
+        ["suite.yaml:6:16: nothing fills the placeholder `{prot}`; did you mean `port`?"],
+    ),
+    "arguments that are no command line": (
+        SUITE.replace('"{port}"', "\"'{port}\""),
+        ["suite.yaml:6:16: not a command line: no closing quotation"],
+    ),
+    "a verb without steps": (
+        SUITE.replace("    steps:\n      client:", "    step:\n      client:"),
+        [
+            "suite.yaml:26:5: unknown key `step` in the verb `ends`; did you mean `steps`?",
+            "suite.yaml:26:5: the verb `ends` needs `steps`",
+        ],
+    ),
+    "a verb's kind that is none": (
+        SUITE.replace("      wire:", "      wirre:"),
+        ["suite.yaml:29:7: unknown key `wirre` in steps by the actor's kind; did you mean `wire`?"],
+    ),
+    "a verb of the harness": (
+        SUITE.replace("  turns:", "  sees:").replace(": turns", ": starts"),
+        ["suite.yaml:32:5: `sees` is a verb of the harness already; give yours another name"],
+    ),
+    "a verb that stands for an unknown one": (
+        SUITE.replace("{sees: \"hello", "{seez: \"hello"),
+        ["suite.yaml:17:21: unknown verb `seez`; did you mean `sees`?"],
+    ),
+    "an ending with an unknown verb": (
+        SUITE.replace("everyone: ends", "everyone: end"),
+        ["suite.yaml:43:15: unknown verb `end`; did you mean `ends`?"],
+    ),
+    "half a fence": (
+        SUITE.replace("  alone_sees: fence!\n", ""),
+        ["suite.yaml:36:3: a fence needs `alone_sees`"],
+    ),
+    "a fence of numbers": (
+        SUITE.replace("fence!", "5"),
+        ["suite.yaml:40:15: `alone_sees` must be text, not a number; put it in quotes"],
+    ),
+    "several mistakes": (
+        SUITE.replace("name: tiny", "name: 5").replace("fence!", "yes").replace("{n}", "{n"),
+        [
+            "suite.yaml:1:7: `name` must be text, not a number; put it in quotes",
+            "suite.yaml:40:15: `alone_sees` must be text, not yes/no; put it in quotes",
+        ],
+    ),
+}  # fmt: skip
+
+RULE = "- ECHO-2 (MUST) Nothing else does.\n"
+PROTOCOLS = {
+    "a rule twice": (
+        PROTOCOL + RULE,
+        ["PROTOCOL.md:6:1: ECHO-2 is a rule already at PROTOCOL.md:4:1"],
+    ),
+    "a rule with an unknown level": (
+        PROTOCOL.replace("ECHO-2 (MUST)", "ECHO-2 (Must)"),
+        ["PROTOCOL.md:4:1: not quite a rule; write rules as `- NAME-1 (MUST) text`"],
+    ),
+    "several mistakes": (
+        PROTOCOL + RULE + RULE,
+        ["PROTOCOL.md:6:1: ECHO-2 is a rule", "PROTOCOL.md:7:1: ECHO-2 is a rule"],
+    ),
+}
+
+MANIFEST = """\
+name: tiny
+role: server
+language: Python
+run: "{python} server.py"
+"""
+MANIFESTS = {
+    "empty": ("", ["1:1: a manifest must be a mapping (`key: value`), not empty"]),
+    "without a command": (MANIFEST.replace("run:", "runs:"), [
+        "4:1: unknown key `runs` in a manifest; did you mean `run`?",
+        "1:1: a manifest needs `run`",
+    ]),
+    "an empty command": (MANIFEST.replace("{python} server.py", " "), ["4:6: an empty command"]),
+    "an open quote": (
+        MANIFEST.replace("server.py", "'server.py"),
+        ["4:6: not a command line: no closing quotation"],
+    ),
+    "a NUL": (MANIFEST.replace("server.py", "\\0"), ["4:6: not a command line"]),
+    "an unknown placeholder": (
+        MANIFEST.replace("{python}", "{pyton}"),
+        ["4:6: nothing fills the placeholder `{pyton}`; did you mean `python`?"],
+    ),
+    "an unknown role": (
+        MANIFEST.replace("role: server", "role: sever"),
+        ["2:7: no such role `sever`; did you mean `server`?"],
+    ),
+    "a role that is a list": (
+        MANIFEST.replace("role: server", "role: [server]"),
+        ["2:7: `role` must be text, not a list"],
+    ),
+    "a name with a space": (
+        MANIFEST.replace("tiny", "so tiny"),
+        ["1:7: a name is letters, digits and `-`, and not `mixed`"],
+    ),
+    "the name of the mixed": (
+        MANIFEST.replace("tiny", "mixed"),
+        ["1:7: a name is letters, digits and `-`, and not `mixed`"],
+    ),
+    "features that are no list": (
+        MANIFEST + "features: loud\n",
+        ["5:11: a list of names must be a list, not text"],
+    ),
+    "a feature that is no name": (
+        MANIFEST + "features: [loud, 5]\n",
+        ["5:18: a name must be text, not a number; put it in quotes"],
+    ),
+    "a feature twice": (
+        MANIFEST + "features: [loud, loud]\n",
+        ["5:18: `loud` stands here twice"],
+    ),
+    "a port out of range": (
+        MANIFEST + "port: 65536\n",
+        ["5:7: `port` must be a whole number from 1 to 65535"],
+    ),
+    "a port that is no number": (
+        MANIFEST + "port: http\n",
+        ["5:7: `port` must be a number, not text"],
+    ),
+    "a known failure without a reason": (
+        MANIFEST + "known_failures: {file/it: }\n",
+        ["5:27: the reason of a known failure must be text, not empty"],
+    ),
+    "arguments that cannot be filled": (
+        MANIFEST + 'arguments: "-p {ports}"\n',
+        ["5:12: nothing fills the placeholder `{ports}`; did you mean `port`?"],
+    ),
+    "several mistakes": (
+        MANIFEST.replace("tiny", "5").replace("server\n", "judge\n") + "need: [gcc]\n",
+        [
+            "5:1: unknown key `need` in a manifest; did you mean `needs`?",
+            "1:7: `name` must be text, not a number; put it in quotes",
+            "2:7: no such role `judge`; known: client, server",
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that files are told by their bare names."""
+    monkeypatch.chdir(tmp_path)
+
+
+def assert_told(mistake: Mistake, *expected: str) -> None:
+    """Each problem at its exact place; of the words, the beginning or a part will do."""
+    assert len(mistake.problems) == len(expected), mistake.problems
+    for problem, wanted in zip(mistake.problems, expected, strict=True):
+        place, _, words = wanted.partition(": ")
+        assert problem.startswith(f"{place}: "), problem
+        assert words in problem
+        assert "\n" not in problem
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_wrong_step(name: str) -> None:
+    steps, place, words = STEPS[name]
+    text = HEAD + "".join(f"    {line}\n" for line in steps.split("\n"))
+    with pytest.raises(Mistake) as caught:
+        read_scenarios(write_suite(Path()), text)
+    assert_told(caught.value, f"file.yaml:{place}: {words}")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_wrong_scenario_file(name: str) -> None:
+    content, problems = FILES[name]
+    write_suite(Path())
+    Path("file.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(Mistake) as caught:
+        load([Path("file.yaml")])
+    assert_told(caught.value, *(f"file.yaml:{problem}" for problem in problems))
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_wrong_suite(name: str) -> None:
+    text, problems = SUITES[name]
+    write_files(Path(), text)
+    with pytest.raises(Mistake) as caught:
+        load([Path()])
+    assert_told(caught.value, *problems)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_wrong_protocol(name: str) -> None:
+    text, problems = PROTOCOLS[name]
+    write_files(Path(), protocol=text)
+    with pytest.raises(Mistake) as caught:
+        load([Path()])
+    assert_told(caught.value, *problems)
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_wrong_manifest(name: str) -> None:
+    text, problems = MANIFESTS[name]
+    Path("implementation.yaml").write_text(text)
+    with pytest.raises(Mistake) as caught:
+        manifest.find([Path()])
+    assert_told(caught.value, *(f"implementation.yaml:{problem}" for problem in problems))
+
+
+def test_two_manifests_of_one_name() -> None:
+    for folder in ("one", "two"):
+        Path(folder).mkdir()
+        Path(folder, "implementation.yaml").write_text(MANIFEST)
+    with pytest.raises(Mistake) as caught:
+        manifest.find([Path()])
+    assert_told(
+        caught.value,
+        "two/implementation.yaml:1:1: "
+        "the server `tiny` stands at one/implementation.yaml:1:1 already",
+    )
+
+
+def test_no_manifest() -> None:
+    with pytest.raises(
+        Mistake, match=r"\.: holds no implementation\.yaml, nor does a folder in it"
+    ):
+        manifest.find([Path()])
+
+
+def test_no_suite() -> None:
+    Path("file.yaml").write_text(HEAD)
+    with pytest.raises(Mistake) as caught:
+        load([Path("file.yaml")])
+    assert_told(caught.value, "suite.yaml:1:1: no such file; a suite is a folder with a suite.yaml")
+
+
+def test_no_such_file() -> None:
+    write_suite(Path())
+    with pytest.raises(Mistake) as caught:
+        load([Path("absent.yaml")])
+    assert_told(caught.value, "absent.yaml:1:1: cannot be read: No such file or directory")
+
+
+def test_a_file_that_would_be_overlooked() -> None:
+    write_suite(Path())
+    Path("more.yml").write_text(HEAD)
+    with pytest.raises(Mistake) as caught:
+        load([Path()])
+    assert_told(caught.value, "more.yml:1:1: is not played; call it `.yaml`")
+
+
+def test_two_suites_at_once(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_suite(tmp_path / name)
+    with pytest.raises(Mistake, match="one run plays one suite's folder"):
+        load([tmp_path / "one", tmp_path / "two"])
+
+
+def test_a_program_that_the_suite_does_not_know() -> None:
+    suite = write_suite(
+        Path(), SUITE.replace('  client:\n    arguments: "{host} {port} {name}"\n', "")
+    )
+    with pytest.raises(Mistake) as caught:
+        read_scenarios(suite, HEAD)
+    assert_told(caught.value, "file.yaml:4:26: the suite says nothing about a client's program")
+
+
+def test_mistakes_of_all_files_are_told_at_once() -> None:
+    write_suite(Path())
+    Path("a.yaml").write_text(HEAD.replace("ECHO-1", "ECO-1").replace("ann: wire", "ann: wirr"))
+    Path("b.yaml").write_text("")
+    with pytest.raises(Mistake) as caught:
+        load([Path()])
+    places = [problem.split(": ")[0] for problem in caught.value.problems]
+    assert places == ["a.yaml:3:12", "a.yaml:4:15", "b.yaml:1:1"]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_whatever_is_written_nothing_but_a_mistake_is_raised(seed: int) -> None:
+    random = Random(seed)
+    steps, _, _ = random.choice(list(STEPS.values()))
+    scenarios = HEAD + "".join(f"    {line}\n" for line in steps.split("\n"))
+    write_files(Path(), spoilt(SUITE, random))
+    Path("file.yaml").write_text(spoilt(scenarios, random), "utf-8")
+    Path("implementation.yaml").write_text(spoilt(MANIFEST, random), "utf-8")
+    told = problems_of(lambda: load([Path("file.yaml")]))
+    told += problems_of(lambda: manifest.find([Path()]))
+    assert all(problem.isprintable() for problem in told)
+
+
+def problems_of(read: Callable[[], object]) -> list[str]:
+    try:
+        read()
+    except Mistake as mistake:
+        return mistake.problems
+    return []
+
+
+def spoilt(text: str, random: Random) -> str:
+    """The text with something put in, taken out, or said twice, or as it was."""
+    for _ in range(random.randrange(3)):
+        at = random.randrange(len(text))
+        match random.randrange(3):
+            case 0:
+                text = text[:at] + random.choice(SCRAPS) + text[at:]
+            case 1:
+                text = text[:at] + text[at + random.randint(1, 9) :]
+            case _:
+                words = text.split(" ")
+                words[random.randrange(len(words))] = random.choice(words)
+                text = " ".join(words)
+    return text
+
+
+SCRAPS = [
+    "[",
+    "]",
+    "{",
+    "}",
+    ": ",
+    "\n- ",
+    "&a ",
+    "*a ",
+    "!!int ",
+    "!!bool ",
+    "'",
+    '"',
+    "|\n",
+    "\t",
+]
+SCRAPS += ["? ", "%", "\0", "\u2028", "~", ".nan", "-1", "1e400", "9" * 5000, "{n}", "{{", "<<: "]

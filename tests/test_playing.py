@@ -1,0 +1,836 @@
+"""The verbs, played by programs of a few lines: what passes, what fails, and what is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny import ECHO, SHORT, SUITE, played, program, scenario, write_suite
+
+from conformance.model import Failure, Outcome, Role
+from conformance.suite import Suite
+
+# Answers each line of a connection by what `answer` makes of it.
+ANSWERING = """
+def serve(connection):
+    try:
+        for line in connection.makefile("rb"):
+            answer(connection, line.rstrip(b"\\n"))
+    except ConnectionResetError:
+        print("reset", flush=True)
+    connection.close()
+ready()
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+# Passes lines on, both ways, until the server ends the connection.
+CLIENT = """
+import select, socket, sys
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+sources = [connection, sys.stdin.buffer.raw]
+while True:
+    for source in select.select(sources, [], [])[0]:
+        if source is connection:
+            data = connection.recv(65536)
+            if not data:
+                sys.exit()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        elif data := source.read(65536):
+            connection.sendall(data)
+        else:
+            connection.shutdown(socket.SHUT_WR)
+            sources.remove(source)
+"""
+
+PIPES = "{server: server on pipes}"
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    return write_suite(tmp_path)
+
+
+def outcome(
+    suite: Suite, server: str, steps: str, cast: str = "{ann: wire}", client: str = CLIENT
+) -> Outcome:
+    """What happens when the server, the text of a program, plays these steps."""
+    programs = [program(suite.folder, server), program(suite.folder, client, Role.CLIENT)]
+    return played(suite, scenario(suite, steps, cast), *programs)
+
+
+def passes(suite: Suite, *arguments: str) -> Outcome:
+    found = outcome(suite, *arguments)
+    assert (found.failure, found.error) == (None, None)
+    return found
+
+
+def fails(suite: Suite, *arguments: str) -> Failure:
+    found = outcome(suite, *arguments)
+    assert found.error is None
+    assert found.failure
+    return found.failure
+
+
+def step(failure: Failure) -> str:
+    """The step as it is written."""
+    return failure.step.partition("  ")[2]
+
+
+# --- Starting --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cast", ["{}", PIPES])
+def test_a_server_that_gets_ready(suite: Suite, cast: str) -> None:
+    passes(suite, ECHO, "- server: starts", cast)
+
+
+def test_a_server_that_never_gets_ready(suite: Suite) -> None:
+    failure = fails(suite, "signal.pause()", f"- server: {{starts: , within: {SHORT}}}", "{}")
+    assert step(failure) == "server: starts"
+    assert failure.expected == "ready on {port}"
+    assert failure.reason == f"it never got ready: nothing more came within {SHORT} s"
+
+
+def test_a_server_that_dies_at_the_start(suite: Suite) -> None:
+    failure = fails(suite, 'sys.exit("no luck today")', "- server: starts", "{}")
+    assert failure.reason == "it never got ready: the output ended"
+    assert failure.stderr == ("server: no luck today",)
+
+
+def test_a_server_that_dies_once_it_is_ready(suite: Suite) -> None:
+    failure = fails(suite, "ready()", "- server: starts\n- server: {idles_for: 60}", "{}")
+    assert (failure.expected, failure.seen) == ("a running program", "exit status 0")
+
+
+def test_a_server_that_says_something_before_it_is_ready(suite: Suite) -> None:
+    failure = fails(suite, "print('hello')" + ECHO, "- server: starts", "{}")
+    assert (failure.seen, failure.reason) == ("hello", "not its ready line")
+
+
+def test_a_server_that_floods_its_terminal_before_it_is_ready(suite: Suite) -> None:
+    failure = fails(suite, "while True: print('x' * 100)", "- server: starts", "{}")
+    assert (failure.seen, failure.reason) == ("x" * 100, "not its ready line")
+
+
+def test_a_ready_line_that_stays_in_a_buffer(suite: Suite) -> None:
+    server = ECHO.replace("ready()", "print('ready on', listener.getsockname()[1])")
+    passes(suite, server, "- server: starts", "{}")  # Python itself flushes lines on a terminal
+    failure = fails(suite, server, f"- server: {{starts: , within: {SHORT}}}", PIPES)
+    assert failure.reason == f"it never got ready: nothing more came within {SHORT} s"
+
+
+def test_a_program_that_cannot_be_executed(suite: Suite) -> None:
+    one = replace(program(suite.folder, ""), argv=("./absent",))
+    failure = played(suite, scenario(suite, "- server: starts", "{}"), one).failure
+    assert failure
+    assert failure.seen == "./absent: No such file or directory"
+
+
+def test_a_folder_that_is_gone(suite: Suite) -> None:
+    one = program(suite.folder, "")
+    one = replace(one, implementation=replace(one.implementation, folder=suite.folder / "gone"))
+    failure = played(suite, scenario(suite, "- server: starts", "{}"), one).failure
+    assert failure
+    assert "No such file or directory" in failure.seen
+
+
+TELLING = """
+ready()
+print(*sys.argv[1:], os.environ.get("GREETING"), flush=True)
+"""
+
+
+def test_options_and_a_wrapper(suite: Suite) -> None:
+    passes(
+        suite,
+        TELLING,
+        """
+        - server: {starts: {loud: yes, size: 5, shy: no}, under: env GREETING=hello}
+        - server: {sees: 0 --loud --size 5 hello}
+        - server: {exits: 0}
+        """,
+        "{}",
+    )
+
+
+def test_arguments_instead_of_all_options(suite: Suite) -> None:
+    """No ready line is awaited then."""
+    found = passes(
+        suite,
+        TELLING.replace("ready()", ""),
+        """
+        - server: {starts: , arguments: "0 'two words' {port}"}
+        - server: {sees: 0 two words 0 None}
+        - server: {exits: 0}
+        """,
+        "{}",
+    )
+    assert found.transcript.splitlines()[0] == "server * starts 0 'two words' {port}"
+
+
+def test_the_suites_own_options_can_be_taken_away(tmp_path: Path) -> None:
+    text = SUITE.replace('ready: "', 'options: {calm: yes, depth: 3}\n    ready: "')
+    passes(
+        write_suite(tmp_path / "with-options", text),
+        TELLING,
+        """
+        - server: starts
+        - server: {sees: 0 --calm --depth 3 None}
+        - server: {exits: 0}
+        - server: {starts: {calm: no, depth: 4}}
+        - server: {sees: 0 --depth 4 None}
+        - server: {exits: 0}
+        """,
+        "{}",
+    )
+
+
+def test_a_port_that_is_looked_up(tmp_path: Path) -> None:
+    """A program that announces nothing is ready once it listens."""
+    text = SUITE.replace('    ready: "ready on {port}"\n', "")
+    server = ECHO.replace("ready()", "")
+    steps = "- server: starts\n- ann: starts\n- ann: {types: hello}\n- ann: {sees: hello}"
+    suite = write_suite(tmp_path / "silent", text)
+    passes(suite, server, steps)
+    failure = fails(suite, "sys.exit(1)", steps)
+    assert failure.reason == "it never got ready"
+
+
+def test_a_ready_line_without_a_port(tmp_path: Path) -> None:
+    text = SUITE.replace("ready on {port}", "ready")
+    server = ECHO.replace("ready()", "print('ready', flush=True)")
+    steps = "- server: starts\n- ann: starts\n- ann: {types: hello}\n- ann: {sees: hello}"
+    passes(write_suite(tmp_path / "terse", text), server, steps)
+
+
+def test_a_fixed_port(suite: Suite) -> None:
+    """A program that cannot be told its port has an address of its own in each case."""
+    text = ECHO.replace("ready()", "print('ready on 40404', flush=True)")
+    listening = "import socket, sys\nlistener = socket.create_server((sys.argv[1], 40404))\n"
+    one = program(suite.folder, text, beginning=listening, arguments="{host}", port=40404)
+    steps = "- server: starts\n- ann: starts\n- ann: {types: hello}\n- ann: {sees: hello}"
+    for _ in range(2):
+        found = played(suite, scenario(suite, steps), one)
+        assert (found.failure, found.error) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "told"),
+    [("closed", "none"), ("/dev/null", "b''"), ("words.txt", "b'some words'")],
+)
+@pytest.mark.parametrize("cast", ["{}", PIPES])
+def test_another_standard_input(suite: Suite, stdin: str, told: str, cast: str) -> None:
+    (suite.folder / "words.txt").write_text("some words")
+    server = """
+ready()
+try:
+    print(os.read(0, 100), flush=True)
+except OSError:
+    print("none", flush=True)
+"""
+    steps = f"""
+    - server: {{starts: , input: {stdin}}}
+    - server: {{sees: "{told}"}}
+    - server: {{exits: 0}}
+    """
+    passes(suite, server, steps, cast)
+
+
+def test_the_same_port_again(suite: Suite) -> None:
+    passes(
+        suite,
+        ECHO,
+        """
+        - server: starts
+        - ann: starts
+        - ann: {types: hello}
+        - ann: {sees: hello}
+        - server: {is_sent: SIGTERM}
+        - server: {exits: SIGTERM}
+        - ann: is_closed
+        - ann: is_refused
+        - server: {starts: , same_port: yes}
+        - ann: starts
+        - ann: {types: "{port}"}
+        - ann: {sees: "{port}"}
+        """,
+    )
+
+
+# --- Ending ----------------------------------------------------------------------------------
+
+ENDING = """
+ready()
+line = input()
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "wanted", "seen"),
+    [
+        ("sys.exit(3)", "0", "exit status 3"),
+        ("sys.exit(0)", "nonzero", "exit status 0"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "0", "died of SIGKILL"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGTERM", "died of SIGKILL"),
+    ],
+)
+def test_another_exit(suite: Suite, end: str, wanted: str, seen: str) -> None:
+    steps = f"- server: starts\n- server: {{types: end}}\n- server: {{exits: {wanted}}}"
+    failure = fails(suite, ENDING + end, steps, "{}")
+    assert (failure.expected, failure.seen) == (f"exit status {wanted}", seen)
+
+
+@pytest.mark.parametrize(
+    ("end", "wanted"),
+    [("sys.exit(3)", "3"), ("sys.exit(3)", "nonzero"), ("os.abort()", "SIGABRT")],
+)
+def test_the_exit_that_is_wanted(suite: Suite, end: str, wanted: str) -> None:
+    steps = f"- server: starts\n- server: {{types: end}}\n- server: {{exits: {wanted}}}"
+    passes(suite, ENDING + end, steps, "{}")
+
+
+def test_a_program_that_does_not_end(suite: Suite) -> None:
+    steps = f"- server: starts\n- server: {{exits: 0, within: {SHORT}}}"
+    failure = fails(suite, ECHO, steps, "{}")
+    assert (failure.seen, failure.reason) == ("it is still running", f"after {SHORT} s")
+
+
+STAYING = """
+ready()
+line = input()
+subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"], **{options})
+"""
+TO_THE_END = "- server: starts\n- server: {types: end}\n- server: {exits: 0}"
+
+
+def test_a_child_that_is_left_behind(suite: Suite) -> None:
+    failure = fails(suite, STAYING.replace("{options}", "{}"), TO_THE_END, "{}")
+    assert failure.expected == "no process left behind"
+    assert failure.seen == "others of its group go on without it"
+
+
+def test_a_child_that_fled_to_a_session_of_its_own(suite: Suite) -> None:
+    options = "{'start_new_session': True, 'stdin': -3, 'stdout': -3, 'stderr': -3}"  # DEVNULL
+    failure = fails(suite, STAYING.replace("{options}", options), TO_THE_END, "{}")
+    assert failure.step.endswith("at the end")
+    assert failure.seen == "1 left, and killed"
+
+
+def test_a_child_that_holds_the_output_open(suite: Suite) -> None:
+    server = STAYING.replace("{options}", "{'start_new_session': True}")
+    steps = "- server: starts\n- server: {types: end}\n- server: {exits: 0, within: 3}"
+    failure = fails(suite, server, steps, PIPES)
+    assert failure.reason == "it has ended, but another process holds its output open"
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_something_unnamed_before_the_end(suite: Suite, stream: str) -> None:
+    failure = fails(suite, ENDING + f"print('by the way', file=sys.{stream})", TO_THE_END, "{}")
+    assert (failure.seen, failure.reason) == ("by the way", "an unexpected line")
+
+
+def test_half_a_line_before_the_end(suite: Suite) -> None:
+    failure = fails(suite, ENDING + "print('and', end='')", TO_THE_END, "{}")
+    assert (failure.seen, failure.reason) == ("and", "text without a line end")
+
+
+def test_standard_error(suite: Suite) -> None:
+    passes(
+        suite,
+        ENDING + "print('one\\ntwo', file=sys.stderr)",
+        "- server: starts\n- server: {types: end}\n"
+        "- server: {complains: [one, {starts: t}]}\n- server: {exits: 0}",
+        "{}",
+    )
+
+
+def test_the_last_line_of_standard_error(suite: Suite) -> None:
+    steps = "- server: starts\n- server: {types: end}\n- server: {complains: {last: {ends: two}}}"
+    passes(
+        suite,
+        ENDING + "print('one\\ntwo', file=sys.stderr)",
+        f"{steps}\n- server: {{exits: 0}}",
+        "{}",
+    )
+    failure = fails(suite, ENDING + "print('two\\none', file=sys.stderr)", steps, "{}")
+    assert failure.seen == "one"
+
+
+def test_output_of_which_parts_are_named(suite: Suite) -> None:
+    starts = '- server: {starts: , arguments: "0"}\n'
+    steps = starts + "- server: {prints: [--port, --host]}\n- server: {exits: 0}"
+    passes(suite, "print('use --host HOST\\n    --port PORT', end='')", steps, "{}")
+    failure = fails(suite, "print('use --port PORT')", steps, "{}")
+    assert failure.expected == "somewhere in its output: --host"
+
+
+@pytest.mark.parametrize(
+    ("step", "end"),
+    [
+        ("presses: Ctrl+C", "SIGINT"),
+        ("presses: Ctrl+\\", "SIGQUIT"),
+        ("is_sent: SIGUSR1", "SIGUSR1"),
+    ],
+)
+def test_keys_and_signals(suite: Suite, step: str, end: str) -> None:
+    server = "signal.signal(signal.SIGINT, signal.SIG_DFL)" + ECHO
+    passes(
+        suite, server, f"- server: starts\n- server: {{{step}}}\n- server: {{exits: {end}}}", "{}"
+    )
+
+
+@pytest.mark.parametrize("cast", ["{}", PIPES])
+def test_the_end_of_input(suite: Suite, cast: str) -> None:
+    server = "ready()\nprint(repr(sys.stdin.read()), flush=True)"
+    steps = """
+    - server: starts
+    - server: {types: hello}
+    - server: ends_input
+    - server: {sees: "'hello\\\\n'"}
+    - server: {exits: 0}
+    """
+    passes(suite, server, steps, cast)
+
+
+# --- Seeing ----------------------------------------------------------------------------------
+
+MEET = "- server: starts\n- ann: starts\n"
+
+
+def answering(text: str) -> str:
+    """A server that does this for each line."""
+    return f"def answer(connection, line):\n    {text}\n" + ANSWERING
+
+
+GREETING = "connection.sendall(b'hello ann, one of 1\\n')"
+EXTRA = "connection.sendall(b'and?\\n')"
+
+
+def test_a_line_that_nobody_named_breaks_the_scenarios_own_rule(suite: Suite) -> None:
+    """It came in front of what a shorthand expected, which is not the shorthand's fault."""
+    failure = fails(suite, answering(f"{EXTRA}; {GREETING}"), "- server: starts\n- ann: comes")
+    assert failure.requirement == "ECHO-1"
+    assert (failure.expected, failure.seen) == ("hello ann, one of 1", "and?")
+    assert failure.reason == "an unexpected line before the expected one"
+    assert step(failure) == 'ann: {sees: "hello ann, one of 1"}'
+
+
+def test_another_line_breaks_the_rule_of_the_step(suite: Suite) -> None:
+    failure = fails(suite, answering(EXTRA), "- server: starts\n- ann: comes")
+    assert failure.requirement == "ECHO-2"
+    assert (failure.seen, failure.reason) == ("and?", "another line")
+
+
+def test_a_line_that_nobody_named_before_a_step_that_proves_a_rule(suite: Suite) -> None:
+    steps = MEET + "- ann: {types: hello}\n- ann: {sees: {starts: hello}, proves: ECHO-2}"
+    failure = fails(suite, answering(f"{EXTRA}; {GREETING}"), steps)
+    assert failure.requirement == "ECHO-2"
+
+
+def test_a_line_that_nobody_named_is_found_at_the_end(suite: Suite) -> None:
+    fencing = """
+    if line == b"fence?":
+        connection.sendall(b"and?\\nfence!\\n")
+    else:
+        connection.sendall(b"hello ann, one of 1\\n")
+"""
+    failure = fails(suite, answering(fencing), "- server: starts\n- ann: comes")
+    assert (failure.requirement, failure.seen) == ("ECHO-1", "and?")
+
+
+def test_nothing_before_the_deadline(suite: Suite) -> None:
+    failure = fails(suite, answering("pass"), MEET + f"- ann: {{sees: hello, within: {SHORT}}}")
+    assert failure.reason == f"nothing more came within {SHORT} s"
+
+
+def test_a_line_without_its_end(suite: Suite) -> None:
+    server = answering("connection.sendall(b'hel')")
+    failure = fails(suite, server, MEET + "- ann: {types: a}\n- ann: {sees: hello, within: 3}")
+    assert failure.seen == "hel"
+    assert failure.reason == "nothing more came within 3 s, only this without a line end"
+
+
+def test_the_end_instead_of_a_line(suite: Suite) -> None:
+    server = answering("connection.shutdown(socket.SHUT_RDWR)")
+    failure = fails(suite, server, MEET + "- ann: {types: a}\n- ann: {sees: hello}")
+    assert failure.reason == "the output ended"
+
+
+def test_prompts(suite: Suite) -> None:
+    server = answering("connection.sendall('größer? '.encode())")
+    passes(suite, server, MEET + '- ann: {types: a}\n- ann: {is_asked: "größer? "}\n- ann: closes')
+
+
+def test_a_prompt_with_a_line_end(suite: Suite) -> None:
+    server = answering("connection.sendall(b'yes?\\nhello\\n')")
+    asked = MEET + "- ann: {types: a}\n- ann: {is_asked: yes?}\n"
+    failure = fails(suite, server, asked + "- ann: {sees: hello}")
+    assert (failure.seen, failure.reason) == ("", "an unexpected line before the expected one")
+    failure = fails(suite, server, asked.replace("yes?", "yes? no?"))
+    assert (failure.seen, failure.reason) == ("yes?⏎", "a prompt was expected")
+
+
+def test_patterns(suite: Suite) -> None:
+    server = answering("connection.sendall(b'one two three\\n' * 4)")
+    passes(
+        suite,
+        server,
+        MEET
+        + """- ann: {types: a}
+- ann: {receives: [{starts: one}, {ends: three}, {contains: two}, {matches: "[a-z ]+"}]}
+- ann: closes
+""",
+    )
+
+
+def test_lines_that_are_counted(suite: Suite) -> None:
+    passes(
+        suite,
+        ECHO,
+        MEET
+        + '- ann: {types: {line: "line {n}", times: 1000}}\n'
+        + '- ann: {sees: {line: "line {n}", times: 1000}}\n- ann: closes',
+    )
+
+
+INTERLEAVING = answering("connection.sendall(b'a1\\nb1\\nb2\\na2\\n')")
+IN_ANY_ORDER = '{sees_all: [{line: "a{n}", times: 2}, {line: "b{n}", times: 2}]}'
+
+
+def test_lines_in_any_order(suite: Suite) -> None:
+    steps = MEET + f"- ann: {{types: a}}\n- ann: {IN_ANY_ORDER}\n- ann: closes"
+    passes(suite, INTERLEAVING, steps)
+    failure = fails(suite, INTERLEAVING.replace("b1\\nb2", "b2\\nb1"), steps)
+    assert (failure.expected, failure.seen) == ("a2 or b1", "b2")
+
+
+def test_lines_in_the_order_that_another_saw(suite: Suite) -> None:
+    server = """
+count = 0
+def answer(connection, line):
+    connection.sendall(line.replace(b" ", b"\\n") + b"\\n")
+""" + ANSWERING  # fmt: skip
+    steps = f"""
+    - server: starts
+    - ann, bob: starts
+    - ann: {{types: a1 b1 b2 a2}}
+    - ann: {IN_ANY_ORDER}
+    - bob: {{types: ORDER}}
+    - bob: {{sees_as: ann}}
+    - ann, bob: closes
+    """
+    cast = "{ann: wire, bob: wire}"
+    passes(suite, server, steps.replace("ORDER", "a1 b1 b2 a2"), cast)
+    failure = fails(suite, server, steps.replace("ORDER", "a1 b1 a2 b2"), cast)
+    assert (failure.expected, failure.seen) == ("b2", "a2")
+
+
+def test_everything_that_comes_is_shown_in_a_failure(suite: Suite) -> None:
+    failure = fails(suite, answering("pass"), MEET + f"- ann: {{sees: hello, within: {SHORT}}}")
+    rows = [" ".join(row.split()[2:]) for row in failure.timeline]
+    assert rows[0] == "server * (starts)"
+    assert rows[1].startswith("server < ready on ")
+    assert rows[2] == "ann * (connects)"
+
+
+# --- Wires -----------------------------------------------------------------------------------
+
+HANGING_UP = """
+import struct
+def answer(connection, line):
+    if line == b"reset":
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(connection.detach())
+        os._exit(0)
+    connection.shutdown(socket.SHUT_RDWR)
+""" + ANSWERING  # fmt: skip
+
+
+def test_a_close_is_told_from_a_reset(suite: Suite) -> None:
+    server = HANGING_UP
+    end = "- ann: {END}"
+    close, reset = MEET + "- ann: {types: close}\n" + end, MEET + "- ann: {types: reset}\n" + end
+    passes(suite, server, close.replace("{END}", "is_closed"))
+    failure = fails(suite, server, close.replace("{END}", "is_reset"))
+    assert failure.seen == "end of file"
+    exits = "\n- server: {exits: 0}"
+    passes(suite, server, reset.replace("{END}", "is_reset") + exits)
+    failure = fails(suite, server, reset.replace("{END}", "is_closed"))
+    assert (failure.seen, failure.reason) == ("a reset", "closed, but not in order")
+
+
+def test_a_wire_closes_or_resets(suite: Suite) -> None:
+    server = answering("pass").replace("connection.close()", "print('end', flush=True)")
+    passes(suite, server, MEET + "- ann: closes\n- server: {sees: end}")
+    passes(suite, server, MEET + "- ann: resets\n- server: {sees: [reset, end]}")
+
+
+def test_half_a_close(suite: Suite) -> None:
+    passes(
+        suite,
+        ECHO,
+        MEET + "- ann: {types: a}\n- ann: ends_input\n- ann: {sees: a}\n- ann: is_closed",
+    )
+
+
+def test_bytes(suite: Suite) -> None:
+    server = answering("connection.sendall(repr(line).encode() + b'\\n')")
+    passes(
+        suite,
+        server,
+        MEET
+        + """- ann: {sends: [{hex: "ff fe 00"}, "a\\u2028", {text: "bc", times: 3}, "\\r\\n"]}
+- ann: {sees: "b'\\\\xff\\\\xfe\\\\x00a\\\\xe2\\\\x80\\\\xa8bcbcbc\\\\r'"}
+- ann: {dribbles: "größer\\n"}
+- ann: {sees: "b'gr\\\\xc3\\\\xb6\\\\xc3\\\\x9fer'"}
+- ann: closes
+""",
+    )
+
+
+# Eight megabytes.
+MANY_LINES = """
+lines = [b"x" + b"y" * 999 + b" %d\\n" % n for n in range(1, 8001)]
+def answer(connection, line):
+    if line == b"send":
+        connection.sendall(b"".join(lines))
+    elif line == b"print":
+        os.write(1, b"".join(lines))
+    connection.sendall(b"done\\n")
+""" + ANSWERING  # fmt: skip
+SEES_THEM = f'{{sees: {{line: "x{"y" * 999} {{n}}", times: 8000}}}}'
+
+
+def test_one_who_does_not_read_and_reads_again(suite: Suite) -> None:
+    """The megabytes wait with the server, and nobody else waits for them."""
+    passes(
+        suite,
+        MANY_LINES,
+        f"""
+        - server: starts
+        - ann: {{starts: , receive_buffer: 4096}}
+        - bob: starts
+        - ann: stops_reading
+        - ann: {{types: send}}
+        - bob: {{types: hello}}
+        - bob: {{sees: done}}
+        - ann: reads_again
+        - ann: {SEES_THEM}
+        - ann: {{sees: done}}
+        - ann, bob: closes
+        """,
+        "{ann: wire, bob: wire}",
+    )
+
+
+@pytest.mark.parametrize("kind", ["server", "server on pipes"])
+def test_output_is_taken_while_another_is_waited_for(suite: Suite, kind: str) -> None:
+    """A program whose output nobody reads would block, and everybody would wait for everybody."""
+    steps = f"""
+    - server: starts
+    - ann: starts
+    - ann: {{types: print}}
+    - ann: {{sees: done}}
+    - server: {SEES_THEM}
+    - ann: closes
+    """
+    passes(suite, MANY_LINES, steps, f"{{ann: wire, server: {kind}}}")
+
+
+def test_one_who_floods(suite: Suite) -> None:
+    server = answering("while True: os.write(1, b'x' * 65535 + b'\\n')")
+    steps = MEET + "- ann: {types: a}\n- ann: {sees: done}"
+    failure = fails(suite, server, steps, "{ann: wire, server: server on pipes}")
+    assert (failure.seen, failure.reason) == ("server sends without end", "a flood")
+
+
+def test_a_server_that_resets_what_is_being_sent_to_it(suite: Suite) -> None:
+    server = """
+ready()
+connection, _ = listener.accept()
+connection.recv(1)
+connection.close()  # with so much unread, this is a reset
+signal.pause()
+"""
+    passes(suite, server, MEET + "- ann: {sends: {text: x, times: 33554432}}\n- ann: is_reset")
+
+
+def test_a_server_that_ends_its_side_but_goes_on_reading(suite: Suite) -> None:
+    server = """
+ready()
+connection, _ = listener.accept()
+connection.shutdown(socket.SHUT_WR)
+size = 0
+while size < 33554432:
+    size += len(connection.recv(65536))
+print("all of it", flush=True)
+signal.pause()
+"""
+    sends = "- ann: {sends: {text: x, times: 33554432}}\n"
+    steps = MEET + sends + "- server: {sees: all of it}\n- ann: is_closed"
+    passes(suite, server, steps)
+
+
+def test_a_server_that_does_not_read(suite: Suite) -> None:
+    steps = MEET + f"- ann: {{sends: {{text: x, times: 33554432}}, within: {SHORT}}}"
+    failure = fails(suite, "ready()\nsignal.pause()", steps)
+    assert failure.reason == "the other side does not read"
+
+
+def test_a_program_that_does_not_read(suite: Suite) -> None:
+    steps = f"- server: starts\n- server: {{sends: {{text: x, times: 1048576}}, within: {SHORT}}}"
+    failure = fails(suite, "ready()\nsignal.pause()", steps, PIPES)
+    assert failure.reason == "the program does not read"
+
+
+def test_a_refused_connection(suite: Suite) -> None:
+    ended = "- server: starts\n- server: {is_sent: SIGTERM}\n- server: {exits: SIGTERM}\n"
+    passes(suite, ECHO, ended + "- ann: is_refused")
+    failure = fails(suite, ECHO, ended + "- ann: starts\n- ann: is_closed")
+    assert (failure.expected, failure.seen) == ("a connection", "Connection refused")
+    failure = fails(suite, ECHO, "- server: starts\n- ann: is_refused")
+    assert failure.seen == "an accepted one"
+
+
+# --- Clients, and a server that is played ----------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["client", "client on pipes"])
+def test_a_client(suite: Suite, kind: str) -> None:
+    steps = """
+    - server: starts
+    - ann: starts
+    - ann: {types: [one, two]}
+    - ann: {sees: [one, two]}
+    - ann: ends_input
+    - ann: {exits: 0}
+    """
+    passes(suite, ECHO, steps, f"{{ann: {kind}}}")
+
+
+SCRIPTED = "{server: scripted, ann: client on pipes}"
+
+
+def test_a_server_that_is_played(suite: Suite) -> None:
+    passes(
+        suite,
+        ECHO,
+        """
+        - server: starts
+        - ann: starts
+        - server: accepts
+        - server: {dribbles: "größer\\n"}
+        - ann: {sees: größer}
+        - ann: {types: hello}
+        - server: {receives: hello}
+        - ann: ends_input
+        - server: is_closed
+        - server: {types: farewell}
+        - ann: {sees: farewell}
+        - server: closes
+        - ann: {exits: 0}
+        - ann: starts
+        - server: accepts
+        - server: closes
+        - ann: {exits: 0}
+        """,
+        SCRIPTED,
+    )
+
+
+def test_a_client_that_does_not_connect(suite: Suite) -> None:
+    accepts = f"- server: {{accepts: , within: {SHORT}}}\n"
+    steps = f"- server: starts\n- ann: starts\n{accepts}- ann: {{exits: 0}}"
+    failure = fails(suite, ECHO, steps, SCRIPTED, "import signal; signal.pause()")
+    assert failure.reason == "the client does not connect"
+
+
+def test_nobody_has_connected(suite: Suite) -> None:
+    steps = "- server: starts\n- ann: starts\n- server: {sees: hello}\n- ann: {exits: 0}"
+    failure = fails(suite, ECHO, steps, SCRIPTED)
+    assert failure.reason == "nobody has connected: `accepts` is missing"
+
+
+# --- What the system knows of a program ------------------------------------------------------
+
+NO_DELAY = "connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)"
+IS_SET = "connection.sendall(b'set\\n')"
+HAS_NO_DELAY = "- server: {has_socket_option: {TCP_NODELAY: 1}}"
+
+
+def test_socket_options(suite: Suite) -> None:
+    asked = MEET + f"- ann: {{types: a}}\n- ann: {{sees: set}}\n{HAS_NO_DELAY}\n- ann: closes"
+    passes(suite, answering(f"{NO_DELAY}; {IS_SET}"), asked)
+    failure = fails(suite, answering(IS_SET), asked)
+    assert failure.seen == "[0]"
+    failure = fails(suite, ECHO, f"- server: starts\n{HAS_NO_DELAY}", "{}")
+    assert failure.seen == "no connection"
+    failure = fails(
+        suite, ECHO, f"- server: starts\n{HAS_NO_DELAY}".replace("NODELAY", "TURBO"), "{}"
+    )
+    assert failure.seen == "none of that name on this machine"
+
+
+def test_idling(suite: Suite) -> None:
+    idle = "- server: starts\n- server: {idles_for: 0.5}"
+    passes(suite, ECHO, idle, "{}")
+    failure = fails(suite, "ready()\nwhile True: pass", idle, "{}")
+    assert failure.expected == "less than 10% of a processor"
+
+
+def test_growing(suite: Suite) -> None:
+    server = "kept = []\n" + answering(
+        "kept.append(b'x' * (64 << 20)); connection.sendall(b'ok\\n')"
+    )
+    steps = (
+        MEET
+        + "- ann: {types: a}\n- ann: {sees: ok}\n- server: {grows_less_than: SIZE}\n- ann: closes"
+    )
+    passes(suite, server, steps.replace("SIZE", "1 GiB"))
+    failure = fails(suite, server, steps.replace("SIZE", "16 MiB"))
+    assert failure.expected == "grown by less than 16384 KiB since it was ready"
+
+
+# --- The transcript --------------------------------------------------------------------------
+
+
+def test_like_behaviour_leaves_like_transcripts(suite: Suite) -> None:
+    steps = """
+    - server: starts
+    - ann: starts
+    - bob: starts
+    - ann: {types: "over :{port}"}
+    - ann: {sees: {contains: "over :{port}"}}
+    - ann: ends_input
+    - ann: is_closed
+    - bob: {types: [b, {line: "c{n}", times: 1000}]}
+    - bob: {sees: [b, {line: "c{n}", times: 1000}]}
+    """
+    cast = "{ann: wire, bob: client}"
+    server = answering("connection.sendall(line + b'\\n')")
+    steps += "- bob: ends_input\n    - bob: {exits: 0}\n"
+    first, second = (passes(suite, server, steps, cast).transcript for _ in range(2))
+    assert first == second
+    assert (
+        first
+        == """\
+server * starts
+ann * connects
+bob * starts
+ann > over :{port}
+ann < a line that contains over :{port}
+ann * ends its side
+ann * is closed
+bob > b
+bob > c{n} (times 1000)
+bob < b
+bob < c{n} (times 1000)
+bob * ends its input
+bob * exits 0
+server * is sent SIGTERM
+server * exits SIGTERM
+"""
+    )

@@ -1,0 +1,308 @@
+"""What the steps that a person wrote become: the steps that are played, all spelled out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import read_scenarios, scenario, write_suite
+
+from conformance.match import Pattern
+from conformance.model import Kind, Scenario, Step
+from conformance.suite import Suite
+
+ROOM = "{ann: wire, bob: wire, carl: wire}"
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    return write_suite(tmp_path)
+
+
+def shown(step: Step) -> str:
+    """A step in the words of a scenario."""
+    match step.argument:
+        case None:
+            return f"{step.actor} {step.verb}"
+        case (*patterns,) if all(isinstance(one, Pattern) for one in patterns):
+            return f"{step.actor} {step.verb} " + " | ".join(map(str, patterns))
+    return f"{step.actor} {step.verb} {step.argument}"
+
+
+def patterns(step: Step) -> tuple[Pattern, ...]:
+    assert isinstance(step.argument, tuple)
+    return step.argument
+
+
+def spelled_out(one: Scenario) -> list[str]:
+    """All steps but the server's start, the ending, and the fence before it."""
+    steps = [shown(step) for step in one.steps]
+    assert steps[0] == "server starts"
+    return steps[1 : steps.index("server is_sent SIGTERM")]
+
+
+COMES = """
+- server: starts
+- ann: comes
+- bob: comes
+"""
+CAME = [
+    "ann starts",
+    "ann types I am ann",
+    "ann sees hello ann, one of 1",
+    "bob starts",
+    "bob types I am bob",
+    "bob sees hello bob, one of 2",
+    "ann sees bob is here",
+]
+FENCES = [
+    "bob types fence 1",
+    "ann sees bob: fence 1",
+    "ann types fence 2",
+    "bob sees ann: fence 2",
+]
+
+
+def test_shorthands_are_spelled_out_and_groups_are_counted(suite: Suite) -> None:
+    assert spelled_out(scenario(suite, COMES, "{ann: wire, bob: wire}")) == CAME + FENCES
+
+
+def test_a_shorthand_takes_another_name(suite: Suite) -> None:
+    one = scenario(suite, "- server: starts\n- ann: {comes: Anna}\n- bob: comes", ROOM_OF_TWO)
+    assert spelled_out(one)[:3] == [
+        "ann starts",
+        "ann types I am Anna",
+        "ann sees hello Anna, one of 1",
+    ]
+    assert "bob sees Anna: fence 2" in spelled_out(one)
+
+
+ROOM_OF_TWO = "{ann: wire, bob: wire}"
+
+
+def test_what_a_person_wrote_is_told_from_what_it_stands_for(suite: Suite) -> None:
+    one = scenario(suite, COMES + "- ann: {sees: more}\n", ROOM_OF_TWO)
+    assert [shown(step) for step in one.steps if step.by_hand] == ["server starts", "ann sees more"]
+
+
+def test_every_step_of_a_shorthand_stands_where_the_shorthand_does(suite: Suite) -> None:
+    one = scenario(suite, COMES, ROOM_OF_TWO)
+    lines = {
+        step.place.line for step in one.steps if step.actor == "ann" and "hello" in shown(step)
+    }
+    assert lines == {7}
+    assert {Path(step.place.file).name for step in one.steps} == {"file.yaml"}
+
+
+def test_the_suites_ending_follows_where_the_server_runs(suite: Suite) -> None:
+    one = scenario(suite, COMES, ROOM_OF_TWO)
+    assert [shown(step) for step in one.steps][-4:] == [
+        "server is_sent SIGTERM",
+        "ann is_closed",
+        "bob is_closed",
+        "server exits SIGTERM",
+    ]
+
+
+def test_no_ending_follows_where_the_server_has_ended(suite: Suite) -> None:
+    one = scenario(suite, "- server: starts\n- server: {exits: 0}", "{}")
+    assert [shown(step) for step in one.steps] == ["server starts", "server exits 0"]
+
+
+def test_no_ending_follows_a_scripted_server(suite: Suite) -> None:
+    steps = (
+        "- server: starts\n- ann: starts\n- server: accepts\n- server: closes\n- ann: {exits: 0}"
+    )
+    one = scenario(suite, steps, "{server: scripted, ann: client}")
+    assert shown(one.steps[-1]) == "ann exits 0"
+    assert one.kind is Kind.CLIENT
+
+
+def test_a_fence_for_one_who_is_alone(suite: Suite) -> None:
+    one = scenario(suite, "- server: starts\n- ann: comes")
+    assert spelled_out(one)[3:] == ["ann types fence?", "ann sees fence!"]
+
+
+def test_no_fence_where_nobody_is_in_the_group(suite: Suite) -> None:
+    one = scenario(suite, "- server: starts\n- ann: starts")
+    assert spelled_out(one) == ["ann starts"]
+
+
+def test_a_fence_is_double_and_begins_with_who_acted_last(suite: Suite) -> None:
+    """So it comes behind whatever the last act brought about, also to the one who acted."""
+    steps = COMES + "- carl: comes\n- bob: {types: hello}\n- ann: sees_nothing\n"
+    one = scenario(suite, steps, ROOM)
+    at = [shown(step) for step in one.steps].index("bob types hello") + 1
+    assert [shown(step) for step in one.steps][at : at + 6] == [
+        "bob types fence 1",
+        "ann sees bob: fence 1",
+        "carl sees bob: fence 1",
+        "ann types fence 2",
+        "bob sees ann: fence 2",
+        "carl sees ann: fence 2",
+    ]
+
+
+def test_each_fence_has_a_number_of_its_own(suite: Suite) -> None:
+    one = scenario(suite, COMES + "- ann: sees_nothing\n- ann: sees_nothing\n", ROOM_OF_TWO)
+    said = [shown(step) for step in one.steps if "types fence" in shown(step)]
+    assert [words.rpartition(" ")[2] for words in said] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_a_fence_can_prove_a_rule_of_its_own(suite: Suite) -> None:
+    one = scenario(suite, COMES + "- ann: {sees_nothing: , proves: LOUD-1}\n", ROOM_OF_TWO)
+    proving = [shown(step) for step in one.steps if step.proves == "LOUD-1"]
+    assert proving == FENCES
+
+
+def test_everyone_is_who_has_started_and_not_ended(suite: Suite) -> None:
+    one = scenario(
+        suite,
+        """
+        - server: starts
+        - ann, bob: starts
+        - everyone: {types: first}
+        - ann: resets
+        - carl: starts
+        - everyone: {types: second}
+        """,
+        ROOM,
+    )
+    assert [step for step in spelled_out(one) if "types" in step] == [
+        "ann types first",
+        "bob types first",
+        "bob types second",
+        "carl types second",
+    ]
+
+
+def test_everyone_in_and_outside_the_group(suite: Suite) -> None:
+    one = scenario(
+        suite,
+        COMES
+        + """
+        - carl: starts
+        - everyone in hall: {types: in}
+        - everyone outside hall: {types: out}
+        - everyone in hall but ann: {types: but}
+        """.replace("        ", ""),
+        ROOM,
+    )
+    assert spelled_out(one)[8:12] == [
+        "ann types in",
+        "bob types in",
+        "carl types out",
+        "bob types but",
+    ]
+
+
+def test_entering_and_leaving_by_hand(suite: Suite) -> None:
+    one = scenario(
+        suite,
+        """
+        - server: starts
+        - ann, bob: starts
+        - ann: {enters: hall, as: Anna}
+        - bob: {greets: bob}
+        - ann: {leaves: hall}
+        - bob: sees_nothing
+        """,
+        ROOM_OF_TWO,
+    )
+    assert spelled_out(one)[2:7] == [
+        "bob types I am bob",
+        "bob sees hello bob, one of 2",
+        "ann sees bob is here",
+        "bob types fence?",
+        "bob sees fence!",
+    ]
+
+
+def test_several_actors_each_in_turn(suite: Suite) -> None:
+    one = scenario(suite, "- server: starts\n- ann, bob: comes", ROOM_OF_TWO)
+    assert spelled_out(one)[: len(CAME)] == CAME
+
+
+def test_the_options_of_a_shorthand_go_to_the_steps_that_take_them(suite: Suite) -> None:
+    one = scenario(
+        suite,
+        "- server: starts\n- ann: {comes: ann, within: 2, receive_buffer: 4096, proves: LOUD-1}",
+    )
+    start, types, sees = (step for step in one.steps if step.proves == "LOUD-1")
+    assert start.options == {"within": 2, "receive_buffer": 4096}
+    assert types.options == sees.options == {"within": 2}
+
+
+def test_examples_fill_the_steps_and_the_title(suite: Suite) -> None:
+    ones = read_scenarios(
+        suite,
+        """
+        - id: says
+          title: "It says {word}"
+          proves: [ECHO-1]
+          cast: {ann: wire}
+          examples:
+            - {id: much, word: "a {{word} too many"}
+            - {id: nothing, word: ""}
+          steps:
+            - server: starts
+            - ann: starts
+            - ann: {types: "<{word}>"}
+        """,
+    )
+    assert [one.key for one in ones] == ["file/says:much", "file/says:nothing"]
+    assert [one.id for one in ones] == ["says:much", "says:nothing"]
+    assert [one.title for one in ones] == ["It says a {word} too many", "It says "]
+    said = [next(step for step in one.steps if step.verb == "types") for one in ones]
+    texts = [[pattern.text for pattern in patterns(step)[0].each()] for step in said]
+    assert texts == [["<a {word} too many>"], ["<>"]]
+
+
+def test_placeholders_that_are_filled_when_the_case_is_played(suite: Suite) -> None:
+    sees = '- ann: {sees: {line: "{n} at {port}, {{port}", times: 2}}'
+    one = scenario(suite, f"- server: starts\n- ann: starts\n{sees}")
+    (pattern,) = patterns(one.steps[2])
+    lines = [single.text for single in pattern.filled({"port": "80"}).each()]
+    assert lines == ["1 at 80, {port}", "2 at 80, {port}"]
+
+
+@pytest.mark.parametrize(
+    ("cast", "clients", "kind"),
+    [
+        ("{ann: wire}", "", Kind.SERVER),
+        ("{}", "", Kind.SERVER),
+        ("{ann: client}", "", Kind.PAIRING),
+        ("{ann: client on pipes}", "", Kind.PAIRING),
+        ("{ann: client}", "clients: mixed", Kind.MIXED),
+    ],
+)
+def test_the_cast_decides_how_cases_multiply(
+    suite: Suite, cast: str, clients: str, kind: Kind
+) -> None:
+    step = "- ann: starts" if "ann" in cast else ""
+    (one,) = read_scenarios(
+        suite,
+        f"""
+        - id: it
+          title: It
+          proves: [ECHO-1]
+          cast: {cast}
+          {clients}
+          steps:
+            - server: starts
+            {step}
+        """,
+    )
+    assert one.kind is kind
+
+
+def test_the_server_is_in_every_cast(suite: Suite) -> None:
+    assert scenario(suite, "- server: starts", "{}").cast == {"server": "server"}
+
+
+def test_the_step_as_written_is_kept_for_people(suite: Suite) -> None:
+    one = scenario(suite, f"- server: starts\n- ann: starts\n- ann: {{types: [a, {'b' * 90}]}}")
+    assert [step.source for step in one.steps[1:3]] == [
+        "ann: starts",
+        'ann: {types: ["a", "' + "b" * 70 + "…}",
+    ]

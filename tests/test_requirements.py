@@ -1,0 +1,91 @@
+"""Every rule of the protocol is held against the programs, and alike programs read alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conformance.build import Build, build_all
+from conformance.manifest import find
+from conformance.model import Implementation, Requirement, Role, Scenario
+from conformance.plan import cases_of
+from conformance.runner import play
+from conformance.scenario import load
+
+PROJECT = Path(__file__).parents[1]
+SUITE, SCENARIOS = load([PROJECT / "scenarios"])
+IMPLEMENTATIONS = find(SUITE.implementation_folders)
+LISTED = {feature for one in IMPLEMENTATIONS for feature in one.features}
+PROVED = {rule for scenario in SCENARIOS for rule in scenario.proves}
+PROVED |= {step.proves for scenario in SCENARIOS for step in scenario.steps if step.proves}
+
+PATIENT = 60.0  # seconds
+
+
+def binding(rule: Requirement) -> bool:
+    """Whether the rule binds any implementation that there is."""
+    return rule.level == "MUST" and (rule.feature is None or rule.feature in LISTED)
+
+
+@pytest.mark.parametrize("rule", [id for id, one in SUITE.requirements.items() if binding(one)])
+def test_every_rule_has_a_scenario(rule: str) -> None:
+    assert rule in PROVED
+
+
+def test_every_scenario_proves_something_that_binds_those_who_play_it() -> None:
+    """A rule of a feature is proved only by those that list the feature."""
+    for scenario in SCENARIOS:
+        needed = frozenset().union(*scenario.needs.values())
+        features = {SUITE.requirements[rule].feature for rule in scenario.proves} - {None}
+        assert scenario.proves, scenario.key
+        assert features <= needed, f"{scenario.key} proves rules of {features}, needs {needed}"
+
+
+def test_every_known_failure_is_of_a_scenario() -> None:
+    keys = {scenario.key for scenario in SCENARIOS}
+    keys |= {key.partition(":")[0] for key in keys}
+    for one in IMPLEMENTATIONS:
+        assert set(one.known_failures) <= keys, one.label
+
+
+def test_every_listed_feature_is_one_of_the_protocols() -> None:
+    assert {rule.feature for rule in SUITE.requirements.values()} >= LISTED
+
+
+# --- Transcripts -----------------------------------------------------------------------------
+
+RICH = [one for one in SCENARIOS if one.key.startswith("conversation/")]
+ROLES = {role: [one for one in IMPLEMENTATIONS if one.role is role] for role in Role}
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Build]:
+    made = build_all(IMPLEMENTATIONS, tmp_path_factory.mktemp("builds"))
+    assert [build for build in made.values() if build.unavailable or build.error] == []
+    return made
+
+
+def transcript(
+    scenario: Scenario, server: Implementation, client: Implementation, builds: dict[str, Build]
+) -> str:
+    (case,) = cases_of(scenario, [server], [client])
+    outcome = play(case, SUITE, builds, deadline=PATIENT)
+    assert (outcome.failure, outcome.error) == (None, None)
+    return outcome.transcript
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("scenario", RICH, ids=lambda scenario: str(scenario.id))
+def test_the_transcripts_of_all_are_the_same(
+    role: Role, scenario: Scenario, builds: dict[str, Build]
+) -> None:
+    """Byte for byte: whoever takes part, a conversation reads alike."""
+    others = Role.CLIENT if role is Role.SERVER else Role.SERVER
+    (other,) = (one for one in ROLES[others] if one.name == "python")
+    found = set()
+    for one in ROLES[role]:
+        server, client = (one, other) if role is Role.SERVER else (other, one)
+        found.add(transcript(scenario, server, client, builds))
+    assert len(found) == 1
+    assert found.pop().count("\n") > 20
