@@ -1,0 +1,83 @@
+"""The harness must catch every wrong program, by the rule it breaks and at the step that shows it.
+
+And it must find nothing wrong with the right ones.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from wrong import clients, servers
+from wrong.bug import Bug
+
+from conformance.build import Build
+from conformance.model import Implementation, Result, Role, Scenario, Verdict
+from conformance.plan import cases_of
+from conformance.runner import play
+from conformance.scenario import load
+from conformance.verdict import judge
+
+FOLDER = Path(__file__).parent
+SUITE, SCENARIOS = load([FOLDER.parent / "scenarios"])
+BY_KEY = {scenario.key: scenario for scenario in SCENARIOS}
+PLAYED = [one.key for one in SCENARIOS if not any(one.needs.values())]  # those without features
+
+SECONDS = 3.0  # that a step waits for what a wrong program may never send
+PATIENT_SECONDS = 20.0  # that it waits where all is to come
+
+NEVER_BLAMED = {"PROG-2"}  # in every scenario it stands behind another rule
+
+
+def program(role: Role, name: str, *words: str) -> Build:
+    """A program of the folder `wrong`, ready to run."""
+    one = Implementation(name, role, "Python", FOLDER, run=" ".join(words))
+    return Build(one, (sys.executable, "-S", "-m", *words))
+
+
+RIGHT_SERVER = program(Role.SERVER, "right", "wrong.right_server")
+RIGHT_CLIENT = program(Role.CLIENT, "right", "wrong.right_client")
+
+
+def played(scenario: Scenario, server: Build, client: Build, seconds: float) -> Result:
+    (case,) = cases_of(scenario, [server.implementation], [client.implementation])
+    builds = {one.implementation.label: one for one in (server, client)}
+    return judge(case, play(case, SUITE, builds, deadline=seconds))
+
+
+def assert_caught(bug: Bug, result: Result) -> None:
+    assert result.verdict is Verdict.FAILED
+    assert result.failure
+    assert result.failure.requirement == bug.rule
+    place, _, step = result.failure.step.partition("  ")
+    assert step.startswith(bug.step), place
+    crashed = any(' File "' in line for line in result.failure.stderr)
+    assert crashed == (bug.program is clients.ShowsAStackTrace), result.failure.stderr
+
+
+@pytest.mark.parametrize("name", servers.BUGS)
+def test_a_wrong_server_is_caught(name: str) -> None:
+    bug = servers.BUGS[name]
+    server = program(Role.SERVER, name, "wrong.servers", "--bug", name)
+    assert_caught(bug, played(BY_KEY[bug.scenario], server, RIGHT_CLIENT, SECONDS))
+
+
+@pytest.mark.parametrize("name", clients.BUGS)
+def test_a_wrong_client_is_caught(name: str) -> None:
+    bug = clients.BUGS[name]
+    client = program(Role.CLIENT, name, "wrong.clients", "--bug", name)
+    assert_caught(bug, played(BY_KEY[bug.scenario], RIGHT_SERVER, client, SECONDS))
+
+
+@pytest.mark.parametrize("key", PLAYED)
+def test_the_right_programs_pass(key: str) -> None:
+    result = played(BY_KEY[key], RIGHT_SERVER, RIGHT_CLIENT, PATIENT_SECONDS)
+    assert result.verdict is Verdict.PASSED, result.failure
+
+
+def test_every_rule_is_broken_by_a_wrong_program() -> None:
+    """A rule that no wrong program breaks may be one that no scenario holds anybody to."""
+    rules = {r.id for r in SUITE.requirements.values() if r.level == "MUST" and not r.feature}
+    broken = {bug.rule for bugs in (servers.BUGS, clients.BUGS) for bug in bugs.values()}
+    assert rules - broken == NEVER_BLAMED

@@ -1,0 +1,624 @@
+"""A small chat server that keeps every rule of PROTOCOL.md but those of optional features.
+
+It is cut into small methods so that a wrong server can be this one with a single method changed.
+One loop owns everything: what comes in is acted on line by line, to speak is to append to a
+user's outbox, and at the end of each round `settle` sends, drops and closes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from math import inf
+from typing import ClassVar
+
+from wrong.options import CommandLine, Option, number, seconds
+
+PROMPT = b"Enter your screen name: "
+READ_SIZE = 64 * 1024
+CONSOLE = 0  # standard input
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class User:
+    """One connection."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self.sock = sock
+        self.name = b""
+        self.joined = False
+        self.refusals = 0
+        self.inbox = bytearray()
+        self.outbox = bytearray()
+        self.events = 0  # what the selector watches for
+        self.deadline = deadline  # for joining; once it is ending, for that
+        self.ending = False  # nothing more is acted on: the outbox goes out, then our side ends
+        self.ended = False  # our side has ended
+        self.eof = False  # the other side has
+
+
+class Server:
+    OPTIONS: ClassVar[dict[str, Option]] = {
+        "--host": Option("127.0.0.1"),
+        "--port": Option("8080", number(0, 65535)),
+        "--max-clients": Option("10000", number(1)),
+        "--max-queue": Option(str(1024 * 1024), number(4096)),
+        "--join-timeout": Option("60", seconds),
+        "--quiet": Option("", is_flag=True),
+    }
+    MAX_LINE = 1024
+    MAX_WHO_LINE = 1024
+    MAX_REFUSALS = 5
+    LINGER_SECONDS = 1.0
+    DRAIN_SECONDS = 10.0
+    STOP_SECONDS = 1.5
+    ACCEPT_PAUSE = 0.1
+    EXIT_STATUS = 0
+    NAME = re.compile(rb"[A-Za-z0-9_-]{1,32}")
+    RESERVED = frozenset({b"server", b"password"})
+    CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+    command_line: type[CommandLine] = CommandLine
+
+    def __init__(self, options: dict[str, str]) -> None:
+        self.options = options
+        self.quiet = bool(options["--quiet"])
+        self.max_queue = int(options["--max-queue"])
+        self.users: dict[User, None] = {}  # a set in the order of coming
+        self.room: dict[bytes, User] = {}  # those who have joined, by lower-cased name
+        self.dirty: set[User] = set()  # those with something to send or to finish
+        self.pressed: set[User] = set()  # those whom others have sent something
+        self.console = bytearray()
+        self.selector = selectors.PollSelector()
+        self.accept_again = inf  # when the listener is watched again after a lack of descriptors
+        self.signalled = False
+        self.stopping = False
+        self.commands: dict[bytes, Callable[[User, bytes], None]] = {
+            b"/help": self.cmd_help,
+            b"/who": self.cmd_who,
+            b"/msg": self.cmd_msg,
+            b"/nick": self.cmd_nick,
+            b"/quit": self.cmd_quit,
+        }
+        self.operator_commands: dict[bytes, Callable[[bytes], None]] = {
+            b"/help": self.op_help,
+            b"/who": self.op_who,
+            b"/kick": self.op_kick,
+            b"/shutdown": self.op_shutdown,
+        }
+
+    # Lines
+
+    def next_line(self, inbox: bytearray) -> bytes | None:
+        """Take a whole line out; of an endless one only so much is kept as shows its length."""
+        end = inbox.find(b"\n")
+        if end < 0:
+            del inbox[self.MAX_LINE + 2 :]
+            return None
+        line = bytes(inbox[:end])
+        del inbox[: end + 1]
+        return line.removesuffix(b"\r")
+
+    def fault(self, line: bytes) -> bytes | None:
+        if len(line) > self.MAX_LINE:
+            return b"! line too long (limit 1024 bytes)"
+        try:
+            text = self.decode(line)
+        except UnicodeDecodeError:
+            return b"! not valid UTF-8"
+        return b"! control characters are not allowed" if self.CONTROL.search(text) else None
+
+    def decode(self, line: bytes) -> str:
+        return line.decode()
+
+    def is_blank(self, line: bytes) -> bool:
+        return not line.strip(b" \t")
+
+    # Speaking
+
+    def queue(self, user: User, data: bytes) -> None:
+        user.outbox += data
+        self.dirty.add(user)
+
+    def tell(self, user: User, line: bytes) -> None:
+        self.queue(user, line + b"\n")
+
+    def broadcast(self, line: bytes, but: User | None = None) -> None:
+        if not self.quiet:
+            self.print_line(line)
+        for user in list(self.room.values()):
+            if user is not but:
+                self.deliver(user, line)
+
+    def deliver(self, user: User, line: bytes) -> None:
+        """Pass on what others say; only this can make a user's queue too long."""
+        self.tell(user, line)
+        self.pressed.add(user)
+
+    def print_line(self, line: bytes) -> None:
+        with suppress(OSError):
+            os.write(1, line + b"\n")
+
+    # Joining and leaving
+
+    def greet(self, user: User) -> None:
+        self.queue(user, PROMPT)
+
+    def take_name(self, user: User, name: bytes) -> None:
+        if error := self.name_fault(name):
+            self.refuse(user, error)
+        else:
+            self.join(user, name)
+
+    def name_fault(self, name: bytes, own: bytes = b"") -> bytes | None:
+        if not self.NAME.fullmatch(name):
+            return b'! invalid name: use 1 to 32 letters, digits, "_" or "-"'
+        key = self.key(name)
+        mine = key == self.key(own) and name != own
+        if not mine and (key in self.RESERVED or key in self.room):
+            return b"! name in use: " + name
+        return None
+
+    def key(self, name: bytes) -> bytes:
+        return name.lower()
+
+    def refuse(self, user: User, error: bytes) -> None:
+        self.tell(user, error)
+        user.refusals += 1
+        if user.refusals < self.MAX_REFUSALS:
+            self.greet(user)
+        else:
+            self.tell(user, b"! too many attempts")
+            self.end(user)
+
+    def join(self, user: User, name: bytes) -> None:
+        user.name, user.joined, user.deadline = name, True, inf
+        self.welcome(user)
+        self.broadcast(name + b" has joined the chat")
+        self.room[self.key(name)] = user
+
+    def welcome(self, user: User) -> None:
+        words = b"Welcome, %s (%d online). Type /help for commands."
+        self.tell(user, words % (user.name, len(self.room) + 1))
+
+    def leave(self, user: User) -> None:
+        if user.joined:
+            user.joined = False
+            self.free_name(user)
+            if not self.stopping:
+                self.leave_notice(user)
+
+    def free_name(self, user: User) -> None:
+        del self.room[self.key(user.name)]
+
+    def leave_notice(self, user: User) -> None:
+        self.broadcast(user.name + b" has left the chat")
+
+    # What users say
+
+    def take_up(self, user: User) -> None:
+        """Act on the whole lines that have come, as long as the user reads what it is sent."""
+        while not user.ending and not self.is_stuck(user):
+            line = self.next_line(user.inbox)
+            if line is None:
+                if user.eof:
+                    self.end_of_file(user)
+                return
+            self.handle_line(user, line)
+
+    def is_stuck(self, user: User) -> bool:
+        if len(user.outbox) > self.max_queue // 2:
+            self.flush(user)
+        return len(user.outbox) > self.max_queue // 2
+
+    def handle_line(self, user: User, line: bytes) -> None:
+        error = self.fault(line)
+        if not user.joined:
+            if error:
+                self.refuse(user, error)
+            else:
+                self.take_name(user, line.strip(b" \t"))
+        elif error:
+            self.tell(user, error)
+        elif not self.is_blank(line):
+            self.chat(user, line)
+
+    def chat(self, user: User, line: bytes) -> None:
+        if line.startswith(b"//"):
+            self.say(user, line[1:])
+        elif line.startswith(b"/"):
+            self.command(user, line)
+        else:
+            self.say(user, line)
+
+    def say(self, user: User, text: bytes) -> None:
+        self.broadcast(b"%s: %s" % (user.name, text), but=user)
+
+    def command(self, user: User, line: bytes) -> None:
+        word, _, rest = line.partition(b" ")
+        if command := self.commands.get(word.lower()):
+            command(user, rest)
+        else:
+            self.tell(user, b"! unknown command: %s (try /help)" % word)
+
+    def cmd_help(self, user: User, rest: bytes) -> None:
+        commands = b"/help, /who, /msg NAME TEXT, /nick NAME, /quit"
+        self.tell(user, b"Commands: %s (// to begin a message with /)" % commands)
+
+    def cmd_who(self, user: User, rest: bytes) -> None:
+        for line in self.who():
+            self.tell(user, line)
+
+    def who(self) -> list[bytes]:
+        head = b"Online (%d): " % len(self.room)
+        lines = [head]
+        for name in self.names():
+            between = b"" if lines[-1] == head else b", "
+            if len(lines[-1] + between + name) > self.MAX_WHO_LINE:
+                lines.append(head + name)
+            else:
+                lines[-1] += between + name
+        return lines
+
+    def names(self) -> list[bytes]:
+        return [self.room[key].name for key in sorted(self.room)]
+
+    def cmd_msg(self, user: User, rest: bytes) -> None:
+        name, _, text = rest.lstrip(b" ").partition(b" ")
+        text = text.lstrip(b" ")
+        other = self.room.get(self.key(name))
+        if not name or self.is_blank(text):
+            self.tell(user, b"! usage: /msg NAME TEXT")
+        elif not other:
+            self.tell(user, b"! no such user: " + name)
+        elif other is user:
+            self.tell(user, b"! cannot message yourself")
+        else:
+            self.whisper(user, other, text)
+
+    def whisper(self, user: User, other: User, text: bytes) -> None:
+        self.deliver(other, b"(private) %s: %s" % (user.name, text))
+
+    def cmd_nick(self, user: User, rest: bytes) -> None:
+        name = rest.strip(b" \t")
+        if error := self.name_fault(name, own=user.name):
+            self.tell(user, error)
+        else:
+            self.rename(user, name)
+
+    def rename(self, user: User, name: bytes) -> None:
+        old = user.name
+        del self.room[self.key(old)]
+        user.name = name
+        self.room[self.key(name)] = user
+        self.broadcast(b"%s is now known as %s" % (old, name))
+
+    def cmd_quit(self, user: User, rest: bytes) -> None:
+        self.tell(user, b"Goodbye, " + user.name)
+        self.end(user)
+
+    # The operator's console
+
+    def read_console(self, events: int) -> None:
+        try:
+            data = os.read(CONSOLE, READ_SIZE)
+        except OSError:
+            data = b""
+        if not data:
+            self.end_of_console()
+        self.console += data
+        while (line := self.next_line(self.console)) is not None:
+            if error := self.fault(line):
+                self.print_line(error)
+            elif not self.is_blank(line):
+                self.console_line(line)
+
+    def end_of_console(self) -> None:
+        self.selector.unregister(CONSOLE)
+
+    def console_line(self, line: bytes) -> None:
+        word, _, rest = line.partition(b" ")
+        if not line.startswith(b"/"):
+            self.announce(line)
+        elif line.startswith(b"//"):
+            self.announce(line[1:])
+        elif command := self.operator_commands.get(word.lower()):
+            command(rest)
+        else:
+            self.print_line(b"! unknown command: %s (try /help)" % word)
+
+    def announce(self, text: bytes) -> None:
+        self.broadcast(b"server: " + text)
+
+    def op_help(self, rest: bytes) -> None:
+        commands = b"/help, /who, /kick NAME, /shutdown"
+        self.print_line(b"Commands: %s (// to begin an announcement with /)" % commands)
+
+    def op_who(self, rest: bytes) -> None:
+        for line in self.who():
+            self.print_line(line)
+
+    def op_kick(self, rest: bytes) -> None:
+        name = rest.strip(b" \t")
+        user = self.room.get(self.key(name))
+        if not name:
+            self.print_line(b"! usage: /kick NAME")
+        elif not user:
+            self.print_line(b"! no such user: " + name)
+        else:
+            self.tell(user, b"! kicked by the operator")
+            self.end(user)
+
+    def op_shutdown(self, rest: bytes) -> None:
+        self.signalled = True
+
+    # Connections
+
+    def accept(self, events: int) -> None:
+        try:
+            sock, _ = self.listener.accept()
+        except OSError as error:
+            if error.errno in OUT_OF_DESCRIPTORS:
+                self.pause_accepting()
+            return
+        self.prepare(sock)
+        user = User(sock, time.monotonic() + float(self.options["--join-timeout"]))
+        full = self.is_full()
+        self.users[user] = None
+        self.watch(user)
+        if full:
+            self.tell(user, b"! server full")
+            self.end(user)
+        else:
+            self.greet(user)
+
+    def pause_accepting(self) -> None:
+        self.selector.unregister(self.listener)
+        self.accept_again = time.monotonic() + self.ACCEPT_PAUSE
+
+    def is_full(self) -> bool:
+        return sum(not user.ending for user in self.users) >= int(self.options["--max-clients"])
+
+    def prepare(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
+
+    def watch(self, user: User) -> None:
+        """Read unless lines wait to be taken up; a user that is stuck has something to be sent."""
+        held = not user.ending and b"\n" in user.inbox
+        reads = selectors.EVENT_READ if not user.eof and not held else 0
+        writes = selectors.EVENT_WRITE if user.outbox else 0
+        if user.events == reads | writes or user not in self.users:
+            return
+        if user.events:
+            self.selector.unregister(user.sock)
+        user.events = reads | writes
+        if user.events:
+            self.selector.register(user.sock, user.events, partial(self.serve, user))
+
+    def serve(self, user: User, events: int) -> None:
+        if events & selectors.EVENT_READ and user in self.users:
+            self.receive(user)
+        self.dirty.add(user)
+
+    def receive(self, user: User) -> None:
+        try:
+            data = user.sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.connection_reset(user)
+            return
+        if not data:
+            user.eof = True
+            user.deadline = min(user.deadline, time.monotonic() + self.DRAIN_SECONDS)
+        elif not user.ending:
+            self.store(user, data)
+        self.take_up(user)
+
+    def store(self, user: User, data: bytes) -> None:
+        user.inbox += data
+
+    def end_of_file(self, user: User) -> None:
+        self.end(user, user.deadline)
+
+    def connection_reset(self, user: User) -> None:
+        self.drop(user)
+
+    def flush(self, user: User) -> None:
+        try:
+            while user.outbox:
+                del user.outbox[: user.sock.send(user.outbox)]
+            if user.ending and not user.ended:
+                user.ended = True
+                user.deadline = min(user.deadline, time.monotonic() + self.LINGER_SECONDS)
+                user.sock.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.connection_reset(user)
+            return
+        if user.ended and user.eof:
+            self.drop(user)
+
+    def end(self, user: User, deadline: float | None = None) -> None:
+        """Send what is queued, end our side, and wait for the other one for a while."""
+        self.leave(user)
+        user.ending = True
+        user.deadline = deadline or time.monotonic() + self.LINGER_SECONDS
+        self.dirty.add(user)
+
+    def drop(self, user: User) -> None:
+        if user in self.users:
+            del self.users[user]
+            self.leave(user)
+            user.ending = True
+            if user.events:
+                self.selector.unregister(user.sock)
+            user.sock.close()
+
+    # The loop
+
+    def settle(self) -> None:
+        """The end of a round: end what is overdue, send, and drop those who do not read."""
+        now = time.monotonic()
+        if self.accept_again <= now:
+            self.accept_again = inf
+            self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
+        for user in [user for user in self.users if user.deadline <= now]:
+            self.time_up(user)
+        while self.dirty:
+            for user in take_all(self.dirty):
+                if user in self.users:
+                    self.flush(user)
+                    self.take_up(user)
+                    self.watch(user)
+            for user in take_all(self.pressed):
+                if self.is_too_slow(user):
+                    self.drop(user)
+
+    def is_too_slow(self, user: User) -> bool:
+        return len(user.outbox) > self.max_queue
+
+    def time_up(self, user: User) -> None:
+        if user.ending or user.eof:
+            self.drop(user)
+        else:
+            self.say_timed_out(user)
+            self.end(user)
+
+    def say_timed_out(self, user: User) -> None:
+        self.tell(user, b"\n! timed out")
+
+    def patience(self) -> float:
+        """Until something is due, an hour at the most: a poll cannot wait for ever so long."""
+        soonest = min([self.accept_again, *(user.deadline for user in self.users)])
+        return max(0, min(soonest - time.monotonic(), 3600))
+
+    def run(self) -> int:
+        while self.users or not self.stopping:
+            for key, events in self.selector.select(self.patience()):
+                key.data(events)
+            if self.signalled and not self.stopping:
+                self.stop()
+            self.settle()
+        return self.EXIT_STATUS
+
+    # Start and stop
+
+    def listen(self) -> None:
+        host, port = self.options["--host"], int(self.options["--port"])
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+        self.listener = socket.socket(family, kind)
+        self.reuse_address()
+        self.listener.bind(address)
+        self.listener.listen(4096)
+        self.listener.setblocking(False)
+        self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
+
+    def reuse_address(self) -> None:
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+    def ready(self) -> None:
+        self.print_line(self.ready_line().encode())
+
+    def ready_line(self) -> str:
+        host, port = self.listener.getsockname()[:2]
+        return f"Listening on {bracketed(host)}:{port}"
+
+    def catch_signals(self) -> None:
+        waker, wakened = socket.socketpair()
+        for end in (waker, wakened):
+            end.setblocking(False)
+        self.waker, self.wakened = waker, wakened
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        self.selector.register(wakened, selectors.EVENT_READ, self.wake)
+        for each in STOP_SIGNALS:
+            signal.signal(each, self.on_signal)
+        signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+
+    def wake(self, events: int) -> None:
+        self.wakened.recv(READ_SIZE)
+
+    def on_signal(self, number: int, frame: object) -> None:
+        self.signalled = True
+        for each in STOP_SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+
+    def stop(self) -> None:
+        self.stopping = True
+        if self.accept_again == inf:
+            self.selector.unregister(self.listener)
+        self.accept_again = inf
+        self.listener.close()
+        with suppress(KeyError):
+            self.selector.unregister(CONSOLE)
+        self.say_farewell()
+        deadline = time.monotonic() + self.STOP_SECONDS
+        for user in self.users:
+            if user.ending:
+                user.deadline = min(user.deadline, deadline)
+            else:
+                self.end(user, deadline)
+
+    def say_farewell(self) -> None:
+        self.broadcast(b"Server is shutting down")
+        for user in self.users:
+            if not user.joined and not user.ending:
+                self.tell(user, b"\nServer is shutting down")
+
+    @classmethod
+    def main(cls, arguments: list[str]) -> int:
+        options = cls.command_line("chat-server", cls.OPTIONS).parse(arguments)
+        keep_standard_files_open()
+        server = cls(options)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        server.catch_signals()
+        try:
+            server.listen()
+        except (OSError, UnicodeError) as error:  # a name may be none that can be looked up
+            where = f"{bracketed(options['--host'])}:{options['--port']}"
+            reason = getattr(error, "strerror", None) or error
+            print(f"cannot listen on {where}: {reason}", file=sys.stderr)
+            return 1
+        server.selector.register(CONSOLE, selectors.EVENT_READ, server.read_console)
+        server.ready()
+        return server.run()
+
+
+def take_all(users: set[User]) -> list[User]:
+    taken = list(users)
+    users.clear()
+    return taken
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def keep_standard_files_open() -> None:
+    """A closed standard input must not become the number of a socket."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(Server.main(sys.argv[1:]))

@@ -1,0 +1,607 @@
+"""Wrong servers: each is the right one with one thing changed. `python -m wrong.servers --bug …`
+
+Above each stands the rule that it breaks, the scenario that must find out, and at which step.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import struct
+import sys
+from math import inf
+from typing import ClassVar
+
+from wrong.bug import Bugs
+from wrong.options import CommandLine, Option
+from wrong.right_server import PROMPT, Server, User
+
+BUGS = Bugs()
+wrong = BUGS.wrong
+
+
+# FRAME: bytes and lines
+
+
+@wrong("FRAME-1", "frame/every-script", 'bob: {sees: "alice: Grüße, 你好, مرحبا, שלום, नमस्ते"}')
+class SpeaksLatin1(Server):
+    def say(self, user: User, text: bytes) -> None:
+        super().say(user, text.decode().encode("latin-1", "replace"))
+
+
+@wrong(
+    "FRAME-2",
+    "frame/telnet-line-ends",
+    'bob: {sees: "Welcome, bob (1 online). Type /help for commands."}',
+)
+class EndsLinesWithReturns(Server):
+    def tell(self, user: User, line: bytes) -> None:
+        super().tell(user, line + b"\r")
+
+
+@wrong(
+    "FRAME-3",
+    "frame/many-lines-at-once",
+    'bob: {receives: ["alice: one", "alice: two", "alice: /three", "alice: ',
+)
+class LosesTheSecondLine(Server):
+    """Of the lines that come in one packet, the first alone is acted on."""
+
+    def next_line(self, inbox: bytearray) -> bytes | None:
+        line = super().next_line(inbox)
+        if line is not None:
+            inbox.clear()
+        return line
+
+
+@wrong("FRAME-3", "frame/lines-cut-anywhere", 'bob: {receives: "alice: second"}')
+class TakesPacketsForLines(Server):
+    def store(self, user: User, data: bytes) -> None:
+        super().store(user, data if data.endswith(b"\n") else data + b"\n")
+
+
+@wrong(
+    "FRAME-4", "frame/one-byte-too-long", 'alice: {receives: "! line too long (limit 1024 bytes)"}'
+)
+class Accepts1025Bytes(Server):
+    MAX_LINE = 1025
+
+
+@wrong(
+    "FRAME-4", "frame/one-byte-too-long", 'alice: {receives: "! line too long (limit 1024 bytes)"}'
+)
+class ClosesAfterALongLine(Server):
+    def handle_line(self, user: User, line: bytes) -> None:
+        super().handle_line(user, line)
+        if len(line) > self.MAX_LINE:
+            self.end(user)
+
+
+@wrong("FRAME-5", "frame/not-utf-8:surrogates", 'alice: {receives: "! not valid UTF-8"}')
+class RelaysSurrogates(Server):
+    def decode(self, line: bytes) -> str:
+        return line.decode(errors="surrogatepass")
+
+
+@wrong(
+    "FRAME-6",
+    "frame/no-driving-of-terminals",
+    'alice: {receives: "! control characters are not allowed"}',
+)
+class RelaysEscape(Server):
+    CONTROL = re.compile("(?!\x1b)" + Server.CONTROL.pattern)
+
+
+@wrong(
+    "FRAME-6",
+    "frame/control-characters:directions",
+    'alice: {receives: "! control characters are not allowed"}',
+)
+class RelaysTextDirection(Server):
+    CONTROL = re.compile("(?![\u202a-\u202e])" + Server.CONTROL.pattern)
+
+
+@wrong(
+    "FRAME-7",
+    "frame/spaces-stay",
+    'bob: {sees: "alice:    three before,  two between, one behind "}',
+)
+class TrimsMessages(Server):
+    def say(self, user: User, text: bytes) -> None:
+        super().say(user, text.strip(b" \t"))
+
+
+@wrong("FRAME-8", "frame/half-line-at-the-end:text", 'alice: {sees: "bob has left the chat"}')
+class DeliversUnfinishedLines(Server):
+    def end_of_file(self, user: User) -> None:
+        if user.inbox:
+            self.handle_line(user, bytes(user.inbox))
+        super().end_of_file(user)
+
+
+@wrong(
+    "FRAME-9", "frame/server-sends-without-delay", "server: {has_socket_option: {TCP_NODELAY: 1}}"
+)
+class DelaysSmallLines(Server):
+    def prepare(self, sock: socket.socket) -> None:
+        super().prepare(sock)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+
+
+# JOIN: entering the room
+
+
+@wrong("JOIN-1", "join/prompt-at-once", 'alice: {sees: ["", "Server is shutting down"]}')
+class PromptsWithALineEnd(Server):
+    def greet(self, user: User) -> None:
+        self.queue(user, PROMPT + b"\n")
+
+
+@wrong(
+    "JOIN-2",
+    "join/bad-names:too-long",
+    'alice: {sees: "! invalid name: use 1 to 32 letters, digits, "_" or "-""}',
+)
+class Accepts33Letters(Server):
+    NAME = re.compile(rb"[A-Za-z0-9_-]{1,33}")
+
+
+@wrong("JOIN-3", "join/name-in-use", 'bob: {receives: "! name in use: aLICE-7_z"}')
+class TellsNamesApartByCase(Server):
+    def key(self, name: bytes) -> bytes:
+        return name
+
+
+@wrong("JOIN-3", "join/reserved-names", 'alice: {receives: "! name in use: server"}')
+class LetsAUserBeTheServer(Server):
+    RESERVED = Server.RESERVED - {b"server"}
+
+
+@wrong(
+    "JOIN-4",
+    "join/welcome-and-notice",
+    'alice: {sees: "Welcome, alice (1 online). Type /help for commands."}',
+)
+class DoesNotCountTheNewcomer(Server):
+    def welcome(self, user: User) -> None:
+        words = b"Welcome, %s (%d online). Type /help for commands."
+        self.tell(user, words % (user.name, len(self.room)))
+
+
+@wrong(
+    "JOIN-5",
+    "join/welcome-first",
+    'alice: {sees: "Welcome, alice (1 online). Type /help for commands."}',
+)
+class AnnouncesBeforeTheWelcome(Server):
+    """The newcomer is told of its own coming, and before its welcome."""
+
+    def welcome(self, user: User) -> None:
+        self.tell(user, user.name + b" has joined the chat")
+        super().welcome(user)
+
+
+@wrong("JOIN-6", "join/outside-the-room", 'outsider: {sees: ["", "Server is shutting down"]}')
+class LetsOutsidersListen(Server):
+    def say(self, user: User, text: bytes) -> None:
+        super().say(user, text)
+        for other in self.users:
+            if not other.joined and not other.ending:
+                self.deliver(other, b"%s: %s" % (user.name, text))
+
+
+@wrong("JOIN-7", "join/fifth-refusal", 'bob: {receives: "! too many attempts"}')
+class RefusesSixNames(Server):
+    MAX_REFUSALS = 6
+
+
+@wrong("JOIN-8", "join/timed-out", 'silent: {receives: ["", "! timed out"]}')
+class TimesOutBehindThePrompt(Server):
+    """The notice stands on the line of the prompt."""
+
+    def say_timed_out(self, user: User) -> None:
+        self.tell(user, b"! timed out")
+
+
+# CHAT: messages
+
+
+@wrong("CHAT-1", "chat/everyone-but-the-sender", 'alice: {sees: "carol: hello, alice"}')
+class EchoesToTheSender(Server):
+    def say(self, user: User, text: bytes) -> None:
+        self.broadcast(b"%s: %s" % (user.name, text))
+
+
+@wrong("CHAT-2", "chat/once-and-whole", 'bob: {sees: {line: "alice: message {n} of a thousand')
+class DeliversTwice(Server):
+    def say(self, user: User, text: bytes) -> None:
+        super().say(user, text)
+        super().say(user, text)
+
+
+@wrong("CHAT-3", "chat/one-order-for-all", 'dave: {sees_as: "carol"}')
+class HasTwoOrders(Server):
+    """Every other user has the last lines first, where several wait for it."""
+
+    def deliver(self, user: User, line: bytes) -> None:
+        super().deliver(user, line)
+        if list(self.room.values()).index(user) % 2:
+            size = len(line) + 1
+            user.outbox[:] = user.outbox[-size:] + user.outbox[:-size]
+
+
+@wrong("CHAT-4", "chat/at-once", 'bob: {receives: "alice: now"}')
+class StaysALineBehind(Server):
+    """A message waits for the next one."""
+
+    held: tuple[User, bytes] | None = None
+
+    def say(self, user: User, text: bytes) -> None:
+        if self.held:
+            super().say(*self.held)
+        self.held = user, text
+
+
+@wrong(
+    "CHAT-5",
+    "chat/double-slash",
+    'bob: {sees: ["alice: /who", "alice: /", "alice: //", "alice: / /", "al',
+)
+class KeepsBothSlashes(Server):
+    def chat(self, user: User, line: bytes) -> None:
+        if line.startswith(b"//"):
+            self.say(user, line)
+        else:
+            super().chat(user, line)
+
+
+# CMD: commands
+
+
+@wrong("CMD-1", "commands/help", 'alice: {sees: "Commands: /help, /who')
+class HelpForgetsQuit(Server):
+    def cmd_help(self, user: User, rest: bytes) -> None:
+        commands = b"/help, /who, /msg NAME TEXT, /nick NAME"
+        self.tell(user, b"Commands: %s (// to begin a message with /)" % commands)
+
+
+@wrong("CMD-2", "who/sorted", 't: {receives: "Online (7): 9lives, _x, a-b, a_b, AB, bob, Zed"}')
+class SortsCapitalsFirst(Server):
+    def names(self) -> list[bytes]:
+        return sorted(super().names())
+
+
+@wrong("CMD-2", "who/in-several-lines", 'u01: {receives: {matches: "Online')
+class NamesAllOnOneLine(Server):
+    MAX_WHO_LINE = 1_000_000
+
+
+@wrong("CMD-3", "msg/private", 'carol: {sees: "alice: fence 1"}')
+class WhispersToAll(Server):
+    def whisper(self, user: User, other: User, text: bytes) -> None:
+        self.broadcast(b"(private) %s: %s" % (user.name, text), but=user)
+
+
+@wrong("CMD-4", "nick/renamed", 'alice: {sees: "alice is now known as Alicia"}')
+class RenamesInSilence(Server):
+    """The one who takes a new name is not told."""
+
+    def rename(self, user: User, name: bytes) -> None:
+        waiting = len(user.outbox)
+        super().rename(user, name)
+        del user.outbox[waiting:]
+
+
+@wrong("CMD-5", "leave/quit", 'bob: {sees: "Goodbye, bob"}')
+class QuitsWithoutGoodbye(Server):
+    def cmd_quit(self, user: User, rest: bytes) -> None:
+        self.end(user)
+
+
+@wrong("CMD-6", "commands/unknown-commands", 'alice: {sees: "! unknown command: /Foo (try /help)"}')
+class TakesUnknownCommandsForMessages(Server):
+    def command(self, user: User, line: bytes) -> None:
+        if line.partition(b" ")[0].lower() in self.commands:
+            super().command(user, line)
+        else:
+            self.say(user, line)
+
+
+# LEAVE: going
+
+
+@wrong("LEAVE-1", "leave/exactly-once", 'alice: {sees: "carol has left the chat"}')
+class SaysTwiceWhoLeft(Server):
+    def leave_notice(self, user: User) -> None:
+        super().leave_notice(user)
+        super().leave_notice(user)
+
+
+@wrong("LEAVE-1", "leave/reset", 'alice: {sees: "bob has left the chat"}')
+class OverlooksResets(Server):
+    """Whose connection is reset leaves without notice."""
+
+    def connection_reset(self, user: User) -> None:
+        if user.joined:
+            user.joined = False
+            self.free_name(user)
+        super().connection_reset(user)
+
+
+@wrong("LEAVE-2", "leave/last-words", "bob: is_closed")
+class KeepsItsSideOpen(Server):
+    """After a client's end of file the server does not end its side."""
+
+    def end_of_file(self, user: User) -> None:
+        self.leave(user)
+
+
+@wrong(
+    "LEAVE-3",
+    "leave/name-is-free",
+    'rob: {sees: "Welcome, Bob (2 online). Type /help for commands."}',
+)
+class NeverFreesNames(Server):
+    def free_name(self, user: User) -> None:
+        super().free_name(user)
+        self.RESERVED |= {self.key(user.name)}
+
+
+@wrong("LEAVE-4", "leave/refused-while-sending", "bob: is_closed")
+class ResetsInsteadOfClosing(Server):
+    def flush(self, user: User) -> None:
+        user.ended = user.ending  # so that it is not ended in order
+        super().flush(user)
+        if user.ending and not user.outbox and user in self.users:
+            user.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.drop(user)
+
+
+@wrong(
+    "LEAVE-4",
+    "leave/quits-while-sending",
+    'bob: {receives: {line: "Online (2): alice, bob", times: 500}}',
+)
+class ClosesWithoutReadingOn(Server):
+    """To close with bytes unread, or still on their way, is a reset."""
+
+    def flush(self, user: User) -> None:
+        user.ended = user.ending  # to close is to end
+        super().flush(user)
+        if user.ending and not user.outbox:
+            self.drop(user)
+
+
+# STOP: shutting a server down
+
+
+@wrong("STOP-1", "stop/interrupted", 'alice: {sees: "Server is shutting down"}')
+class StopsInSilence(Server):
+    def say_farewell(self) -> None:
+        pass
+
+
+@wrong("STOP-1", "stop/before-a-name", 'alice: {sees: ["", "Server is shutting down"]}')
+class TellsOnlyTheRoomThatItStops(Server):
+    def say_farewell(self) -> None:
+        self.broadcast(b"Server is shutting down")
+
+
+@wrong("STOP-2", "stop/messages-before-the-notice", "bob: is_closed")
+class NoticesLeaversWhileStopping(Server):
+    def leave(self, user: User) -> None:
+        was_joined = user.joined
+        super().leave(user)
+        if was_joined and self.stopping:
+            self.leave_notice(user)
+
+
+@wrong("STOP-3", "stop/interrupted", "server: {exits: 0}")
+class EndsWithStatus130(Server):
+    EXIT_STATUS = 130
+
+
+@wrong("STOP-3", "stop/never-closes", "server: {exits: 0}")
+class WaitsForItsClients(Server):
+    def time_up(self, user: User) -> None:
+        if self.stopping:
+            user.deadline = inf
+        else:
+            super().time_up(user)
+
+
+@wrong("STOP-4", "stop/port-is-free", "server: starts")
+class LeavesThePortBusy(Server):
+    def reuse_address(self) -> None:
+        pass
+
+
+@wrong("STOP-5", "stop/second-signal:ctrl-c-twice", 'server: {exits: "nonzero"}')
+class ShrugsOffTheSecondSignal(Server):
+    def on_signal(self, which: int, frame: object) -> None:
+        self.signalled = True
+
+
+# LIMIT: staying up
+
+
+@wrong(
+    "LIMIT-1",
+    "limit/slow-reader",
+    'bob: {types: {line: "line {n}: The quick brown fox jumps over the lazy',
+)
+class WaitsForSlowReaders(Server):
+    """A client that does not read holds all the others up, and soon."""
+
+    def prepare(self, sock: socket.socket) -> None:
+        super().prepare(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+
+    def flush(self, user: User) -> None:
+        user.sock.setblocking(True)
+        super().flush(user)
+        if user in self.users:
+            user.sock.setblocking(False)
+
+
+@wrong("LIMIT-1", "limit/name-of-a-dropped-one", 'bob: {receives: "slow has left the chat"}')
+class NeverDropsAnyone(Server):
+    def is_too_slow(self, user: User) -> bool:
+        return False
+
+
+@wrong("LIMIT-2", "limit/server-full", 'carol: {sees: "! server full"}')
+class LetsOneTooManyIn(Server):
+    def __init__(self, options: dict[str, str]) -> None:
+        super().__init__(options | {"--max-clients": str(int(options["--max-clients"]) + 1)})
+
+
+@wrong("LIMIT-3", "limit/no-descriptors", "server: {idles_for: 1}")
+class SpinsWithoutDescriptors(Server):
+    def pause_accepting(self) -> None:
+        pass
+
+
+@wrong("LIMIT-4", "limit/endless-line", 'server: {grows_less_than: "16 MiB"}')
+class RemembersEverything(Server):
+    memory = bytearray()
+
+    def store(self, user: User, data: bytes) -> None:
+        super().store(user, data)
+        self.memory += data
+
+
+# OPER: the operator's console
+
+
+@wrong("OPER-1", "console/announcement", 'alice: {sees: "server: maintenance in five minutes"}')
+class AnnouncesWithoutSayingWho(Server):
+    def announce(self, text: bytes) -> None:
+        self.broadcast(text)
+
+
+@wrong("OPER-2", "console/no-operator:dev-null", "server: {idles_for: 0.5}")
+class SpinsWithoutAnOperator(Server):
+    """An input that has ended is read for ever."""
+
+    def end_of_console(self) -> None:
+        pass
+
+
+@wrong("OPER-3", "console/kick", 'bob: {sees: "! kicked by the operator"}')
+class KicksWithoutAWord(Server):
+    def op_kick(self, rest: bytes) -> None:
+        if user := self.room.get(self.key(rest.strip(b" \t"))):
+            self.end(user)
+        else:
+            super().op_kick(rest)
+
+
+# LOG and PROG: what the terminal shows
+
+
+@wrong("LOG-1", "log/quiet", 'server: {sees: "Online (2): alice, bob"}')
+class IsNeverQuiet(Server):
+    def __init__(self, options: dict[str, str]) -> None:
+        super().__init__(options | {"--quiet": ""})
+
+
+@wrong(
+    "PROG-1",
+    "program/server-defaults",
+    r'server: {sees: {matches: "Listening on 127\.0\.0\.1:[0-9]+"}}',
+)
+class ListensEverywhere(Server):
+    OPTIONS: ClassVar = Server.OPTIONS | {"--host": Option("0.0.0.0")}
+
+
+@wrong(
+    "PROG-3",
+    "program/server-addresses:numbers",
+    r'server: {sees: {matches: "Listening on 127\.0\.0\.1:[1-9][0-9]*"}}',
+)
+class HoldsItsReadyLine(Server):
+    """The ready line is not flushed: it is seen on a terminal, but not through a pipe."""
+
+    def ready(self) -> None:
+        sys.stdout.write(self.ready_line() + "\n")
+
+
+@wrong("PROG-4", "program/bad-server-option:unknown", "server: {exits: 2}")
+class EndsWithStatus1AfterABadOption(Server):
+    class command_line(CommandLine):
+        bad_status = 1
+
+
+@wrong(
+    "PROG-5",
+    "program/server-version",
+    r'server: {sees: {matches: "chat-server [0-9]+\.[0-9]+\.[0-9]+ \([A-Z][^',
+)
+class KeepsItsProtocolToItself(Server):
+    class command_line(CommandLine):
+        def version(self) -> str:
+            return super().version().replace(", protocol 1", "")
+
+
+# Trouble with the process itself
+
+
+@wrong("PROG-3", "program/ready-when-it-says-so", "server: starts")
+class NeverGetsReady(Server):
+    def ready(self) -> None:
+        pass
+
+
+@wrong("PROG-3", "program/ready-when-it-says-so", "server: starts")
+class DiesAtTheStart(Server):
+    def listen(self) -> None:
+        print("cannot find the chat room", file=sys.stderr)
+        sys.exit(3)
+
+
+@wrong("STOP-3", "stop/terminated", "server: {exits: 0}")
+class DiesOfASignal(Server):
+    """At the very end, when all the others have had their due."""
+
+    def run(self) -> int:
+        status = super().run()
+        os.kill(os.getpid(), signal.SIGKILL)
+        return status
+
+
+@wrong("LOG-1", "log/quiet", 'server: {sees: "Online (2): alice, bob"}')
+class FloodsItsTerminal(Server):
+    """Each message is followed by a megabyte of dots."""
+
+    def say(self, user: User, text: bytes) -> None:
+        super().say(user, text)
+        for _ in range(1024):
+            self.print_line(b"." * 1023)
+
+
+@wrong("STOP-1", "stop/terminated", 'alice: {sees: "Server is shutting down"}')
+class IgnoresSignals(Server):
+    def catch_signals(self) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+
+
+@wrong("STOP-3", "stop/interrupted", "server: {exits: 0}")
+class LeavesAChildBehind(Server):
+    """The child holds the terminal and heeds no signal; where nobody ends it, it ends itself."""
+
+    def run(self) -> int:
+        status = super().run()
+        if os.fork() == 0:
+            for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(each, signal.SIG_IGN)
+            signal.alarm(60)
+            signal.pause()
+        return status
+
+
+if __name__ == "__main__":
+    sys.exit(BUGS.main())
