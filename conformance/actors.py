@@ -395,14 +395,15 @@ class ProgramActor(Actor):
     def has_socket_option(self, step: Step) -> None:
         assert isinstance(step.argument, dict)
         process = self._alive()
-        for name, wanted in step.argument.items():
+        for name, (least, most) in step.argument.items():
             if not knows_option(name):
                 raise Missed(f"a socket option {name}", "none of that name on this machine")
             values = socket_options(process.pid, process.pidfd, name)
-            if not values or any(value != wanted for value in values):
+            if not values or not all(least <= value <= most for value in values):
+                wanted = f"{least}" if least == most else f"{least} to {most}"
                 seen = f"{values}" if values else "no connection"
                 raise Missed(f"{name} = {wanted} on every connection", seen)
-        self.did(f"has socket options {step.argument}")
+        self.did(f"has socket options {', '.join(step.argument)}")
 
     def idles_for(self, step: Step) -> None:
         assert isinstance(step.argument, int | float)

@@ -66,6 +66,10 @@ class Stage:
                 return done()
         return True
 
+    def serve(self) -> None:
+        """Take what is there from everybody, without waiting."""
+        self._turn(0)
+
     def write(
         self, fd: int, write: Callable[[memoryview], int], data: bytes, deadline: float
     ) -> int:

@@ -48,6 +48,9 @@ class Ear(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stubs 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
         """What pexpect calls for more input; the stage serves everybody meanwhile."""
         source = self.source
+        # Even where there is enough: who is read only as fast as it is judged may lag, and be
+        # dropped for that, rightly.
+        source.stage.serve()
         deadline = time.monotonic() + (timeout if timeout is not None else 0)
         if not source.stage.wait(lambda: bool(source.unread or source.end), deadline):
             raise pexpect.TIMEOUT("nothing came")

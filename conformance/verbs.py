@@ -236,9 +236,19 @@ def ignored(node: Node) -> str:
     return "ignored"
 
 
-def socket_options(node: Node) -> dict[str, int]:
-    """`{TCP_NODELAY: 1}`."""
-    return {name: entry.count(name, least=0) for name, entry in node.mapping("options").items()}
+def socket_options(node: Node) -> dict[str, tuple[int, int]]:
+    """`{TCP_NODELAY: 1, TCP_USER_TIMEOUT: {most: 120000}}`: the least and the most, by name."""
+    return {name: _between(name, entry) for name, entry in node.mapping("options").items()}
+
+
+def _between(name: str, node: Node) -> tuple[int, int]:
+    if not node.is_mapping:
+        value = node.count(name, least=0)
+        return value, value
+    node.allow(("most",), "a socket option's value")
+    if "most" not in node.mapping(name):
+        raise node.fault("give a number, or `{most: NUMBER}`")
+    return 1, node.mapping(name)["most"].count("most")
 
 
 # --- The table -------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ class ShowsAStackTrace(Client):
 
 
 @wrong(
-    "CLIENT-4",
+    "PROG-2",
     "client/cannot-connect:named",
     'alice: {complains: {starts: "cannot connect to localhost:1: "}}',
 )
