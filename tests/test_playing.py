@@ -195,7 +195,7 @@ def test_a_port_that_is_looked_up(tmp_path: Path) -> None:
     steps = "- server: starts\n- ann: starts\n- ann: {types: hello}\n- ann: {sees: hello}"
     suite = write_suite(tmp_path / "silent", text)
     passes(suite, server, steps)
-    failure = fails(suite, server, '- server: {starts: , under: "false"}')  # it ends at once
+    failure = fails(suite, server, '- server: {starts: , under: "false"}', "{}")  # ends at once
     assert failure.reason == "it never got ready"
 
 
