@@ -117,7 +117,7 @@ def run_from_json(data: dict[str, Any]) -> Run:
 
 def result_to_json(result: Result) -> dict[str, Any]:
     """One case; `reason` and `failure` only where there is one."""
-    data = asdict(result) | {"seconds": round(result.seconds, 4)}
+    data = asdict(result)
     checked: dict[str, Any] = _encodable(_without(data, *(k for k in _OPTIONAL if not data[k])))
     return checked
 

@@ -76,7 +76,8 @@ def _result(case: Case, verdict: Verdict, expected: bool, reason: str, outcome: 
         requirements=tuple(dict.fromkeys((*case.scenario.proves, *steps))),
         verdict=verdict,
         expected=expected,
-        seconds=outcome.seconds,
+        # Rounded here, once, so that a report drawn again from the file says the same.
+        seconds=round(outcome.seconds, 4),
         reason=reason,
         failure=outcome.failure,
     )
