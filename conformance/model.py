@@ -123,6 +123,15 @@ class Scenario:
     place: Place
 
     @property
+    def claims(self) -> tuple[str, ...]:
+        """The rules that it proves, and those that single steps of it do.
+
+        What shorthands are tagged with is not among them: else everything would prove joining.
+        """
+        own = (step.proves for step in self.steps if step.proves and step.by_hand)
+        return tuple(dict.fromkeys((*self.proves, *own)))
+
+    @property
     def id(self) -> str:
         """The name within its file: `everyone-but-the-sender`."""
         return self.key.partition("/")[2]

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 CORNER = "server × client"
+REQUIREMENTS_WIDTH = 100  # columns
 SHOWN_FAILURES = 20  # in a summary; a CI cuts off long ones
 
 _COLORS = {"✓": "32", "~": "33", "✗": "1;31", "!": "35", "−": "2", "?": "2"}
@@ -62,7 +63,13 @@ def matrix(run: Run, color: bool = False, width: int = 80) -> str:
     notes = [_dim(line, color) for line in _packed(legend(whole), width)]
     lines = ["\n\n".join(blocks), "", *notes, ""] if blocks else []
     for line in [f"{totals(total(run.results))} in {run.seconds:.1f} s", *blame(run.results)]:
-        lines += textwrap.wrap(visible(line), width, subsequent_indent="  ", break_long_words=False)
+        lines += textwrap.wrap(
+            visible(line),
+            width,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     return "\n".join(lines)
 
 
@@ -236,7 +243,7 @@ def _provers(scenarios: Iterable[Scenario]) -> dict[str, list[str]]:
     """Rule → scenarios, the examples of one counted as one."""
     provers: dict[str, dict[str, None]] = {}
     for scenario in scenarios:
-        for rule in (*scenario.proves, *(step.proves for step in scenario.steps if step.proves)):
+        for rule in scenario.claims:
             provers.setdefault(rule, {})[scenario.key.partition(":")[0]] = None
     return {rule: list(keys) for rule, keys in provers.items()}
 
@@ -244,7 +251,15 @@ def _provers(scenarios: Iterable[Scenario]) -> dict[str, list[str]]:
 def _rule_row(rule: Requirement, provers: Mapping[str, Sequence[str]], wide: int) -> str:
     proof = ", ".join(visible(key) for key in provers.get(rule.id, ())) or "no scenario"
     feature = f" ({rule.feature})" if rule.feature else ""
-    return f"{rule.id:{wide}}  {rule.level:6}  {proof}{feature}"
+    head = f"{rule.id:{wide}}  {rule.level:6}  "
+    return textwrap.fill(
+        proof + feature,
+        width=REQUIREMENTS_WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 # What changed between two runs

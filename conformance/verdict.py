@@ -67,13 +67,12 @@ def _known_failure(case: Case) -> str:
 
 
 def _result(case: Case, verdict: Verdict, expected: bool, reason: str, outcome: Outcome) -> Result:
-    steps = (step.proves for step in case.scenario.steps if step.proves)
     return Result(
         id=case.id,
         scenario=case.scenario.key,
         server=case.server.name if case.server else None,
         clients=tuple(client.name for client in case.clients),
-        requirements=tuple(dict.fromkeys((*case.scenario.proves, *steps))),
+        requirements=case.scenario.claims,
         verdict=verdict,
         expected=expected,
         # Rounded here, once, so that a report drawn again from the file says the same.

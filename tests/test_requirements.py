@@ -18,7 +18,6 @@ SUITE, SCENARIOS = load([PROJECT / "scenarios"])
 IMPLEMENTATIONS = find(SUITE.implementation_folders)
 LISTED = {feature for one in IMPLEMENTATIONS for feature in one.features}
 PROVED = {rule for scenario in SCENARIOS for rule in scenario.proves}
-PROVED |= {step.proves for scenario in SCENARIOS for step in scenario.steps if step.proves}
 
 PATIENT = 60.0  # seconds
 
