@@ -63,6 +63,20 @@ def test_a_run_writes_every_report(suite: Path) -> None:
     }
 
 
+def test_the_command_that_a_failure_names_plays_it_again(suite: Path) -> None:
+    add_server(Path("other folder"), "shouting", SHOUTING_SERVER)
+    first = conformance("run", str(suite), "--implementation", "other folder").stdout
+    (again,) = re.findall(r"^  again +(.+)$", first, re.MULTILINE)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        again, shell=True, capture_output=True, text=True, env=os.environ | {"PATH": path}
+    )
+    assert done.returncode == 1, done
+    shown = [re.search(r"^FAILED .*?^  again", out, re.M | re.S) for out in (first, done.stdout)]
+    assert all(shown)
+    assert {"comes-back[shouting]"} == set(results())
+
+
 def test_a_failure_is_red_and_shown(suite: Path) -> None:
     add_server(suite / "servers", "shouting", SHOUTING_SERVER)
     done = conformance("run", str(suite))
