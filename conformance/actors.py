@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from conformance.match import Pattern, decode, encode
 from conformance.model import Implementation, Step
 from conformance.placeholder import fill, plain
 from conformance.process import CannotStart, Launch, Process, start
-from conformance.stage import Source, Stage
+from conformance.stage import READ_SIZE, Source, Stage
 from conformance.suite import Program
 from conformance.terminal import Ear, Heard
 from conformance.transcript import Transcript, visible
@@ -29,6 +31,7 @@ from conformance.wire import (
 )
 
 BEHIND_SECONDS = 0.3  # how long a failed step still looks for what it wanted
+LOOK_SECONDS = 0.002  # between two looks at what tells nobody that it changes
 _IDLE_SHARE = 0.1  # of a processor
 
 
@@ -54,12 +57,14 @@ class Scene:
     environment: Mapping[str, str]
     folder: Path  # the suite's, for files that scenarios name
     port: int = 0  # the server's, once it is known
+    scratch: Path = Path()  # a folder of the case's own
+    read: dict[int, int] = field(default_factory=dict)  # by inode there: bytes that steps named
     orders: dict[str, list[str]] = field(default_factory=dict)  # by actor: its last `sees_all`
 
     @property
     def values(self) -> dict[str, str]:
         """What is known only now, for the placeholders in texts."""
-        return {"host": self.host, "port": str(self.port)}
+        return {"host": self.host, "port": str(self.port), "scratch": str(self.scratch)}
 
     def deadline(self, step: Step) -> float:
         """Until when this step may wait (monotonic)."""
@@ -247,7 +252,10 @@ class ProgramActor(Actor):
             self.process.destroy()  # it has exited, and starts again
         under = shlex.split(str(step.options.get("under", "")))
         argv = [*under, *self.argv, *self._arguments(step)]
-        launch = Launch(argv, self.implementation.folder, self.on_pipes, self._input(step))
+        closed = [fd for fd, name in ((1, "output"), (2, "errors")) if name in step.options]
+        launch = Launch(
+            argv, self.implementation.folder, self.on_pipes, self._input(step), tuple(closed)
+        )
         try:
             self.process = start(self.name, launch, self.scene.stage, self.scene.environment)
         except CannotStart as error:
@@ -259,7 +267,7 @@ class ProgramActor(Actor):
             self._get_ready(step)
 
     def _input(self, step: Step) -> str:
-        text = str(step.options.get("input", ""))
+        text = self._fill(str(step.options.get("input", "")))
         return text if text in ("", "closed") else str(self.scene.folder.resolve() / text)
 
     def _told(self, step: Step) -> list[str]:
@@ -293,7 +301,8 @@ class ProgramActor(Actor):
     def _get_ready(self, step: Step) -> None:
         own = self.implementation.ready
         ready = self.program.ready if own is None else own
-        port = self._announced(ready, step) if ready else self._looked_up(step)
+        told = ready and "output" not in step.options
+        port = self._announced(ready, step) if told else self._looked_up(step)
         if self.name == "server":
             self.scene.port = port
         process = self._running()  # it may have ended: the steps that follow tell
@@ -321,8 +330,8 @@ class ProgramActor(Actor):
             moment = time.monotonic()
             if moment > deadline or not process.running:
                 raise Missed("a listening socket", "none", "it never got ready")
-            # The kernel tells nobody that a socket listens: look again every two milliseconds.
-            self.scene.stage.wait(lambda: not process.running, moment + 0.002)
+            # The kernel tells nobody that a socket listens.
+            self.scene.stage.wait(lambda: not process.running, moment + LOOK_SECONDS)
         return port
 
     # --- What is done to it ------------------------------------------------------------------
@@ -339,6 +348,31 @@ class ProgramActor(Actor):
     def ends_input(self, step: Step) -> None:
         self._running().end_input()
         self.did("ends its input")
+
+    def stops_reading(self, step: Step) -> None:
+        """Nobody reads its standard output."""
+        self._running().output.pause()
+        self.did("is not read")
+
+    def reads_again(self, step: Step) -> None:
+        self._running().output.resume()
+        self.did("is read again")
+
+    def runs(self, step: Step) -> None:
+        """Somebody does something to its files, in the case's own folder."""
+        command = self._fill(str(step.argument))
+        done = subprocess.run(
+            shlex.split(command),
+            cwd=self.scene.scratch,
+            env=dict(self.scene.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        if done.returncode:
+            raise Missed(f"{command}: status 0", decode(done.stdout), f"status {done.returncode}")
+        self.did(f"runs {step.argument}")
 
     # --- What is seen of it ------------------------------------------------------------------
 
@@ -370,6 +404,40 @@ class ProgramActor(Actor):
         if heard.why == "nothing":
             raise Missed("the end of its output", decode(heard.text), self._why(heard, step))
         self.note("<~", " … ".join(step.argument))
+
+    def writes(self, step: Step) -> None:
+        """The next lines of a file in the case's own folder; none: nothing more has come."""
+        name = str(step.options.get("to", ""))
+        deadline = self.scene.deadline(step)
+        patterns = list(self._patterns(step.argument, single=True))
+        for pattern in patterns:
+            line = self._line_of(name, str(pattern), deadline)
+            if not pattern.meets(line):
+                raise Missed(str(pattern), line, f"another line in {name}")
+        if not patterns and (rest := self._rest_of(name)):
+            raise Missed(f"nothing more in {name}", decode(rest), extra=True)
+        for line in self._shortened(step.argument):
+            self.note(f"<{name}", line)
+
+    def _line_of(self, name: str, wanted: str, deadline: float) -> str:
+        """The next line of a file, waited for: files tell nobody that they grow."""
+        while b"\n" not in (rest := self._rest_of(name)):
+            if time.monotonic() > deadline:
+                raise Missed(wanted, decode(rest), f"nothing more came in {name}")
+            self.scene.stage.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
+        line = rest[: rest.index(b"\n")]
+        inode = (self.scene.scratch / name).stat().st_ino
+        self.scene.read[inode] = self.scene.read.get(inode, 0) + len(line) + 1
+        return decode(line)
+
+    def _rest_of(self, name: str) -> bytes:
+        """What no step has named yet. A file that was renamed is known by its inode."""
+        try:
+            with (self.scene.scratch / name).open("rb") as file:
+                file.seek(self.scene.read.get(os.fstat(file.fileno()).st_ino, 0))
+                return file.read(READ_SIZE)
+        except FileNotFoundError:
+            return b""
 
     def complains(self, step: Step) -> None:
         assert isinstance(step.argument, tuple)

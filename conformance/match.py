@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from conformance.model import Place
 from conformance.placeholder import fill, plain
+
+ANY = "*"  # as a value of a JSON object: any text
 
 
 def decode(data: bytes) -> str:
@@ -20,12 +23,25 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def _is_object(line: str, wanted: str) -> bool:
+    """Whether a line is one JSON object with these keys, in this order, and these values."""
+    try:
+        pairs = json.loads(line, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        return False
+    expected = json.loads(wanted, object_pairs_hook=list)
+    if not isinstance(pairs, list) or [key for key, _ in pairs] != [key for key, _ in expected]:
+        return False
+    values = [(got, want) for (_, got), (_, want) in zip(pairs, expected, strict=True)]
+    return all(got == want or (want == ANY and isinstance(got, str)) for got, want in values)
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """What a line must be; with `times`, so many lines, `{n}` in them counting from 1."""
 
     text: str
-    how: str = "is"  # is, starts, ends, contains, matches
+    how: str = "is"  # is, starts, ends, contains, matches, json
     times: int = 1
     place: Place | None = None
 
@@ -40,6 +56,8 @@ class Pattern:
                 return line.endswith(self.text)
             case "contains":
                 return self.text in line
+            case "json":
+                return _is_object(line, self.text)
             case _:
                 return re.fullmatch(self.text, line) is not None
 
@@ -55,4 +73,5 @@ class Pattern:
     def __str__(self) -> str:
         words = {"is": "", "starts": "a line that starts with ", "ends": "a line that ends with "}
         words |= {"contains": "a line that contains ", "matches": "a line that matches "}
+        words["json"] = "as JSON: "
         return words[self.how] + self.text

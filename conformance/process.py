@@ -36,6 +36,7 @@ class Launch:
     folder: Path  # its working directory
     on_pipes: bool = False  # else on a terminal
     input: str = ""  # "closed", or a path that its standard input is; "": terminal or pipe
+    closed: tuple[int, ...] = ()  # of 1 and 2: standard output and error that it does not get
 
 
 @functools.cache
@@ -187,6 +188,7 @@ class _Streams:
             self.actions.append((os.POSIX_SPAWN_CLOSE, 0))
         elif launch.input:
             self.actions.append((os.POSIX_SPAWN_OPEN, 0, launch.input, os.O_RDONLY, 0))
+        self.actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in launch.closed]
 
     def _on_terminal(self, terminal: Terminal) -> None:
         # Opened by the child, after setsid: so it becomes its controlling terminal.

@@ -26,7 +26,7 @@ from conformance.verbs import (
     Verb,
 )
 
-LATER = {"port", "host", "n"}  # placeholders that are filled when the case is played
+LATER = {"port", "host", "scratch", "n"}  # placeholders that are filled when the case is played
 _MOST_DEEP = 10  # shorthands within shorthands
 
 Values = Mapping[str, str]
@@ -308,7 +308,7 @@ class Rehearsal:
             if part.state == "on":
                 raise Misstep(place, f"{step.actor} has a connection already")
             self._check_server(step, part, place)
-        elif part.state != "on":
+        elif part.state != "on" and not verb.anytime:
             state = "has not started" if part.state == "waiting" else "is gone"
             raise Misstep(place, f"{step.actor} {state}")
         if verb.effect == "ends" and part.kind != "scripted":

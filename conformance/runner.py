@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from conformance.actors import Actor, Missed, ProgramActor, Scene, ScriptedServer, Wire
 from conformance.build import Build
@@ -44,6 +47,7 @@ def play(
         for actor in reversed(actors.values()):
             actor.destroy()
         left = bury(before)
+        shutil.rmtree(scene.scratch, ignore_errors=True)
     if left and not failure:
         failure = _left_behind(case, left)
     seconds = time.monotonic() - started
@@ -61,6 +65,7 @@ def _scene(case: Case, suite: Suite, transcript: Transcript, deadline: float) ->
         seconds=deadline,
         environment=environment,
         folder=suite.folder,
+        scratch=Path(tempfile.mkdtemp(prefix="conformance-")),
     )
 
 

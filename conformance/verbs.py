@@ -6,6 +6,7 @@ the table at the end, and that method.
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -35,7 +36,7 @@ KEYS = {f"Ctrl+{chr(code + 64)}": bytes([code]) for code in range(1, 27)} | {
     "End": b"\x1b[F",
 }
 
-_HOW = ("starts", "ends", "contains", "matches")
+_HOW = ("starts", "ends", "contains", "matches", "json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Verb:
     options: dict[str, Option] = field(default_factory=dict)  # further keys beside it
     effect: str = ""  # "starts" or "ends" the actor's part
     acts: bool = False  # it sends something, so what follows may answer it
+    anytime: bool = False  # before its actor has started, too, and after its end
 
 
 # --- Arguments -------------------------------------------------------------------------------
@@ -74,12 +76,24 @@ def lines(node: Node) -> tuple[Pattern, ...]:
     if len(how) != 1:
         raise node.fault(f"say what the line is by one of: line, {', '.join(_HOW)}")
     times = parts["times"].count("times", most=MOST_LINES) if "times" in parts else 1
+    if how[0] == "json":
+        return (Pattern(_object(parts["json"]), "json", place=node.place),)
     text = _one_line(parts[how[0]])
     if "times" not in parts:
         _check_count(parts[how[0]])
     if how[0] == "matches":
         _check_regex(parts["matches"], text)
     return (Pattern(text, "is" if how[0] == "line" else how[0], times, node.place),)
+
+
+def _object(node: Node) -> str:
+    """A JSON object with the keys and values of a mapping, on one line."""
+    values = {}
+    for name, entry in node.mapping("a JSON object").items():
+        if isinstance(entry.value, list | dict):
+            raise entry.fault("a value of a JSON object is a text, a number, yes, no or empty")
+        values[name] = entry.value
+    return json.dumps(values, ensure_ascii=False)
 
 
 def _one_line(node: Node) -> str:
@@ -229,6 +243,13 @@ def size(node: Node) -> int:
     return int(found[1]) << {"KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
 
 
+def closed(node: Node) -> str:
+    """The one word for a standard stream that the program does not get."""
+    if node.value != "closed":
+        raise node.fault("the only value here is `closed`")
+    return "closed"
+
+
 def ignored(node: Node) -> str:
     """The one word for output that a scenario leaves open."""
     if node.value != "ignored":
@@ -265,9 +286,13 @@ _START_OPTIONS = {
     "arguments": Option(PROGRAMS, command_line),
     "under": Option(PROGRAMS, command_line),
     "input": Option(PROGRAMS, text),
+    "output": Option(PROGRAMS, closed),
+    "errors": Option(PROGRAMS, closed),
     "same_port": Option(frozenset({"server"}), yes),
     "receive_buffer": Option(WIRE, receive_buffer),
 }
+
+_WRITE_OPTIONS = {"to": Option(PROGRAMS, text)}
 
 # How much is shown of what comes at the same time as a signal is nobody's rule.
 _EXIT_OPTIONS = {"rest": Option(PROGRAMS, ignored)}
@@ -283,8 +308,8 @@ VERBS: dict[str, Verb] = {
     "ends_input": Verb(ALL, None, acts=True),
     "closes": Verb(PEERS, None, effect="ends", acts=True),
     "resets": Verb(PEERS, None, effect="ends", acts=True),
-    "stops_reading": Verb(PEERS, None),
-    "reads_again": Verb(PEERS, None),
+    "stops_reading": Verb(ALL, None),
+    "reads_again": Verb(ALL, None),
     "accepts": Verb(SCRIPTED, None),
     "sees": Verb(ALL, lines),
     "receives": Verb(PEERS, lines),
@@ -292,6 +317,8 @@ VERBS: dict[str, Verb] = {
     "sees_as": Verb(ALL, text),  # what another saw by `sees_all`, in the same order
     "is_asked": Verb(ALL, text),
     "prints": Verb(PROGRAMS, texts),
+    "writes": Verb(PROGRAMS, lines, options=_WRITE_OPTIONS, anytime=True),
+    "runs": Verb(PROGRAMS, command_line, anytime=True),
     "complains": Verb(PROGRAMS, errors),
     "is_closed": Verb(PEERS, None, effect="ends"),
     "is_reset": Verb(PEERS, None, effect="ends"),

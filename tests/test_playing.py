@@ -834,3 +834,56 @@ server * is sent SIGTERM
 server * exits SIGTERM
 """
     )
+
+
+WRITES = answering(
+    'log.write(\'{"time":"now","name":"ann","n":3}\\n\'); log.write(\'half\'); log.flush();'
+    " connection.sendall(b'ok\\n')"
+)
+
+
+def test_what_a_program_writes_to_files(suite: Suite) -> None:
+    server = "log = open(sys.argv[sys.argv.index('--log') + 1], 'a')\n" + WRITES
+    meet = MEET.replace("server: starts", 'server: {starts: {log: "{scratch}/chat.log"}}')
+    asked = meet + "- ann: {types: a}\n- ann: {sees: ok}\n"
+    row = "{time: '*', name: ann, n: 3}"
+    passes(
+        suite, server, f"{asked}- server: {{writes: {{json: {row}}}, to: chat.log}}\n- ann: closes"
+    )
+    renamed = "- server: {runs: mv chat.log old.log}\n"
+    line = f"- server: {{writes: {{json: {row}}}, to: old.log}}\n- ann: closes"
+    passes(suite, server, asked + renamed + line)
+    for other in (
+        "{name: ann, time: '*', n: 3}",
+        "{time: '*', name: ann}",
+        "{time: '*', name: bob, n: 3}",
+    ):
+        wrong = f"{asked}- server: {{writes: {{json: {other}}}, to: chat.log}}\n- ann: closes"
+        assert fails(suite, server, wrong).reason == "another line in chat.log"
+    nothing = f"{asked}- server: {{writes: [], to: chat.log}}\n- ann: closes"
+    assert fails(suite, server, nothing).seen.endswith("⏎half")
+    more = f"{asked}- server: {{writes: [{{contains: ann}}, half], to: chat.log}}\n- ann: closes"
+    assert fails(suite, server, more).reason == "nothing more came in chat.log"
+
+
+def test_a_tool_that_fails(suite: Suite) -> None:
+    failure = fails(suite, ECHO, "- server: starts\n- server: {runs: test -e nothing}", "{}")
+    assert failure.reason == "status 1"
+
+
+def test_a_program_without_standard_output(suite: Suite) -> None:
+    """Nothing tells then when it is ready but its listening socket."""
+    server = ECHO.replace("ready()", "assert sys.stdout is None")
+    steps = MEET.replace("server: starts", "server: {starts: , output: closed}")
+    passes(suite, server, steps + "- ann: {types: a}\n- ann: {sees: a}\n- ann: closes")
+
+
+def test_a_program_that_nobody_reads(suite: Suite) -> None:
+    server = answering("print('x' * 1000000, flush=True); connection.sendall(b'ok\\n')")
+    unread = f"{MEET}- server: stops_reading\n- ann: {{types: a}}\n"
+    read = "- server: reads_again\n- server: {sees: {matches: x+}}\n- ann: closes"
+    failure = fails(suite, server, f"{unread}- ann: {{sees: ok}}\n{read}")
+    assert failure.reason.startswith("nothing more came")
+    passes(
+        suite, server, unread + read.replace("- ann: closes", "- ann: {sees: ok}\n- ann: closes")
+    )

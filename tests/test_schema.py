@@ -175,7 +175,7 @@ def test_the_keys_of_what_is_said_are_those_of_the_code(
     with pytest.raises(Mistake) as error:
         tiny.scenario(suite, f"- server: starts\n- ann: starts\n- ann: {{{verb}: {{'0': 0}}}}")
     known = set(DEFINITIONS[definition]["anyOf"][2]["properties"])
-    patterns = {"starts", "ends", "contains", "matches"} if definition == "said" else set()
+    patterns = {"starts", "ends", "contains", "matches", "json"} if definition == "said" else set()
     assert known_keys(error) == known | patterns  # what is typed is no pattern, and told so
 
 
