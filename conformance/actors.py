@@ -250,7 +250,7 @@ class ProgramActor(Actor):
     def starts(self, step: Step) -> None:
         if self.process:
             self.process.destroy()  # it has exited, and starts again
-        under = shlex.split(str(step.options.get("under", "")))
+        under = [self._fill(word) for word in shlex.split(str(step.options.get("under", "")))]
         argv = [*under, *self.argv, *self._arguments(step)]
         closed = [fd for fd, name in ((1, "output"), (2, "errors")) if name in step.options]
         launch = Launch(
@@ -361,15 +361,21 @@ class ProgramActor(Actor):
     def runs(self, step: Step) -> None:
         """Somebody does something to its files, in the case's own folder."""
         command = self._fill(str(step.argument))
-        done = subprocess.run(
-            shlex.split(command),
-            cwd=self.scene.scratch,
-            env=dict(self.scene.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                shlex.split(command),
+                cwd=self.scene.scratch,
+                env=dict(self.scene.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=self.scene.deadline(step) - time.monotonic(),
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise Missed(
+                f"{command} comes to its end", "it does not", f"{late.timeout:.1f} s"
+            ) from None
         if done.returncode:
             raise Missed(f"{command}: status 0", decode(done.stdout), f"status {done.returncode}")
         self.did(f"runs {step.argument}")

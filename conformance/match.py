@@ -23,14 +23,18 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+class _Object(list[tuple[str, object]]):
+    """A JSON object as its pairs, which a JSON array is not."""
+
+
 def _is_object(line: str, wanted: str) -> bool:
     """Whether a line is one JSON object with these keys, in this order, and these values."""
     try:
-        pairs = json.loads(line, object_pairs_hook=list)
+        pairs = json.loads(line, object_pairs_hook=_Object)
     except (ValueError, RecursionError):
         return False
-    expected = json.loads(wanted, object_pairs_hook=list)
-    if not isinstance(pairs, list) or [key for key, _ in pairs] != [key for key, _ in expected]:
+    expected = json.loads(wanted, object_pairs_hook=_Object)
+    if not isinstance(pairs, _Object) or [key for key, _ in pairs] != [key for key, _ in expected]:
         return False
     values = [(got, want) for (_, got), (_, want) in zip(pairs, expected, strict=True)]
     return all(got == want or (want == ANY and isinstance(got, str)) for got, want in values)

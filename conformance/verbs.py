@@ -77,6 +77,8 @@ def lines(node: Node) -> tuple[Pattern, ...]:
         raise node.fault(f"say what the line is by one of: line, {', '.join(_HOW)}")
     times = parts["times"].count("times", most=MOST_LINES) if "times" in parts else 1
     if how[0] == "json":
+        if "times" in parts:
+            raise parts["times"].fault("`times` goes with a line's text, not with `json`")
         return (Pattern(_object(parts["json"]), "json", place=node.place),)
     text = _one_line(parts[how[0]])
     if "times" not in parts:
