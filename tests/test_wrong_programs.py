@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from wrong import clients, servers
+from wrong import clients, right_client, right_server, servers
 from wrong.bug import Bug
 
 from conformance.build import Build
@@ -22,7 +22,7 @@ from conformance.verdict import judge
 FOLDER = Path(__file__).parent
 SUITE, SCENARIOS = load([FOLDER.parent / "scenarios"])
 BY_KEY = {scenario.key: scenario for scenario in SCENARIOS}
-PLAYED = [one.key for one in SCENARIOS if not any(one.needs.values())]  # those without features
+FEATURES = {Role.SERVER: right_server.FEATURES, Role.CLIENT: right_client.FEATURES}
 
 SECONDS = 3.0  # that a step waits for what a wrong program may never send
 PATIENT_SECONDS = 20.0  # that it waits where all is to come
@@ -30,7 +30,8 @@ PATIENT_SECONDS = 20.0  # that it waits where all is to come
 
 def program(role: Role, name: str, *words: str) -> Build:
     """A program of the folder `wrong`, ready to run."""
-    one = Implementation(name, role, "Python", FOLDER, run=" ".join(words))
+    run, features = " ".join(words), FEATURES[role]
+    one = Implementation(name, role, "Python", FOLDER, run=run, features=features)
     return Build(one, (sys.executable, "-S", "-m", *words))
 
 
@@ -42,6 +43,18 @@ def played(scenario: Scenario, server: Build, client: Build, seconds: float) -> 
     (case,) = cases_of(scenario, [server.implementation], [client.implementation])
     builds = {one.implementation.label: one for one in (server, client)}
     return judge(case, play(case, SUITE, builds, deadline=seconds))
+
+
+def is_for_the_right_programs(scenario: Scenario) -> bool:
+    """Whether it needs no feature that they lack, and is not for programs that lack theirs."""
+    return all(
+        scenario.needs.get(role, frozenset()) <= features
+        and not scenario.without.get(role, frozenset()) & features
+        for role, features in FEATURES.items()
+    )
+
+
+PLAYED = [one.key for one in SCENARIOS if is_for_the_right_programs(one)]
 
 
 def assert_caught(bug: Bug, result: Result) -> None:
@@ -76,6 +89,8 @@ def test_the_right_programs_pass(key: str) -> None:
 
 def test_every_rule_is_broken_by_a_wrong_program() -> None:
     """A rule that no wrong program breaks may be one that no scenario holds anybody to."""
-    rules = {r.id for r in SUITE.requirements.values() if r.level == "MUST" and not r.feature}
+    features = {None, *right_server.FEATURES, *right_client.FEATURES}
+    mine = [rule for rule in SUITE.requirements.values() if rule.feature in features]
+    rules = {rule.id for rule in mine if rule.level == "MUST"}
     broken = {bug.rule for bugs in (servers.BUGS, clients.BUGS) for bug in bugs.values()}
     assert rules - broken == set()

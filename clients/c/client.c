@@ -9,11 +9,18 @@
  *     keyboard -> outbox -> server
  *     server -> screen
  *
+ * and of a connection, where one that is lost is tried again:
+ *
+ *     ASKED -> JOINED -> AWAY -> RETURNING -> JOINED
+ *
  * What always holds:
- *  1. Nothing but `wait_for_work` ever waits: a server that does not read, or a terminal that is
- *     held up, does not keep the other direction, or Ctrl+C, from working.
+ *  1. Nothing but `wait_for_work` ever waits, once there was a connection, but for a while where
+ *     one is made or ended: a server that does not read, or a terminal that is held up, does not
+ *     keep the other direction, or Ctrl+C, from working.
  *  2. What waits is bounded: where it is too much, its source is not read.
  *  3. Nothing from the server reaches the screen unless it was made harmless (`show`).
+ *  4. A typed line leaves the outbox once all of it is sent, and what was typed while there was
+ *     no connection (`kept`) enters it once the server has welcomed us: never at a prompt.
  *
  * Exit status: 0 ended by the user, or by the server in peace; 1 the connection failed or was
  * refused; 2 the command line is wrong.
@@ -33,31 +40,50 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 /* ---- 1. Limits ------------------------------------------------------------------------------ */
 
-#define VERSION       "0.1.0"
-#define HOST          "localhost"
-#define PORT          "8080"
-#define MAX_WAITING   (64 * 1024) /* bytes that may wait in one direction; then its source does */
-#define READ_SIZE     (16 * 1024) /* bytes read in one go, and the longest --name */
-#define LINE_KEPT     128         /* bytes kept of a server's line: more than mean anything to us */
-#define CLOSE_SECONDS 1           /* for the server to end its side, once the user has ended ours */
+#define VERSION           "0.1.0"
+#define HOST              "localhost"
+#define PORT              "8080"
+#define MAX_WAITING       (64 * 1024) /* bytes that may wait one way; then its source does */
+#define READ_SIZE         (16 * 1024) /* bytes read in one go, and the longest --name */
+#define LINE_KEPT         128         /* bytes kept of a server's line: more than have a meaning */
+#define LONG_LINE         1025        /* bytes that no server takes as one line */
+#define MAX_ANSWERS       8           /* to prompts on one connection: no server asks more often */
+#define CLOSE_SECONDS     1           /* for the server to end its side, once we have ended ours */
+#define TRY_SECONDS       30 /* for an address to answer; for the welcome, on the way back */
+#define RETRIES           10
+#define RETRY_SECONDS     1
+#define MAX_RETRY_SECONDS 30
 
-#define PROMPT      "Enter your screen name: "
-#define GOODBYE     "Goodbye, "    /* and a name */
-#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
+#define PROMPT          "Enter your screen name: "
+#define PASSWORD_PROMPT "Password: "
+#define WELCOME         "Welcome, "    /* and a name */
+#define GOODBYE         "Goodbye, "    /* and a name */
+#define REPLACEMENT     "\xEF\xBF\xBD" /* U+FFFD */
 
 /* ---- 2. Types ------------------------------------------------------------------------------- */
+
+/* Where the client is with the server. */
+enum phase {
+    ASKED,     /* connected, and never welcomed yet: the user answers the prompts */
+    JOINED,    /* welcomed */
+    AWAY,      /* the connection is lost, and the next try is not due yet */
+    RETURNING, /* connected again: what we remember answers the prompts */
+};
 
 /* The command line. */
 struct options {
     const char *host;
     const char *port; /* as typed, once it is known to be a number */
     const char *name; /* the answer to the prompt, or NULL: be asked for it */
+    int retries;
+    double retry_delay;
 };
 
 /* What waits in one direction. It is not read for more once it holds MAX_WAITING. */
@@ -72,25 +98,49 @@ struct line {
     char bytes[LINE_KEPT];
 };
 
+/* One connection, and what is known of it. */
+struct link {
+    int fd;        /* -1: it is closed */
+    size_t sent;   /* bytes of the outbox: the beginning of a line */
+    bool sent_all; /* the input has ended, and so has, in order, our side */
+    bool broken;   /* the server takes no more, or has reset the connection */
+    bool ended;    /* nothing more comes from the server, or shall come */
+
+    struct line line;                 /* what the server's last line has so far, without prompts */
+    struct line last;                 /* its last whole one, likewise */
+    size_t prompts;                   /* how often it has asked */
+    const char *asked;                /* its last prompt, or NULL */
+    size_t answered;                  /* number of the following */
+    struct line answers[MAX_ANSWERS]; /* the first lines typed, until the welcome */
+    bool named;                       /* the answer that --name gives was given */
+
+    size_t held_length; /* bytes of what follows */
+    char held[4];       /* the beginning of a character, or a CR that may belong to a line end */
+};
+
 /* Everything. */
 struct client {
     struct options options;
-    int fd;     /* the connection */
-    int wake;   /* can be read once a signal has come */
-    bool named; /* the answer to the prompt has been given, or there is none to give */
+    int wake;           /* can be read once a signal has come */
+    struct link link;   /* the connection; AWAY: the last one */
+    const char *answer; /* to the prompt for the name, by --name, until it is refused */
+    enum phase phase;
 
     struct queue outbox; /* from the keyboard, for the server */
-    bool typing;         /* the last line of the input is not whole yet */
+    struct queue kept;   /* ... and typed while there was none */
+    struct line typed;   /* the line that is passed on */
+    bool unfinished;     /* the last line of the input is not whole yet */
+    bool forgets;        /* ... and is for nobody */
     bool typed_all;      /* the input has ended */
-    bool sent_all;       /* ... and so has, in order, our side of the connection */
-    bool broken;         /* the server takes no more, or has reset the connection */
-    bool ended;          /* nothing more comes from the server */
-
-    struct line line;    /* the line that the server is at */
-    struct line last;    /* its last whole one */
-    size_t held_length;  /* bytes of what follows */
-    char held[4];        /* the beginning of a character, or a CR that may belong to a line end */
     struct queue screen; /* for standard output */
+
+    struct line name;     /* the one we have, or last had; empty before the first welcome */
+    bool has_password;    /* the following was accepted */
+    struct line password; /* the one that goes with the name */
+    struct line offered;  /* one that a command has in it, until the server agrees */
+    int tries;            /* since the last welcome */
+    double delay;         /* before the next one */
+    int64_t deadline;     /* AWAY: for the next try; RETURNING: for its end */
 };
 
 /* There is room: a source is read only while less than MAX_WAITING waits. */
@@ -107,6 +157,52 @@ static void take(struct queue *queue, ssize_t length)
         return;
     queue->length -= (size_t)length;
     memmove(queue->bytes, queue->bytes + length, queue->length);
+}
+
+/* Adds to a line what still fits. */
+static void append(struct line *line, const char *bytes, size_t length)
+{
+    size_t room = LINE_KEPT - line->length;
+    memcpy(line->bytes + line->length, bytes, length < room ? length : room);
+    line->length += length < room ? length : room;
+}
+
+static bool line_is(const struct line *line, const char *text)
+{
+    return line->length == strlen(text) && memcmp(line->bytes, text, line->length) == 0;
+}
+
+static bool same_line(const struct line *a, const struct line *b)
+{
+    return a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0;
+}
+
+static bool begins(const struct line *line, const char *text)
+{
+    return line->length >= strlen(text) && memcmp(line->bytes, text, strlen(text)) == 0;
+}
+
+/* Takes bytes off the front of a line. */
+static void skip(struct line *line, size_t length)
+{
+    line->length -= length;
+    memmove(line->bytes, line->bytes + length, line->length);
+}
+
+/* Takes a text off the front of a line; false where it does not begin with it. */
+static bool skip_text(struct line *line, const char *text)
+{
+    bool found = begins(line, text);
+    if (found)
+        skip(line, strlen(text));
+    return found;
+}
+
+/* The length of the first of several lines, with its end; of an unfinished one, all there is. */
+static size_t piece_length(const char *bytes, size_t length)
+{
+    const char *end = memchr(bytes, '\n', length);
+    return end ? (size_t)(end - bytes) + 1 : length;
 }
 
 /* ---- 3. Screen ------------------------------------------------------------------------------ */
@@ -178,13 +274,14 @@ static size_t show_one(struct queue *screen, const char *bytes, size_t left)
  */
 static void show(struct client *client, const char *bytes, size_t length, bool final)
 {
-    char all[sizeof client->held + READ_SIZE];
+    struct link *link = &client->link;
+    char all[sizeof link->held + READ_SIZE];
     char *next = all;
-    char *end = mempcpy(mempcpy(all, client->held, client->held_length), bytes, length);
+    char *end = mempcpy(mempcpy(all, link->held, link->held_length), bytes, length);
     while (next < end && (final || !is_unfinished(next, (size_t)(end - next))))
         next += show_one(&client->screen, next, (size_t)(end - next));
-    client->held_length = (size_t)(end - next);
-    memcpy(client->held, next, client->held_length);
+    link->held_length = (size_t)(end - next);
+    memcpy(link->held, next, link->held_length);
 }
 
 /*
@@ -209,49 +306,6 @@ static _Noreturn void cannot_connect(const struct options *options, const char *
     exit(EXIT_FAILURE);
 }
 
-/* Connects to the first address of the host that answers; ends the program if none does. */
-static int connect_to(const struct options *options)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct addrinfo *addresses;
-    int fd = -1;
-    int error = getaddrinfo(options->host, options->port, &hints, &addresses);
-    if (error)
-        cannot_connect(options, error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
-    for (const struct addrinfo *a = addresses; a && fd < 0; a = a->ai_next) {
-        fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
-        if (fd < 0 || connect(fd, a->ai_addr, a->ai_addrlen) < 0) {
-            error = errno;
-            close(fd);
-            fd = -1;
-        }
-    }
-    freeaddrinfo(addresses);
-    if (fd < 0)
-        cannot_connect(options, strerror(error));
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    return fd;
-}
-
-/* Sends what was typed, as far as the kernel takes it; after the end of input, ends our side. */
-static void send_typed(struct client *client)
-{
-    if (client->outbox.length > 0) {
-        ssize_t n = send(client->fd, client->outbox.bytes, client->outbox.length, MSG_NOSIGNAL);
-        if (n < 0 && errno != EAGAIN && errno != EINTR) {
-            client->broken = true; /* what the server said before it went can still be read */
-            client->outbox.length = 0;
-            return;
-        }
-        take(&client->outbox, n);
-    }
-    if (client->typed_all && client->outbox.length == 0 && !client->sent_all) {
-        shutdown(client->fd, SHUT_WR);
-        client->sent_all = true;
-    }
-}
-
 static int64_t now_ms(void)
 {
     struct timespec now;
@@ -259,20 +313,151 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* Small lines go out without delay; a server that vanishes is noticed within two minutes. */
+static void prepare(int fd)
+{
+    static const int options[][3] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, 60}, {IPPROTO_TCP, TCP_KEEPINTVL, 15},
+        {IPPROTO_TCP, TCP_KEEPCNT, 4},   {IPPROTO_TCP, TCP_USER_TIMEOUT, 120000},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        setsockopt(fd, options[i][0], options[i][1], &options[i][2], sizeof(int));
+}
+
+/* Waits for a connection that is being made; gives an error, EINTR where a signal comes first. */
+static int await_connection(int fd, int wake)
+{
+    struct pollfd wanted[] = {{.fd = fd, .events = POLLOUT}, {.fd = wake, .events = POLLIN}};
+    int error = 0;
+    int ready = -1;
+    while (ready < 0)
+        ready = poll(wanted, 2, TRY_SECONDS * 1000);
+    if (wanted[1].revents)
+        return EINTR;
+    if (ready == 0)
+        return ETIMEDOUT;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &(socklen_t){sizeof error});
+    return error;
+}
+
+/* Connects to one address; -1 where that fails, errno tells why. */
+static int connect_one(const struct addrinfo *address, int wake)
+{
+    int type = address->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK;
+    int fd = socket(address->ai_family, type, address->ai_protocol);
+    if (fd < 0)
+        return -1;
+    prepare(fd);
+    int error = connect(fd, address->ai_addr, address->ai_addrlen) < 0 ? errno : 0;
+    if (error == EINPROGRESS)
+        error = await_connection(fd, wake);
+    if (error) {
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+/*
+ * Connects to the first address of the host that answers; gives -1, and why, if none does, or
+ * -1 and NULL where a signal comes first.
+ */
+static int connect_to(const struct options *options, int wake, const char **reason)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *addresses;
+    int fd = -1;
+    int error = getaddrinfo(options->host, options->port, &hints, &addresses);
+    if (error) {
+        *reason = error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
+        return -1;
+    }
+    errno = 0;
+    for (const struct addrinfo *a = addresses; a && fd < 0 && errno != EINTR; a = a->ai_next)
+        fd = connect_one(a, wake);
+    *reason = errno == EINTR ? NULL : strerror(errno);
+    freeaddrinfo(addresses);
+    return fd;
+}
+
+/* Whether the connection was lost, and we are not back yet: what is typed is kept. */
+static bool is_away(const struct client *client)
+{
+    return client->phase == AWAY || client->phase == RETURNING;
+}
+
+/* Whether something waits that can be sent. */
+static bool has_unsent(const struct client *client)
+{
+    const struct link *link = &client->link;
+    bool may_send = client->phase != AWAY && !link->broken && !link->ended;
+    return may_send && link->sent < client->outbox.length;
+}
+
+/* Whether it is time to end our side. */
+static bool has_said_all(const struct client *client)
+{
+    const struct link *link = &client->link;
+    bool may_end = !is_away(client) && !link->broken && !link->ended && !link->sent_all;
+    return may_end && client->typed_all && client->outbox.length == 0 && client->kept.length == 0;
+}
+
+/*
+ * Takes out of the outbox the lines that are sent. A line of which only a part is sent stays: it
+ * is none for the server before its end comes. Of one that is too long the beginning is enough:
+ * it will be refused again.
+ */
+static void forget_sent(struct client *client)
+{
+    struct queue *outbox = &client->outbox;
+    size_t *sent = &client->link.sent;
+    const char *end = memrchr(outbox->bytes, '\n', *sent);
+    size_t whole = end ? (size_t)(end - outbox->bytes) + 1 : 0;
+    take(outbox, (ssize_t)whole);
+    *sent -= whole;
+    if (*sent > LONG_LINE) {
+        outbox->length -= *sent - LONG_LINE;
+        memmove(outbox->bytes + LONG_LINE, outbox->bytes + *sent, outbox->length - LONG_LINE);
+        *sent = LONG_LINE;
+    }
+}
+
+/* Sends what was typed, as far as the kernel takes it; after the end of input, ends our side. */
+static void send_typed(struct client *client)
+{
+    struct link *link = &client->link;
+    if (has_unsent(client)) {
+        size_t left = client->outbox.length - link->sent;
+        ssize_t n = send(link->fd, client->outbox.bytes + link->sent, left, MSG_NOSIGNAL);
+        if (n < 0) /* what the server said before it went can still be read */
+            link->broken = errno != EAGAIN && errno != EINTR;
+        else
+            link->sent += (size_t)n;
+        forget_sent(client);
+    }
+    if (has_said_all(client)) {
+        link->broken = shutdown(link->fd, SHUT_WR) < 0;
+        link->sent_all = !link->broken;
+    }
+}
+
 /*
  * Ends our side, and discards what comes until the server ends its own: to close a connection
  * with something unread in it would reset it.
  */
-static void close_in_order(const struct client *client)
+static void close_in_order(int fd)
 {
-    struct pollfd wanted = {.fd = client->fd, .events = POLLIN};
+    struct pollfd wanted = {.fd = fd, .events = POLLIN};
     char bytes[READ_SIZE];
     int64_t left = CLOSE_SECONDS * 1000;
     int64_t end = now_ms() + left;
-    shutdown(client->fd, SHUT_WR);
+    if (shutdown(fd, SHUT_WR) < 0)
+        return;
     for (; left > 0; left = end - now_ms()) {
         poll(&wanted, 1, (int)left);
-        ssize_t n = recv(client->fd, bytes, sizeof bytes, 0);
+        ssize_t n = recv(fd, bytes, sizeof bytes, 0);
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             return;
     }
@@ -280,61 +465,204 @@ static void close_in_order(const struct client *client)
 
 /* ---- 5. From the server --------------------------------------------------------------------- */
 
-static bool line_is(const struct line *line, const char *text)
+/* What follows from what the server says: sections 6 and 7. */
+static void pass_on(struct client *client, const char *bytes, size_t length);
+static bool nobody_to_ask(const struct client *client);
+static void answer_prompt(struct client *client);
+static void come_back(struct client *client, const struct line *line, const struct line *welcomed);
+static int lose(struct client *client);
+
+/* How much of the start of a line may be a name (JOIN-2). */
+static size_t name_length(const struct line *line)
 {
-    return line->length == strlen(text) && memcmp(line->bytes, text, line->length) == 0;
+    size_t length = 0;
+    while (length < line->length &&
+           memchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-",
+                  line->bytes[length], 64))
+        length++;
+    return length;
 }
 
-/* Keeps the beginning of the line that the server is at, and of the last one before it. */
-static void follow(struct client *client, const char *bytes, size_t length)
+/* Whether a line is the welcome, and of whom. */
+static bool is_welcome(struct line line, struct line *name)
 {
-    struct line *line = &client->line;
-    for (size_t i = 0; i < length; i++) {
-        if (bytes[i] == '\n') {
-            client->last = *line;
-            line->length = 0;
-        } else if (line->length < LINE_KEPT) {
-            line->bytes[line->length++] = bytes[i];
+    if (!skip_text(&line, WELCOME))
+        return false;
+    *name = line;
+    name->length = name_length(&line);
+    skip(&line, name->length);
+    return name->length > 0 && begins(&line, " (");
+}
+
+/* Whether a line tells of a new name for one who had the old one. */
+static bool is_rename(struct line line, const struct line *old, struct line *new)
+{
+    struct line first = line;
+    first.length = name_length(&line);
+    skip(&line, first.length);
+    if (!same_line(&first, old) || !skip_text(&line, " is now known as "))
+        return false;
+    *new = line;
+    return line.length > 0 && name_length(&line) == line.length;
+}
+
+/*
+ * Takes the prompts off the front of the line; tells whether there was one. The user's line end,
+ * which ends a prompt on the screen, is not sent back by the server. Nobody in the room can say
+ * what looks like a prompt: no one is called Password.
+ */
+static bool take_prompts(struct link *link)
+{
+    static const char *const prompts[] = {PROMPT, PASSWORD_PROMPT};
+    size_t before = link->prompts;
+    for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+        while (skip_text(&link->line, prompts[i])) {
+            link->prompts++;
+            link->asked = prompts[i];
         }
+    }
+    return link->prompts > before;
+}
+
+/* Whether the last prompt is the one for a password. */
+static bool asks_password(const struct link *link)
+{
+    return link->asked && strcmp(link->asked, PASSWORD_PROMPT) == 0;
+}
+
+/* Whether a line was typed for the last prompt, as for those before it. */
+static bool is_answered(const struct link *link)
+{
+    return link->prompts <= link->answered;
+}
+
+/* Answers as --name says, the first time on each connection, until it is refused (CLIENT-8). */
+static void give_name(struct client *client)
+{
+    const char *name = client->answer;
+    if (client->link.named) {
+        client->answer = NULL;
+        return;
+    }
+    client->link.named = true;
+    pass_on(client, name, strlen(name));
+    pass_on(client, "\n", 1);
+    show(client, name, strlen(name), false);
+    show(client, "\n", 1, false);
+}
+
+/* Sees to it that the prompt that is pending is answered. */
+static void on_prompt(struct client *client)
+{
+    if (client->phase == RETURNING && client->name.length > 0) {
+        answer_prompt(client);
+        return;
+    }
+    if (client->phase == RETURNING) { /* the name is asked anew */
+        client->phase = ASKED;
+        show(client, client->link.asked, strlen(client->link.asked), false);
+    }
+    if (client->answer && !asks_password(&client->link))
+        give_name(client);
+}
+
+/* Is welcomed: remembers what let us in, and sends what was kept. */
+static void enter(struct client *client, const struct line *name)
+{
+    struct link *link = &client->link;
+    if (client->phase == ASKED && asks_password(link) && is_answered(link)) {
+        client->password = link->answers[link->prompts - 1];
+        client->has_password = true;
+    }
+    link->answered = 0;
+    client->name = *name;
+    client->answer = NULL;
+    client->phase = JOINED;
+    client->tries = 0;
+    pass_on(client, client->kept.bytes, client->kept.length);
+    client->kept.length = 0;
+}
+
+/* Learns of a new name, or a new password, of ours. */
+static void follow_name(struct client *client, const struct line *line)
+{
+    struct line rest = *line;
+    struct line new;
+    if (is_rename(*line, &client->name, &new)) {
+        client->name = new;
+    } else if (line_is(line, "Password changed") ||
+               (skip_text(&rest, "Registered ") && same_line(&rest, &client->name))) {
+        client->password = client->offered;
+        client->has_password = client->offered.length > 0;
     }
 }
 
-/* Shows what came; gives the name when it is first asked for (CLIENT-8). */
-static void on_server(struct client *client, const char *bytes, size_t length)
+/* Follows what happens to us by the server's whole lines. */
+static void on_line(struct client *client, const struct line *line)
 {
-    show(client, bytes, length, false);
-    follow(client, bytes, length);
-    if (client->named || !line_is(&client->line, PROMPT))
-        return;
-    put(&client->outbox, client->options.name, strlen(client->options.name));
-    put(&client->outbox, "\n", 1);
-    show(client, client->options.name, strlen(client->options.name), false);
-    show(client, "\n", 1, false);
-    client->named = true;
+    struct line name;
+    bool welcomed = is_welcome(*line, &name);
+    if (client->phase == RETURNING)
+        come_back(client, line, welcomed ? &name : NULL);
+    else if (client->phase == ASKED && welcomed)
+        enter(client, &name);
+    else if (client->phase == JOINED)
+        follow_name(client, line);
+}
+
+/* Shows a line, or a piece of one, and takes its meaning; on the way back, that comes first. */
+static void on_server(struct client *client, const char *piece, size_t length)
+{
+    struct link *link = &client->link;
+    bool whole = piece[length - 1] == '\n';
+    if (client->phase != RETURNING)
+        show(client, piece, length, false);
+    append(&link->line, piece, whole ? length - 1 : length);
+    bool prompted = client->phase != JOINED && take_prompts(link);
+    if (whole) {
+        link->last = link->line;
+        if (link->last.length > 0 && link->last.bytes[link->last.length - 1] == '\r')
+            link->last.length--;
+        link->line.length = 0;
+        on_line(client, &link->last);
+    } else if (prompted && link->line.length == 0) {
+        on_prompt(client);
+    }
 }
 
 /* Receives once from the server. */
 static void receive(struct client *client)
 {
+    struct link *link = &client->link;
     char bytes[READ_SIZE];
-    ssize_t n = recv(client->fd, bytes, sizeof bytes, 0);
-    if (n > 0) {
-        on_server(client, bytes, (size_t)n);
-    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-        client->broken = client->broken || n < 0;
-        client->ended = true;
+    ssize_t n = recv(link->fd, bytes, sizeof bytes, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    size_t left = n > 0 ? (size_t)n : 0;
+    for (const char *next = bytes; left > 0 && !link->ended;) {
+        size_t length = piece_length(next, left);
+        on_server(client, next, length);
+        next += length;
+        left -= length;
+    }
+    if (n <= 0) {
+        link->broken = link->broken || n < 0;
+        link->ended = true;
         show(client, "", 0, true);
     }
 }
 
 /* The exit status that the server's last line gives, or -1 where it tells of no ending. */
-static int told_status(const struct line *last)
+static int told_status(const struct client *client)
 {
     static const char *const bad_endings[] = {"! too many attempts", "! timed out", "! server full",
                                               "! kicked by the operator"};
+    const struct line *last = &client->link.last;
     if (line_is(last, "Server is shutting down"))
         return EXIT_SUCCESS;
-    if (last->length >= strlen(GOODBYE) && memcmp(last->bytes, GOODBYE, strlen(GOODBYE)) == 0)
+    if (is_away(client))
+        return -1;
+    if (begins(last, GOODBYE))
         return EXIT_SUCCESS;
     for (size_t i = 0; i < sizeof bad_endings / sizeof *bad_endings; i++)
         if (line_is(last, bad_endings[i]))
@@ -342,44 +670,258 @@ static int told_status(const struct line *last)
     return -1;
 }
 
-/* Says how it ended, as the server's last line tells (CLIENT-5); gives the exit status. */
-static int ending(const struct client *client)
+/*
+ * Sees how it ended, as the server's last line tells (CLIENT-5); gives the exit status, or -1
+ * where the connection is tried again.
+ */
+static int ending(struct client *client)
 {
-    int status = told_status(&client->last);
+    const struct link *link = &client->link;
+    int status = told_status(client);
     if (status >= 0) {
         fputs("Disconnected\n", stderr);
         return status;
     }
-    if (client->sent_all && !client->broken)
+    if (link->sent_all && !link->broken)
         return EXIT_SUCCESS;
+    if (client->options.retries > 0 && !link->sent_all && !nobody_to_ask(client))
+        return lose(client);
     fputs("Connection lost\n", stderr);
     return EXIT_FAILURE;
 }
 
 /* ---- 6. From the keyboard ------------------------------------------------------------------- */
 
+/* Whether a line is a command with a password in it, and which. */
+static bool is_password_command(struct line line, struct line *password)
+{
+    static const char *const words[] = {"/register ", "/passwd "};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        size_t length = strlen(words[i]);
+        if (line.length < length || strncasecmp(line.bytes, words[i], length) != 0)
+            continue;
+        skip(&line, length);
+        while (begins(&line, " "))
+            skip(&line, 1);
+        *password = line;
+        return line.length > 0;
+    }
+    return false;
+}
+
+/* Keeps a line for as long as it may turn out to be the password that is accepted. */
+static void remember(struct client *client, struct line line)
+{
+    struct link *link = &client->link;
+    struct line password;
+    if (line.length > 0 && line.bytes[line.length - 1] == '\r')
+        line.length--;
+    if (client->phase == ASKED && link->answered < MAX_ANSWERS)
+        link->answers[link->answered++] = line;
+    if (is_password_command(line, &password))
+        client->offered = password;
+}
+
+/* Sends lines, or a piece of one. */
+static void pass_on(struct client *client, const char *bytes, size_t length)
+{
+    put(&client->outbox, bytes, length);
+    while (length > 0) {
+        size_t piece = piece_length(bytes, length);
+        bool whole = bytes[piece - 1] == '\n';
+        append(&client->typed, bytes, whole ? piece - 1 : piece);
+        if (whole) {
+            remember(client, client->typed);
+            client->typed.length = 0;
+        }
+        bytes += piece;
+        length -= piece;
+    }
+}
+
+/* Whether a prompt for the name would find no answer, as the input has ended. */
+static bool nobody_to_ask(const struct client *client)
+{
+    return client->typed_all && client->name.length == 0 && !client->answer;
+}
+
+/* Puts a line, or a piece of one, where it belongs. */
+static void on_typed(struct client *client, const char *piece, size_t length)
+{
+    struct queue *kept = &client->kept;
+    if (client->forgets)
+        client->forgets = piece[length - 1] != '\n';
+    else if (is_away(client) || (kept->length > 0 && kept->bytes[kept->length - 1] != '\n'))
+        put(kept, piece, length);
+    else
+        pass_on(client, piece, length);
+}
+
 /* Passes on what was typed, as it comes; an unfinished last line gets its end (CLIENT-1). */
 static void on_keyboard(struct client *client)
 {
     char bytes[READ_SIZE];
     ssize_t n = read(STDIN_FILENO, bytes, sizeof bytes);
-    if (n > 0) {
-        put(&client->outbox, bytes, (size_t)n);
-        client->typing = bytes[n - 1] != '\n';
-    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-        client->typed_all = true;
-        if (client->typing)
-            put(&client->outbox, "\n", 1);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    client->typed_all = n <= 0;
+    size_t left = n > 0 ? (size_t)n : 0;
+    if (client->typed_all && client->unfinished)
+        bytes[left++] = '\n';
+    client->unfinished = left > 0 && bytes[left - 1] != '\n';
+    for (const char *next = bytes; left > 0;) {
+        size_t length = piece_length(next, left);
+        on_typed(client, next, length);
+        next += length;
+        left -= length;
     }
+    if (is_away(client) && nobody_to_ask(client))
+        client->link.ended = true;
 }
 
-/* ---- 7. Loop -------------------------------------------------------------------------------- */
+/* ---- 7. Away and back ----------------------------------------------------------------------- */
+
+/*
+ * Keeps what was typed and not sent, unless it was for prompts: they are not asked again. The
+ * same holds for the rest of an answer, or for a password, that has not been typed yet.
+ */
+static void keep_unsent(struct client *client)
+{
+    const struct link *link = &client->link;
+    if (client->phase == JOINED)
+        put(&client->kept, client->outbox.bytes, client->outbox.length);
+    else if (client->phase == ASKED)
+        client->forgets = client->typed.length > 0 || (asks_password(link) && !is_answered(link));
+    client->outbox.length = 0;
+    client->typed.length = 0;
+}
+
+/* Says how soon and how often it is tried again; the delay without needless zeros. */
+static void announce_try(const struct client *client)
+{
+    char delay[32];
+    int length = snprintf(delay, sizeof delay, "%.9f", client->delay);
+    while (delay[length - 1] == '0')
+        delay[--length] = '\0';
+    if (delay[length - 1] == '.')
+        delay[--length] = '\0';
+    fprintf(stderr, "Connection lost, retrying in %s s (%d of %d)\n", delay, client->tries,
+            client->options.retries);
+}
+
+/*
+ * Begins to wait for the next try (CLIENT-7), and gives -1, or the exit status where there was
+ * the last one.
+ */
+static int lose(struct client *client)
+{
+    close(client->link.fd);
+    client->link.fd = -1;
+    client->link.ended = false;
+    if (client->tries == client->options.retries) {
+        fprintf(stderr, "Giving up after %d attempts\n", client->tries);
+        return EXIT_FAILURE;
+    }
+    client->delay = client->tries > 0 ? client->delay * 2 : client->options.retry_delay;
+    if (client->delay > MAX_RETRY_SECONDS)
+        client->delay = MAX_RETRY_SECONDS;
+    client->tries++;
+    announce_try(client);
+    keep_unsent(client);
+    client->phase = AWAY;
+    client->deadline = now_ms() + (int64_t)(client->delay * 1000 + 1);
+    return -1;
+}
+
+/* Connects once more. */
+static void try_again(struct client *client)
+{
+    const char *reason;
+    int fd = connect_to(&client->options, client->wake, &reason);
+    if (fd < 0) {
+        client->link.ended = reason != NULL;
+        return;
+    }
+    client->link = (struct link){.fd = fd};
+    client->phase = RETURNING;
+    client->deadline = now_ms() + TRY_SECONDS * 1000;
+}
+
+/* Ends a try that did not bring us back. */
+static void refuse(struct client *client)
+{
+    close_in_order(client->link.fd);
+    client->link.ended = true;
+}
+
+/* Answers in the user's place, each prompt once; any other makes it a failed try. */
+static void answer_prompt(struct client *client)
+{
+    const struct link *link = &client->link;
+    const struct line *answer = NULL;
+    if (link->prompts == 1 && !asks_password(link))
+        answer = &client->name;
+    else if (link->prompts == 2 && asks_password(link) && client->has_password)
+        answer = &client->password;
+    if (!answer) {
+        refuse(client);
+        return;
+    }
+    put(&client->outbox, answer->bytes, answer->length);
+    put(&client->outbox, "\n", 1);
+}
+
+/* Takes a line of the server's on the way back: the welcome, a refusal, or something to show. */
+static void come_back(struct client *client, const struct line *line, const struct line *welcomed)
+{
+    if (welcomed && same_line(welcomed, &client->name)) {
+        fprintf(stderr, "Reconnected as %.*s\n", (int)welcomed->length, welcomed->bytes);
+        enter(client, welcomed);
+        return;
+    }
+    if (line->length > 0 && !welcomed) {
+        show(client, line->bytes, line->length, false);
+        show(client, "\n", 1, false);
+    }
+    if (welcomed || begins(line, "! "))
+        refuse(client);
+}
+
+/* Tries again, or ends a try that takes too long. */
+static void on_deadline(struct client *client)
+{
+    if (client->phase == AWAY)
+        try_again(client);
+    else
+        refuse(client);
+}
+
+/* ---- 8. Loop -------------------------------------------------------------------------------- */
+
+/* Whether the server is read: on the way back, only where what we say comes last. */
+static bool may_hear(const struct client *client)
+{
+    size_t most = client->phase == RETURNING ? 1 : MAX_WAITING;
+    return client->phase != AWAY && !client->link.ended && client->screen.length < most;
+}
 
 /* Whether standard input is read: not before the name that --name gives was sent. */
 static bool may_type(const struct client *client)
 {
-    return client->named && !client->typed_all && !client->broken && !client->ended &&
-           client->outbox.length < MAX_WAITING;
+    const struct link *link = &client->link;
+    size_t waiting = client->outbox.length + client->kept.length;
+    if (client->typed_all || link->ended || waiting >= MAX_WAITING)
+        return false;
+    return is_away(client) || (!link->broken && (!client->answer || link->named));
+}
+
+/* Milliseconds until the next try is due, or has taken too long; -1 where there is none. */
+static int until_deadline(const struct client *client)
+{
+    int64_t left = client->deadline - now_ms();
+    if (!is_away(client) || client->link.ended)
+        return -1;
+    return left > 0 ? (int)left : 0;
 }
 
 enum source { WAKE, SERVER, KEYBOARD, SCREEN, SOURCES };
@@ -387,58 +929,68 @@ enum source { WAKE, SERVER, KEYBOARD, SCREEN, SOURCES };
 /* Waits until something can be done, and tells what; poll passes over a descriptor of -1. */
 static void wait_for_work(const struct client *client, struct pollfd work[SOURCES])
 {
-    bool hears = !client->ended && client->screen.length < MAX_WAITING;
-    bool sends = !client->ended && client->outbox.length > 0;
+    bool hears = may_hear(client);
+    bool sends = has_unsent(client);
     work[WAKE] = (struct pollfd){.fd = client->wake, .events = POLLIN};
-    work[SERVER] = (struct pollfd){.fd = hears || sends ? client->fd : -1};
+    work[SERVER] = (struct pollfd){.fd = hears || sends ? client->link.fd : -1};
     work[SERVER].events = (short)((hears ? POLLIN : 0) | (sends ? POLLOUT : 0));
     work[KEYBOARD] = (struct pollfd){.fd = may_type(client) ? STDIN_FILENO : -1, .events = POLLIN};
     work[SCREEN] =
         (struct pollfd){.fd = client->screen.length > 0 ? STDOUT_FILENO : -1, .events = POLLOUT};
-    while (poll(work, SOURCES, -1) < 0)
+    while (poll(work, SOURCES, until_deadline(client)) < 0)
         continue;
 }
 
-/* Passes on what comes, both ways, until either side ends it; gives the exit status. */
+/* Passes on what comes, both ways, until it ends for good; gives the exit status. */
 static int run(struct client *client)
 {
     struct pollfd work[SOURCES];
-    while (!client->ended || client->screen.length > 0) {
+    int status = -1;
+    while (status < 0) {
         wait_for_work(client, work);
         if (work[WAKE].revents) {
-            close_in_order(client);
+            close_in_order(client->link.fd);
             return EXIT_SUCCESS;
         }
         if (work[SCREEN].revents && !write_screen(client))
             return EXIT_FAILURE;
-        if (work[SERVER].revents & ~POLLOUT && client->screen.length < MAX_WAITING)
+        if (work[SERVER].revents & ~POLLOUT && may_hear(client))
             receive(client);
         if (work[KEYBOARD].revents)
             on_keyboard(client);
-        if (!client->broken && !client->ended)
-            send_typed(client);
+        if (until_deadline(client) == 0)
+            on_deadline(client);
+        send_typed(client);
+        if (client->link.ended && client->screen.length == 0)
+            status = ending(client);
     }
-    return ending(client);
+    return status;
 }
 
-/* ---- 8. Start and stop ---------------------------------------------------------------------- */
+/* ---- 9. Start and stop ---------------------------------------------------------------------- */
 
 static const char usage[] =
-    "usage: chat-client [--host HOST] [--port PORT] [--name NAME] [--help] [--version]\n";
+    "usage: chat-client [--host HOST] [--port PORT] [--name NAME]\n"
+    "                   [--retries N] [--retry-delay SECONDS] [--help] [--version]\n";
 
 static void print_help(void)
 {
     printf("%s\n"
            "A chat client. It shows what the server sends and sends each line of its input.\n"
            "The connection is not encrypted: whoever is on the way can read and change it.\n\n"
-           "  --host HOST    where the server is (default %s)\n"
-           "  --port PORT    its port (default %s)\n"
-           "  --name NAME    the screen name to give (default: be asked for it)\n"
-           "  --help         print this and exit\n"
-           "  --version      print the version and exit\n\n"
+           "  --host HOST            where the server is (default %s)\n"
+           "  --port PORT            its port (default %s)\n"
+           "  --name NAME            the screen name to give (default: be asked for it)\n"
+           "  --retries N            how often a connection that was lost is tried again; 0: not "
+           "at all\n"
+           "                         (default %d)\n"
+           "  --retry-delay SECONDS  before the first of these tries; it doubles with each, up to\n"
+           "                         %d s (default %d)\n"
+           "  --help                 print this and exit\n"
+           "  --version              print the version and exit\n\n"
            "In the chat, /help lists the commands. Ctrl+C ends the client; so does, once all is "
            "sent, Ctrl+D.\n",
-           usage, HOST, PORT);
+           usage, HOST, PORT, RETRIES, MAX_RETRY_SECONDS, RETRY_SECONDS);
 }
 
 /* Ends the program for a command line that is wrong. */
@@ -482,6 +1034,25 @@ static bool set_name(struct options *options, const char *value)
     return length <= READ_SIZE;
 }
 
+static bool set_retries(struct options *options, const char *value)
+{
+    size_t digits = strspn(value, "0123456789");
+    options->retries = (int)strtol(value, NULL, 10);
+    return digits > 0 && digits <= 9 && value[digits] == '\0';
+}
+
+static bool set_retry_delay(struct options *options, const char *value)
+{
+    size_t digits = strspn(value, "0123456789");
+    const char *end = value + digits;
+    if (*end == '.') {
+        size_t decimals = strspn(end + 1, "0123456789");
+        end = decimals > 0 && decimals <= 9 ? end + 1 + decimals : end;
+    }
+    options->retry_delay = strtod(value, NULL);
+    return digits > 0 && digits <= 9 && *end == '\0' && options->retry_delay > 0;
+}
+
 /* An option that takes a value. */
 struct value_option {
     const char *name;
@@ -492,6 +1063,8 @@ static const struct value_option value_options[] = {
     {"--host", set_host},
     {"--port", set_port},
     {"--name", set_name},
+    {"--retries", set_retries},
+    {"--retry-delay", set_retry_delay},
     {NULL, NULL},
 };
 
@@ -578,15 +1151,18 @@ static int make_wake(void)
 
 int main(int argc, char **argv)
 {
-    static struct client client = {.options = {HOST, PORT, NULL}};
+    static struct client client = {.options = {HOST, PORT, NULL, RETRIES, RETRY_SECONDS}};
+    const char *reason;
     (void)argc;
     open_standard_files();
     catch_signals();
     parse_options(&client.options, argv + 1);
-    client.named = !client.options.name;
-    client.fd = connect_to(&client.options);
+    client.answer = client.options.name;
+    client.link.fd = connect_to(&client.options, -1, &reason);
+    if (client.link.fd < 0)
+        cannot_connect(&client.options, reason);
     client.wake = make_wake();
     int status = run(&client);
-    close(client.fd);
+    close(client.link.fd);
     return status;
 }

@@ -13,7 +13,7 @@
  * place. So a message costs one copy, however many read it, and an idle user holds no buffer.
  *
  * What always holds:
- *  1. Only section 10 receives from, sends to and closes a connection.
+ *  1. Only section 11 receives from, sends to and closes a connection.
  *  2. To speak is to append: to the room's stream, or to one user's queue. No handler sends.
  *  3. Nobody is freed inside a handler: a user is marked, and reaped at the end of the round.
  *  4. Names are unique, case aside, among those in the room.
@@ -26,6 +26,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <search.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -39,6 +40,7 @@
 #include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -64,11 +66,17 @@
 #define BACKLOG        4096          /* connections that may wait to be accepted */
 #define BLOCK_SIZE     (64 * 1024)   /* bytes of a block of the stream */
 #define SPLICE_SIZE    512           /* bytes of private text that a splice has room for at least */
-#define READ_SIZE      (64 * 1024)   /* bytes received from one user in one go */
+#define MAX_HELD       (64 * 1024)   /* bytes of one user's input that wait here to be acted on */
+#define READ_SIZE      MAX_HELD      /* bytes received from one user in one go, what waits too */
+#define LINE_COST      1000          /* what a line takes from its user's allowance (LIMIT-5) */
+#define MAX_PENDING    (1024 * 1024) /* bytes that may wait for who reads our output */
+#define PENDING_TIME   250           /* milliseconds for them, before the process ends */
 #define CONSOLE_SIZE   4096          /* bytes read from the operator in one go */
 #define ROUND_SIZE     (256 * 1024)  /* bytes queued in a round, before everybody is sent them */
 #define MAX_PIECES     64            /* pieces of memory handed to the kernel in one call */
 #define MAX_FORMATTED  1200          /* bytes of a line from here: a text with words around it */
+#define MAX_LOGGED     (8 * 1024)    /* bytes of a line of the log: that, and all of it escaped */
+#define MAX_ADDRESS    80            /* bytes of an address and a port in figures */
 
 #define PROMPT "Enter your screen name: "
 
@@ -112,6 +120,7 @@ struct cursor {
 struct inbox {
     char *bytes;   /* the start of a line, or lines that must wait; or none */
     size_t length; /* bytes there */
+    uint32_t done; /* how many of them, the first ones, have been acted on */
     bool too_long; /* inside a line that is too long: its bytes are thrown away up to its end */
 };
 
@@ -129,6 +138,20 @@ enum phase {
     LEAVING,   /* out of the room; what is queued goes out; what comes in is thrown away */
     LINGERING, /* all is sent and our side has ended; waits for the end of the other side */
     GONE,      /* to be reaped at the end of this round */
+};
+
+/* Whether a user's lines are acted on as they come. */
+enum hold {
+    FREE,      /* they are */
+    HELD,      /* too much waits to be sent, so that nothing more is read from it (LIMIT-1) */
+    THROTTLED, /* it has sent too many; they wait, and more is read up to MAX_HELD (LIMIT-5) */
+};
+
+/* Where somebody is, or we are. */
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
 };
 
 TAILQ_HEAD(user_list, user);
@@ -149,7 +172,10 @@ struct user {
     bool eof;                    /* its side has ended: nothing more will come */
     bool blocked;                /* the kernel takes no more; EPOLLOUT will tell */
     bool touched;                /* is on the list of those to look at when the round ends */
-    bool held;                   /* is on the list of those whose inbox has lines that wait */
+    enum hold hold;              /* whether its lines wait, and so on which list it is */
+    union address address;       /* where it comes from */
+    int64_t allowance;           /* for lines to be taken up at once, LINE_COST for each */
+    int64_t reckoned;            /* when that was reckoned, in the milliseconds of now_ms */
     struct inbox inbox;          /* what it sent and is not acted on */
     struct cursor cursor;        /* its place in what it is sent */
     struct splice *last_splice;  /* the end of the list that begins at cursor.splice */
@@ -172,40 +198,75 @@ struct options {
     long max_queue;       /* LIMIT-1, in bytes */
     int64_t join_timeout; /* JOIN-8, in milliseconds */
     bool quiet;           /* keep the room's lines off standard output */
+    long rate;            /* LIMIT-5, in lines a second; 0: no limit */
+    const char *log;      /* LOG-2: path of the log; or none */
+};
+
+/* Where lines for somebody outside go. They never hold up the loop: rather, they are lost. */
+struct sink {
+    const char *name; /* as it is called when lines are lost */
+    int fd;           /* what is written to; -1: nothing is */
+    bool is_socket;   /* never blocks, as it is sent to */
+    bool is_shared;   /* may block, as it could not be opened for ourselves */
+    bool blocked;     /* takes no more; EPOLLOUT will tell */
+    bool told;        /* it has been said that lines are lost */
+    size_t length;    /* bytes that wait, in whole lines but for the first one's start */
+    size_t begun;     /* how many of them are the rest of a line that was written in part */
+    size_t torn;      /* bytes of that line that have been written */
+    char pending[MAX_PENDING]; /* those bytes */
+};
+
+enum sink_name { STANDARD_OUTPUT, LOG_FILE, STANDARD_ERROR, SINKS };
+
+/* What a line of the log says, in this order (LOG-2); what is NULL is left out. */
+struct event {
+    const char *level; /* INFO, where none is given */
+    const char *msg;
+    const char *name;
+    const char *to;
+    const char *text;
+    const union address *addr;
+    const char *reason;
+    const char *error;
 };
 
 /* Everything there is. */
 struct server {
     struct options options;
-    int epoll_fd;                         /* what the loop waits on */
-    int listener;                         /* accepts connections, until the server stops */
-    int wake;                             /* read end of the pipe that a signal writes to */
-    bool console_open;                    /* standard input has not ended yet */
-    bool console_is_file;                 /* epoll refuses it, as it never has to be waited for */
-    struct inbox console;                 /* what the operator typed and is not acted on */
-    bool stop_asked;                      /* by a signal or the operator; the loop does it */
-    bool stopping;                        /* everybody has been dismissed */
-    int64_t now;                          /* the time of this round, in milliseconds */
-    int64_t accept_again;                 /* when to watch the listener again; 0: it is watched */
-    struct user_list users;               /* every connection */
-    STAILQ_HEAD(, user) touched;          /* those to look at when the round ends */
-    struct user_list held;                /* those whose inbox has lines that wait, oldest first */
-    struct deadlines joining;             /* JOIN-8 */
-    struct deadlines lingering;           /* LEAVE-4 */
-    struct deadlines draining;            /* LEAVE-2 */
-    struct deadlines gone;                /* due at the end of the round */
-    long clients;                         /* connections that are not being closed (LIMIT-2) */
-    size_t online;                        /* users in the room */
-    void *names;                          /* tsearch tree of those, by name, case aside */
-    struct stream stream;                 /* what the room sees */
-    uint64_t flushed;                     /* where the stream ended when all were last flushed */
-    size_t round_size;                    /* bytes queued in this round */
-    char input[READ_SIZE + MAX_LINE + 2]; /* what is being acted on: one inbox, then new bytes */
+    int epoll_fd;                /* what the loop waits on */
+    int listener;                /* accepts connections, until the server stops */
+    union address address;       /* where that is */
+    int wake;                    /* read end of the pipe that a signal writes to */
+    struct sink sinks[SINKS];    /* for the operator, and the log */
+    bool console_open;           /* standard input has not ended yet */
+    bool console_is_file;        /* epoll refuses it, as it never has to be waited for */
+    struct inbox console;        /* what the operator typed and is not acted on */
+    bool stop_asked;             /* by a signal or the operator; the loop does it */
+    bool stopping;               /* everybody has been dismissed */
+    int64_t now;                 /* the time of this round, in milliseconds */
+    int64_t accept_again;        /* when to watch the listener again; 0: it is watched */
+    bool accept_failed;          /* since the last newcomer, and it has been logged */
+    struct user_list users;      /* every connection */
+    STAILQ_HEAD(, user) touched; /* those to look at when the round ends */
+    struct user_list held;       /* those who are HELD, oldest first */
+    struct user_list throttled;  /* those who are THROTTLED, whose turn is next first */
+    struct deadlines joining;    /* JOIN-8 */
+    struct deadlines lingering;  /* LEAVE-4 */
+    struct deadlines draining;   /* LEAVE-2 */
+    struct deadlines gone;       /* due at the end of the round */
+    long clients;                /* connections that are not being closed (LIMIT-2) */
+    size_t online;               /* users in the room */
+    void *names;                 /* tsearch tree of those, by name, case aside */
+    struct stream stream;        /* what the room sees */
+    uint64_t flushed;            /* where the stream ended when all were last flushed */
+    size_t round_size;           /* bytes queued in this round */
+    char input[READ_SIZE];       /* what is being acted on: one inbox, then new bytes */
 };
 
-/* These are in sections 10 and 11; what users do calls for them before. */
-static void dismiss(struct server *s, struct user *user);
+/* These are in sections 11 and 12; what users do calls for them before. */
+static void dismiss(struct server *s, struct user *user, const char *reason);
 static void set_deadline(struct server *s, struct user *user, struct deadlines *deadlines);
+static int64_t now_ms(void);
 
 /* Ends the program: without memory nobody could be served, and a crash is easier to notice. */
 static void *checked(void *memory)
@@ -228,33 +289,341 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 /* ---- 3. Output to the operator -------------------------------------------------------------- */
 
-/* A line for standard output; it is written at the end of the round. */
-static void print_line(const char *line, size_t length)
+/*
+ * Lines for a descriptor of ours. A pipe or a terminal is opened anew, for ourselves: the one that
+ * we were given is shared with others, whose writes would cease to block with ours.
+ */
+static void open_sink(struct sink *sink, const char *name, int fd)
 {
-    fwrite(line, 1, length, stdout);
+    struct stat about;
+    char path[32];
+    sink->name = name;
+    sink->fd = fd;
+    if (fstat(fd, &about) < 0)
+        return;
+    sink->is_socket = S_ISSOCK(about.st_mode);
+    if (!S_ISFIFO(about.st_mode) && !isatty(fd))
+        return;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    sink->is_shared = own < 0;
+    if (own >= 0)
+        sink->fd = own;
 }
 
-/* Errors are ignored: the room goes on when nobody watches. */
-static void write_printed(void)
+/* What is shared is asked before; a pipe that has room takes PIPE_BUF bytes at once. */
+static ssize_t sink_write(const struct sink *sink)
 {
-    fflush(stdout);
+    struct pollfd room = {.fd = sink->fd, .events = POLLOUT};
+    if (sink->is_socket)
+        return send(sink->fd, sink->pending, sink->length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (!sink->is_shared)
+        return write(sink->fd, sink->pending, sink->length);
+    if (poll(&room, 1, 0) > 0)
+        return write(sink->fd, sink->pending, least(sink->length, PIPE_BUF));
+    errno = EAGAIN;
+    return -1;
 }
 
-/* ---- 4. Lines ------------------------------------------------------------------------------- */
+/* Lets go of the first bytes that wait. They may end inside a line, whose rest must follow. */
+static void sink_advance(struct sink *sink, size_t length)
+{
+    bool whole = length == 0 || sink->pending[length - 1] == '\n';
+    const char *last = memrchr(sink->pending, '\n', length);
+    size_t torn = last ? length - (size_t)(last + 1 - sink->pending) : sink->torn + length;
+    sink->torn = whole ? 0 : torn;
+    sink->length -= length;
+    memmove(sink->pending, sink->pending + length, sink->length);
+    char *end = whole ? NULL : memchr(sink->pending, '\n', sink->length);
+    sink->begun = end ? (size_t)(end + 1 - sink->pending) : 0;
+}
+
+/* Has the loop tell when the sink takes more. */
+static void watch_sink(struct server *s, struct sink *sink)
+{
+    struct epoll_event event = {.events = EPOLLOUT | EPOLLONESHOT, .data.ptr = sink};
+    sink->blocked = epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, sink->fd, &event) == 0 ||
+                    epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, sink->fd, &event) == 0;
+}
+
+static void report_loss(struct server *s, struct sink *sink, const char *reason);
+
+/* Cuts off a file the line that was written in part, so that it holds whole ones alone. */
+static void mend(struct sink *sink)
+{
+    struct stat file;
+    if (fstat(sink->fd, &file) < 0 || !S_ISREG(file.st_mode) || file.st_size < (off_t)sink->torn)
+        return;
+    if (ftruncate(sink->fd, file.st_size - (off_t)sink->torn) == 0)
+        sink->begun = sink->torn = 0;
+}
+
+/* Writes what waits. After an error only the rest of a line still does, lest half a one stays. */
+static void sink_flush(struct server *s, struct sink *sink)
+{
+    while (sink->length > 0 && !sink->blocked) {
+        ssize_t written = sink_write(sink);
+        if (written > 0) {
+            sink_advance(sink, (size_t)written);
+        } else if (written < 0 && errno == EAGAIN) {
+            watch_sink(s, sink);
+            return;
+        } else if (written == 0 || errno != EINTR) {
+            int error = errno;
+            mend(sink);
+            sink->length = sink->begun;
+            report_loss(s, sink, strerror(error));
+            return;
+        }
+    }
+}
+
+/* Takes a line, to be written at the end of the round; or loses it, where too much waits. */
+static void sink_put(struct server *s, struct sink *sink, const char *line, size_t length)
+{
+    if (sink->length + length > MAX_PENDING)
+        sink_flush(s, sink);
+    if (sink->length + length > MAX_PENDING) {
+        report_loss(s, sink, "not read");
+        return;
+    }
+    memcpy(sink->pending + sink->length, line, length);
+    sink->length += length;
+}
+
+/* Says once that lines are lost; that nobody reads this either, it says to nobody. */
+static void report_loss(struct server *s, struct sink *sink, const char *reason)
+{
+    char line[MAX_FORMATTED];
+    if (sink->told)
+        return;
+    sink->told = true;
+    snprintf(line, sizeof line, "chat-server: lines for %.1000s are lost: %s\n", sink->name,
+             reason);
+    sink_put(s, &s->sinks[STANDARD_ERROR], line, strlen(line));
+}
+
+static void flush_sinks(struct server *s)
+{
+    for (int i = 0; i < SINKS; i++)
+        sink_flush(s, &s->sinks[i]);
+}
+
+/* What waits is written for as long as somebody takes it, but not much longer (STOP-3). */
+static void close_sinks(struct server *s)
+{
+    int64_t until = now_ms() + PENDING_TIME, left;
+    for (struct sink *sink = s->sinks; sink < s->sinks + SINKS; sink++) {
+        struct pollfd room = {.fd = sink->fd, .events = POLLOUT};
+        sink_flush(s, sink);
+        while (sink->blocked && (left = until - now_ms()) > 0 && poll(&room, 1, (int)left) != 0) {
+            sink->blocked = false;
+            sink_flush(s, sink);
+        }
+        if (sink->length > 0)
+            report_loss(s, sink, "not read");
+        if (sink->fd > STDERR_FILENO)
+            close(sink->fd);
+    }
+}
+
+/* A line for standard output. */
+static void print_line(struct server *s, const char *line, size_t length)
+{
+    sink_put(s, &s->sinks[STANDARD_OUTPUT], line, length);
+}
+
+/* ---- 4. Log --------------------------------------------------------------------------------- */
+
+/* These are in section 5. */
+static size_t character_length(char byte);
+static bool decode(const char *bytes, size_t length, uint32_t *code);
+static bool is_control(uint32_t code);
+
+/* A line of the log that is being written. */
+struct record {
+    size_t length;
+    char bytes[MAX_LOGGED];
+};
+
+static void record_put(struct record *record, const char *bytes, size_t length)
+{
+    length = least(length, sizeof record->bytes - record->length);
+    memcpy(record->bytes + record->length, bytes, length);
+    record->length += length;
+}
+
+static void __attribute__((format(printf, 2, 3)))
+record_add(struct record *record, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    size_t room = sizeof record->bytes - record->length;
+    int length = vsnprintf(record->bytes + record->length, room, format, arguments);
+    va_end(arguments);
+    record->length += least((size_t)length, room - 1);
+}
+
+/* One character of a JSON text, as it is where it can be. */
+static void record_add_character(struct record *record, const char *bytes, size_t length,
+                                 uint32_t code)
+{
+    if (code == '"' || code == '\\')
+        record_add(record, "\\%c", (int)code);
+    else if (code == '\t')
+        record_add(record, "\\t");
+    else if (is_control(code))
+        record_add(record, "\\u%04x", code);
+    else
+        record_put(record, bytes, length);
+}
+
+/* A field, where there is a value. Only a path can hold what is not UTF-8; U+FFFD stands for it. */
+static void record_add_field(struct record *record, const char *key, const char *value)
+{
+    uint32_t code;
+    if (!value)
+        return;
+    record_add(record, "%s\"%s\":\"", record->length > 0 ? "," : "{", key);
+    for (size_t length, left = strlen(value); left > 0; left -= length, value += length) {
+        length = character_length(*value);
+        bool valid = length > 0 && length <= left && decode(value, length, &code);
+        if (!valid)
+            length = 1;
+        record_add_character(record, valid ? value : "\xEF\xBF\xBD", valid ? length : 3,
+                             valid ? code : 0xFFFD);
+    }
+    record_add(record, "\"");
+}
+
+/* The time of day as RFC 3339 has it, in UTC. */
+static void format_time(char text[MAX_ADDRESS])
+{
+    struct timespec now;
+    struct tm parts;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &parts);
+    size_t length = strftime(text, MAX_ADDRESS, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(text + length, MAX_ADDRESS - length, ".%03dZ", (int)(now.tv_nsec / 1000000));
+}
+
+static void format_address(char text[MAX_ADDRESS], const union address *address)
+{
+    char host[MAX_ADDRESS - 10] = "";
+    char port[8] = "";
+    getnameinfo(&address->any, sizeof *address, host, sizeof host, port, sizeof port,
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(text, MAX_ADDRESS, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+/* A line for the log, if there is one. */
+static void log_event(struct server *s, struct event event)
+{
+    struct record record;
+    char time[MAX_ADDRESS], addr[MAX_ADDRESS];
+    if (!s->options.log)
+        return;
+    record.length = 0;
+    format_time(time);
+    if (event.addr)
+        format_address(addr, event.addr);
+    record_add_field(&record, "time", time);
+    record_add_field(&record, "level", event.level ? event.level : "INFO");
+    record_add_field(&record, "msg", event.msg);
+    record_add_field(&record, "name", event.name);
+    record_add_field(&record, "to", event.to);
+    record_add_field(&record, "text", event.text);
+    record_add_field(&record, "addr", event.addr ? addr : NULL);
+    record_add_field(&record, "reason", event.reason);
+    record_add_field(&record, "error", event.error);
+    record_add(&record, "}\n");
+    sink_put(s, &s->sinks[LOG_FILE], record.bytes, record.length);
+}
+
+static void log_refusal(struct server *s, const struct user *user, const char *reason)
+{
+    log_event(s, (struct event){
+                     .level = "WARN", .msg = "refuse", .addr = &user->address, .reason = reason});
+}
+
+static void __attribute__((format(printf, 2, 3)))
+log_error(struct server *s, const char *format, ...)
+{
+    char error[MAX_FORMATTED];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error, sizeof error, format, arguments);
+    va_end(arguments);
+    log_event(s, (struct event){.level = "ERROR", .msg = "error", .error = error});
+}
+
+/* O_NONBLOCK is for a FIFO; one that nobody reads cannot be opened. */
+static int open_log_file(const char *path)
+{
+    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+}
+
+static void open_log(struct server *s)
+{
+    const char *path = s->options.log;
+    struct sink *sink = &s->sinks[LOG_FILE];
+    sink->name = path;
+    sink->fd = path ? open_log_file(path) : -1;
+    if (!path || sink->fd >= 0)
+        return;
+    fprintf(stderr, "cannot open log %s: %s\n", path, strerror(errno));
+    exit(EXIT_FAILURE);
+}
+
+static bool is_same_file(int a, int b)
+{
+    struct stat of_a, of_b;
+    return fstat(a, &of_a) == 0 && fstat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev &&
+           of_a.st_ino == of_b.st_ino;
+}
+
+/* Opens the log anew, as logrotate(8) has renamed it; where that fails, the old one serves on. */
+static void reopen_log(struct server *s)
+{
+    struct sink *sink = &s->sinks[LOG_FILE];
+    int fd = open_log_file(s->options.log);
+    if (fd < 0) {
+        log_error(s, "cannot open log %s: %s", s->options.log, strerror(errno));
+        return;
+    }
+    if (is_same_file(fd, sink->fd)) {
+        close(fd);
+        return;
+    }
+    sink_flush(s, sink);
+    sink_advance(sink, sink->begun); /* the rest of a line belongs to the old file alone */
+    close(sink->fd);
+    sink->fd = fd;
+    sink->blocked = false;
+}
+
+/* ---- 5. Lines ------------------------------------------------------------------------------- */
 
 static void empty(struct inbox *inbox)
 {
     free(inbox->bytes);
     inbox->bytes = NULL;
     inbox->length = 0;
+    inbox->done = 0;
+}
+
+/* How many bytes the inbox keeps to be acted on. */
+static size_t kept(const struct inbox *inbox)
+{
+    return inbox->length - inbox->done;
 }
 
 /* Moves what the inbox keeps to the start of a buffer; returns how much that was. */
 static size_t unpack(struct inbox *inbox, char *buffer)
 {
-    size_t length = inbox->length;
+    size_t length = kept(inbox);
     if (length > 0)
-        memcpy(buffer, inbox->bytes, length);
+        memcpy(buffer, inbox->bytes + inbox->done, length);
     empty(inbox);
     return length;
 }
@@ -267,6 +636,24 @@ static void keep(struct inbox *inbox, const char *bytes, const char *end)
     inbox->length = (size_t)(end - bytes);
     inbox->bytes = allocate(inbox->length);
     memcpy(inbox->bytes, bytes, inbox->length);
+}
+
+/* Adds to what the inbox keeps. */
+static void keep_more(struct inbox *inbox, const char *bytes, size_t length)
+{
+    size_t before = kept(inbox);
+    if (inbox->done > 0)
+        memmove(inbox->bytes, inbox->bytes + inbox->done, before);
+    inbox->done = 0;
+    inbox->bytes = checked(realloc(inbox->bytes, before + length));
+    memcpy(inbox->bytes + before, bytes, length);
+    inbox->length = before + length;
+}
+
+/* Whether the inbox keeps a whole line. */
+static bool has_line(const struct inbox *inbox)
+{
+    return kept(inbox) > 0 && memchr(inbox->bytes + inbox->done, '\n', kept(inbox));
 }
 
 /*
@@ -361,7 +748,7 @@ static char *trim(char *text)
     return text;
 }
 
-/* ---- 5. Queues ------------------------------------------------------------------------------ */
+/* ---- 6. Queues ------------------------------------------------------------------------------ */
 
 static void add_block(struct stream *stream)
 {
@@ -573,7 +960,7 @@ static void detach(struct server *s, struct user *user)
     free(copy);
 }
 
-/* ---- 6. Room -------------------------------------------------------------------------------- */
+/* ---- 7. Room -------------------------------------------------------------------------------- */
 
 /* The names in the tree are ASCII, so that this is the order of their lower-cased bytes. */
 static int compare_users(const void *a, const void *b)
@@ -618,7 +1005,7 @@ broadcast(struct server *s, struct user *except, const char *format, ...)
         stream_skip(s, except, length);
     stream_append(s, line, length);
     if (!s->options.quiet)
-        print_line(line, length);
+        print_line(s, line, length);
 }
 
 /* A line to one user; to the operator where user is NULL. */
@@ -633,7 +1020,7 @@ tell(struct server *s, struct user *user, const char *format, ...)
     if (user)
         queue_text(s, user, line, length);
     else
-        print_line(line, length);
+        print_line(s, line, length);
 }
 
 static bool name_is_valid(const char *name)
@@ -664,30 +1051,41 @@ static bool name_error(struct server *s, struct user *asker, const char *name)
     return true;
 }
 
+/* What a user may say at once who has not said anything for a second (LIMIT-5). */
+static int64_t full_allowance(const struct server *s)
+{
+    return (int64_t)s->options.rate * LINE_COST;
+}
+
 /* The newcomer's place is behind its own join notice, so that it sees the room from then on. */
 static void enter(struct server *s, struct user *user, const char *name)
 {
     set_deadline(s, user, NULL);
     add_name(s, user, name);
     user->phase = CHATTING;
+    user->allowance = full_allowance(s);
+    user->reckoned = s->now;
     s->online++;
+    log_event(s, (struct event){.msg = "join", .name = user->name, .addr = &user->address});
     broadcast(s, NULL, "%s has joined the chat\n", name);
     attach(s, user);
     tell(s, user, "Welcome, %s (%zu online). Type /help for commands.\n", name, s->online);
 }
 
 /* What waits for the user can still go out, but nothing that is said from now on. */
-static void leave(struct server *s, struct user *user)
+static void leave(struct server *s, struct user *user, const char *reason)
 {
     tdelete(user, &s->names, compare_users);
     s->online--;
     if (s->stopping)
         return; /* no notices, and nothing more is said */
     detach(s, user);
+    log_event(s, (struct event){
+                     .msg = "leave", .name = user->name, .addr = &user->address, .reason = reason});
     broadcast(s, NULL, "%s has left the chat\n", user->name);
 }
 
-/* ---- 7. Commands ---------------------------------------------------------------------------- */
+/* ---- 8. Commands ---------------------------------------------------------------------------- */
 
 /* An entry of a table of commands; in the operator's, user is always NULL. */
 struct command {
@@ -765,6 +1163,7 @@ static void cmd_msg(struct server *s, struct user *user, char *rest)
     } else if (target == user) {
         tell(s, user, "! cannot message yourself\n");
     } else {
+        log_event(s, (struct event){.msg = "private", .name = user->name, .to = target->name});
         tell(s, target, "(private) %s: %s\n", user->name, text);
     }
 }
@@ -778,6 +1177,7 @@ static void cmd_nick(struct server *s, struct user *user, char *rest)
     strcpy(old, user->name);
     tdelete(user, &s->names, compare_users);
     add_name(s, user, name);
+    log_event(s, (struct event){.msg = "rename", .name = old, .to = name});
     broadcast(s, NULL, "%s is now known as %s\n", old, name);
 }
 
@@ -785,7 +1185,7 @@ static void cmd_quit(struct server *s, struct user *user, char *rest)
 {
     (void)rest;
     tell(s, user, "Goodbye, %s\n", user->name);
-    dismiss(s, user);
+    dismiss(s, user, "quit");
 }
 
 static const struct command commands[] = {
@@ -793,7 +1193,7 @@ static const struct command commands[] = {
     {"/nick", cmd_nick}, {"/quit", cmd_quit}, {NULL, NULL},
 };
 
-/* ---- 8. Lines to actions -------------------------------------------------------------------- */
+/* ---- 9. Lines to actions -------------------------------------------------------------------- */
 
 /* What every refused name leads to, its error told before: the prompt again, or the end. */
 static void refuse_name(struct server *s, struct user *user)
@@ -803,16 +1203,18 @@ static void refuse_name(struct server *s, struct user *user)
         return;
     }
     tell(s, user, "! too many attempts\n");
-    dismiss(s, user);
+    dismiss(s, user, NULL);
 }
 
 static void handle_name(struct server *s, struct user *user, char *line)
 {
     char *name = trim(line);
-    if (name_error(s, user, name))
+    if (name_error(s, user, name)) {
+        log_refusal(s, user, "name");
         refuse_name(s, user);
-    else
+    } else {
         enter(s, user, name);
+    }
 }
 
 static bool is_command(const char *line)
@@ -826,6 +1228,15 @@ static const char *message_text(const char *line)
     return line[0] == '/' ? line + 1 : line;
 }
 
+/* A message to all but its sender (NULL: the operator). */
+static void say(struct server *s, struct user *user, const char *line)
+{
+    const char *name = user ? user->name : "server";
+    const char *text = message_text(line);
+    log_event(s, (struct event){.msg = "message", .name = name, .text = text});
+    broadcast(s, user, "%s: %s\n", name, text);
+}
+
 static void handle_chat(struct server *s, struct user *user, char *line)
 {
     if (is_blank(line))
@@ -833,13 +1244,14 @@ static void handle_chat(struct server *s, struct user *user, char *line)
     if (is_command(line))
         run_command(s, user, commands, line);
     else
-        broadcast(s, user, "%s: %s\n", user->name, message_text(line));
+        say(s, user, line);
 }
 
 static void handle_line(struct server *s, struct user *user, const struct line *line)
 {
     const char *error = check_line(line);
     if (error) {
+        log_refusal(s, user, "line");
         tell(s, user, "%s", error);
         if (user->phase == NAMING)
             refuse_name(s, user);
@@ -850,7 +1262,36 @@ static void handle_line(struct server *s, struct user *user, const struct line *
     }
 }
 
-/* ---- 9. Console ----------------------------------------------------------------------------- */
+/*
+ * Whether the rate lets the user's next line be taken up now (LIMIT-5). Each millisecond brings as
+ * many thousandths of a line as the rate has lines a second, so that whole numbers will do.
+ */
+static bool has_allowance(const struct server *s, struct user *user)
+{
+    if (s->options.rate == 0 || user->phase != CHATTING)
+        return true;
+    int64_t elapsed = (int64_t)least((uint64_t)(s->now - user->reckoned), 1000);
+    int64_t filled = user->allowance + elapsed * s->options.rate;
+    user->allowance = (int64_t)least((uint64_t)filled, (uint64_t)full_allowance(s));
+    user->reckoned = s->now;
+    return user->allowance >= LINE_COST;
+}
+
+/* Every line of a joined user costs the same: an empty one, one with an error, a command. */
+static void spend_allowance(const struct server *s, struct user *user)
+{
+    if (s->options.rate > 0 && user->phase == CHATTING)
+        user->allowance -= LINE_COST;
+}
+
+/* When a throttled user's next line may be taken up. */
+static int64_t next_turn(const struct server *s, const struct user *user)
+{
+    int64_t missing = LINE_COST - user->allowance;
+    return user->reckoned + (missing + s->options.rate - 1) / s->options.rate;
+}
+
+/* ---- 10. Console ---------------------------------------------------------------------------- */
 
 static void op_help(struct server *s, struct user *user, char *rest)
 {
@@ -869,7 +1310,7 @@ static void op_kick(struct server *s, struct user *user, char *rest)
         tell(s, user, "! no such user: %s\n", name);
     } else {
         tell(s, target, "! kicked by the operator\n");
-        dismiss(s, target);
+        dismiss(s, target, "kick");
     }
 }
 
@@ -893,7 +1334,7 @@ static void console_line(struct server *s, const struct line *line)
     else if (is_command(line->text))
         run_command(s, NULL, op_commands, line->text);
     else if (!is_blank(line->text))
-        broadcast(s, NULL, "server: %s\n", message_text(line->text));
+        say(s, NULL, line->text);
 }
 
 /* The server goes on without standard input. */
@@ -909,7 +1350,7 @@ static void close_console(struct server *s)
 static void read_console(struct server *s)
 {
     struct line line;
-    ssize_t n = read(STDIN_FILENO, s->input + s->console.length, CONSOLE_SIZE);
+    ssize_t n = read(STDIN_FILENO, s->input + kept(&s->console), CONSOLE_SIZE);
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return;
     if (n <= 0) {
@@ -923,71 +1364,103 @@ static void read_console(struct server *s)
     keep(&s->console, next, end);
 }
 
-/* ---- 10. Sockets ---------------------------------------------------------------------------- */
+/* ---- 11. Sockets ---------------------------------------------------------------------------- */
 
-/* Asks epoll for the events that matter now; most of the time they are the same as before. */
+/*
+ * Asks epoll for the events that matter now; most of the time they are the same as before. What a
+ * throttled user's client sends may be too much to be read up to its end, so that is asked for.
+ */
 static void watch(struct server *s, struct user *user)
 {
     if (user->phase == GONE)
         return;
-    bool reads = !user->eof && !user->held;
-    struct epoll_event event = {.data.ptr = user};
-    event.events = (reads ? (uint32_t)EPOLLIN : 0) | (user->blocked ? (uint32_t)EPOLLOUT : 0);
+    bool throttled = user->hold == THROTTLED;
+    bool reads = user->hold == FREE || (throttled && kept(&user->inbox) < MAX_HELD);
+    struct epoll_event event = {.events = user->blocked ? (uint32_t)EPOLLOUT : 0, .data.ptr = user};
+    if (reads && !user->eof)
+        event.events |= EPOLLIN;
+    if (throttled && user->deadlines != &s->draining)
+        event.events |= EPOLLRDHUP;
     if (event.events == user->watched)
         return;
     user->watched = event.events;
     epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, user->fd, &event);
 }
 
-static void set_held(struct server *s, struct user *user, bool held)
+/* Puts a throttled user where its turn is; that is near the end, as nobody's is far off. */
+static void throttle(struct server *s, struct user *user)
 {
-    if (user->held == held)
-        return;
-    user->held = held;
-    if (held)
-        TAILQ_INSERT_TAIL(&s->held, user, in_held);
+    struct user *before = TAILQ_LAST(&s->throttled, user_list);
+    while (before && next_turn(s, before) > next_turn(s, user))
+        before = TAILQ_PREV(before, user_list, in_held);
+    if (before)
+        TAILQ_INSERT_AFTER(&s->throttled, before, user, in_held);
     else
-        TAILQ_REMOVE(&s->held, user, in_held);
+        TAILQ_INSERT_HEAD(&s->throttled, user, in_held);
 }
 
-/* Takes a user out of the room, or from the prompt; nothing that it says counts any more. */
-static void retire(struct server *s, struct user *user)
+static void set_hold(struct server *s, struct user *user, enum hold hold)
+{
+    if (user->hold == hold && hold != THROTTLED)
+        return;
+    if (user->hold != FREE)
+        TAILQ_REMOVE(user->hold == HELD ? &s->held : &s->throttled, user, in_held);
+    user->hold = hold;
+    if (hold == HELD)
+        TAILQ_INSERT_TAIL(&s->held, user, in_held);
+    else if (hold == THROTTLED)
+        throttle(s, user);
+}
+
+/*
+ * Takes a user out of the room, for a reason that LOG-2 knows, or from the prompt, without one;
+ * nothing that it says counts any more.
+ */
+static void retire(struct server *s, struct user *user, const char *reason)
 {
     if (user->phase == CHATTING)
-        leave(s, user);
+        leave(s, user, reason);
     if (user->phase <= CHATTING)
         s->clients--;
     user->phase = LEAVING;
-    set_held(s, user, false);
+    set_hold(s, user, FREE);
     empty(&user->inbox);
     touch(s, user);
 }
 
 /* Ends a connection kindly: its queue goes out first (LEAVE-4). */
-static void dismiss(struct server *s, struct user *user)
+static void dismiss(struct server *s, struct user *user, const char *reason)
 {
-    retire(s, user);
+    retire(s, user, reason);
     set_deadline(s, user, &s->lingering);
 }
 
 /* Ends a connection now, whatever waits. */
-static void drop(struct server *s, struct user *user)
+static void drop(struct server *s, struct user *user, const char *reason)
 {
     forget_queue(user);
-    retire(s, user);
+    retire(s, user, reason);
     user->phase = GONE;
     set_deadline(s, user, &s->gone);
 }
 
-/* The client has ended its side: its queue still goes out (LEAVE-2). */
+/* The client has ended its side. Ten seconds remain for what it said, and for its queue. */
+static void start_draining(struct server *s, struct user *user)
+{
+    if (user->deadlines != &s->draining)
+        set_deadline(s, user, &s->draining);
+}
+
+/* All that the client sent has been read: lines that wait, and its queue, come first (LEAVE-2). */
 static void hang_up(struct server *s, struct user *user)
 {
     user->eof = true;
     if (user->phase == LINGERING) {
-        drop(s, user);
+        drop(s, user, NULL);
     } else if (user->phase != LEAVING) {
-        retire(s, user);
-        set_deadline(s, user, &s->draining);
+        start_draining(s, user);
+        if (!has_line(&user->inbox))
+            retire(s, user, "eof");
     }
 }
 
@@ -995,7 +1468,7 @@ static void hang_up(struct server *s, struct user *user)
 static void end_sending(struct server *s, struct user *user)
 {
     if (user->eof) {
-        drop(s, user);
+        drop(s, user, NULL);
         return;
     }
     shutdown(user->fd, SHUT_WR);
@@ -1023,46 +1496,96 @@ static bool may_speak(const struct server *s, const struct user *user)
            behind(s, user) <= half;
 }
 
-/* Acts on the first `length` bytes of the input; what must wait goes to the inbox. */
-static void take_up(struct server *s, struct user *user, size_t length)
+/* Acts on the lines from *next to end, as far as may be, and moves *next past them. */
+static void take_up(struct server *s, struct user *user, char **next, char *end)
 {
-    char *next = s->input;
-    char *end = next + length;
     struct line line;
-    while (may_speak(s, user) && take_line(&user->inbox, &next, end, &line)) {
+    while (may_speak(s, user) && has_allowance(s, user) &&
+           take_line(&user->inbox, next, end, &line)) {
         uint64_t before = user->texts;
+        spend_allowance(s, user);
         handle_line(s, user, &line);
         user->reply = user->texts > before ? user->texts - before : 0;
     }
+}
+
+/* Sees what becomes of a user whose lines have been taken up, now that its inbox keeps the rest. */
+static void settle_hold(struct server *s, struct user *user)
+{
+    if (kept(&user->inbox) > 0 && !may_speak(s, user))
+        set_hold(s, user, HELD);
+    else if (kept(&user->inbox) > 0 && !has_allowance(s, user))
+        set_hold(s, user, THROTTLED);
+    else
+        set_hold(s, user, FREE);
+    if (user->eof && user->hold == FREE)
+        retire(s, user, "eof");
+}
+
+/* Acts on new bytes, behind what the inbox kept; what must wait goes there. */
+static void take_up_new(struct server *s, struct user *user, size_t length)
+{
+    char *next = s->input;
+    char *end = next + unpack(&user->inbox, next) + length;
+    take_up(s, user, &next, end);
     if (user->phase > CHATTING)
         return;
     keep(&user->inbox, next, end);
-    set_held(s, user, next < end && !may_speak(s, user));
+    settle_hold(s, user);
 }
 
+/* Acts on what the inbox keeps, in its place. A user who retires meanwhile empties its own. */
+static void take_up_kept(struct server *s, struct user *user)
+{
+    struct inbox mine = user->inbox;
+    user->inbox = (struct inbox){.too_long = mine.too_long};
+    char *next = mine.bytes + mine.done;
+    char *end = mine.bytes + mine.length;
+    take_up(s, user, &next, end);
+    touch(s, user);
+    if (user->phase > CHATTING || next == end) {
+        free(mine.bytes);
+    } else {
+        user->inbox.bytes = mine.bytes;
+        user->inbox.length = mine.length;
+        user->inbox.done = (uint32_t)(next - mine.bytes);
+    }
+    if (user->phase <= CHATTING)
+        settle_hold(s, user);
+}
+
+/* Nothing is read beyond MAX_HELD, together with what waits. */
 static void receive(struct server *s, struct user *user)
 {
-    ssize_t n = recv(user->fd, s->input + user->inbox.length, READ_SIZE, 0);
+    size_t before = kept(&user->inbox);
+    bool waits = user->hold == THROTTLED;
+    char *start = waits ? s->input : s->input + before;
+    ssize_t n = recv(user->fd, start, READ_SIZE - before, 0);
     if (n == 0)
         hang_up(s, user);
+    else if (n > 0 && waits)
+        keep_more(&user->inbox, start, (size_t)n);
     else if (n > 0 && user->phase <= CHATTING)
-        take_up(s, user, unpack(&user->inbox, s->input) + (size_t)n);
+        take_up_new(s, user, (size_t)n);
     else if (n < 0 && errno != EAGAIN && errno != EINTR)
-        drop(s, user);
+        drop(s, user, "reset");
 }
 
+/* Of a user whose lines wait, what they say is not worth reading after a reset (LIMIT-5). */
 static void user_ready(struct server *s, struct user *user, uint32_t events)
 {
     if (user->phase == GONE)
         return; /* dropped earlier in this round */
+    bool reads = user->watched & EPOLLIN && user->hold != HELD;
+    bool failed = events & (EPOLLERR | EPOLLHUP);
     if (events & EPOLLOUT)
         user->blocked = false;
-    if (user->watched & EPOLLIN) {
-        if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
-            receive(s, user);
-    } else if (events & (EPOLLERR | EPOLLHUP)) {
-        drop(s, user); /* not being read from, so this is the only sign of a reset */
-    }
+    if (events & EPOLLRDHUP && user->phase == CHATTING)
+        start_draining(s, user);
+    if (failed && (!reads || user->hold == THROTTLED))
+        drop(s, user, "reset");
+    else if (reads && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+        receive(s, user);
     touch(s, user);
 }
 
@@ -1076,17 +1599,25 @@ static bool held_may_speak(const struct server *s)
     return false;
 }
 
+/* The throttled user whose turn has come, or NULL. */
+static struct user *due_throttled(const struct server *s)
+{
+    struct user *first = TAILQ_FIRST(&s->throttled);
+    return first && next_turn(s, first) <= s->now ? first : NULL;
+}
+
 /* Goes on with the lines that waited, the oldest first, so that everybody gets a turn. */
 static void take_turns(struct server *s)
 {
-    struct user *next;
-    for (struct user *user = TAILQ_FIRST(&s->held); user; user = next) {
+    struct user *user, *next;
+    for (user = TAILQ_FIRST(&s->held); user; user = next) {
         next = TAILQ_NEXT(user, in_held);
         if (!may_speak(s, user))
             continue;
-        take_up(s, user, unpack(&user->inbox, s->input));
-        touch(s, user);
+        take_up_kept(s, user);
     }
+    while ((user = due_throttled(s)))
+        take_up_kept(s, user);
 }
 
 /* One system call for as many lines as there are. */
@@ -1100,7 +1631,7 @@ static void send_waiting(struct server *s, struct user *user)
         message.msg_iovlen++;
     ssize_t sent = message.msg_iovlen > 0 ? sendmsg(user->fd, &message, MSG_NOSIGNAL) : 0;
     if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-        drop(s, user);
+        drop(s, user, "reset");
         return;
     }
     advance(s, user, sent > 0 ? (size_t)sent : 0);
@@ -1116,7 +1647,7 @@ static void flush(struct server *s, struct user *user)
     if (user->phase == LEAVING && left == 0)
         end_sending(s, user);
     else if (user->phase == CHATTING && left > (uint64_t)s->options.max_queue + user->reply)
-        drop(s, user); /* LIMIT-1; what its own last line brought it is not held against it */
+        drop(s, user, "slow"); /* LIMIT-1; not for what its own last line brought it */
     watch(s, user);
 }
 
@@ -1159,20 +1690,23 @@ static void reap(struct server *s)
 }
 
 /* Asks a newcomer for its name, if there is room (LIMIT-2). */
-static void greet(struct server *s, int fd)
+static void greet(struct server *s, int fd, const union address *address)
 {
     struct user *user = allocate(sizeof *user);
     user->fd = fd;
+    user->address = *address;
     user->watched = EPOLLIN;
     TAILQ_INSERT_TAIL(&s->users, user, in_users);
     struct epoll_event event = {.events = user->watched, .data.ptr = user};
     bool full = s->clients >= s->options.max_clients;
     s->clients++;
+    log_event(s, (struct event){.msg = "connect", .addr = address});
     if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-        drop(s, user);
+        drop(s, user, NULL);
     } else if (full) {
+        log_refusal(s, user, "full");
         tell(s, user, "! server full\n");
-        dismiss(s, user);
+        dismiss(s, user, NULL);
     } else {
         set_deadline(s, user, &s->joining);
         tell(s, user, PROMPT);
@@ -1194,19 +1728,25 @@ static void watch_listener(struct server *s, bool on)
 static void accept_users(struct server *s)
 {
     for (int i = 0; i < ACCEPT_BATCH; i++) {
-        int fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        union address address = {0};
+        socklen_t length = sizeof address;
+        int fd = accept4(s->listener, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            greet(s, fd);
+            s->accept_failed = false;
+            greet(s, fd, &address);
         } else if (errno == EAGAIN) {
             return;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            if (!s->accept_failed)
+                log_error(s, "cannot accept connections: %s", strerror(errno));
+            s->accept_failed = true;
             watch_listener(s, false);
             return;
         }
     }
 }
 
-/* ---- 11. Loop ------------------------------------------------------------------------------- */
+/* ---- 12. Loop ------------------------------------------------------------------------------- */
 
 static int64_t now_ms(void)
 {
@@ -1238,11 +1778,17 @@ static void expire(struct server *s)
 {
     struct user *user;
     while ((user = overdue(s, &s->joining))) {
+        log_refusal(s, user, "timeout");
         tell(s, user, "\n! timed out\n"); /* the prompt is pending, so its line ends first */
-        dismiss(s, user);
+        dismiss(s, user, NULL);
     }
-    while ((user = overdue(s, &s->lingering)) || (user = overdue(s, &s->draining)))
-        drop(s, user);
+    while ((user = overdue(s, &s->draining)))
+        if (user->phase == CHATTING)
+            dismiss(s, user, "eof"); /* it said more than its rate lets be taken up */
+        else
+            drop(s, user, NULL);
+    while ((user = overdue(s, &s->lingering)))
+        drop(s, user, NULL);
     if (s->accept_again && s->accept_again <= s->now && !s->stopping)
         watch_listener(s, true);
 }
@@ -1251,6 +1797,7 @@ static void expire(struct server *s)
 static int next_timeout(const struct server *s)
 {
     const struct deadlines *all[] = {&s->joining, &s->lingering, &s->draining};
+    const struct user *throttled = TAILQ_FIRST(&s->throttled);
     int64_t due = s->accept_again ? s->accept_again : INT64_MAX;
     if ((s->console_open && s->console_is_file) || held_may_speak(s))
         return 0;
@@ -1259,18 +1806,44 @@ static int next_timeout(const struct server *s)
         if (first && first->due < due)
             due = first->due;
     }
+    if (throttled && next_turn(s, throttled) < due)
+        due = next_turn(s, throttled);
     if (due == INT64_MAX)
         return -1;
     int64_t wait = due - now_ms();
     return wait < 0 ? 0 : (int)least((uint64_t)wait, INT32_MAX);
 }
 
+/* The sink that an event is about, or NULL. */
+static struct sink *find_sink(struct server *s, const void *source)
+{
+    for (int i = 0; i < SINKS; i++)
+        if (source == &s->sinks[i])
+            return &s->sinks[i];
+    return NULL;
+}
+
+/* What the signals have written (on_signal). */
+static void read_wake(struct server *s)
+{
+    char numbers[64];
+    ssize_t n = read(s->wake, numbers, sizeof numbers);
+    for (ssize_t i = 0; i < n; i++)
+        if (numbers[i] == SIGHUP && s->options.log)
+            reopen_log(s);
+        else
+            s->stop_asked = true;
+}
+
 static void handle_event(struct server *s, const struct epoll_event *event)
 {
-    if (event->data.ptr == &s->listener)
+    struct sink *sink = find_sink(s, event->data.ptr);
+    if (sink)
+        sink->blocked = false; /* what waits is written when the round ends */
+    else if (event->data.ptr == &s->listener)
         accept_users(s);
     else if (event->data.ptr == &s->wake)
-        s->stop_asked = true;
+        read_wake(s);
     else if (event->data.ptr == &s->console)
         read_console(s);
     else
@@ -1282,7 +1855,7 @@ static void end_round(struct server *s)
 {
     flush_all(s);
     reap(s);
-    write_printed();
+    flush_sinks(s);
     s->round_size = 0;
 }
 
@@ -1295,6 +1868,7 @@ static void stop(struct server *s)
         take_turns(s);
         end_round(s);
     }
+    log_event(s, (struct event){.msg = "shutdown", .addr = &s->address});
     s->stopping = true;
     s->accept_again = 0;
     close(s->listener);
@@ -1304,7 +1878,7 @@ static void stop(struct server *s)
         if (user->phase == NAMING)
             tell(s, user, "\nServer is shutting down\n"); /* the prompt's line ends first */
         if (user->phase <= CHATTING)
-            dismiss(s, user);
+            dismiss(s, user, NULL);
         else if (user->deadlines == &s->draining)
             set_deadline(s, user, &s->lingering);
     }
@@ -1334,11 +1908,12 @@ static void run(struct server *s)
         one_round(s);
 }
 
-/* ---- 12. Start and stop --------------------------------------------------------------------- */
+/* ---- 13. Start and stop --------------------------------------------------------------------- */
 
 static const char usage[] =
     "usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]\n"
-    "                   [--join-timeout SECONDS] [--quiet] [--help] [--version]\n";
+    "                   [--join-timeout SECONDS] [--quiet] [--rate N] [--log FILE]\n"
+    "                   [--help] [--version]\n";
 
 static void print_help(void)
 {
@@ -1352,6 +1927,10 @@ static void print_help(void)
            "                          %d or more (default %d)\n"
            "  --join-timeout SECONDS  time to give a name (default %d)\n"
            "  --quiet                 do not print what the room sees (default: print it)\n"
+           "  --rate N                lines of one user taken up in a second; the others wait\n"
+           "                          (default: no limit)\n"
+           "  --log FILE              append what happens to FILE, a JSON object a line; SIGHUP\n"
+           "                          opens it anew (default: no log)\n"
            "  --help                  print this and exit\n"
            "  --version               print the version and exit\n\n"
            "Lines on standard input are announced to all; /help there lists the operator's "
@@ -1427,6 +2006,17 @@ static bool set_join_timeout(struct options *options, const char *value)
     return parse_seconds(value, &options->join_timeout);
 }
 
+static bool set_rate(struct options *options, const char *value)
+{
+    return parse_number(value, 1, LONG_MAX, &options->rate);
+}
+
+static bool set_log(struct options *options, const char *value)
+{
+    options->log = value;
+    return true;
+}
+
 /* An option that takes a value. */
 struct value_option {
     const char *name;
@@ -1439,6 +2029,8 @@ static const struct value_option value_options[] = {
     {"--max-clients", set_max_clients},
     {"--max-queue", set_max_queue},
     {"--join-timeout", set_join_timeout},
+    {"--rate", set_rate},
+    {"--log", set_log},
     {NULL, NULL},
 };
 
@@ -1496,15 +2088,10 @@ static void raise_descriptor_limit(void)
     }
 }
 
-static void print_address(FILE *stream, const char *host, const char *port)
-{
-    fprintf(stream, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-}
-
 static _Noreturn void cannot_listen(const char *host, const char *port, const char *reason)
 {
     fputs("cannot listen on ", stderr);
-    print_address(stderr, host, port);
+    fprintf(stderr, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
     fprintf(stderr, ": %s\n", reason);
     exit(EXIT_FAILURE);
 }
@@ -1557,37 +2144,54 @@ static int listen_on(const struct options *options)
 }
 
 /* The ready line (PROG-3), with the numbers in use. */
-static void announce(int listener)
+static void announce(struct server *s)
 {
-    struct sockaddr_storage address;
-    socklen_t length = sizeof address;
-    char host[NI_MAXHOST] = "";
-    char port[NI_MAXSERV] = "";
-    getsockname(listener, (struct sockaddr *)&address, &length);
-    getnameinfo((struct sockaddr *)&address, length, host, sizeof host, port, sizeof port,
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    printf("Listening on ");
-    print_address(stdout, host, port);
-    printf("\n");
-    write_printed();
+    char line[MAX_FORMATTED], text[MAX_ADDRESS];
+    socklen_t length = sizeof s->address;
+    getsockname(s->listener, &s->address.any, &length);
+    format_address(text, &s->address);
+    snprintf(line, sizeof line, "Listening on %s\n", text);
+    log_event(s, (struct event){.msg = "start", .addr = &s->address});
+    print_line(s, line, strlen(line));
+    flush_sinks(s);
 }
 
-static int wake_writer; /* the other end of server.wake; a handler reaches nothing else */
+static int wake_writer; /* the other end of server.wake; a handler reaches little else */
 
-/* The first signal wakes the loop to stop; a second one finds the default action (STOP-5). */
-static void on_signal(int number)
+/* Tells the loop. Nothing can be done here about a failure, and an empty pipe has room. */
+static void on_hangup(int number)
 {
     int saved = errno;
-    (void)number;
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    signal(SIGHUP, SIG_DFL);
-    ssize_t written = write(wake_writer, "", 1);
-    (void)written; /* nothing can be done about it here, and an empty pipe has room */
+    char byte = (char)number;
+    ssize_t written = write(wake_writer, &byte, 1);
+    (void)written;
     errno = saved;
 }
 
-/* SIGHUP ends the server as well, but not one that nohup(1) has made deaf to it. */
+static volatile sig_atomic_t hangup_stops; /* SIGHUP is as SIGTERM: there is no log (LOG-4) */
+
+/* The first signal asks the loop to stop; a second one finds the default action (STOP-5). */
+static void on_signal(int number)
+{
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    if (hangup_stops)
+        signal(SIGHUP, SIG_DFL);
+    on_hangup(number);
+}
+
+/* SIGHUP opens the log anew, or ends the server too, but not one that nohup(1) made deaf to it. */
+static void catch_hangup(const struct server *s)
+{
+    if (s->options.log) {
+        signal(SIGHUP, on_hangup);
+    } else if (signal(SIGHUP, on_signal) == SIG_IGN) {
+        signal(SIGHUP, SIG_IGN);
+    } else {
+        hangup_stops = true;
+    }
+}
+
 static void catch_signals(struct server *s)
 {
     int ends[2];
@@ -1598,11 +2202,12 @@ static void catch_signals(struct server *s)
     s->wake = ends[0];
     wake_writer = ends[1];
     signal(SIGPIPE, SIG_IGN); /* a write to what is closed is an error, not the end */
+    signal(SIGXFSZ, SIG_IGN); /* and so is one to a file that may grow no more (LOG-4) */
     signal(SIGTTIN, SIG_IGN); /* in the background, reading the terminal fails instead (OPER-2) */
+    signal(SIGTTOU, SIG_IGN); /* and writing there goes on */
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
-    if (signal(SIGHUP, on_signal) == SIG_IGN)
-        signal(SIGHUP, SIG_IGN);
+    catch_hangup(s);
 }
 
 static int watch_source(struct server *s, int fd, uint32_t events, void *source)
@@ -1621,34 +2226,41 @@ static void init_state(struct server *s)
 {
     TAILQ_INIT(&s->users);
     TAILQ_INIT(&s->held);
+    TAILQ_INIT(&s->throttled);
     STAILQ_INIT(&s->touched);
     init_deadlines(&s->joining, s->options.join_timeout);
     init_deadlines(&s->lingering, LINGER_SECONDS * 1000);
     init_deadlines(&s->draining, DRAIN_SECONDS * 1000);
     init_deadlines(&s->gone, 0);
     add_block(&s->stream);
+    open_sink(&s->sinks[STANDARD_OUTPUT], "standard output", STDOUT_FILENO);
+    open_sink(&s->sinks[STANDARD_ERROR], "standard error", STDERR_FILENO);
+    s->sinks[STANDARD_ERROR].told = true; /* where else would that be said */
 }
 
 static void start(struct server *s)
 {
+    open_log(s);
     catch_signals(s);
     raise_descriptor_limit();
     s->listener = listen_on(&s->options);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (s->epoll_fd < 0 || watch_source(s, s->listener, EPOLLIN, &s->listener) < 0 ||
-        watch_source(s, s->wake, EPOLLIN | EPOLLONESHOT, &s->wake) < 0) {
+        watch_source(s, s->wake, EPOLLIN, &s->wake) < 0) {
         perror("chat-server: epoll");
         exit(EXIT_FAILURE);
     }
     s->console_open = true;
     if (watch_source(s, STDIN_FILENO, EPOLLIN, &s->console) < 0)
         s->console_is_file = true; /* or /dev/null, or what cannot be read and is closed then */
-    announce(s->listener);
+    announce(s);
 }
 
 /* All that is left when the last user is gone. */
 static void finish(struct server *s)
 {
+    log_event(s, (struct event){.msg = "stop", .addr = &s->address});
+    close_sinks(s);
     while (s->stream.head) {
         struct block *block = s->stream.head;
         s->stream.head = block->next;
@@ -1663,7 +2275,7 @@ static void finish(struct server *s)
 int main(int argc, char **argv)
 {
     static struct server s = {
-        .options = {HOST, PORT, MAX_CLIENTS, MAX_QUEUE, JOIN_SECONDS * 1000, false},
+        .options = {HOST, PORT, MAX_CLIENTS, MAX_QUEUE, JOIN_SECONDS * 1000, false, 0, NULL},
     };
     (void)argc;
     open_standard_files();

@@ -21,7 +21,8 @@
 // no mutex. Each of the others waits for one thing, and then tells the owner on a channel what to
 // do about it:
 //
-//	accept, read, await, timers, readConsole, awaitSignal -> events -> the owner
+//	accept, read, await, timers, readConsole, writeSink, awaitSignal, awaitHangUp
+//	-> events -> the owner
 //
 // Thus the owner waits for nothing but events, and there is no work for those who are silent.
 package main
@@ -32,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/signal"
@@ -59,6 +61,8 @@ const (
 	maxClients  = 10000       // connections; one more is told that the server is full
 	maxQueue    = 1024 * 1024 // bytes that may wait for one user; beyond, it is dropped
 	maxRefusals = 5           // refused names on one connection; the last ends it
+	maxPending  = 1024 * 1024 // bytes that may wait for a sink; lines beyond are lost
+	maxHeld     = 64 * 1024   // bytes of a user's input that its rate holds back
 	blockSize   = 64 * 1024   // bytes of a block of the stream
 	readSize    = 64 * 1024   // bytes received from one user in one go
 	roundSize   = 256 * 1024  // bytes taken up and queued in a round, before all are sent theirs
@@ -68,7 +72,9 @@ const (
 const (
 	joinTime    = 60 * time.Second       // to give a good name
 	lingerTime  = time.Second            // for one that the server ends: its queue, its last words
-	drainTime   = 10 * time.Second       // for one whose client has ended its side: its queue
+	drainTime   = 10 * time.Second       // for one whose client has ended its side: lines, queue
+	pendingTime = 250 * time.Millisecond // for what waits for a sink, before the process ends
+	lossTime    = 100 * time.Millisecond // to say at the very end that some of it is lost
 	acceptPause = 100 * time.Millisecond // without accepting, when the descriptors have run out
 )
 
@@ -107,13 +113,27 @@ type splice struct {
 	skip int64
 }
 
+// A sink is where lines go that nobody may be reading: standard output, standard error, the log.
+// They are written by a goroutine, so that a write that takes long delays nobody.
+type sink struct {
+	name    string
+	file    *os.File
+	next    *os.File // to go on with, once what is for the old file is written
+	last    int      // bytes of pending that are for the old file
+	pending []byte   // lines that are not being written yet
+	spare   []byte   // memory for them
+	writing bool     // writeSink is at work
+	lost    *sink    // where to say that lines are lost; none once that is said
+}
+
 // An inbox is what a reader has handed over, and is not yet acted on. The reader lends its only
 // buffer and waits meanwhile, so that whoever is not heard is not read from either.
 type inbox struct {
-	begun  []byte        // the beginning of a line whose end has not come
-	unread []byte        // the part of the reader's buffer that is not acted on
-	held   bool          // the reader waits for its buffer
-	readOn chan struct{} // tells it to go on; with room for that word, so that saying it never blocks
+	begun  []byte   // the beginning of a line whose end has not come
+	unread []byte   // what is not acted on
+	lent   []byte   // the reader's buffer, while unread is a part of it
+	held   bool     // the reader waits
+	readOn chan int // tells it to go on, with how many bytes; it has room for one such word
 }
 
 // A user is one connection.
@@ -136,10 +156,15 @@ type user struct {
 	extra   int64    // bytes of text in its splices, less those that they skip
 	reply   int64    // bytes that the last line of its own brought it
 
-	awaited bool // the kernel takes no more for it at present: await is at work
-	ended   bool // its client has ended its side
-	pending bool // is in server.pending
-	inTurns bool // is in server.turns
+	allowance time.Duration // for lines of its own: a second is worth `rate` of them
+	reckoned  time.Time     // when it had that
+
+	awaited   bool // the kernel takes no more for it at present: await is at work
+	ended     bool // its client has ended its side
+	ending    bool // so it has, and the time for the lines that are left runs
+	pending   bool // is in server.pending
+	inTurns   bool // is in server.turns
+	throttled bool // is in server.throttled
 }
 
 type options struct {
@@ -148,6 +173,9 @@ type options struct {
 	maxClients  int
 	maxQueue    int
 	joinTimeout time.Duration
+	rate        int // lines a second; 0: as they come
+	log         string
+	hasLog      bool
 	quiet       bool
 }
 
@@ -166,11 +194,17 @@ type server struct {
 	end     int64  // offset of the end of the stream
 	flushed int64  // the end of the stream when all were last sent it
 
-	turns   []*user // may have lines for us; the first in is heard first
-	pending []*user // to be flushed, whether or not the room has spoken
-	load    int64   // bytes taken up and queued in this round
-	printed []byte  // for standard output
-	console inbox   // from standard input
+	turns     []*user     // may have lines for us; the first in is heard first
+	throttled []*user     // have lines that come too soon, by when they are due
+	alarm     *time.Timer // tells when the first of those is
+	pending   []*user     // to be flushed, whether or not the room has spoken
+	load      int64       // bytes taken up and queued in this round
+
+	console inbox // from standard input
+	output  *sink // standard output
+	errors  *sink // standard error
+	logFile *sink // the log, where there is one
+	logger  *slog.Logger
 
 	mustStop bool // a signal or the operator has said so
 	stopping bool // everybody has been dismissed
@@ -183,19 +217,195 @@ type server struct {
 
 // printLine puts lines on standard output, at the end of the round.
 func (s *server) printLine(lines string) {
-	s.printed = append(s.printed, lines...)
+	s.output.put(lines)
 }
 
-// writePrinted writes what was printed, in one call for many lines.
-func (s *server) writePrinted() {
-	if len(s.printed) > 0 {
-		os.Stdout.Write(s.printed) // that nobody can read it any more ends nothing
-		s.printed = s.printed[:0]
+// put has whole lines written at the end of the round. They are lost where too much waits already.
+func (k *sink) put(lines string) {
+	if len(k.pending)+len(lines) > maxPending {
+		k.lose("not read")
+	} else {
+		k.pending = append(k.pending, lines...)
+	}
+}
+
+// Write is put for the log's handler.
+func (k *sink) Write(line []byte) (int, error) {
+	k.put(string(line))
+	return len(line), nil
+}
+
+// lose says on standard error that lines are lost, once. (If that is lost too, nothing is left to
+// say it on.)
+func (k *sink) lose(reason string) {
+	if k.lost != nil {
+		k.lost.put(fmt.Sprintf("chat-server: lines for %s are lost: %s\n", k.name, reason))
+		k.lost = nil
+	}
+}
+
+// flushSinks has all be written that waits and can be; it tells whether something is under way.
+func (s *server) flushSinks() bool {
+	isBusy := false
+	for _, k := range []*sink{s.output, s.logFile, s.errors} {
+		if k != nil {
+			s.flushSink(k)
+			isBusy = isBusy || k.writing
+		}
+	}
+	return isBusy
+}
+
+// flushSink begins to write what waits, in one call for many lines.
+func (s *server) flushSink(k *sink) {
+	if k.writing {
+		return
+	}
+	count := len(k.pending)
+	if k.next != nil && k.last == 0 {
+		k.file.Close()
+		k.file, k.next = k.next, nil
+	} else if k.next != nil {
+		count, k.last = k.last, 0
+	}
+	if count > 0 {
+		k.writing = true
+		go s.writeSink(k, k.file, k.pending[:count])
+		k.pending, k.spare = append(k.spare, k.pending[count:]...), nil
+	}
+}
+
+// writeSink writes lines to a sink, and tells the owner when that is done. It is at most one
+// goroutine for each sink, and ends when all is written, or cannot be.
+func (s *server) writeSink(k *sink, file *os.File, lines []byte) {
+	n, err := file.Write(lines)
+	if err != nil && k == s.logFile {
+		mend(file, lines[:n])
+	}
+	s.events <- func() { s.wroteSink(k, lines, err) }
+}
+
+// mend takes from the end of a log the beginning of a line that found no room there as a whole.
+func mend(file *os.File, written []byte) {
+	torn := len(written) - 1 - bytes.LastIndexByte(written, '\n')
+	if info, err := file.Stat(); err == nil && torn > 0 {
+		file.Truncate(info.Size() - int64(torn)) // fails where it is no regular file
+	}
+}
+
+// wroteSink takes note that a write to a sink is done.
+func (s *server) wroteSink(k *sink, lines []byte, err error) {
+	k.writing = false
+	if cap(lines) <= roundSize {
+		k.spare = lines[:0]
+	}
+	if err != nil {
+		k.lose(reason(err))
+	}
+}
+
+// writeRest writes what waits at the end of the program, for as long as that is read (LOG-4).
+func (s *server) writeRest() {
+	s.awaitSinks(pendingTime)
+	for _, k := range []*sink{s.output, s.logFile} {
+		if k != nil && k.writing {
+			k.lose("not read")
+		}
+	}
+	s.awaitSinks(lossTime)
+}
+
+// awaitSinks waits until all is written that waits, but not for long.
+func (s *server) awaitSinks(atMost time.Duration) {
+	timeIsUp := time.After(atMost)
+	for s.flushSinks() {
+		select {
+		case act := <-s.events:
+			act()
+		case <-timeIsUp:
+			return
+		}
 	}
 }
 
 // ---------------------------------------------------------------------------------------------
-// 4. Lines
+// 4. Log
+// ---------------------------------------------------------------------------------------------
+
+// openLog opens a log to append to. It does not wait for somebody to read, as a pipe would have it.
+func openLog(path string) (*os.File, error) {
+	const flags = os.O_APPEND | os.O_CREATE | os.O_WRONLY | syscall.O_NONBLOCK
+	file, err := os.OpenFile(path, flags, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open log %s: %s", path, reason(err))
+	}
+	return file, nil
+}
+
+// startLog has events logged from here on, or ends the program.
+func (s *server) startLog() {
+	hangUps := catchHangUps()
+	file, err := openLog(s.log)
+	if err != nil {
+		fail(1, err.Error()+"\n")
+	}
+	s.logFile = &sink{name: s.log, file: file, lost: s.errors}
+	s.logger = slog.New(slog.NewJSONHandler(s.logFile, &slog.HandlerOptions{ReplaceAttr: logTime}))
+	go s.awaitHangUp(hangUps)
+}
+
+// logTime puts the time of an event as LOG-2 wants it.
+func logTime(_ []string, field slog.Attr) slog.Attr {
+	if field.Value.Kind() == slog.KindTime {
+		field.Value = slog.StringValue(field.Value.Time().UTC().Format("2006-01-02T15:04:05.000Z"))
+	}
+	return field
+}
+
+// logEvent logs an event, where there is a log. The fields are in the order of LOG-2.
+func (s *server) logEvent(level slog.Level, event string, fields ...slog.Attr) {
+	if s.logger != nil {
+		s.logger.LogAttrs(context.Background(), level, event, fields...)
+	}
+}
+
+// logServer logs what becomes of the server itself.
+func (s *server) logServer(event string) {
+	s.logEvent(slog.LevelInfo, event, slog.String("addr", s.listener.Addr().String()))
+}
+
+// logRefusal logs that something of a user's was refused; never what that was (LOG-3).
+func (s *server) logRefusal(u *user, reason string) {
+	s.logEvent(slog.LevelWarn, "refuse", slog.Any("addr", u), slog.String("reason", reason))
+}
+
+// logError logs what went wrong.
+func (s *server) logError(problem string) {
+	s.logEvent(slog.LevelError, "error", slog.String("error", problem))
+}
+
+// LogValue is what of a user the field `addr` holds.
+func (u *user) LogValue() slog.Value {
+	return slog.StringValue(u.conn.RemoteAddr().String())
+}
+
+// reopenLog has the log go on in another file, or, where there is none, in the one that it has.
+// What was logged before is still for that one.
+func (s *server) reopenLog(file *os.File, err error) {
+	if err != nil {
+		s.logError(err.Error())
+		return
+	}
+	k := s.logFile
+	if k.next != nil {
+		k.next.Close()
+	}
+	k.next, k.last = file, len(k.pending)
+	k.file.SetWriteDeadline(time.Now().Add(pendingTime)) // a pipe that nobody reads is not waited for
+}
+
+// ---------------------------------------------------------------------------------------------
+// 5. Lines
 // ---------------------------------------------------------------------------------------------
 
 const (
@@ -207,7 +417,18 @@ var tooLong = fmt.Sprintf("! line too long (limit %d bytes)\n", maxLine)
 
 // put takes what a reader lends.
 func (in *inbox) put(data []byte) {
-	in.unread, in.held = data, true
+	in.held, in.lent = true, data
+	if len(in.unread) == 0 {
+		in.unread = data
+	} else {
+		in.unread = append(in.unread, data...)
+		in.giveBack()
+	}
+}
+
+// hasLine tells whether there is a whole line.
+func (in *inbox) hasLine() bool {
+	return bytes.IndexByte(in.unread, '\n') >= 0
 }
 
 // takeLine takes the first whole line, without its end, if there is one yet.
@@ -225,12 +446,38 @@ func (in *inbox) takeLine() (string, bool) {
 	return strings.TrimSuffix(line, "\r"), true
 }
 
-// release gives the reader its buffer back; what is unread there is discarded.
+// release lets the reader go on; what is unread is discarded.
 func (in *inbox) release() {
 	in.unread = nil
+	in.giveBack()
+	in.goOn(readSize)
+}
+
+// keep lets the reader go on though not all is acted on, as long as there is room for more.
+func (in *inbox) keep() {
+	room := maxHeld - len(in.begun) - len(in.unread)
+	if in.held && room > 0 {
+		if in.lent != nil {
+			in.unread = bytes.Clone(in.unread)
+			in.giveBack()
+		}
+		in.goOn(room)
+	}
+}
+
+// giveBack ends the loan of the reader's buffer.
+func (in *inbox) giveBack() {
+	if in.lent != nil {
+		buffers.Put((*[readSize]byte)(in.lent[:readSize]))
+		in.lent = nil
+	}
+}
+
+// goOn has the reader read on, if it waits.
+func (in *inbox) goOn(room int) {
 	if in.held {
 		in.held = false
-		in.readOn <- struct{}{}
+		in.readOn <- room
 	}
 }
 
@@ -271,7 +518,7 @@ func lower(text string) string {
 }
 
 // ---------------------------------------------------------------------------------------------
-// 5. Queues
+// 6. Queues
 // ---------------------------------------------------------------------------------------------
 
 func newBlock(start int64) *block {
@@ -414,7 +661,7 @@ func (s *server) detach(u *user) {
 }
 
 // ---------------------------------------------------------------------------------------------
-// 6. Room
+// 7. Room
 // ---------------------------------------------------------------------------------------------
 
 var (
@@ -436,6 +683,12 @@ func (s *server) broadcast(line string, sender *user) {
 	if !s.quiet {
 		s.printLine(line)
 	}
+}
+
+// say broadcasts a message.
+func (s *server) say(name, text string, sender *user) {
+	s.broadcast(name+": "+text+"\n", sender)
+	s.logEvent(slog.LevelInfo, "message", slog.String("name", name), slog.String("text", text))
 }
 
 // tell says something to one user alone.
@@ -478,21 +731,25 @@ func (s *server) enter(u *user, name string) {
 	u.timer.Stop()
 	u.timer = nil
 	u.phase, u.name = chatting, name
+	u.allowance, u.reckoned = time.Second, time.Now()
 	s.users[lower(name)] = u
 	s.attach(u)
 	welcome := "Welcome, %s (%d online). Type /help for commands.\n"
 	s.tell(u, fmt.Sprintf(welcome, name, len(s.users)))
+	s.logEvent(slog.LevelInfo, "join", slog.String("name", name), slog.Any("addr", u))
 }
 
-// leave takes a user out of the room: its name is free, and the others are told.
-func (s *server) leave(u *user) {
+// leave takes a user out of the room: its name is free, and the others are told; why, the log.
+func (s *server) leave(u *user, reason string) {
 	delete(s.users, lower(u.name))
 	s.detach(u)
 	s.broadcast(u.name+" has left the chat\n", nil)
+	s.logEvent(slog.LevelInfo, "leave",
+		slog.String("name", u.name), slog.Any("addr", u), slog.String("reason", reason))
 }
 
 // ---------------------------------------------------------------------------------------------
-// 7. Commands
+// 8. Commands
 // ---------------------------------------------------------------------------------------------
 
 const help = "Commands: /help, /who, /msg NAME TEXT, /nick NAME, /quit" +
@@ -546,6 +803,8 @@ func (s *server) cmdMsg(u *user, rest string) {
 		s.tell(u, "! cannot message yourself\n")
 	default:
 		s.tell(other, "(private) "+u.name+": "+text+"\n")
+		s.logEvent(slog.LevelInfo, "private",
+			slog.String("name", u.name), slog.String("to", other.name))
 	}
 }
 
@@ -559,13 +818,14 @@ func (s *server) cmdNick(u *user, rest string) {
 	delete(s.users, lower(u.name))
 	s.users[lower(name)] = u
 	s.broadcast(u.name+" is now known as "+name+"\n", nil)
+	s.logEvent(slog.LevelInfo, "rename", slog.String("name", u.name), slog.String("to", name))
 	u.name = name
 }
 
 // cmdQuit is /quit: the end.
 func (s *server) cmdQuit(u *user, _ string) {
 	s.tell(u, "Goodbye, "+u.name+"\n")
-	s.dismiss(u)
+	s.dismiss(u, "quit")
 }
 
 var commands = map[string]func(s *server, u *user, rest string){
@@ -598,7 +858,7 @@ func messageText(line string) string {
 }
 
 // ---------------------------------------------------------------------------------------------
-// 8. Lines to actions
+// 9. Lines to actions
 // ---------------------------------------------------------------------------------------------
 
 // handleLine acts on one line of a user's.
@@ -613,14 +873,14 @@ func (s *server) handleLine(u *user, line string) {
 // handleName takes a line as the answer to the prompt.
 func (s *server) handleName(u *user, line string) {
 	name := trim(line)
-	problem := checkLine(line)
-	if problem == "" {
-		problem = s.nameError(u, name)
-	}
-	if problem == "" {
-		s.enter(u, name)
-	} else {
+	if problem := checkLine(line); problem != "" {
+		s.logRefusal(u, "line")
 		s.refuseName(u, problem)
+	} else if problem := s.nameError(u, name); problem != "" {
+		s.logRefusal(u, "name")
+		s.refuseName(u, problem)
+	} else {
+		s.enter(u, name)
 	}
 }
 
@@ -631,18 +891,19 @@ func (s *server) refuseName(u *user, problem string) {
 		s.tell(u, problem+prompt)
 	} else {
 		s.tell(u, problem+"! too many attempts\n")
-		s.dismiss(u)
+		s.dismiss(u, "name")
 	}
 }
 
 // handleChat takes a line as a message or a command.
 func (s *server) handleChat(u *user, line string) {
 	if problem := checkLine(line); problem != "" {
+		s.logRefusal(u, "line")
 		s.tell(u, problem)
 	} else if isCommand(line) {
 		s.handleCommand(u, line)
 	} else if trim(line) != "" {
-		s.broadcast(u.name+": "+messageText(line)+"\n", u)
+		s.say(u.name, messageText(line), u)
 	}
 }
 
@@ -656,8 +917,125 @@ func (s *server) handleCommand(u *user, line string) {
 	}
 }
 
+// giveTurn has a user heard when all before it have been.
+func (s *server) giveTurn(u *user) {
+	if !u.inTurns {
+		u.inTurns = true
+		s.turns = append(s.turns, u)
+	}
+}
+
+// takeUp acts on a user's whole lines, while it and this round can bear what comes of them.
+func (s *server) takeUp(u *user) {
+	for s.maySpeak(u) && s.mayHear() && s.payLine(u) {
+		line, ok := u.inbox.takeLine()
+		if !ok {
+			s.heardAll(u)
+			return
+		}
+		s.load += int64(len(line)) + 1
+		before := u.extra
+		s.handleLine(u, line)
+		u.reply = max(0, u.extra-before)
+	}
+	if u.throttled {
+		u.inbox.keep()
+	}
+	s.touch(u) // after its flush it is seen whether it may go on
+}
+
+// heardAll goes on with a user whose whole lines are acted on: there are more to come, or none.
+func (s *server) heardAll(u *user) {
+	if u.ended {
+		s.retire(u, "eof")
+	} else {
+		u.inbox.release()
+	}
+}
+
+// maySpeak tells whether a user's lines are taken up.
+//
+// They are not while much waits for it: its own commands shall not drop it (LIMIT-1), and a user
+// who does not read, but floods, shall not keep the stream in memory.
+func (s *server) maySpeak(u *user) bool {
+	if u.phase == naming {
+		return true
+	}
+	half := int64(s.maxQueue / 2)
+	return u.phase == chatting && !u.throttled && s.waiting(u) <= half && s.behind(u) <= half
+}
+
+// payLine takes the price of a user's next line from its allowance; one that cannot pay must wait
+// (LIMIT-5).
+func (s *server) payLine(u *user) bool {
+	if s.rate == 0 || u.phase != chatting || !u.inbox.hasLine() {
+		return true
+	}
+	now := time.Now()
+	u.allowance = min(u.allowance+now.Sub(u.reckoned), time.Second)
+	u.reckoned = now
+	if u.allowance < s.price() {
+		s.throttle(u)
+		return false
+	}
+	u.allowance -= s.price()
+	return true
+}
+
+// price is what a line costs.
+func (s *server) price() time.Duration {
+	return time.Second / time.Duration(s.rate)
+}
+
+// dueTime tells when a user who is throttled can pay for its next line.
+func (s *server) dueTime(u *user) time.Time {
+	return u.reckoned.Add(s.price() - u.allowance)
+}
+
+// throttle has a user wait until its next line is due. That is mostly later than for all others.
+func (s *server) throttle(u *user) {
+	u.throttled = true
+	at, _ := slices.BinarySearchFunc(s.throttled, s.dueTime(u), func(v *user, due time.Time) int {
+		return s.dueTime(v).Compare(due)
+	})
+	s.throttled = slices.Insert(s.throttled, at, u)
+	if at == 0 {
+		s.setAlarm()
+	}
+}
+
+// setAlarm has the owner take up the first line that is due, when it is.
+func (s *server) setAlarm() {
+	if s.alarm != nil {
+		s.alarm.Stop()
+	}
+	if len(s.throttled) > 0 {
+		after := time.Until(s.dueTime(s.throttled[0]))
+		s.alarm = time.AfterFunc(after, func() { s.events <- s.takeDue })
+	}
+}
+
+// takeDue hears those whose next line is due.
+func (s *server) takeDue() {
+	now := time.Now()
+	for len(s.throttled) > 0 && !s.dueTime(s.throttled[0]).After(now) {
+		u := s.throttled[0]
+		s.throttled = s.throttled[1:]
+		u.throttled = false
+		if u.isReset() {
+			s.drop(u, "reset")
+			continue
+		}
+		if u.phase == chatting && u.isEnding() {
+			s.limitLines(u)
+		}
+		s.giveTurn(u)
+	}
+	s.setAlarm()
+}
+
 // ---------------------------------------------------------------------------------------------
-// 9. Console
+// 10. Console
 // ---------------------------------------------------------------------------------------------
 
 const opHelpText = "Commands: /help, /who, /kick NAME, /shutdown" +
@@ -684,7 +1062,7 @@ func (s *server) opKick(rest string) {
 		s.printLine("! no such user: " + name + "\n")
 	default:
 		s.tell(u, "! kicked by the operator\n")
-		s.dismiss(u)
+		s.dismiss(u, "kick")
 	}
 }
 
@@ -707,7 +1085,7 @@ func (s *server) consoleLine(line string) {
 	} else if isCommand(line) {
 		s.consoleCommand(line)
 	} else if trim(line) != "" {
-		s.broadcast("server: "+messageText(line)+"\n", nil)
+		s.say("server", messageText(line), nil)
 	}
 }
 
@@ -722,11 +1100,12 @@ func (s *server) consoleCommand(line string) {
 }
 
 // ---------------------------------------------------------------------------------------------
-// 10. Sockets
+// 11. Sockets
 // ---------------------------------------------------------------------------------------------
 
 // accept brings newcomers to the owner. It is one goroutine, and ends when the listener is closed.
 func (s *server) accept() {
+	isTroubled := false
 	for {
 		conn, err := s.listener.AcceptTCP()
 		switch {
@@ -734,7 +1113,11 @@ func (s *server) accept() {
 			s.events <- func() { s.greet(conn) }
 		case errors.Is(err, net.ErrClosed):
 			return
-		default: // out of descriptors or memory: ask again later, and not all the time (LIMIT-3)
+		case !isTroubled:
+			s.events <- func() { s.logError("cannot accept connections: " + reason(err)) }
+		}
+		isTroubled = err != nil
+		if isTroubled { // out of descriptors or memory: it asks again, but not all the time (LIMIT-3)
 			time.Sleep(acceptPause)
 		}
 	}
@@ -746,25 +1129,25 @@ var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 // read brings what comes from a user to the owner, and waits each time until that is acted on. It
 // is one goroutine for each connection, and ends when that does: the error is its last event.
 func (s *server) read(u *user) {
+	room := readSize
 	for {
-		data, err := u.receive()
+		data, err := u.receive(room)
 		s.events <- func() { s.received(u, data, err) }
 		if err != nil {
 			return
 		}
-		<-u.inbox.readOn
-		buffers.Put((*[readSize]byte)(data[:readSize]))
+		room = <-u.inbox.readOn
 	}
 }
 
 // receive waits until something comes from a user, and takes it into a buffer. While it waits it
 // has none, so that a silent user costs little.
-func (u *user) receive() (data []byte, err error) {
+func (u *user) receive(room int) (data []byte, err error) {
 	var refused error
 	err = u.raw.Read(func(socket uintptr) bool {
 		buffer := buffers.Get().(*[readSize]byte)
 		var n int
-		if n, refused = syscall.Read(int(socket), buffer[:]); n > 0 {
+		if n, refused = syscall.Read(int(socket), buffer[:room]); n > 0 {
 			data = buffer[:n]
 			return true
 		}
@@ -778,6 +1161,32 @@ func (u *user) receive() (data []byte, err error) {
 		return nil, io.EOF
 	}
 	return data, refused
+}
+
+// isReset tells whether a connection is reset. (Where nothing is read from it, nothing else would.)
+func (u *user) isReset() bool {
+	problem, err := u.getOption(syscall.SOL_SOCKET, syscall.SO_ERROR)
+	return err != nil || problem != 0
+}
+
+// isEnding tells whether a client has ended its side, though not all before that is read yet. The
+// state of the connection is the first byte of TCP_INFO.
+func (u *user) isEnding() bool {
+	const closeWait = 8
+	info, err := u.getOption(syscall.IPPROTO_TCP, syscall.TCP_INFO)
+	return err == nil && info&0xff == closeWait
+}
+
+// getOption asks the kernel for a number about a connection.
+func (u *user) getOption(level, name int) (number int, err error) {
+	var refused error
+	err = u.raw.Control(func(socket uintptr) {
+		number, refused = syscall.GetsockoptInt(int(socket), level, name)
+	})
+	if err == nil {
+		err = refused
+	}
+	return number, err
 }
 
 // await sends to a user as soon as the kernel takes more, and tells the owner how much that was. It
@@ -806,16 +1215,18 @@ func (u *user) write(data []byte, wait bool) (int64, error) {
 // greet asks a newcomer for its name, if there is room.
 func (s *server) greet(conn *net.TCPConn) {
 	raw, _ := conn.SyscallConn() // fails only for a connection that is none
-	u := &user{conn: conn, raw: raw, inbox: inbox{readOn: make(chan struct{}, 1)}}
+	u := &user{conn: conn, raw: raw, inbox: inbox{readOn: make(chan int, 1)}}
 	isFull := len(s.joining)+len(s.users) >= s.maxClients
 	s.joining[u] = struct{}{}
+	s.logEvent(slog.LevelInfo, "connect", slog.Any("addr", u))
 	switch {
 	case s.stopping: // the acceptor had it already when the door was closed
 		s.tell(u, shutdown)
-		s.dismiss(u)
+		s.dismiss(u, "shutdown")
 	case isFull:
+		s.logRefusal(u, "full")
 		s.tell(u, "! server full\n")
-		s.dismiss(u)
+		s.dismiss(u, "full")
 	default:
 		s.tell(u, prompt)
 		s.setDeadline(u, s.joinTimeout)
@@ -824,13 +1235,13 @@ func (s *server) greet(conn *net.TCPConn) {
 }
 
 // received takes what has come from a user; it is acted on when its turn comes. The end of the
-// connection comes alone, and when all before it has been acted on: read waits for that.
+// connection comes alone, and when all before it has been acted on or is kept: read waits for that.
 func (s *server) received(u *user, data []byte, err error) {
 	switch {
 	case err == io.EOF:
 		s.hangUp(u)
 	case err != nil:
-		s.drop(u)
+		s.drop(u, "reset")
 	default:
 		u.inbox.put(data)
 		if u.phase == naming || u.phase == chatting {
@@ -839,42 +1250,6 @@ func (s *server) received(u *user, data []byte, err error) {
 			u.inbox.release()
 		}
 	}
-}
-
-// giveTurn has a user heard when all before it have been.
-func (s *server) giveTurn(u *user) {
-	if !u.inTurns {
-		u.inTurns = true
-		s.turns = append(s.turns, u)
-	}
-}
-
-// takeUp acts on a user's whole lines, while it and this round can bear what comes of them.
-func (s *server) takeUp(u *user) {
-	for s.maySpeak(u) && s.mayHear() {
-		line, ok := u.inbox.takeLine()
-		if !ok {
-			u.inbox.release()
-			return
-		}
-		s.load += int64(len(line)) + 1
-		before := u.extra
-		s.handleLine(u, line)
-		u.reply = max(0, u.extra-before)
-	}
-	s.touch(u) // after its flush it is seen whether it may go on
-}
-
-// maySpeak tells whether a user's lines are taken up.
-//
-// They are not while much waits for it: its own commands shall not drop it (LIMIT-1), and a user
-// who does not read, but floods, shall not keep the stream in memory.
-func (s *server) maySpeak(u *user) bool {
-	if u.phase == naming {
-		return true
-	}
-	half := int64(s.maxQueue / 2)
-	return u.phase == chatting && s.waiting(u) <= half && s.behind(u) <= half
 }
 
 // flush sends what waits for a user, and sees how it stands then.
@@ -887,7 +1262,7 @@ func (s *server) flush(u *user) {
 	case s.isBehind(u):
 		s.hurry(u)
 	}
-	if u.inbox.held && s.maySpeak(u) {
+	if (u.inbox.held || u.inbox.hasLine()) && s.maySpeak(u) {
 		s.giveTurn(u)
 	}
 }
@@ -898,7 +1273,7 @@ func (s *server) send(u *user) {
 	for _, piece := range s.pieces(u) {
 		n, err := u.write(piece, false)
 		if err != nil {
-			s.drop(u)
+			s.drop(u, "reset")
 			return
 		}
 		u.advance(n)
@@ -908,7 +1283,7 @@ func (s *server) send(u *user) {
 	}
 	switch {
 	case s.isBehind(u):
-		s.drop(u)
+		s.drop(u, "slow")
 	case s.waiting(u) > 0:
 		u.awaited = true
 		go s.await(u, s.pieces(u)[0])
@@ -935,34 +1310,45 @@ func (s *server) wrote(u *user, sent int64, err error) {
 	u.conn.SetWriteDeadline(time.Time{})
 	u.advance(sent)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		s.drop(u)
+		s.drop(u, "reset")
 	}
 	s.touch(u)
 }
 
 // dismiss ends a connection kindly: its queue goes out first (LEAVE-4).
-func (s *server) dismiss(u *user) {
-	s.retire(u)
+func (s *server) dismiss(u *user, reason string) {
+	s.retire(u, reason)
 	s.setDeadline(u, lingerTime)
 }
 
-// hangUp takes note that a client has ended its side: its queue still goes out (LEAVE-2).
+// hangUp takes note that a client has ended its side: the lines that its rate held back are still
+// acted on, and its queue goes out (LEAVE-2).
 func (s *server) hangUp(u *user) {
 	u.ended = true
 	switch u.phase {
 	case naming, chatting:
-		s.retire(u)
-		s.setDeadline(u, drainTime)
+		s.limitLines(u)
+		if !u.inbox.hasLine() {
+			s.retire(u, "eof")
+		}
 	case lingering:
-		s.drop(u)
+		s.drop(u, "eof")
 	}
 	s.touch(u)
 }
 
+// limitLines has the time run for the lines of a client that has ended its side, and for its queue.
+func (s *server) limitLines(u *user) {
+	if !u.ending {
+		u.ending = true
+		s.setDeadline(u, drainTime)
+	}
+}
+
 // retire takes a user out of the room, or from the prompt; nothing that it says counts any more.
-func (s *server) retire(u *user) {
+func (s *server) retire(u *user, reason string) {
 	if u.phase == chatting {
-		s.leave(u)
+		s.leave(u, reason)
 	}
 	delete(s.joining, u)
 	s.depart(u)
@@ -979,19 +1365,19 @@ func (s *server) depart(u *user) {
 // endSending ends our side of a connection, now that its queue is out.
 func (s *server) endSending(u *user) {
 	if u.ended || u.conn.CloseWrite() != nil {
-		s.drop(u)
+		s.drop(u, "eof")
 	} else {
 		u.phase = lingering
 	}
 }
 
 // drop ends a connection now, whatever waits for it.
-func (s *server) drop(u *user) {
+func (s *server) drop(u *user, reason string) {
 	if u.phase == gone {
 		return
 	}
 	if u.phase == chatting {
-		s.leave(u)
+		s.leave(u, reason)
 	}
 	delete(s.joining, u)
 	delete(s.departing, u)
@@ -1027,15 +1413,20 @@ func (s *server) expire(u *user) {
 	}
 	switch u.phase {
 	case naming:
+		s.logRefusal(u, "timeout")
 		s.tell(u, "\n! timed out\n") // the line end is for the prompt that is pending
-		s.dismiss(u)
+		s.dismiss(u, "timeout")
+	case chatting:
+		if u.ending { // else it is the time to give a name that was up, as it gave one
+			s.dismiss(u, "eof")
+		}
 	case leaving, lingering:
-		s.drop(u)
+		s.drop(u, "timeout")
 	}
 }
 
 // ---------------------------------------------------------------------------------------------
-// 11. Loop
+// 12. Loop
 // ---------------------------------------------------------------------------------------------
 
 // run serves until the server is stopped and everyone is gone, or the time for that is up. All of
@@ -1065,7 +1456,7 @@ func (s *server) oneRound() {
 	}
 	s.flushAll()
 	s.reap()
-	s.writePrinted()
+	s.flushSinks()
 }
 
 // isIdle tells whether nothing can be done before the next event.
@@ -1136,11 +1527,12 @@ func (s *server) flushAll() {
 }
 
 // ---------------------------------------------------------------------------------------------
-// 12. Start and stop
+// 13. Start and stop
 // ---------------------------------------------------------------------------------------------
 
 const usage = `usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]
-                   [--join-timeout SECONDS] [--quiet] [--help] [--version]
+                   [--join-timeout SECONDS] [--rate N] [--log FILE] [--quiet]
+                   [--help] [--version]
 `
 
 var optionsHelp = fmt.Sprintf(usage+`
@@ -1153,6 +1545,10 @@ The connection is not encrypted: whoever is on the way can read and change it.
   --max-queue BYTES       bytes that may wait for one user before it is dropped;
                           4096 or more (default %d)
   --join-timeout SECONDS  time to give a name (default %g)
+  --rate N                lines a second that are taken up from one user
+                          (default: as many as come)
+  --log FILE              append what happens to FILE, a JSON object a line; SIGHUP
+                          opens it anew (default: no log)
   --quiet                 do not print what the room sees (default: print it)
   --help                  print this and exit
   --version               print the version and exit
@@ -1206,6 +1602,8 @@ var values = map[string]func(o *options, value string) bool{
 	"--max-clients":  func(o *options, v string) bool { return setWhole(&o.maxClients, v, 1, maxNumber) },
 	"--max-queue":    func(o *options, v string) bool { return setWhole(&o.maxQueue, v, 4096, maxNumber) },
 	"--join-timeout": func(o *options, v string) bool { return setSeconds(&o.joinTimeout, v) },
+	"--rate":         func(o *options, v string) bool { return setWhole(&o.rate, v, 1, maxNumber) },
+	"--log":          func(o *options, v string) bool { o.log, o.hasLog = v, true; return true },
 }
 
 // parseOptions reads the command line; the first word that asks for help or is wrong ends the
@@ -1257,7 +1655,20 @@ func setOption(o *options, word string, rest []string) []string {
 	return rest[1:]
 }
 
-// listenOn opens the door, at the first IPv4 address that the host has, else at its first: that is
+// openDoor has the server listen, and says so, or ends the program.
+func (s *server) openDoor() {
+	address := net.JoinHostPort(s.host, strconv.Itoa(s.port))
+	listener, err := listenOn(address)
+	if err != nil {
+		fail(1, fmt.Sprintf("cannot listen on %s: %s\n", address, reason(err)))
+	}
+	s.listener = listener
+	s.logServer("start")
+	s.printLine(fmt.Sprintf("Listening on %s\n", listener.Addr()))
+	s.flushSinks()
+}
+
+// listenOn opens a door, at the first IPv4 address that the host has, else at its first: that is
 // how ResolveTCPAddr chooses. Every connection inherits the options that are set here; package net
 // sets TCP_NODELAY on each, and package os has raised the limit of descriptors (LIMIT-2).
 func listenOn(hostAndPort string) (*net.TCPListener, error) {
@@ -1303,15 +1714,21 @@ func reason(err error) string {
 	return err.Error()
 }
 
+// ignoreSignals has the system tell of some things by an error alone.
+func ignoreSignals() {
+	signal.Ignore(syscall.SIGPIPE) // a write to a closed standard output fails, and that is all
+	signal.Ignore(syscall.SIGXFSZ) // as does one to a log that is as large as it may be
+	signal.Ignore(syscall.SIGTTIN) // in the background, reading the terminal fails
+}
+
 // catchSignals gives a channel that is closed at the first signal to stop. A second one ends the
-// process (STOP-5): that is what its goroutine waits for, to the end.
-func catchSignals() <-chan struct{} {
+// process (STOP-5): that is what its goroutine waits for, to the end. SIGHUP is such a signal where
+// there is no log.
+func catchSignals(hasLog bool) <-chan struct{} {
 	first := make(chan struct{})
 	signals := make(chan os.Signal, 2)
-	signal.Ignore(syscall.SIGPIPE) // a write to a closed standard output fails, and that is all
-	signal.Ignore(syscall.SIGTTIN) // in the background, reading the terminal fails
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+	if !hasLog && !signal.Ignored(syscall.SIGHUP) { // as nohup has it
 		signal.Notify(signals, syscall.SIGHUP)
 	}
 	go func() {
@@ -1323,6 +1740,22 @@ func catchSignals() <-chan struct{} {
 	return first
 }
 
+// catchHangUps gives a channel of the signals to open the log anew.
+func catchHangUps() <-chan os.Signal {
+	hangUps := make(chan os.Signal, 1)
+	signal.Notify(hangUps, syscall.SIGHUP)
+	return hangUps
+}
+
+// awaitHangUp opens the log anew at each such signal, and hands it to the owner. It is one
+// goroutine, to the end.
+func (s *server) awaitHangUp(hangUps <-chan os.Signal) {
+	for range hangUps {
+		file, err := openLog(s.log)
+		s.events <- func() { s.reopenLog(file, err) }
+	}
+}
+
 // awaitSignal tells the owner of the signal to stop. It is one goroutine, and ends with that.
 func (s *server) awaitSignal(first <-chan struct{}) {
 	<-first
@@ -1332,9 +1765,9 @@ func (s *server) awaitSignal(first <-chan struct{}) {
 // readConsole brings what the operator types to the owner, as read does what a user sends. It is
 // one goroutine, and ends with standard input; a line that is not whole then is none.
 func (s *server) readConsole() {
-	buffer := make([]byte, maxLine)
 	for {
-		n, err := os.Stdin.Read(buffer)
+		buffer := buffers.Get().(*[readSize]byte)
+		n, err := os.Stdin.Read(buffer[:])
 		if err != nil {
 			return
 		}
@@ -1351,10 +1784,11 @@ func (s *server) stop() {
 	for s.handleEvent() { // what was received before the signal comes before the notice
 	}
 	s.takeTurns()
+	s.logServer("shutdown")
 	s.broadcast(shutdown, nil)
 	for u := range s.joining {
 		s.tell(u, "\n"+shutdown)
-		s.dismiss(u)
+		s.dismiss(u, "shutdown")
 	}
 	for _, u := range s.users {
 		s.depart(u) // without leave: no notices, and nothing follows in the stream
@@ -1362,32 +1796,34 @@ func (s *server) stop() {
 	clear(s.users)
 }
 
-func newServer(o options, listener *net.TCPListener) *server {
+func newServer(o options) *server {
+	complaints := &sink{name: "standard error", file: os.Stderr}
 	return &server{
 		options:   o,
-		listener:  listener,
 		events:    make(chan func(), eventBatch),
 		joining:   make(map[*user]struct{}),
 		users:     make(map[string]*user),
 		departing: make(map[*user]struct{}),
 		tail:      newBlock(0),
-		console:   inbox{readOn: make(chan struct{}, 1)},
+		console:   inbox{readOn: make(chan int, 1)},
+		output:    &sink{name: "standard output", file: os.Stdout, lost: complaints},
+		errors:    complaints,
 	}
 }
 
 func main() {
-	signals := catchSignals()
+	ignoreSignals()
 	o := parseOptions(os.Args[1:])
-	address := net.JoinHostPort(o.host, strconv.Itoa(o.port))
-	listener, err := listenOn(address)
-	if err != nil {
-		fail(1, fmt.Sprintf("cannot listen on %s: %s\n", address, reason(err)))
+	s := newServer(o)
+	stopSignals := catchSignals(o.hasLog)
+	if o.hasLog {
+		s.startLog()
 	}
-	s := newServer(o, listener)
-	s.printLine(fmt.Sprintf("Listening on %s\n", listener.Addr()))
-	s.writePrinted()
+	s.openDoor()
 	go s.accept()
-	go s.awaitSignal(signals)
+	go s.awaitSignal(stopSignals)
 	go s.readConsole()
 	s.run()
+	s.logServer("stop")
+	s.writeRest()
 }

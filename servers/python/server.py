@@ -25,9 +25,11 @@ from __future__ import annotations
 import os
 import re
 import resource
+import select
 import selectors
 import signal
 import socket
+import stat
 import sys
 import time
 from collections import OrderedDict, deque
@@ -35,6 +37,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
+from heapq import heappop, heappush
 from itertools import islice, takewhile
 from typing import NoReturn
 
@@ -52,13 +56,17 @@ MAX_QUEUE = 1024 * 1024  # bytes that may wait for one user; beyond, it is dropp
 MAX_REFUSALS = 5  # refused names on one connection; the last ends it
 JOIN_SECONDS = 60.0  # to give a good name
 LINGER_SECONDS = 1.0  # for a connection that the server ends: its queue, and its last words
-DRAIN_SECONDS = 10.0  # for one whose client has ended its side: its queue
+DRAIN_SECONDS = 10.0  # for one whose client has ended its side: its lines and its queue
 FINISH_SECONDS = 0.5  # for what was received before a signal; a moment, but for a flood
 ACCEPT_PAUSE = 0.1  # seconds without accepting, when the descriptors have run out
 ACCEPT_BATCH = 64  # connections accepted in one round, so that a rush holds up nobody
+TCP_CLOSE_WAIT = 8  # state of a connection that its other side has ended, as TCP_INFO has it
 BACKLOG = 4096  # connections that may wait to be accepted
 BLOCK_SIZE = 64 * 1024  # bytes of a block of the stream
 READ_SIZE = 64 * 1024  # bytes received from one user in one go
+MAX_HELD = 64 * 1024  # bytes of one user's input that wait to be taken up
+MAX_PENDING = 1024 * 1024  # bytes that may wait for standard output, and for the log
+PENDING_SECONDS = 0.25  # for them, before the process ends
 ROUND_SIZE = 256 * 1024  # bytes taken up and said in a round, before everybody is sent them
 LINE_WORK = 64  # what a line adds to that beyond its bytes, for the time it takes
 MAX_SLEEP = 3600.0  # seconds; the system takes no wait beyond some weeks
@@ -100,6 +108,19 @@ class Splice:
     skip: int = 0
 
 
+@dataclass(slots=True)
+class Sink:
+    """Where lines go that must hold up nobody: what it does not take at once waits, or is lost."""
+
+    name: str
+    descriptor: int
+    write: Callable[[int, bytes], int] = os.write  # to it; never blocks
+    pending: bytearray = field(default_factory=bytearray)
+    torn: int = 0  # bytes that were written of a line whose rest waits
+    blocked: bool = False  # it takes no more for now; the selector tells when it does
+    lost: bool = False  # lines were lost, and that was said
+
+
 @dataclass(slots=True, eq=False)
 class User:
     """One connection.
@@ -118,6 +139,10 @@ class User:
     splices: deque[Splice] = field(default_factory=deque)
     extra: int = 0  # bytes of text in its splices, less those that they skip
     reply: int = 0  # bytes that the last line of its own brought it
+    allowance: float = 0.0  # lines that may be taken up at once, when last reckoned; for --rate
+    reckoned: float = 0.0  # when that was
+    due: float | None = None  # when its next line is taken up, while it is throttled
+    addr: str = ""  # its address, for the log
     ended: bool = False  # its client has ended its side
     events: int = selectors.EVENT_READ  # what the selector waits for
 
@@ -131,6 +156,8 @@ class Options:
     max_clients: int = MAX_CLIENTS
     max_queue: int = MAX_QUEUE
     join_timeout: float = JOIN_SECONDS
+    rate: int | None = None
+    log: str | None = None
     quiet: bool = False
 
 
@@ -141,15 +168,22 @@ Deadlines = OrderedDict[User, float]
 
 @dataclass(slots=True)
 class Server:
-    """Everything. A connection is in exactly one of joining, users, draining and lingering."""
+    """Everything.
+
+    A connection is in exactly one of joining, users, draining and lingering; only one in the room
+    whose client has ended its side, while lines of its own are held back, is in draining too.
+    """
 
     options: Options
     listener: socket.socket
     wake: int  # descriptor that can be read once a signal has come
+    address: str  # that it listens on
+    output: Sink  # standard output
+    log: Sink | None = None
 
     joining: Deadlines = field(default_factory=OrderedDict)  # NAMING
     users: dict[bytes, User] = field(default_factory=dict)  # CHATTING: the room, by lower name
-    draining: Deadlines = field(default_factory=OrderedDict)  # LEAVING: the client ended
+    draining: Deadlines = field(default_factory=OrderedDict)  # mostly LEAVING: the client ended
     lingering: Deadlines = field(default_factory=OrderedDict)  # LEAVING, LINGERING: we ended it
     gone: list[User] = field(default_factory=list)  # GONE
 
@@ -159,13 +193,14 @@ class Server:
     work: int = 0  # bytes that were taken up and said since then
 
     turns: OrderedDict[User, None] = field(default_factory=OrderedDict)  # may have lines for us
+    throttled: list[tuple[float, int, User]] = field(default_factory=list)  # a heap, by `due`
     pending: dict[User, None] = field(default_factory=dict)  # to be flushed, room or not
-    printed: bytearray = field(default_factory=bytearray)  # for standard output
     console: bytearray = field(default_factory=bytearray)  # from standard input
     console_is_file: bool = False  # a file is always ready, and selectors refuse it
 
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     accept_at: float | None = None  # when to accept again, while descriptors have run out
+    accept_fails: bool = False  # it did at the last attempt; so much is logged once
     stopping: bool = False  # a signal or the operator wants it to end
     stop_at: float | None = None  # when it does, at the latest, once all were told
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_SIZE)))
@@ -178,14 +213,107 @@ class Server:
 
 def print_line(server: Server, line: bytes) -> None:
     """Put a line on standard output, at the end of the round."""
-    server.printed += line
+    sink_put(server, server.output, line)
 
 
-def write_printed(server: Server) -> None:
-    """Write what was printed, in one call for many lines."""
-    if server.printed:
-        write_all(1, bytes(server.printed))
-        server.printed.clear()
+def sink_put(server: Server, sink: Sink, line: bytes) -> None:
+    """Put a line in a sink, whole, or lose it where too much waits there."""
+    if len(sink.pending) + len(line) > MAX_PENDING and not sink.blocked:
+        sink_flush(server, sink)
+    if len(sink.pending) + len(line) > MAX_PENDING:
+        report_loss(sink, "not read")
+    else:
+        sink.pending += line
+
+
+def sink_flush(server: Server, sink: Sink) -> None:
+    """Write what waits in a sink, as far as it is taken; an error loses it.
+
+    But the rest of a line that was begun stays first: once the disk has room again, it is whole.
+    """
+    try:
+        while sink.pending:
+            count = sink.write(sink.descriptor, bytes(sink.pending[:BLOCK_SIZE]))
+            last = sink.pending.rfind(b"\n", 0, count)
+            sink.torn = sink.torn + count if last < 0 else count - last - 1
+            del sink.pending[:count]
+    except BlockingIOError:
+        watch_sink(server, sink, True)
+        return
+    except OSError as error:
+        mend(sink)
+        del sink.pending[sink.pending.find(b"\n") + 1 if sink.torn else 0 :]
+        report_loss(sink, str(error.strerror))
+    watch_sink(server, sink, False)
+
+
+def mend(sink: Sink) -> None:
+    """Cut off a file the line that was written in part, so that it holds whole ones alone."""
+    with suppress(OSError):
+        file = os.fstat(sink.descriptor)
+        if stat.S_ISREG(file.st_mode) and file.st_size >= sink.torn:
+            os.ftruncate(sink.descriptor, file.st_size - sink.torn)
+            sink.torn = 0
+
+
+def watch_sink(server: Server, sink: Sink, blocked: bool) -> None:
+    """Wait for a sink to take more, if it is blocked."""
+    if blocked and not sink.blocked:
+        handler = partial(sink_flush, sink=sink)
+        server.selector.register(sink.descriptor, selectors.EVENT_WRITE, handler)
+    elif sink.blocked and not blocked:
+        server.selector.unregister(sink.descriptor)
+    sink.blocked = blocked
+
+
+def flush_sinks(server: Server) -> None:
+    """Write what was said in this round, in one call for many lines."""
+    for sink in (server.log, server.output):
+        if sink is not None and sink.pending and not sink.blocked:
+            sink_flush(server, sink)
+
+
+def finish_sinks(server: Server) -> None:
+    """Write what still waits before the process ends, for a moment at the most."""
+    end = time.monotonic() + PENDING_SECONDS
+    for sink in (server.log, server.output):
+        while sink is not None and sink.blocked and (left := end - time.monotonic()) > 0:
+            waiter = select.poll()
+            waiter.register(sink.descriptor, select.POLLOUT)
+            waiter.poll(left * 1000)
+            sink_flush(server, sink)
+
+
+def report_loss(sink: Sink, reason: str) -> None:
+    """Say on standard error that lines are lost: once, and if that cannot be said, so be it."""
+    if not sink.lost:
+        sink.lost = True
+        text = f"chat-server: lines for {sink.name} are lost: {reason}\n"
+        with suppress(OSError):
+            write_if_ready(2, os.fsencode(text))
+
+
+def open_output() -> Sink:
+    """Make a sink of standard output.
+
+    A file never blocks. All else is opened anew, so as not to block: to change the descriptor that
+    there is would change it for all processes that share it.
+    """
+    name = "standard output"
+    if stat.S_ISREG(os.fstat(1).st_mode):
+        return Sink(name, 1)
+    try:
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+        return Sink(name, os.open("/proc/self/fd/1", flags))
+    except OSError:  # a socket, or a pipe or a terminal of another user's
+        return Sink(name, 1, write_if_ready)
+
+
+def write_if_ready(descriptor: int, data: bytes) -> int:
+    """Write to a descriptor that blocks only as much as it is sure to take at once."""
+    if not select.select([], [descriptor], [], 0)[1]:
+        raise BlockingIOError
+    return os.write(descriptor, data[: select.PIPE_BUF])
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -196,7 +324,56 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 # ---------------------------------------------------------------------------------------------
-# 4. Lines
+# 4. Log
+# ---------------------------------------------------------------------------------------------
+
+LEVELS = {"refuse": "WARN", "error": "ERROR"}  # of events; of all others, INFO
+
+
+def log_event(server: Server, event: str, **fields: bytes | str) -> None:
+    """Log an event, where there is a log, as a line of JSON (LOG-2)."""
+    if server.log is None:
+        return
+    import json  # late, for without a log the program starts more quickly without it
+
+    record = {"time": utc_now(), "level": LEVELS.get(event, "INFO"), "msg": event}
+    for name, value in fields.items():
+        record[name] = value.decode() if isinstance(value, bytes) else value
+    line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+    sink_put(server, server.log, line.encode(errors="replace"))  # a path may hold any bytes
+
+
+def utc_now() -> str:
+    """Write the time as RFC 3339 does, in UTC, to the millisecond."""
+    seconds, millis = divmod(time.time_ns() // 1_000_000, 1000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{millis:03}Z"
+
+
+def open_log(path: str) -> int:
+    """Open the log, at its end."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY
+    return os.open(path, flags, 0o600)
+
+
+def reopen_log(server: Server, log: Sink) -> None:
+    """Go on in a new file at the log's path: logrotate has moved the old one away."""
+    sink_flush(server, log)
+    try:
+        descriptor = open_log(log.name)
+    except OSError as error:
+        log_event(server, "error", error=f"cannot open log {log.name}: {error.strerror}")
+        return
+    watch_sink(server, log, False)
+    with suppress(OSError):  # a full disk far away may be known only now
+        os.close(log.descriptor)
+    log.descriptor = descriptor
+    if log.torn:  # and never will be whole
+        del log.pending[: log.pending.find(b"\n") + 1]
+        log.torn = 0
+
+
+# ---------------------------------------------------------------------------------------------
+# 5. Lines
 # ---------------------------------------------------------------------------------------------
 
 TOO_LONG = b"! line too long (limit %d bytes)\n" % MAX_LINE
@@ -238,7 +415,7 @@ def is_blank(text: bytes) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------
-# 5. Queues
+# 6. Queues
 # ---------------------------------------------------------------------------------------------
 
 
@@ -353,7 +530,7 @@ def forget_queue(user: User) -> None:
 
 
 # ---------------------------------------------------------------------------------------------
-# 6. Room
+# 7. Room
 # ---------------------------------------------------------------------------------------------
 
 NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
@@ -402,21 +579,25 @@ def enter(server: Server, user: User, name: bytes) -> None:
     broadcast(server, b"%s has joined the chat\n" % name)
     del server.joining[user]
     user.phase, user.name = Phase.CHATTING, name
+    user.allowance = server.options.rate or 0
+    user.reckoned = time.monotonic()
     server.users[name.lower()] = user
     attach(server, user)
     text = b"Welcome, %s (%d online). Type /help for commands.\n"
     tell(server, user, text % (name, len(server.users)))
+    log_event(server, "join", name=name, addr=user.addr)
 
 
-def leave(server: Server, user: User) -> None:
+def leave(server: Server, user: User, reason: str) -> None:
     """Take a user out of the room: its name is free, and the others are told."""
     del server.users[user.name.lower()]
     detach(server, user)
     broadcast(server, b"%s has left the chat\n" % user.name)
+    log_event(server, "leave", name=user.name, addr=user.addr, reason=reason)
 
 
 # ---------------------------------------------------------------------------------------------
-# 7. Commands
+# 8. Commands
 # ---------------------------------------------------------------------------------------------
 
 HELP = b"Commands: /help, /who, /msg NAME TEXT, /nick NAME, /quit (// to begin a message with /)\n"
@@ -459,6 +640,7 @@ def cmd_msg(server: Server, user: User, rest: bytes) -> None:
         tell(server, user, b"! cannot message yourself\n")
     else:
         tell(server, other, b"(private) %s: %s\n" % (user.name, text))
+        log_event(server, "private", name=user.name, to=other.name)
 
 
 def cmd_nick(server: Server, user: User, rest: bytes) -> None:
@@ -471,13 +653,14 @@ def cmd_nick(server: Server, user: User, rest: bytes) -> None:
     del server.users[user.name.lower()]
     server.users[name.lower()] = user
     broadcast(server, b"%s is now known as %s\n" % (user.name, name))
+    log_event(server, "rename", name=user.name, to=name)
     user.name = name
 
 
 def cmd_quit(server: Server, user: User, _rest: bytes) -> None:
     """/quit: the end."""
     tell(server, user, b"Goodbye, %s\n" % user.name)
-    dismiss(server, user)
+    dismiss(server, user, "quit")
 
 
 COMMANDS: dict[bytes, Callable[[Server, User, bytes], None]] = {
@@ -501,7 +684,7 @@ def unknown_command(word: bytes) -> bytes:
 
 
 # ---------------------------------------------------------------------------------------------
-# 8. Lines to actions
+# 9. Lines to actions
 # ---------------------------------------------------------------------------------------------
 
 
@@ -516,10 +699,12 @@ def handle_line(server: Server, user: User, line: bytes) -> None:
 def handle_name(server: Server, user: User, line: bytes) -> None:
     """Take a line as the answer to the prompt."""
     name = line.strip(b" \t")
-    error = check_line(line) or name_error(server, user, name)
+    bad_line = check_line(line)
+    error = bad_line or name_error(server, user, name)
     if error is None:
         enter(server, user, name)
     else:
+        log_event(server, "refuse", addr=user.addr, reason="line" if bad_line else "name")
         refuse_name(server, user, error)
 
 
@@ -537,12 +722,14 @@ def handle_chat(server: Server, user: User, line: bytes) -> None:
     """Take a line as a message or a command."""
     error = check_line(line)
     if error is not None:
+        log_event(server, "refuse", addr=user.addr, reason="line")
         tell(server, user, error)
     elif line.startswith(b"/") and not line.startswith(b"//"):
         handle_command(server, user, line)
     elif not is_blank(line):
         text = line[1:] if line.startswith(b"//") else line
         broadcast(server, b"%s: %s\n" % (user.name, text), sender=user)
+        log_event(server, "message", name=user.name, text=text)
 
 
 def handle_command(server: Server, user: User, line: bytes) -> None:
@@ -558,14 +745,19 @@ def handle_command(server: Server, user: User, line: bytes) -> None:
 def take_up(server: Server, user: User) -> None:
     """Act on a user's whole lines, while it and this round can bear what comes of them."""
     while may_speak(server, user) and not round_is_full(server):
+        if is_throttled(server, user):
+            break
         line = take_line(user.inbox)
         if line is None:
+            if user.ended:
+                hang_up(server, user)
             return
         before = user.extra
+        user.allowance -= 1
         server.work += len(line) + LINE_WORK
         handle_line(server, user, line)
         user.reply = max(0, user.extra - before)
-    if may_speak(server, user):
+    if may_speak(server, user) and user.due is None:
         server.turns[user] = None
         server.turns.move_to_end(user, last=False)  # so that no more than one user waits halfway
     else:
@@ -588,6 +780,35 @@ def may_speak(server: Server, user: User) -> bool:
     )
 
 
+def is_throttled(server: Server, user: User) -> bool:
+    """Tell whether a user's next line waits for its turn; if so, see to it that it comes (LIMIT-5).
+
+    A full allowance is that of one second; what is taken up is taken off, and grows again.
+    """
+    rate = server.options.rate
+    if rate is None or user.phase is Phase.NAMING:
+        return False
+    if user.due is None:
+        now = time.monotonic()
+        user.allowance = min(rate, user.allowance + (now - user.reckoned) * rate)
+        user.reckoned = now
+        if user.allowance < 1 and b"\n" in user.inbox:
+            user.due = now + (1 - user.allowance) / rate
+            heappush(server.throttled, (user.due, id(user), user))
+    return user.due is not None
+
+
+def release_throttled(server: Server, now: float) -> None:
+    """Hear again those whose next line is due."""
+    while server.throttled and server.throttled[0][0] <= now:
+        _, _, user = heappop(server.throttled)
+        user.due = None
+        server.turns[user] = None
+        if len(user.inbox) >= MAX_HELD:
+            server.pending[user] = None  # after its flush more is received
+            expect_end(server, user)
+
+
 def round_is_full(server: Server) -> bool:
     """Tell whether this round has had its share of work, so that all must first be sent it.
 
@@ -597,7 +818,7 @@ def round_is_full(server: Server) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------
-# 9. Console
+# 10. Console
 # ---------------------------------------------------------------------------------------------
 
 OP_HELP = b"Commands: /help, /who, /kick NAME, /shutdown (// to begin an announcement with /)\n"
@@ -610,7 +831,8 @@ def op_help(server: Server, _rest: bytes) -> None:
 
 def op_who(server: Server, _rest: bytes) -> None:
     """/who: all in the room."""
-    print_line(server, who_lines(server))
+    for line in who_lines(server).splitlines(keepends=True):
+        print_line(server, line)
 
 
 def op_kick(server: Server, rest: bytes) -> None:
@@ -623,7 +845,7 @@ def op_kick(server: Server, rest: bytes) -> None:
         print_line(server, b"! no such user: %s\n" % name)
     else:
         tell(server, user, b"! kicked by the operator\n")
-        dismiss(server, user)
+        dismiss(server, user, "kick")
 
 
 def op_shutdown(server: Server, _rest: bytes) -> None:
@@ -649,6 +871,7 @@ def console_line(server: Server, line: bytes) -> None:
     elif not is_blank(line):
         text = line[1:] if line.startswith(b"//") else line
         broadcast(server, b"server: %s\n" % text)
+        log_event(server, "message", name="server", text=text)
 
 
 def console_command(server: Server, line: bytes) -> None:
@@ -693,7 +916,7 @@ def close_console(server: Server) -> None:
 
 
 # ---------------------------------------------------------------------------------------------
-# 10. Sockets
+# 11. Sockets
 # ---------------------------------------------------------------------------------------------
 
 
@@ -701,23 +924,26 @@ def accept_users(server: Server) -> None:
     """Accept those who wait at the door."""
     for _ in range(ACCEPT_BATCH):
         try:
-            sock, _ = server.listener.accept()
+            sock, address = server.listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
-        except OSError:  # out of descriptors or memory: ask again later, and not all the time
-            pause_accepting(server)
+        except OSError as error:  # out of descriptors or memory: ask again later
+            pause_accepting(server, str(error.strerror))
             return
-        greet(server, sock)
+        server.accept_fails = False
+        greet(server, sock, show_address(*address[:2]) if server.log is not None else "")
 
 
-def greet(server: Server, sock: socket.socket) -> None:
+def greet(server: Server, sock: socket.socket, addr: str) -> None:
     """Ask a newcomer for its name, if there is room."""
     configure(sock)
-    user = User(sock)
+    user = User(sock, addr=addr)
+    log_event(server, "connect", addr=addr)
     is_full = len(server.joining) + len(server.users) >= server.options.max_clients
     server.selector.register(sock, user.events, user)
     server.joining[user] = time.monotonic() + server.options.join_timeout
     if is_full:
+        log_event(server, "refuse", addr=addr, reason="full")
         tell(server, user, b"! server full\n")
         dismiss(server, user)
     else:
@@ -739,11 +965,11 @@ def configure(sock: socket.socket) -> None:
 def receive(server: Server, user: User) -> None:
     """Receive once from a user, and act on the lines that have become whole."""
     try:
-        count = user.sock.recv_into(server.buffer)
+        count = user.sock.recv_into(server.buffer, min(READ_SIZE, MAX_HELD - len(user.inbox)))
     except BlockingIOError:
         return
     except OSError:
-        drop(server, user)
+        drop(server, user, "reset")
         return
     if count == 0:
         hang_up(server, user)
@@ -759,13 +985,13 @@ def flush(server: Server, user: User) -> None:
     try:
         send(server, user)
     except OSError:
-        drop(server, user)
+        drop(server, user, "reset")
         return
     left = waiting(server, user)
     if user.phase is Phase.LEAVING and not left:
         end_sending(server, user)
     elif user.phase is Phase.CHATTING and left > server.options.max_queue + user.reply:
-        drop(server, user)  # LIMIT-1; what its own last line brought it is not held against it
+        drop(server, user, "slow")  # LIMIT-1; but for what its own last line brought it
     watch(server, user)
 
 
@@ -782,38 +1008,54 @@ def watch(server: Server, user: User) -> None:
     """Wait for what a user needs next; let one who had to pause go on with its lines."""
     if user.phase is Phase.GONE:
         return
-    hears = not user.ended and (user.phase is not Phase.CHATTING or may_speak(server, user))
+    speaks = may_speak(server, user)
+    hears = not user.ended and (user.phase is not Phase.CHATTING or speaks)
+    if user.due is not None and len(user.inbox) >= MAX_HELD:
+        hears = False
     events = selectors.EVENT_READ if hears else 0
     if waiting(server, user):
         events |= selectors.EVENT_WRITE
     if events != user.events:
         user.events = events
         server.selector.modify(user.sock, events, user)
-    if hears and b"\n" in user.inbox:
+    if speaks and user.due is None and b"\n" in user.inbox:
         server.turns[user] = None
 
 
-def dismiss(server: Server, user: User) -> None:
-    """End a connection kindly: its queue goes out first (LEAVE-4)."""
-    retire(server, user)
+def dismiss(server: Server, user: User, reason: str = "") -> None:
+    """End a connection kindly: its queue goes out first (LEAVE-4). One in the room has a reason."""
+    retire(server, user, reason)
+    server.draining.pop(user, None)
     server.lingering[user] = time.monotonic() + LINGER_SECONDS
 
 
 def hang_up(server: Server, user: User) -> None:
-    """Take note that a client has ended its side: its queue still goes out (LEAVE-2)."""
+    """Take note that a client has ended its side: what waits is seen to first (LEAVE-2).
+
+    Its lines are taken up before, so that some wait only where it is throttled; the last one of
+    them leads here again.
+    """
     user.ended = True
     if user.phase is Phase.LINGERING:
         drop(server, user)
     elif user.phase is not Phase.LEAVING:
-        retire(server, user)
-        server.draining[user] = time.monotonic() + DRAIN_SECONDS
+        server.draining.setdefault(user, time.monotonic() + DRAIN_SECONDS)
+        if b"\n" not in user.inbox:
+            retire(server, user, "eof")
     server.pending[user] = None
 
 
-def retire(server: Server, user: User) -> None:
+def expect_end(server: Server, user: User) -> None:
+    """See whether a client has ended its side, though not all that it sent was received yet."""
+    state = user.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    if state == TCP_CLOSE_WAIT:
+        server.draining.setdefault(user, time.monotonic() + DRAIN_SECONDS)
+
+
+def retire(server: Server, user: User, reason: str) -> None:
     """Take a user out of the room, or from the prompt; nothing that it says counts any more."""
     if user.phase is Phase.CHATTING:
-        leave(server, user)
+        leave(server, user, reason)
     server.joining.pop(user, None)
     user.phase = Phase.LEAVING
     user.inbox.clear()
@@ -832,14 +1074,15 @@ def end_sending(server: Server, user: User) -> None:
         drop(server, user)
 
 
-def drop(server: Server, user: User) -> None:
-    """End a connection now, whatever waits for it."""
+def drop(server: Server, user: User, reason: str = "") -> None:
+    """End a connection now, whatever waits for it. One in the room has a reason."""
     if user.phase is Phase.GONE:
         return
     forget_queue(user)
     if user.phase is Phase.CHATTING:
-        leave(server, user)
+        leave(server, user, reason)
     user.phase = Phase.GONE
+    user.inbox.clear()
     for queue in (server.joining, server.draining, server.lingering):
         queue.pop(user, None)
     server.gone.append(user)
@@ -853,8 +1096,11 @@ def reap(server: Server) -> None:
     server.gone.clear()
 
 
-def pause_accepting(server: Server) -> None:
+def pause_accepting(server: Server, reason: str) -> None:
     """Leave newcomers waiting for a moment (LIMIT-3)."""
+    if not server.accept_fails:
+        server.accept_fails = True
+        log_event(server, "error", error=f"cannot accept connections: {reason}")
     server.selector.unregister(server.listener)
     server.accept_at = time.monotonic() + ACCEPT_PAUSE
 
@@ -866,7 +1112,7 @@ def resume_accepting(server: Server) -> None:
 
 
 # ---------------------------------------------------------------------------------------------
-# 11. Loop
+# 12. Loop
 # ---------------------------------------------------------------------------------------------
 
 
@@ -893,6 +1139,8 @@ def one_round(server: Server) -> None:
             server.turns[key.data] = None
         if events & selectors.EVENT_WRITE:
             server.pending[key.data] = None
+        if not events:  # it is told of a reset even where nothing is awaited
+            drop(server, key.data, "reset")
     if server.console_is_file:
         read_console(server)
     take_turns(server)
@@ -901,7 +1149,7 @@ def one_round(server: Server) -> None:
     expire(server)
     flush_all(server)
     reap(server)
-    write_printed(server)
+    flush_sinks(server)
 
 
 def next_timeout(server: Server) -> float | None:
@@ -910,6 +1158,7 @@ def next_timeout(server: Server) -> float | None:
         return 0
     queues = (server.joining, server.draining, server.lingering)
     times = [next(iter(queue.values())) for queue in queues if queue]
+    times += [due for due, _, _ in server.throttled[:1]]
     times += [at for at in (server.accept_at, server.stop_at) if at is not None]
     return min(max(0.0, min(times) - time.monotonic()), MAX_SLEEP) if times else None
 
@@ -918,9 +1167,10 @@ def take_turns(server: Server) -> None:
     """Hear those who may have lines, one after the other; who is not reached is first next time."""
     while server.turns and not round_is_full(server):
         user, _ = server.turns.popitem(last=False)
-        if b"\n" in user.inbox:
+        has_room = not user.ended and len(user.inbox) < MAX_HELD
+        if user.due is None and (b"\n" in user.inbox or not has_room):
             take_up(server, user)
-        elif user.phase is not Phase.GONE and not user.ended:
+        elif user.phase is not Phase.GONE and has_room:
             receive(server, user)
 
 
@@ -939,10 +1189,17 @@ def expire(server: Server) -> None:
     """See to those whose time is up."""
     now = time.monotonic()
     for user in overdue(server.joining, now):
+        log_event(server, "refuse", addr=user.addr, reason="timeout")
         tell(server, user, b"\n! timed out\n")  # the line end is for the prompt that is pending
         dismiss(server, user)
-    for user in overdue(server.draining, now) + overdue(server.lingering, now):
+    for user in overdue(server.draining, now):
+        if user.phase is Phase.CHATTING:  # too many lines of its own are left
+            dismiss(server, user, "eof")
+        else:
+            drop(server, user)
+    for user in overdue(server.lingering, now):
         drop(server, user)
+    release_throttled(server, now)
     if server.accept_at is not None and server.accept_at <= now:
         resume_accepting(server)
 
@@ -953,12 +1210,13 @@ def overdue(queue: Deadlines, now: float) -> list[User]:
 
 
 # ---------------------------------------------------------------------------------------------
-# 12. Start and stop
+# 13. Start and stop
 # ---------------------------------------------------------------------------------------------
 
 USAGE = """\
 usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]
-                   [--join-timeout SECONDS] [--quiet] [--help] [--version]
+                   [--join-timeout SECONDS] [--rate N] [--log FILE] [--quiet] [--help]
+                   [--version]
 """
 
 OPTIONS_HELP = f"""{USAGE}
@@ -971,6 +1229,10 @@ The connection is not encrypted: whoever is on the way can read and change it.
   --max-queue BYTES       bytes that may wait for one user before it is dropped;
                           4096 or more (default {MAX_QUEUE})
   --join-timeout SECONDS  time to give a name (default {JOIN_SECONDS:g})
+  --rate N                lines a second that are taken up from one user; more of them wait
+                          (default: as many as come)
+  --log FILE              append what happens to FILE, as lines of JSON; opened anew on
+                          SIGHUP (default: no log)
   --quiet                 do not print what the room sees (default: print it)
   --help                  print this and exit
   --version               print the version and exit
@@ -1018,6 +1280,8 @@ VALUES: dict[str, Callable[[str], object]] = {
     "--max-clients": lambda text: whole(text, 1),
     "--max-queue": lambda text: whole(text, 4096),
     "--join-timeout": seconds,
+    "--rate": lambda text: whole(text, 1),
+    "--log": str,
 }
 
 
@@ -1087,14 +1351,21 @@ def catch_signals() -> int:
 def restore_signals(_number: int, _frame: object) -> None:
     """Leave the next signal to the system."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        if signal.getsignal(number) is restore_signals:
             signal.signal(number, signal.SIG_DFL)
 
 
-def stop_for_signal(server: Server) -> None:
-    """Stop because of a signal."""
-    server.selector.unregister(server.wake)
-    server.stopping = True
+def keep_signals(_number: int, _frame: object) -> None:
+    """Let a signal only wake the loop, each time."""
+
+
+def heed_signals(server: Server) -> None:
+    """Do what the signals that came want: one for the log, all others the end."""
+    for number in os.read(server.wake, READ_SIZE):
+        if number == signal.SIGHUP and server.log is not None:
+            reopen_log(server, server.log)
+        else:
+            server.stopping = True
 
 
 def stop(server: Server) -> None:
@@ -1104,6 +1375,7 @@ def stop(server: Server) -> None:
     finish_turns(server)
     server.stop_at = time.monotonic() + LINGER_SECONDS
     broadcast(server, SHUTDOWN)
+    log_event(server, "shutdown", addr=server.address)
     for user in list(server.joining):
         tell(server, user, b"\n" + SHUTDOWN)
         dismiss(server, user)
@@ -1144,25 +1416,41 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def start(options: Options, wake: int) -> Server:
+    """Open the log and the door, or end the program saying why that cannot be."""
+    log = None
+    if options.log is not None:
+        signal.signal(signal.SIGHUP, keep_signals)
+        try:
+            log = Sink(options.log, open_log(options.log))
+        except OSError as error:
+            fail(1, f"cannot open log {options.log}: {error.strerror}\n")
+    try:
+        listener = listen_on(options.host, options.port)
+    except OSError as error:
+        address = show_address(options.host, options.port)
+        fail(1, f"cannot listen on {address}: {error.strerror}\n")
+    address = show_address(*listener.getsockname()[:2])
+    return Server(options, listener, wake, address, open_output(), log)
+
+
 def main() -> None:
     """Run the program."""
     open_standard_files()
     wake = catch_signals()
     options = parse_options(sys.argv[1:])
     raise_descriptor_limit()
-    try:
-        listener = listen_on(options.host, options.port)
-    except OSError as error:
-        address = show_address(options.host, options.port)
-        fail(1, f"cannot listen on {address}: {error.strerror}\n")
-    server = Server(options, listener, wake)
-    server.selector.register(wake, selectors.EVENT_READ, stop_for_signal)
+    server = start(options, wake)
+    server.selector.register(wake, selectors.EVENT_READ, heed_signals)
     resume_accepting(server)
     open_console(server)
-    host, port = listener.getsockname()[:2]
-    print_line(server, f"Listening on {show_address(host, port)}\n".encode())
-    write_printed(server)
+    log_event(server, "start", addr=server.address)
+    print_line(server, f"Listening on {server.address}\n".encode())
+    flush_sinks(server)
     run(server)
+    log_event(server, "stop", addr=server.address)
+    flush_sinks(server)
+    finish_sinks(server)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ import re
 import socket
 import struct
 import sys
+from math import inf
 from typing import ClassVar
 
 from wrong.bug import Bugs
 from wrong.options import CommandLine, Option
-from wrong.right_client import PROMPT, Client
+from wrong.right_client import PASSWORD_PROMPT, PROMPT, Client, Phase
 
 BUGS = Bugs()
 wrong = BUGS.wrong
@@ -30,9 +31,9 @@ wrong = BUGS.wrong
 class LosesTheSecondLine(Client):
     """Of the lines that come in one packet, the first alone is shown."""
 
-    def show(self, data: bytes, final: bool = False) -> None:
+    def on_server(self, data: bytes) -> None:
         first, end, _ = data.partition(b"\n")
-        super().show(first + end, final)
+        super().on_server(first + end)
 
 
 @wrong("FRAME-3", "client/character-in-two-packets", 'alice: {sees: "🎉 two"}')
@@ -148,10 +149,9 @@ class InsistsOnItsName(Client):
         super().__init__(options)
         self.insists = self.name
 
-    def follow(self, data: bytes) -> None:
-        super().follow(data)
-        if self.line == PROMPT:
-            self.name = self.insists
+    def on_prompt(self, prompt: bytes) -> None:
+        self.name = self.insists
+        super().on_prompt(prompt)
 
 
 @wrong("CLIENT-8", "client/name-as-an-option", 'bob: {sees: "bob"}')
@@ -193,7 +193,7 @@ class ResetsOnCtrlC(Client):
     'alice: {complains: {starts: "cannot connect to 127.0.0.1:1: "}}',
 )
 class ShowsAStackTrace(Client):
-    def cannot_connect(self, host: str, port: int, error: Exception) -> int:
+    def cannot_connect(self, error: Exception) -> int:
         raise error
 
 
@@ -218,9 +218,9 @@ class IsContentWithAFullServer(Client):
     STATUS_AFTER_BAD_ENDING = 0
 
 
-@wrong("CLIENT-5", "client/connection-lost:reset", 'alice: {complains: "Connection lost"}')
+@wrong("CLIENT-5", "reconnect/no-retries:reset", 'alice: {complains: "Connection lost"}')
 class OverlooksThatItIsCutOff(Client):
-    def connection_lost(self) -> int:
+    def lost_for_good(self) -> int:
         return 0
 
 
@@ -239,6 +239,153 @@ class KeepsItsProtocolToItself(Client):
     class command_line(CommandLine):
         def version(self) -> str:
             return super().version().replace(", protocol 1", "")
+
+
+# Away and back
+
+
+@wrong("CLIENT-7", "reconnect/lines-typed-meanwhile", "server: is_closed")
+class TalksOnTheWayBack(Client):
+    """What was kept is sent with the name, before the welcome."""
+
+    def answer_again(self, prompt: bytes) -> None:
+        super().answer_again(prompt)
+        self.send_kept()
+
+
+@wrong("CLIENT-7", "reconnect/password", 'server: {receives: " correct horse "}')
+class TakesKeptLinesForAnswers(Client):
+    """What was typed meanwhile is given as the password."""
+
+    def answer_again(self, prompt: bytes) -> None:
+        if prompt == PASSWORD_PROMPT:
+            self.send_kept()
+        else:
+            super().answer_again(prompt)
+
+
+@wrong("CLIENT-7", "reconnect/password", 'server: {receives: " correct horse "}')
+class ForgetsItsPassword(Client):
+    def begin(self) -> None:
+        self.password = None
+        super().begin()
+
+
+@wrong("CLIENT-7", "reconnect/lines-typed-meanwhile", 'server: {receives: ["one", "", ')
+class LosesWhatWasKept(Client):
+    def send_kept(self) -> None:
+        self.kept.clear()
+
+
+@wrong("CLIENT-7", "reconnect/lines-typed-meanwhile", 'server: {receives: "five"}')
+class SendsWhatWasKeptTwice(Client):
+    def send_kept(self) -> None:
+        self.kept *= 2
+        super().send_kept()
+
+
+@wrong("CLIENT-7", "reconnect/lost-at-the-password", 'server: {receives: "hello"}')
+class SaysALatePasswordInTheRoom(Client):
+    """What is typed for a prompt that has gone meanwhile is kept, for all to read."""
+
+    def keep_unsent(self) -> None:
+        super().keep_unsent()
+        self.forgets = False
+
+
+@wrong(
+    "CLIENT-7",
+    "reconnect/gives-up",
+    'alice: {complains: "Connection lost, retrying in 0.1 s (2 of 4)"}',
+)
+class TriesAsOftenAsEver(Client):
+    """The delay does not grow."""
+
+    def next_delay(self) -> float:
+        return self.first_delay
+
+
+@wrong(
+    "CLIENT-7",
+    "reconnect/shown-delay:most",
+    'alice: {complains: "Connection lost, retrying in 30 s (1 of 999999999)"}',
+)
+class WaitsForEverLonger(Client):
+    MAX_DELAY = inf
+
+
+@wrong("CLIENT-7", "reconnect/gives-up", 'alice: {complains: "Giving up after 4 attempts"}')
+class NeverGivesUp(Client):
+    def has_tried_enough(self) -> bool:
+        return False
+
+
+@wrong("CLIENT-7", "reconnect/gives-up", "alice: {exits: 1}")
+class IsContentToGiveUp(Client):
+    STATUS_AFTER_GIVING_UP = 0
+
+
+@wrong(
+    "CLIENT-7",
+    "reconnect/counts-anew",
+    'alice: {complains: "Connection lost, retrying in 0.05 s (1 of 2)"}',
+)
+class NeverCountsAnew(Client):
+    def count_anew(self) -> None:
+        pass
+
+
+@wrong("CLIENT-5", "reconnect/told-endings:goodbye", 'alice: {complains: "Disconnected"}')
+class ComesBackAfterGoodbye(Client):
+    def ended_well(self, last: bytes) -> bool:
+        return last in self.GOOD_ENDINGS
+
+
+@wrong("CLIENT-7", "reconnect/name-by-nick", 'server: {receives: "Alice-2"}')
+class ForgetsItsNewName(Client):
+    def renamed(self, name: bytes) -> None:
+        pass
+
+
+@wrong("CLIENT-7", "reconnect/comes-back:closed", 'alice: {sees: "bob: good"}')
+class ShowsTheWayBack(Client):
+    """The prompts and the welcome are shown, as the first time."""
+
+    def on_piece(self, piece: bytes) -> None:
+        if self.phase is Phase.RETURNING:
+            self.show(piece)
+        super().on_piece(piece)
+
+
+@wrong("CLIENT-7", "reconnect/name-in-use-at-first", 'alice: {complains: "Connection lost')
+class IsBackBeforeTheWelcome(Client):
+    """It says that it is back once it is connected."""
+
+    def answer_again(self, prompt: bytes) -> None:
+        super().answer_again(prompt)
+        if prompt == PROMPT:
+            self.complain(f"Reconnected as {self.nick.decode()}")
+
+    def come_back(self) -> None:
+        self.enter(self.nick)
+
+
+@wrong("CLIENT-7", "reconnect/refused-on-the-way-back:any-other", "server: is_closed")
+class WaitsAfterARefusal(Client):
+    """It stays connected, as if a welcome could still come."""
+
+    def on_line_back(self, line: bytes, welcomed: bytes) -> None:
+        super().on_line_back(line, welcomed)
+        self.refused = False
+
+
+@wrong("CLIENT-3", "reconnect/lost-after-the-input", 'alice: {complains: "Connection lost"}')
+class ComesBackWithNothingToSay(Client):
+    """It tries again though its input has ended."""
+
+    def connection_lost(self) -> int | None:
+        self.keyboard_ended = False
+        return super().connection_lost()
 
 
 if __name__ == "__main__":

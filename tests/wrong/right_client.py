@@ -1,6 +1,7 @@
-"""A small chat client that keeps every rule of PROTOCOL.md but those of optional features.
+"""A small chat client that keeps every rule of PROTOCOL.md that its features bind it to.
 
 Like the right server it is cut into small methods, so that a wrong client changes just one.
+Lines that are typed while there is no connection are kept, and sent once it is back in the room.
 """
 
 from __future__ import annotations
@@ -14,11 +15,18 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from enum import Enum, auto
 from typing import ClassVar
 
-from wrong.options import CommandLine, Option, number
+from wrong.options import CommandLine, Option, number, seconds
 
+FEATURES = frozenset({"reconnect"})
 PROMPT = b"Enter your screen name: "
+PASSWORD_PROMPT = b"Password: "
+WELCOME = re.compile(rb"Welcome, ([A-Za-z0-9_-]+) \(")
+RENAMED = re.compile(rb"([A-Za-z0-9_-]+) is now known as ([A-Za-z0-9_-]+)")
+PASSWORD_COMMAND = re.compile(rb"/(?:register|passwd) +(.+)", re.IGNORECASE)
+PIECES = re.compile(rb"[^\n]*\n|[^\n]+")  # whole lines, and the beginning of one
 READ_SIZE = 64 * 1024
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 MAX_REMEMBERED = 4096  # of a line without end; all of it is shown
@@ -31,11 +39,20 @@ def is_name(text: str) -> bool:
     return not re.search("[\x00-\x1f\x7f]", text)
 
 
+class Phase(Enum):
+    ASKED = auto()  # not welcomed yet: the user answers the prompts
+    JOINED = auto()
+    AWAY = auto()  # the connection is lost, and the next try is not due yet
+    RETURNING = auto()  # connected again: what we remember answers the prompts
+
+
 class Client:
     OPTIONS: ClassVar[dict[str, Option]] = {
         "--host": Option("localhost"),
         "--port": Option("8080", number(1, 65535)),
         "--name": Option("", is_name),
+        "--retries": Option("10", number(0)),
+        "--retry-delay": Option("1", seconds),
     }
     CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
     GOOD_ENDINGS = (b"Server is shutting down",)
@@ -47,34 +64,113 @@ class Client:
     )
     STATUS_AFTER_SIGNAL = 0
     STATUS_AFTER_BAD_ENDING = 1
+    STATUS_AFTER_GIVING_UP = 1
+    MAX_DELAY = 30.0
     command_line: type[CommandLine] = CommandLine
 
     def __init__(self, options: dict[str, str]) -> None:
-        self.name = os.fsencode(options["--name"])  # to be sent at the prompt; then empty
-        self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self.return_held = ""  # a carriage return that may yet turn out to belong to a line end
-        self.line = b""  # what has come of the line that is coming in
-        self.last = b""  # the last whole line
+        self.host, self.port = options["--host"], int(options["--port"])
+        self.option = os.fsencode(options["--name"])  # until it is refused
+        self.retries = int(options["--retries"])
+        self.first_delay = self.delay = float(options["--retry-delay"])
+        self.tries = 0  # since the last welcome
+        self.due = 0.0  # when the next one is
+        self.phase = Phase.ASKED
+        self.nick = b""  # the name that we have, or last had
+        self.password: bytes | None = None  # the one that was accepted
+        self.offered: bytes | None = None  # one in a command, until the server agrees
         self.outbox = bytearray()
+        self.kept = bytearray()  # what was typed for the room while we were not there
+        self.typing = b""  # what has been typed of a line
+        self.forgets = False  # the line that is being typed is for nobody
         self.last_typed = b"\n"
         self.keyboard_ended = False
-        self.sending_ended = False
-        self.sending_failed = False
         self.signalled = False
         self.selector = selectors.PollSelector()
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what belongs to one connection alone."""
+        self.name = b"" if self.nick else self.option  # to be sent at the prompt; then empty
+        self.answers = {PROMPT: self.nick} if self.nick else {}  # that we give in the user's place
+        if self.nick and self.password is not None:
+            self.answers[PASSWORD_PROMPT] = self.password
+        self.typed: list[bytes] = []  # the lines that the user has answered with
+        self.prompts: list[bytes] = []
+        self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self.return_held = ""  # a carriage return that may yet turn out to belong to a line end
+        self.line = b""  # what has come of the line that is coming in, prompts left out
+        self.last = b""  # the last whole line
+        self.sent = 0  # bytes of the outbox, the beginning of a line
+        self.sending_ended = False
+        self.sending_failed = False
+        self.refused = False  # on the way back
 
     # From the server to the screen
 
     def on_server(self, data: bytes) -> None:
-        self.show(data)
-        self.follow(data)
-        if self.name and self.line == PROMPT:
+        for piece in PIECES.findall(data):
+            if not self.refused:
+                self.on_piece(piece)
+
+    def on_piece(self, piece: bytes) -> None:
+        """Take a line, or a piece of one; on the way back it is shown once it is understood."""
+        if self.phase is not Phase.RETURNING:
+            self.show(piece)
+        self.line = (self.line + piece.removesuffix(b"\n"))[:MAX_REMEMBERED]
+        for prompt in (PROMPT, PASSWORD_PROMPT):
+            if self.phase is not Phase.JOINED and self.line.startswith(prompt):
+                self.line = self.line.removeprefix(prompt)
+                self.prompts.append(prompt)
+                self.on_prompt(prompt)
+        if piece.endswith(b"\n"):
+            self.last, self.line = self.line.removesuffix(b"\r"), b""
+            self.on_line(self.last)
+
+    def on_prompt(self, prompt: bytes) -> None:
+        if self.phase is Phase.RETURNING and self.nick:
+            self.answer_again(prompt)
+            return
+        if self.phase is Phase.RETURNING:  # never welcomed yet, so the user is asked anew
+            self.phase = Phase.ASKED
+            self.show(prompt)
+        if prompt == PROMPT and self.name:
             self.answer_prompt()
+        elif prompt == PROMPT:
+            self.option = b""
 
     def answer_prompt(self) -> None:
         line, self.name = self.name + b"\n", b""
         self.send(line)
         self.show(line)
+
+    def on_line(self, line: bytes) -> None:
+        welcome = WELCOME.match(line)
+        if self.phase is Phase.RETURNING:
+            self.on_line_back(line, welcome[1] if welcome else b"")
+        elif self.phase is Phase.ASKED and welcome:
+            self.enter(welcome[1])
+        elif self.phase is Phase.JOINED:
+            self.on_line_inside(line)
+
+    def on_line_inside(self, line: bytes) -> None:
+        renamed = RENAMED.fullmatch(line)
+        if renamed and renamed[1] == self.nick:
+            self.renamed(renamed[2])
+        elif line in (b"Password changed", b"Registered " + self.nick):
+            self.password = self.offered
+
+    def renamed(self, name: bytes) -> None:
+        self.nick = name
+
+    def enter(self, name: bytes) -> None:
+        if self.phase is Phase.ASKED:
+            asked_last = self.prompts[-1:] == [PASSWORD_PROMPT]
+            answers = self.typed[len(self.prompts) - 1 :] if asked_last else []
+            self.password = answers[0] if answers else None
+        self.nick, self.phase = name, Phase.JOINED
+        self.count_anew()
+        self.send_kept()
 
     def show(self, data: bytes, final: bool = False) -> None:
         text = self.return_held + self.decode(data, final)
@@ -90,38 +186,57 @@ class Client:
         while left:
             left = left[os.write(SCREEN, left) :]
 
-    def follow(self, data: bytes) -> None:
-        *whole, rest = (self.line + data).split(b"\n")
-        self.line = rest[:MAX_REMEMBERED]
-        if whole:
-            self.last = whole[-1].removesuffix(b"\r").removeprefix(PROMPT)
-
     # From the keyboard to the server
 
     def on_keyboard(self, data: bytes) -> None:
         self.last_typed = data
-        self.send(data)
+        for piece in PIECES.findall(data):
+            if self.forgets:
+                self.forgets = not piece.endswith(b"\n")
+            elif self.keeps():
+                self.kept += piece
+            else:
+                self.send(piece)
+
+    def keeps(self) -> bool:
+        """Whether what is typed has to wait; what ends a line that waits has to, too."""
+        return self.is_away() or bool(self.kept and not self.kept.endswith(b"\n"))
 
     def end_of_keyboard(self) -> None:
         self.keyboard_ended = True
         if not self.last_typed.endswith(b"\n"):
-            self.send(b"\n")
+            self.on_keyboard(b"\n")
 
     def send(self, data: bytes) -> None:
-        if not self.sending_failed:
-            self.outbox += data
+        """Send whole lines of the user's, and pieces; they may be needed again."""
+        self.outbox += data
+        *whole, self.typing = (self.typing + data).split(b"\n")
+        if self.phase is Phase.ASKED:
+            self.typed += whole
+        for line in whole:
+            if command := PASSWORD_COMMAND.fullmatch(line.removesuffix(b"\r")):
+                self.offered = command[1]
+
+    def send_kept(self) -> None:
+        kept, self.kept = bytes(self.kept), bytearray()
+        self.send(kept)
 
     def flush(self) -> None:
+        """Send; a line of which only a part is sent stays, since it is none for the server yet."""
+        if self.phase is Phase.AWAY or self.sending_failed:
+            return
         try:
-            while self.outbox:
-                del self.outbox[: self.sock.send(self.outbox)]
-            if self.keyboard_ended and not self.sending_ended:
+            while self.sent < len(self.outbox):
+                self.sent += self.sock.send(self.outbox[self.sent :])
+                whole = self.outbox.rfind(b"\n", 0, self.sent) + 1
+                del self.outbox[:whole]
+                self.sent -= whole
+            if self.keyboard_ended and not self.sending_ended and not self.is_away():
                 self.sending_ended = True
                 self.end_sending()
         except BlockingIOError:
             pass
         except OSError:  # it has closed; what it said before is still to be read
-            self.outbox.clear()
             self.sending_failed = True
 
     def end_sending(self) -> None:
@@ -129,10 +244,11 @@ class Client:
 
     # The connection and its end
 
-    def connect(self, host: str, port: int) -> None:
+    def connect(self) -> None:
         """Try each address that the host has; the last error counts."""
         error: OSError | None = None
-        for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        for family, kind, _, _, address in found:
             self.sock = socket.socket(family, kind)
             self.prepare()
             try:
@@ -149,25 +265,39 @@ class Client:
     def prepare(self) -> None:
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def cannot_connect(self, host: str, port: int, error: Exception) -> int:
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.complain(f"cannot connect to {where}: {getattr(error, 'strerror', None) or error}")
+    def cannot_connect(self, error: Exception) -> int:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        reason = getattr(error, "strerror", None) or error
+        self.complain(f"cannot connect to {host}:{self.port}: {reason}")
         return 1
 
-    def ended(self, in_order: bool) -> int:
-        """What the last line says about why the server has closed."""
+    def ended(self, in_order: bool) -> int | None:
+        """What the last line says about why the server has closed; None: it is tried again."""
         self.show(b"", final=True)
-        if self.last in self.GOOD_ENDINGS or self.last.startswith(b"Goodbye, "):
+        if self.ended_well(self.last):
             self.complain("Disconnected")
             return 0
-        if self.last in self.BAD_ENDINGS:
+        if self.last in self.BAD_ENDINGS and not self.is_away():
             self.complain("Disconnected")
             return self.STATUS_AFTER_BAD_ENDING
-        if self.keyboard_ended and in_order:
+        if self.keyboard_ended and in_order and not self.is_away():
             return 0
         return self.connection_lost()
 
-    def connection_lost(self) -> int:
+    def ended_well(self, last: bytes) -> bool:
+        said_goodbye = last.startswith(b"Goodbye, ") and not self.is_away()
+        return last in self.GOOD_ENDINGS or said_goodbye
+
+    def connection_lost(self) -> int | None:
+        self.watch(self.sock.fileno(), 0)
+        self.sock.close()
+        all_sent = self.keyboard_ended and not self.is_away()
+        if self.retries == 0 or all_sent or self.has_nobody_to_ask():
+            return self.lost_for_good()
+        self.keep_unsent()
+        return self.wait_for_next_try()
+
+    def lost_for_good(self) -> int:
         self.complain("Connection lost")
         return 1
 
@@ -175,39 +305,133 @@ class Client:
         print(text, file=sys.stderr, flush=True)
 
     def leave(self) -> int:
-        """After Ctrl+C: end our side, and discard what comes until the server ends its own."""
+        """After Ctrl+C."""
+        self.close_in_order()
+        return self.STATUS_AFTER_SIGNAL
+
+    def close_in_order(self) -> None:
+        """End our side, and discard what comes until the server ends its own."""
         deadline = time.monotonic() + LINGER_SECONDS
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
             self.sock.settimeout(LINGER_SECONDS)
             while self.sock.recv(READ_SIZE) and time.monotonic() < deadline:
                 pass
-        self.sock.close()
-        return self.STATUS_AFTER_SIGNAL
+
+    # Away and back
+
+    def is_away(self) -> bool:
+        return self.phase in (Phase.AWAY, Phase.RETURNING)
+
+    def has_nobody_to_ask(self) -> bool:
+        return self.keyboard_ended and not self.nick and not self.option
+
+    def keep_unsent(self) -> None:
+        """What was for a prompt is not kept, nor what will be typed for one that is gone."""
+        if self.phase is Phase.JOINED:
+            self.kept += self.outbox
+        elif self.phase is Phase.ASKED:
+            asked_last = self.prompts[-1:] == [PASSWORD_PROMPT]
+            waits = asked_last and len(self.typed) < len(self.prompts)
+            self.forgets = waits or bool(self.typing)
+        self.outbox.clear()
+        self.typing = b""
+
+    def wait_for_next_try(self) -> int | None:
+        if self.has_tried_enough():
+            self.complain(f"Giving up after {self.tries} attempts")
+            return self.STATUS_AFTER_GIVING_UP
+        self.delay = min(self.next_delay(), self.MAX_DELAY)
+        self.tries += 1
+        shown = f"{self.delay:.9f}".rstrip("0").rstrip(".")
+        self.complain(f"Connection lost, retrying in {shown} s ({self.tries} of {self.retries})")
+        self.phase = Phase.AWAY
+        self.due = time.monotonic() + self.delay
+        return None
+
+    def has_tried_enough(self) -> bool:
+        return self.tries == self.retries
+
+    def next_delay(self) -> float:
+        return self.delay * 2 if self.tries else self.first_delay
+
+    def count_anew(self) -> None:
+        self.tries = 0
+
+    def try_again(self) -> int | None:
+        try:
+            self.connect()
+        except (OSError, UnicodeError):
+            return self.wait_for_next_try()
+        self.begin()
+        self.phase = Phase.RETURNING
+        return None
+
+    def answer_again(self, prompt: bytes) -> None:
+        """Answer in the user's place, each prompt once; to be asked once more is a refusal."""
+        answer = self.answers.pop(prompt, None)
+        if answer is None:
+            self.refused = True
+        else:
+            self.outbox += answer + b"\n"
+
+    def on_line_back(self, line: bytes, welcomed: bytes) -> None:
+        """The welcome, a refusal, or something to be shown."""
+        if welcomed and welcomed == self.nick:
+            self.come_back()
+        elif welcomed:
+            self.refused = True
+        elif line:
+            self.show(line + b"\n")
+            self.refused = line.startswith(b"! ")
+
+    def come_back(self) -> None:
+        self.complain(f"Reconnected as {self.nick.decode()}")
+        self.enter(self.nick)
 
     # The loop
 
     def run(self) -> int:
-        while not self.signalled:
-            self.watch(self.sock.fileno(), READ | (WRITE if self.outbox else 0))
-            self.watch(KEYBOARD, READ if self.listens_to_keyboard() else 0)
-            ready = {key.fd: events for key, events in self.selector.select()}
-            if self.signalled:
-                break
-            if KEYBOARD in ready:
-                self.read_keyboard()
-            if ready.get(self.sock.fileno(), 0) & READ:
-                try:
-                    data = self.sock.recv(READ_SIZE)
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    return self.ended(in_order=False)
-                if not data:
-                    return self.ended(in_order=True)
-                self.on_server(data)
+        status = None
+        while status is None and not self.signalled:
+            status = self.turn()
             self.flush()
-        return self.leave()
+        return self.leave() if status is None else status
+
+    def turn(self) -> int | None:
+        """Wait for something and act on it; a status ends the client."""
+        if self.phase is not Phase.AWAY:
+            unsent = self.sent < len(self.outbox) and not self.sending_failed
+            self.watch(self.sock.fileno(), READ | (WRITE if unsent else 0))
+        self.watch(KEYBOARD, READ if self.listens_to_keyboard() else 0)
+        ready = {key.fd: events for key, events in self.selector.select(self.patience())}
+        if self.signalled:
+            return None
+        if KEYBOARD in ready:
+            self.read_keyboard()
+            if self.is_away() and self.has_nobody_to_ask():
+                return self.lost_for_good()
+        if self.phase is Phase.AWAY:
+            return self.try_again() if self.patience() == 0 else None
+        return self.read_server() if ready.get(self.sock.fileno(), 0) & READ else None
+
+    def patience(self) -> float | None:
+        return max(0, self.due - time.monotonic()) if self.phase is Phase.AWAY else None
+
+    def read_server(self) -> int | None:
+        try:
+            data = self.sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return self.ended(in_order=False)
+        if not data:
+            return self.ended(in_order=True)
+        self.on_server(data)
+        if self.refused:
+            self.close_in_order()
+            return self.connection_lost()
+        return None
 
     def read_keyboard(self) -> None:
         try:
@@ -220,7 +444,9 @@ class Client:
             self.end_of_keyboard()
 
     def listens_to_keyboard(self) -> bool:
-        return not self.keyboard_ended and not self.name and len(self.outbox) <= MAX_UNSENT
+        waiting = len(self.outbox) - self.sent + len(self.kept)
+        is_early = bool(self.name) and not self.is_away()
+        return not self.keyboard_ended and not is_early and waiting <= MAX_UNSENT
 
     def watch(self, descriptor: int, events: int) -> None:
         with suppress(KeyError):
@@ -249,11 +475,10 @@ class Client:
         options = cls.command_line("chat-client", cls.OPTIONS).parse(arguments)
         keep_standard_files_open()
         client = cls(options)
-        host, port = options["--host"], int(options["--port"])
         try:
-            client.connect(host, port)
+            client.connect()
         except (OSError, UnicodeError) as error:  # a name may be none that can be looked up
-            return client.cannot_connect(host, port, error)
+            return client.cannot_connect(error)
         client.catch_signals()
         try:
             return client.run()

@@ -1,4 +1,4 @@
-"""A small chat server that keeps every rule of PROTOCOL.md but those of optional features.
+"""A small chat server that keeps every rule of PROTOCOL.md that its features bind it to.
 
 It is cut into small methods so that a wrong server can be this one with a single method changed.
 One loop owns everything: what comes in is acted on line by line, to speak is to append to a
@@ -23,9 +23,12 @@ from math import inf
 from typing import ClassVar
 
 from wrong.options import CommandLine, Option, number, seconds
+from wrong.sink import Log, Sink, standard_output
 
+FEATURES = frozenset({"log", "rate-limit"})
 PROMPT = b"Enter your screen name: "
 READ_SIZE = 64 * 1024
+TCP_CLOSE_WAIT = 8  # the state of a connection that the other side has ended
 CONSOLE = 0  # standard input
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -34,14 +37,18 @@ OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class User:
     """One connection."""
 
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, address: str, deadline: float) -> None:
         self.sock = sock
+        self.address = address
         self.name = b""
         self.joined = False
         self.refusals = 0
         self.inbox = bytearray()
         self.outbox = bytearray()
-        self.events = 0  # what the selector watches for
+        self.allowance = 0.0  # lines that may be taken up at once, when last reckoned
+        self.reckoned = 0.0  # when that was
+        self.due = inf  # when the next line is taken up, where the rate holds it back
+        self.events = selectors.EVENT_READ  # what the selector watches for
         self.deadline = deadline  # for joining; once it is ending, for that
         self.ending = False  # nothing more is acted on: the outbox goes out, then our side ends
         self.ended = False  # our side has ended
@@ -55,11 +62,14 @@ class Server:
         "--max-clients": Option("10000", number(1)),
         "--max-queue": Option(str(1024 * 1024), number(4096)),
         "--join-timeout": Option("60", seconds),
+        "--rate": Option("", number(1)),
+        "--log": Option(""),
         "--quiet": Option("", is_flag=True),
     }
     MAX_LINE = 1024
     MAX_WHO_LINE = 1024
     MAX_REFUSALS = 5
+    MAX_HELD = 64 * 1024  # bytes of a user's input that wait to be taken up
     LINGER_SECONDS = 1.0
     DRAIN_SECONDS = 10.0
     STOP_SECONDS = 1.5
@@ -69,9 +79,13 @@ class Server:
     RESERVED = frozenset({b"server", b"password"})
     CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
     command_line: type[CommandLine] = CommandLine
+    log_type: type[Log] = Log
 
     def __init__(self, options: dict[str, str]) -> None:
         self.options = options
+        self.rate = int(options["--rate"] or 0)  # 0: as many as come
+        self.log: Log | None = None
+        self.output = standard_output()
         self.quiet = bool(options["--quiet"])
         self.max_queue = int(options["--max-queue"])
         self.users: dict[User, None] = {}  # a set in the order of coming
@@ -81,7 +95,9 @@ class Server:
         self.console = bytearray()
         self.selector = selectors.PollSelector()
         self.accept_again = inf  # when the listener is watched again after a lack of descriptors
+        self.accept_fails = False  # so much is logged once
         self.signalled = False
+        self.hung_up = False  # SIGHUP has come: the log is to be opened anew
         self.stopping = False
         self.commands: dict[bytes, Callable[[User, bytes], None]] = {
             b"/help": self.cmd_help,
@@ -146,8 +162,41 @@ class Server:
         self.pressed.add(user)
 
     def print_line(self, line: bytes) -> None:
-        with suppress(OSError):
-            os.write(1, line + b"\n")
+        self.output.put(line + b"\n")
+
+    # The log
+
+    def record(self, event: str, **fields: bytes | str) -> None:
+        if self.log:
+            texts = {k: v.decode() if isinstance(v, bytes) else v for k, v in fields.items()}
+            self.log.record(event, texts)
+
+    def open_log(self) -> None:
+        if path := self.options["--log"]:
+            self.log = self.log_type(path)
+
+    def reopen_log(self) -> None:
+        if not self.log:
+            return
+        self.watch_sink(self.log, False)
+        try:
+            self.log.reopen()
+        except OSError as error:
+            self.record("error", error=f"cannot open log {self.log.name}: {error.strerror}")
+
+    def flush_sinks(self) -> None:
+        for sink in self.sinks():
+            sink.flush()
+            self.watch_sink(sink, sink.is_blocked)
+
+    def sinks(self) -> list[Sink]:
+        return [self.output, *([self.log] if self.log else [])]
+
+    def watch_sink(self, sink: Sink, waits: bool) -> None:
+        with suppress(KeyError):
+            self.selector.unregister(sink.descriptor)
+        if waits:
+            self.selector.register(sink.descriptor, selectors.EVENT_WRITE, lambda events: None)
 
     # Joining and leaving
 
@@ -156,6 +205,7 @@ class Server:
 
     def take_name(self, user: User, name: bytes) -> None:
         if error := self.name_fault(name):
+            self.record_refusal(user, "name", name)
             self.refuse(user, error)
         else:
             self.join(user, name)
@@ -172,6 +222,10 @@ class Server:
     def key(self, name: bytes) -> bytes:
         return name.lower()
 
+    def record_refusal(self, user: User, reason: str, line: bytes) -> None:
+        """What was refused is not recorded: it may be a password."""
+        self.record("refuse", addr=user.address, reason=reason)
+
     def refuse(self, user: User, error: bytes) -> None:
         self.tell(user, error)
         user.refusals += 1
@@ -186,17 +240,20 @@ class Server:
         self.welcome(user)
         self.broadcast(name + b" has joined the chat")
         self.room[self.key(name)] = user
+        user.allowance, user.reckoned = self.rate, time.monotonic()
+        self.record("join", name=name, addr=user.address)
 
     def welcome(self, user: User) -> None:
         words = b"Welcome, %s (%d online). Type /help for commands."
         self.tell(user, words % (user.name, len(self.room) + 1))
 
-    def leave(self, user: User) -> None:
+    def leave(self, user: User, reason: str = "") -> None:
         if user.joined:
             user.joined = False
             self.free_name(user)
             if not self.stopping:
                 self.leave_notice(user)
+                self.record("leave", name=user.name, addr=user.address, reason=reason)
 
     def free_name(self, user: User) -> None:
         del self.room[self.key(user.name)]
@@ -208,13 +265,43 @@ class Server:
 
     def take_up(self, user: User) -> None:
         """Act on the whole lines that have come, as long as the user reads what it is sent."""
-        while not user.ending and not self.is_stuck(user):
+        while not user.ending and not self.is_stuck(user) and not self.is_throttled(user):
             line = self.next_line(user.inbox)
             if line is None:
                 if user.eof:
                     self.end_of_file(user)
                 return
+            self.spend(user, line)
             self.handle_line(user, line)
+
+    def is_throttled(self, user: User) -> bool:
+        """Whether a whole line has come, but not its time; a full allowance is of one second."""
+        user.due = inf
+        if self.rate and user.joined and b"\n" in user.inbox:
+            now = time.monotonic()
+            user.allowance = self.grown(user.allowance, now - user.reckoned)
+            user.reckoned = now
+            if user.allowance < 1:
+                self.throttle(user, now + (1 - user.allowance) / self.rate)
+        return user.due < inf
+
+    def grown(self, allowance: float, seconds: float) -> float:
+        return min(self.rate, allowance + seconds * self.rate)
+
+    def throttle(self, user: User, due: float) -> None:
+        user.due = due
+
+    def spend(self, user: User, line: bytes) -> None:
+        user.allowance -= 1
+
+    def release(self, user: User) -> None:
+        """The next line's time has come. Where too much is held to read on, look for the end."""
+        info = user.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        if len(user.inbox) >= self.MAX_HELD and info[0] == TCP_CLOSE_WAIT:
+            user.deadline = min(user.deadline, time.monotonic() + self.DRAIN_SECONDS)
+        user.due = inf
+        self.take_up(user)
+        self.dirty.add(user)
 
     def is_stuck(self, user: User) -> bool:
         if len(user.outbox) > self.max_queue // 2:
@@ -223,6 +310,8 @@ class Server:
 
     def handle_line(self, user: User, line: bytes) -> None:
         error = self.fault(line)
+        if error:
+            self.record_refusal(user, "line", line)
         if not user.joined:
             if error:
                 self.refuse(user, error)
@@ -243,6 +332,7 @@ class Server:
 
     def say(self, user: User, text: bytes) -> None:
         self.broadcast(b"%s: %s" % (user.name, text), but=user)
+        self.record("message", name=user.name, text=text)
 
     def command(self, user: User, line: bytes) -> None:
         word, _, rest = line.partition(b" ")
@@ -288,6 +378,7 @@ class Server:
 
     def whisper(self, user: User, other: User, text: bytes) -> None:
         self.deliver(other, b"(private) %s: %s" % (user.name, text))
+        self.record("private", name=user.name, to=other.name)
 
     def cmd_nick(self, user: User, rest: bytes) -> None:
         name = rest.strip(b" \t")
@@ -302,10 +393,11 @@ class Server:
         user.name = name
         self.room[self.key(name)] = user
         self.broadcast(b"%s is now known as %s" % (old, name))
+        self.record("rename", name=old, to=name)
 
     def cmd_quit(self, user: User, rest: bytes) -> None:
         self.tell(user, b"Goodbye, " + user.name)
-        self.end(user)
+        self.end(user, "quit")
 
     # The operator's console
 
@@ -339,6 +431,7 @@ class Server:
 
     def announce(self, text: bytes) -> None:
         self.broadcast(b"server: " + text)
+        self.record("message", name="server", text=text)
 
     def op_help(self, rest: bytes) -> None:
         commands = b"/help, /who, /kick NAME, /shutdown"
@@ -357,7 +450,7 @@ class Server:
             self.print_line(b"! no such user: " + name)
         else:
             self.tell(user, b"! kicked by the operator")
-            self.end(user)
+            self.end(user, "kick")
 
     def op_shutdown(self, rest: bytes) -> None:
         self.signalled = True
@@ -366,21 +459,31 @@ class Server:
 
     def accept(self, events: int) -> None:
         try:
-            sock, _ = self.listener.accept()
+            sock, address = self.listener.accept()
         except OSError as error:
             if error.errno in OUT_OF_DESCRIPTORS:
+                self.cannot_accept(error)
                 self.pause_accepting()
             return
+        self.accept_fails = False
         self.prepare(sock)
-        user = User(sock, time.monotonic() + float(self.options["--join-timeout"]))
+        deadline = time.monotonic() + float(self.options["--join-timeout"])
+        user = User(sock, with_port(address), deadline)
+        self.record("connect", addr=user.address)
         full = self.is_full()
         self.users[user] = None
-        self.watch(user)
+        self.selector.register(sock, user.events, partial(self.serve, user))
         if full:
+            self.record_refusal(user, "full", b"")
             self.tell(user, b"! server full")
             self.end(user)
         else:
             self.greet(user)
+
+    def cannot_accept(self, error: OSError) -> None:
+        if not self.accept_fails:
+            self.accept_fails = True
+            self.record("error", error=f"cannot accept: {error.strerror}")
 
     def pause_accepting(self) -> None:
         self.selector.unregister(self.listener)
@@ -400,25 +503,24 @@ class Server:
 
     def watch(self, user: User) -> None:
         """Read unless lines wait to be taken up; a user that is stuck has something to be sent."""
-        held = not user.ending and b"\n" in user.inbox
+        most = self.MAX_HELD if user.due < inf else 1
+        held = not user.ending and b"\n" in user.inbox and len(user.inbox) >= most
         reads = selectors.EVENT_READ if not user.eof and not held else 0
         writes = selectors.EVENT_WRITE if user.outbox else 0
-        if user.events == reads | writes or user not in self.users:
-            return
-        if user.events:
-            self.selector.unregister(user.sock)
-        user.events = reads | writes
-        if user.events:
-            self.selector.register(user.sock, user.events, partial(self.serve, user))
+        if user.events != reads | writes and user in self.users:
+            user.events = reads | writes
+            self.selector.modify(user.sock, user.events, partial(self.serve, user))
 
     def serve(self, user: User, events: int) -> None:
+        if not events and user in self.users:  # nothing is awaited, but a reset is told anyway
+            self.connection_reset(user)
         if events & selectors.EVENT_READ and user in self.users:
             self.receive(user)
         self.dirty.add(user)
 
     def receive(self, user: User) -> None:
         try:
-            data = user.sock.recv(READ_SIZE)
+            data = user.sock.recv(self.room_for(user))
         except BlockingIOError:
             return
         except OSError:
@@ -431,14 +533,17 @@ class Server:
             self.store(user, data)
         self.take_up(user)
 
+    def room_for(self, user: User) -> int:
+        return max(1, min(READ_SIZE, self.MAX_HELD - len(user.inbox)))
+
     def store(self, user: User, data: bytes) -> None:
         user.inbox += data
 
     def end_of_file(self, user: User) -> None:
-        self.end(user, user.deadline)
+        self.end(user, "eof", user.deadline)
 
     def connection_reset(self, user: User) -> None:
-        self.drop(user)
+        self.drop(user, "reset")
 
     def flush(self, user: User) -> None:
         try:
@@ -456,20 +561,19 @@ class Server:
         if user.ended and user.eof:
             self.drop(user)
 
-    def end(self, user: User, deadline: float | None = None) -> None:
+    def end(self, user: User, reason: str = "", deadline: float | None = None) -> None:
         """Send what is queued, end our side, and wait for the other one for a while."""
-        self.leave(user)
+        self.leave(user, reason)
         user.ending = True
         user.deadline = deadline or time.monotonic() + self.LINGER_SECONDS
         self.dirty.add(user)
 
-    def drop(self, user: User) -> None:
+    def drop(self, user: User, reason: str = "") -> None:
         if user in self.users:
             del self.users[user]
-            self.leave(user)
+            self.leave(user, reason)
             user.ending = True
-            if user.events:
-                self.selector.unregister(user.sock)
+            self.selector.unregister(user.sock)
             user.sock.close()
 
     # The loop
@@ -482,6 +586,8 @@ class Server:
             self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
         for user in [user for user in self.users if user.deadline <= now]:
             self.time_up(user)
+        for user in [user for user in self.users if user.due <= now]:
+            self.release(user)
         while self.dirty:
             for user in take_all(self.dirty):
                 if user in self.users:
@@ -490,15 +596,19 @@ class Server:
                     self.watch(user)
             for user in take_all(self.pressed):
                 if self.is_too_slow(user):
-                    self.drop(user)
+                    self.drop(user, "slow")
+        self.flush_sinks()
 
     def is_too_slow(self, user: User) -> bool:
         return len(user.outbox) > self.max_queue
 
     def time_up(self, user: User) -> None:
-        if user.ending or user.eof:
+        if user.ending:
             self.drop(user)
+        elif user.joined:  # its own side has ended long ago
+            self.end_of_file(user)
         else:
+            self.record_refusal(user, "timeout", b"")
             self.say_timed_out(user)
             self.end(user)
 
@@ -507,16 +617,23 @@ class Server:
 
     def patience(self) -> float:
         """Until something is due, an hour at the most: a poll cannot wait for ever so long."""
-        soonest = min([self.accept_again, *(user.deadline for user in self.users)])
+        times = [min(user.deadline, user.due) for user in self.users]
+        soonest = min([self.accept_again, *times])
         return max(0, min(soonest - time.monotonic(), 3600))
 
     def run(self) -> int:
         while self.users or not self.stopping:
             for key, events in self.selector.select(self.patience()):
                 key.data(events)
+            if self.hung_up:
+                self.hung_up = False
+                self.reopen_log()
             if self.signalled and not self.stopping:
                 self.stop()
             self.settle()
+        self.record("stop", addr=self.listening_on)
+        for sink in self.sinks():
+            sink.finish()
         return self.EXIT_STATUS
 
     # Start and stop
@@ -530,6 +647,7 @@ class Server:
         self.listener.bind(address)
         self.listener.listen(4096)
         self.listener.setblocking(False)
+        self.listening_on = with_port(self.listener.getsockname())
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
 
     def reuse_address(self) -> None:
@@ -539,8 +657,7 @@ class Server:
         self.print_line(self.ready_line().encode())
 
     def ready_line(self) -> str:
-        host, port = self.listener.getsockname()[:2]
-        return f"Listening on {bracketed(host)}:{port}"
+        return f"Listening on {self.listening_on}"
 
     def catch_signals(self) -> None:
         waker, wakened = socket.socketpair()
@@ -551,6 +668,8 @@ class Server:
         self.selector.register(wakened, selectors.EVENT_READ, self.wake)
         for each in STOP_SIGNALS:
             signal.signal(each, self.on_signal)
+        if self.options["--log"]:
+            signal.signal(signal.SIGHUP, self.on_hangup)
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
 
     def wake(self, events: int) -> None:
@@ -559,10 +678,15 @@ class Server:
     def on_signal(self, number: int, frame: object) -> None:
         self.signalled = True
         for each in STOP_SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+            if signal.getsignal(each) == self.on_signal:
+                signal.signal(each, signal.SIG_DFL)
+
+    def on_hangup(self, number: int, frame: object) -> None:
+        self.hung_up = True
 
     def stop(self) -> None:
         self.stopping = True
+        self.record("shutdown", addr=self.listening_on)
         if self.accept_again == inf:
             self.selector.unregister(self.listener)
         self.accept_again = inf
@@ -575,7 +699,7 @@ class Server:
             if user.ending:
                 user.deadline = min(user.deadline, deadline)
             else:
-                self.end(user, deadline)
+                self.end(user, deadline=deadline)
 
     def say_farewell(self) -> None:
         self.broadcast(b"Server is shutting down")
@@ -592,6 +716,11 @@ class Server:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         server.catch_signals()
         try:
+            server.open_log()
+        except OSError as error:
+            print(f"cannot open log {options['--log']}: {error.strerror}", file=sys.stderr)
+            return 1
+        try:
             server.listen()
         except (OSError, UnicodeError) as error:  # a name may be none that can be looked up
             where = f"{bracketed(options['--host'])}:{options['--port']}"
@@ -599,7 +728,9 @@ class Server:
             print(f"cannot listen on {where}: {reason}", file=sys.stderr)
             return 1
         server.selector.register(CONSOLE, selectors.EVENT_READ, server.read_console)
+        server.record("start", addr=server.listening_on)
         server.ready()
+        server.flush_sinks()
         return server.run()
 
 
@@ -609,13 +740,18 @@ def take_all(users: set[User]) -> list[User]:
     return taken
 
 
+def with_port(address: tuple[str, int]) -> str:
+    host, port = address[:2]
+    return f"{bracketed(host)}:{port}"
+
+
 def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
 def keep_standard_files_open() -> None:
-    """A closed standard input must not become the number of a socket."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+    """A closed one must not become a socket's; it stays one that cannot be written to."""
+    while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= 2:
         pass
     os.close(descriptor)
 

@@ -11,12 +11,14 @@ import signal
 import socket
 import struct
 import sys
+import time
 from math import inf
 from typing import ClassVar
 
 from wrong.bug import Bugs
 from wrong.options import CommandLine, Option
 from wrong.right_server import PROMPT, Server, User
+from wrong.sink import Log
 
 BUGS = Bugs()
 wrong = BUGS.wrong
@@ -391,9 +393,9 @@ class TellsOnlyTheRoomThatItStops(Server):
 
 @wrong("STOP-2", "stop/messages-before-the-notice", "bob: is_closed")
 class NoticesLeaversWhileStopping(Server):
-    def leave(self, user: User) -> None:
+    def leave(self, user: User, reason: str = "") -> None:
         was_joined = user.joined
-        super().leave(user)
+        super().leave(user, reason)
         if was_joined and self.stopping:
             self.leave_notice(user)
 
@@ -471,6 +473,94 @@ class RemembersEverything(Server):
     def store(self, user: User, data: bytes) -> None:
         super().store(user, data)
         self.memory += data
+
+
+@wrong("LIMIT-5", "rate/at-once", 'bob: {receives: "Online (2): alice, bob"}')
+class TakesUpAllAtOnce(Server):
+    def is_throttled(self, user: User) -> bool:
+        return False
+
+
+@wrong("LIMIT-5", "rate/saved-up", 'bob: {receives: "Online (2): alice, bob"}')
+class LetsUsersSaveUp(Server):
+    """Who was silent for long may say much at once."""
+
+    def grown(self, allowance: float, seconds: float) -> float:
+        return allowance + seconds * self.rate
+
+
+@wrong("LIMIT-5", "rate/nothings-count:empty", 'bob: {receives: "Online (2): alice, bob"}')
+class CountsNoEmptyLines(Server):
+    def spend(self, user: User, line: bytes) -> None:
+        if line:
+            super().spend(user, line)
+
+
+@wrong("LIMIT-5", "rate/dropped-lines-count", 'alice: {receives: "(private) bob: psst"}')
+class CountsNoBadLines(Server):
+    def spend(self, user: User, line: bytes) -> None:
+        if not self.fault(line):
+            super().spend(user, line)
+
+
+@wrong(
+    "LIMIT-5",
+    "rate/name-is-free-of-charge",
+    'bob: {receives: ["alice has joined the chat", "alice: hello"]}',
+)
+class CountsNames(Server):
+    def join(self, user: User, name: bytes) -> None:
+        super().join(user, name)
+        user.allowance -= user.refusals + 1
+
+
+@wrong("LIMIT-5", "rate/at-once", 'bob: {receives: "Online (2): alice, bob"}')
+class DropsWhoSaysTooMuch(Server):
+    def throttle(self, user: User, due: float) -> None:
+        self.drop(user, "slow")
+
+
+@wrong("LIMIT-5", "rate/at-once", 'bob: {receives: "alice: two"}')
+class LosesWhatIsTooMuch(Server):
+    def throttle(self, user: User, due: float) -> None:
+        super().throttle(user, due)
+        user.inbox.clear()
+
+
+@wrong("LIMIT-5", "rate/commands-count", 'alice: {receives: "(private) bob: psst"}')
+class WaitsForAllWithOne(Server):
+    def throttle(self, user: User, due: float) -> None:
+        time.sleep(max(0, due - time.monotonic()))
+
+
+@wrong("LIMIT-5", "rate/end-of-file", 'bob: {receives: "Online (2): alice, bob"}')
+class ForgetsWhatWaitsAtTheEnd(Server):
+    def receive(self, user: User) -> None:
+        super().receive(user)
+        if user.eof and user.joined:
+            self.end_of_file(user)
+
+
+@wrong("LIMIT-5", "rate/ten-seconds", 'bob: {receives: "alice has left the chat"}')
+class HearsEverybodyOut(Server):
+    """After a client's end of file all that waits is taken up, however long that takes."""
+
+    DRAIN_SECONDS = inf
+
+
+@wrong("LIMIT-5", "rate/reset", 'bob: {receives: "alice has left the chat"}')
+class TakesAResetForAnEnd(Server):
+    """What waits is still taken up."""
+
+    def connection_reset(self, user: User) -> None:
+        user.eof = True
+        if user.due == inf:
+            super().connection_reset(user)
+
+
+@wrong("LIMIT-5", "rate/held-back", "server: {grows_less_than: ")
+class HoldsBackWhateverComes(Server):
+    MAX_HELD = 1024 * 1024 * 1024
 
 
 # OPER: the operator's console
@@ -601,6 +691,125 @@ class LeavesAChildBehind(Server):
             signal.alarm(60)
             signal.pause()
         return status
+
+
+# LOG: the log
+
+
+@wrong(
+    "LOG-2", "log/log-of-leaves", 'server: {writes: {json: {time: "*", level: "INFO", msg: "leave"'
+)
+class GivesNoReasonForLeaving(Server):
+    def record(self, event: str, **fields: bytes | str) -> None:
+        fields.pop("reason", None)
+        super().record(event, **fields)
+
+
+@wrong("LOG-2", "log/log-of-a-chat", 'server: {writes: {json: {time: "*", level: "INFO", msg: "me')
+class LogsMessagesTwice(Server):
+    def say(self, user: User, text: bytes) -> None:
+        super().say(user, text)
+        self.record("message", name=user.name, text=text)
+
+
+@wrong("LOG-2", "log/log-time", 'server: {writes: {matches: "\\{')
+class LogsWholeSeconds(Server):
+    class log_type(Log):
+        def now(self) -> str:
+            return super().now()[:19] + "Z"
+
+
+@wrong("LOG-2", "log/log-time", """server: {runs: "sh -c 'logged=""")
+class LogsItsOwnTimeZone(Server):
+    class log_type(Log):
+        def now(self) -> str:
+            return time.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+@wrong("LOG-2", "log/log-mode", """server: {runs: "sh -c 'test $(stat """)
+class LetsAllReadItsLog(Server):
+    class log_type(Log):
+        MODE = 0o644
+
+
+@wrong("LOG-2", "log/log-goes-on", "server: {writes: [{json: ")
+class BeginsItsLogAnew(Server):
+    class log_type(Log):
+        HOW = os.O_TRUNC
+
+
+@wrong("LOG-2", "log/log-before-the-end", "server: {writes: [{contains: ")
+class LosesItsLastEvents(Server):
+    """What waits is written once it is much, and not at the end."""
+
+    class log_type(Log):
+        def flush(self) -> None:
+            if len(self.pending) > 4096:
+                super().flush()
+
+
+@wrong("LOG-2", "log/full-in-the-middle", """server: {runs: "sh -c '! grep -v""")
+class LeavesHalfALine(Server):
+    class log_type(Log):
+        def take_back(self) -> None:
+            pass
+
+
+@wrong("LOG-3", "log/hostile-texts:quotes", "server: {writes: {json: ")
+class WritesQuotesAsTheyAre(Server):
+    class log_type(Log):
+        def line(self, event: dict[str, str]) -> bytes:
+            return b"{%s}" % ",".join(f'"{k}":"{v}"' for k, v in event.items()).encode()
+
+
+@wrong("LOG-3", "log/not-for-the-log", """server: {runs: "sh -c '! grep hunter2""")
+class LogsWhatIsPrivate(Server):
+    def whisper(self, user: User, other: User, text: bytes) -> None:
+        super().whisper(user, other, text)
+        self.record("message", name=user.name, text=text)
+
+
+@wrong("LOG-3", "log/not-for-the-log", """server: {runs: "sh -c '! grep hunter2""")
+class LogsRefusedNames(Server):
+    def record_refusal(self, user: User, reason: str, line: bytes) -> None:
+        text = line.decode(errors="replace")
+        self.record("refuse", addr=user.address, reason=reason, text=text)
+
+
+@wrong("LOG-4", "log/hangup", """server: {runs: "timeout 10 sh -c 'until test""")
+class StaysWithItsOldLog(Server):
+    def reopen_log(self) -> None:
+        pass
+
+
+@wrong("LOG-4", "log/hangup", """server: {runs: "timeout 10 sh -c 'until test""")
+class EndsWhenItsLogIsRotated(Server):
+    def on_hangup(self, which: int, frame: object) -> None:
+        self.on_signal(which, frame)
+
+
+@wrong("LOG-4", "log/full-log", "server: {exits: 0}")
+class SaysOfEachLineThatItIsLost(Server):
+    class log_type(Log):
+        def lose(self, why: str) -> None:
+            self.has_lost = False
+            super().lose(why)
+
+
+@wrong("LOG-4", "log/full-log", "server: {complains: ")
+class DiesOfAFullLog(Server):
+    class log_type(Log):
+        def lose(self, why: str) -> None:
+            sys.exit(1)
+
+
+@wrong("LOG-4", "log/unread-output", 'bob: {receives: {starts: "alice: line {n}: ", times: 6000}}')
+class WaitsForItsReader(Server):
+    """Standard output is written to until it is taken."""
+
+    def __init__(self, options: dict[str, str]) -> None:
+        super().__init__(options)
+        self.output.descriptor = 1
 
 
 if __name__ == "__main__":
