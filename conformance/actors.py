@@ -425,6 +425,17 @@ class ProgramActor(Actor):
         for line in self._shortened(step.argument):
             self.note(f"<{name}", line)
 
+    def makes(self, step: Step) -> None:
+        """A file is there, in time; and a line in it matches, where that is asked."""
+        path, deadline = self.scene.scratch / str(step.argument), self.scene.deadline(step)
+        wanted = re.compile(str(step.options.get("holding", "")), re.MULTILINE)
+        while not (path.exists() and wanted.search(decode(path.read_bytes()))):
+            if time.monotonic() > deadline:
+                seen = "it is there" if path.exists() else "no such file"
+                raise Missed(f"{step.argument} {wanted.pattern}".rstrip(), seen, "not in time")
+            self.scene.stage.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
+        self.did(f"makes {step.argument}")
+
     def _line_of(self, name: str, wanted: str, deadline: float) -> str:
         """The next line of a file, waited for: files tell nobody that they grow."""
         while b"\n" not in (rest := self._rest_of(name)):

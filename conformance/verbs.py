@@ -183,6 +183,13 @@ def text(node: Node) -> str:
     return _one_line(node)
 
 
+def regex(node: Node) -> str:
+    """A regular expression."""
+    expression = _one_line(node)
+    _check_regex(node, expression)
+    return expression
+
+
 def texts(node: Node) -> tuple[str, ...]:
     """Several plain texts."""
     if not node.items("texts"):
@@ -295,6 +302,7 @@ _START_OPTIONS = {
 }
 
 _WRITE_OPTIONS = {"to": Option(PROGRAMS, text)}
+_MAKE_OPTIONS = {"holding": Option(PROGRAMS, regex)}
 
 # How much is shown of what comes at the same time as a signal is nobody's rule.
 _EXIT_OPTIONS = {"rest": Option(PROGRAMS, ignored)}
@@ -320,6 +328,7 @@ VERBS: dict[str, Verb] = {
     "is_asked": Verb(ALL, text),
     "prints": Verb(PROGRAMS, texts),
     "writes": Verb(PROGRAMS, lines, options=_WRITE_OPTIONS, anytime=True),
+    "makes": Verb(PROGRAMS, text, options=_MAKE_OPTIONS, anytime=True),
     "runs": Verb(PROGRAMS, command_line, anytime=True),
     "complains": Verb(PROGRAMS, errors),
     "is_closed": Verb(PEERS, None, effect="ends"),
