@@ -8,18 +8,22 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from conformance.build import Build
 from conformance.match import Pattern, decode, encode
-from conformance.model import Implementation, Step
+from conformance.model import Implementation, Medium, Step
 from conformance.placeholder import fill, plain
 from conformance.process import CannotStart, Launch, Process, start
 from conformance.stage import READ_SIZE, Source, Stage
 from conformance.suite import Program
-from conformance.terminal import Ear, Heard
+from conformance.terminal import COLUMNS, ROWS, Ear, Heard, attributes, left_changed, resize
 from conformance.transcript import Transcript, visible
+from conformance.verbs import CURSOR
 from conformance.wire import (
     Connection,
     Listener,
@@ -29,6 +33,9 @@ from conformance.wire import (
     listening_port,
     socket_options,
 )
+
+if TYPE_CHECKING:
+    from conformance.screen import Screen
 
 BEHIND_SECONDS = 0.3  # how long a failed step still looks for what it wanted
 LOOK_SECONDS = 0.002  # between two looks at what tells nobody that it changes
@@ -76,6 +83,8 @@ class Scene:
 class Actor:
     """What every kind of actor can do: have what it gets looked at, line by line."""
 
+    line_end = b"\n"
+
     def __init__(self, name: str, scene: Scene) -> None:
         self.name = name
         self.scene = scene
@@ -101,7 +110,7 @@ class Actor:
 
     def types(self, step: Step) -> None:
         lines = [one.text for one in self._patterns(step.argument, single=True)]
-        self.send(b"".join(encode(line) + b"\n" for line in lines), step)
+        self.send(b"".join(encode(line) + self.line_end for line in lines), step)
         for line in self._shortened(step.argument):
             self.note(">", line)
 
@@ -211,19 +220,28 @@ class Actor:
 
 
 class ProgramActor(Actor):
-    """A program: on a terminal, or on pipes."""
+    """A program: on a terminal, on pipes, or on a screen."""
 
     def __init__(
-        self, name: str, scene: Scene, implementation: Implementation, argv: tuple[str, ...]
+        self,
+        name: str,
+        scene: Scene,
+        program: Program,
+        turns: Sequence[Build],  # one for each start, then from the beginning
+        medium: Medium,
     ) -> None:
         super().__init__(name, scene)
-        self.implementation = implementation
-        self.argv = argv
+        self.program = program
+        self.medium = medium
         self.process: Process | None = None
-        self.on_pipes = False
-        self.program = Program()
+        self._turns = cycle(turns)
+        self.build = turns[0]
         self._complaints: Ear | None = None
+        self._screen: Screen | None = None
+        self._set_at_first: list[object] = []  # the terminal's attributes
         self._resident_at_first = 0
+        if medium is Medium.SCREEN:
+            self.line_end = b"\r"  # what the key sends
 
     def send(self, data: bytes, step: Step) -> None:
         process = self._running()
@@ -250,21 +268,54 @@ class ProgramActor(Actor):
     def starts(self, step: Step) -> None:
         if self.process:
             self.process.destroy()  # it has exited, and starts again
-        under = [self._fill(word) for word in shlex.split(str(step.options.get("under", "")))]
-        argv = [*under, *self.argv, *self._arguments(step)]
-        closed = [fd for fd, name in ((1, "output"), (2, "errors")) if name in step.options]
-        launch = Launch(
-            argv, self.implementation.folder, self.on_pipes, self._input(step), tuple(closed)
-        )
+        self.build = next(self._turns)
         try:
-            self.process = start(self.name, launch, self.scene.stage, self.scene.environment)
+            launch = self._launch(step)
+            self.process = start(self.name, launch, self.scene.stage, self._environment())
         except CannotStart as error:
             raise Missed("a program that starts", str(error)) from None
-        self.ear = Ear(self.process.output)
-        self._complaints = Ear(self.process.errors)
+        self._look_at(self.process, launch)
         self.did("starts" + "".join(f" {word}" for word in self._told(step)))
         if self.implementation.role == "server" and "arguments" not in step.options:
             self._get_ready(step)
+
+    @property
+    def implementation(self) -> Implementation:
+        """Which program it is, this time."""
+        return self.build.implementation
+
+    def _launch(self, step: Step) -> Launch:
+        under = [self._fill(word) for word in shlex.split(str(step.options.get("under", "")))]
+        size = step.options.get("size", (COLUMNS, ROWS))
+        assert isinstance(size, tuple)
+        return Launch(
+            argv=[*under, *self.build.argv, *self._arguments(step)],
+            folder=self.implementation.folder,
+            medium=self.medium,
+            size=size,
+            input=self._input(step),
+            closed=tuple(fd for fd, n in ((1, "output"), (2, "errors")) if n in step.options),
+        )
+
+    def _environment(self) -> Mapping[str, str]:
+        if self.medium is not Medium.SCREEN:
+            return self.scene.environment
+        return {**self.scene.environment, "TERM": "xterm-256color"}
+
+    def _look_at(self, process: Process, launch: Launch) -> None:
+        """Take what it writes: line by line, or on a screen."""
+        if self.medium is Medium.SCREEN:
+            from conformance.screen import Screen  # its emulator is slow to import
+
+            self._screen = Screen(process.output, *launch.size, self._reply)
+            self._set_at_first = attributes(process.output.fd)
+            return
+        self.ear = Ear(process.output)
+        self._complaints = Ear(process.errors) if process.errors else None
+
+    def _reply(self, data: bytes) -> None:
+        """What the emulator answers to a program's questions."""
+        self._running().write(data, time.monotonic() + self.scene.seconds)
 
     def _input(self, step: Step) -> str:
         text = self._fill(str(step.options.get("input", "")))
@@ -341,6 +392,13 @@ class ProgramActor(Actor):
         self.send(step.argument, step)
         self.did(f"presses {step.source.partition('presses: ')[2].rstrip('}')}")
 
+    def resizes(self, step: Step) -> None:
+        assert isinstance(step.argument, tuple)
+        process, screen = self._running(), self._on_screen()
+        screen.resize(*step.argument)
+        resize(process.output.fd, *step.argument)
+        self.did("resizes its window to {}x{}".format(*step.argument))
+
     def is_sent(self, step: Step) -> None:
         self._running().signal(str(step.argument))
         self.did(f"is sent {step.argument}")
@@ -392,10 +450,44 @@ class ProgramActor(Actor):
             raise Missed(wanted, _status_text(process.status), "another exit status")
         if process.left_behind:
             raise Missed("no process left behind", "others of its group go on without it")
-        if "rest" not in step.options:
-            self._ends(self.ear, "nothing more, and its end", step)
-        self._ends(self._complaints, "nothing more on standard error, and its end", step)
+        if self.medium is Medium.SCREEN:
+            self._leaves_terminal(process, step)
+        else:
+            if "rest" not in step.options:
+                self._ends(self.ear, "nothing more, and its end", step)
+            self._ends(self._complaints, "nothing more on standard error, and its end", step)
         self.did(f"exits {step.argument}")
+
+    def _leaves_terminal(self, process: Process, step: Step) -> None:
+        """Whoever uses the terminal next finds it as this program did."""
+        self.scene.stage.wait(lambda: bool(process.output.end), self.scene.deadline(step))
+        if process.status == -signal.SIGKILL:
+            return
+        changed = left_changed(self._set_at_first, attributes(process.output.fd))
+        changed += self._on_screen().left_changed()
+        if changed:
+            raise Missed("the terminal as it was before", ", ".join(changed), "not put back")
+
+    def shows(self, step: Step) -> None:
+        """The screen is, in time, as named: every row of it, or its last ones."""
+        assert isinstance(step.argument, tuple)
+        which, patterns = step.argument
+        wanted = list(self._patterns(patterns, single=True))
+        marked = any(CURSOR in one.text for one in wanted)
+        screen, source = self._on_screen(), self._running().output
+        deadline = self.scene.deadline(step)
+        while wrong := screen.differs(which, wanted, marked):
+            self.scene.stage.wait(lambda: bool(source.unread or source.end), deadline)
+            if not source.unread:
+                expected, seen = wrong
+                raise Missed(expected, seen, "the screen is another")
+        for line in self._shortened(patterns):
+            self.note("|", line)
+
+    def _on_screen(self) -> Screen:
+        if self._screen is None:
+            raise Missed("a program on a screen", "none")
+        return self._screen
 
     def prints(self, step: Step) -> None:
         """For a program that comes to its end by itself: its whole output holds these texts."""

@@ -36,6 +36,14 @@ class Kind(StrEnum):
     MIXED = "mixed"  # every server; each client actor another implementation
 
 
+class Medium(StrEnum):
+    """What a program's standard streams are."""
+
+    TERMINAL = "terminal"  # one that neither echoes nor edits: what is seen is what was written
+    PIPES = "pipes"
+    SCREEN = "screen"  # a terminal as people have it; what counts is what a person sees on it
+
+
 class Verdict(StrEnum):
     """What an outcome means. Never merged, never inferred from failing."""
 
@@ -116,11 +124,12 @@ class Scenario:
     title: str
     proves: tuple[str, ...]
     kind: Kind
-    cast: Mapping[str, str]  # actor → "server", "client", "wire", "scripted"; " on pipes" behind it
+    cast: Mapping[str, str]  # actor → "server", "client", "wire", "scripted"; its medium behind it
     steps: tuple[Step, ...]
     needs: Mapping[Role, frozenset[str]]  # features that each side must list
     without: Mapping[Role, frozenset[str]]  # played only by those that do not list these
     place: Place
+    in_turn: bool = False  # each start of the server is that of the next implementation
 
     @property
     def claims(self) -> tuple[str, ...]:
@@ -144,6 +153,7 @@ class Case:
     scenario: Scenario
     server: Implementation | None  # None: a scripted server
     clients: tuple[Implementation, ...]  # one (pairing, client), several (mixed), or none
+    successors: tuple[Implementation, ...] = ()  # which the server becomes when it starts again
 
     @property
     def pairing(self) -> str:
@@ -159,8 +169,8 @@ class Case:
 
     @property
     def implementations(self) -> tuple[Implementation, ...]:
-        """All that take part, the server first."""
-        return ((self.server,) if self.server else ()) + self.clients
+        """All that take part, the server first, then those that follow it."""
+        return ((self.server,) if self.server else ()) + self.successors + self.clients
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,12 +61,22 @@ def cases_of(
     clients = [one for one in clients if _may_play(scenario, one)]
     match scenario.kind:
         case Kind.SERVER:
-            return [Case(scenario, server, ()) for server in servers]
+            return [Case(scenario, one, (), _successors(scenario, one, servers)) for one in servers]
         case Kind.CLIENT:
             return [Case(scenario, None, (client,)) for client in clients]
         case Kind.MIXED:
             return [Case(scenario, server, tuple(clients)) for server in servers if clients]
     return [Case(scenario, server, (client,)) for server, client in product(servers, clients)]
+
+
+def _successors(
+    scenario: Scenario, server: Implementation, servers: Sequence[Implementation]
+) -> tuple[Implementation, ...]:
+    """Those behind it and then those before it, so that every one follows every other once."""
+    if not scenario.in_turn:
+        return ()
+    place = servers.index(server)
+    return (*servers[place + 1 :], *servers[:place])
 
 
 def _concerns(scenario: Scenario, selection: Selection) -> bool:

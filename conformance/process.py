@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from conformance.guard import Guard
+from conformance.model import Medium
 from conformance.stage import READ_SIZE, Source, Stage
-from conformance.terminal import Terminal, open_terminal
+from conformance.terminal import COLUMNS, ROWS, Terminal, open_terminal
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -34,7 +35,8 @@ class Launch:
 
     argv: Sequence[str]
     folder: Path  # its working directory
-    on_pipes: bool = False  # else on a terminal
+    medium: Medium = Medium.TERMINAL
+    size: tuple[int, int] = (COLUMNS, ROWS)  # of a screen
     input: str = ""  # "closed", or a path that its standard input is; "": terminal or pipe
     closed: tuple[int, ...] = ()  # of 1 and 2: standard output and error that it does not get
 
@@ -55,7 +57,7 @@ class Process:
     pidfd: int
     input_fd: int  # -1: it has none
     output: Source
-    errors: Source
+    errors: Source | None  # None: its standard error is its screen
     terminal: bool
     stage: Stage
     status: int | None = None  # as os.waitstatus_to_exitcode gives it: < 0 is a signal
@@ -115,7 +117,8 @@ class Process:
         self.left_behind = False
         _guard_of(os.getpid()).remove(self.pid)
         self.output.close()
-        self.errors.close()
+        if self.errors:
+            self.errors.close()
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
@@ -153,15 +156,18 @@ def start(actor: str, launch: Launch, stage: Stage, environment: Mapping[str, st
 
 def _process(actor: str, pid: int, streams: _Streams, stage: Stage) -> Process:
     pidfd = os.pidfd_open(pid)
+    errors_fd = streams.errors_fd
     process = Process(
         pid=pid,
         pidfd=pidfd,
         input_fd=streams.input_fd,
         output=Source(stage, actor, "seen", streams.output_fd, _reader(streams.output_fd)),
-        errors=Source(stage, actor, "error", streams.errors_fd, _reader(streams.errors_fd)),
+        errors=Source(stage, actor, "error", errors_fd, _reader(errors_fd))
+        if errors_fd >= 0
+        else None,
         terminal=streams.terminal is not None,
         stage=stage,
-        _fds=sorted({pidfd, streams.output_fd, streams.errors_fd, streams.input_fd} - {-1}),
+        _fds=sorted({pidfd, streams.output_fd, errors_fd, streams.input_fd} - {-1}),
     )
     stage.watch(pidfd, process._on_end)
     return process
@@ -175,15 +181,18 @@ class _Streams:
     """The descriptors of a program's standard streams, and how the child is to get them."""
 
     def __init__(self, launch: Launch) -> None:
-        self.terminal: Terminal | None = None if launch.on_pipes else open_terminal()
-        self.input_fd = -1
+        self.terminal = _terminal(launch)
+        self.input_fd = self.errors_fd = -1
         self.actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = []
         self._theirs: list[int] = []
         if self.terminal:
             self._on_terminal(self.terminal)
         else:
             self._on_pipes(with_input=not launch.input)
-        self.errors_fd = self._pipe_from(2)
+        if launch.medium is Medium.SCREEN:
+            self.actions.append((os.POSIX_SPAWN_DUP2, 0, 2))
+        else:
+            self.errors_fd = self._pipe_from(2)
         if launch.input == "closed":
             self.actions.append((os.POSIX_SPAWN_CLOSE, 0))
         elif launch.input:
@@ -223,6 +232,12 @@ class _Streams:
         self.handed_over()
         for fd in {self.input_fd, self.output_fd, self.errors_fd} - {-1}:
             os.close(fd)
+
+
+def _terminal(launch: Launch) -> Terminal | None:
+    if launch.medium is Medium.PIPES:
+        return None
+    return open_terminal(launch.size if launch.medium is Medium.SCREEN else None)
 
 
 # --- What programs leave behind --------------------------------------------------------------

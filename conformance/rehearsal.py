@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from conformance.model import Place, Step
+from conformance.model import Medium, Place, Step
 from conformance.placeholder import fill, places
 from conformance.source import Fault, Node, Problems, meant
 from conformance.suite import Shorthand, Suite
@@ -28,6 +28,13 @@ from conformance.verbs import (
 
 LATER = {"port", "host", "scratch", "n"}  # placeholders that are filled when the case is played
 _MOST_DEEP = 10  # shorthands within shorthands
+
+# What to do where a verb is not for a program's medium.
+_REMEDIES = {
+    Medium.TERMINAL: "{actor} is on no screen, so `{name}` is not for it; see CONTRIBUTING.md",
+    Medium.PIPES: "{actor} has no terminal, so `{name}` is not for it; see `is_sent`, `sees`",
+    Medium.SCREEN: "{actor} is on a screen, so `{name}` is not for it; say what it `shows`",
+}
 
 Values = Mapping[str, str]
 
@@ -79,7 +86,7 @@ class Part:
     """What the rehearsal knows of one actor."""
 
     kind: str  # server, client, wire, scripted
-    on_pipes: bool = False
+    medium: Medium = Medium.TERMINAL  # of a program
     state: str = "waiting"  # then "on", then "over"
     reads: bool = True  # a wire can stop reading
     writes: bool = True  # until it ends its input
@@ -148,6 +155,12 @@ class Rehearsal:
             if part.state == "on" and part.kind != "scripted":
                 end = "`exits`" if part.kind in PROGRAMS else "`is_closed` or `closes`"
                 raise Misstep(place, f"{actor} is still there at the end; name its end by {end}")
+            if part.medium is Medium.SCREEN and self._last_verb(actor) == "exits":
+                remedy = "say what its screen `shows`, so that nothing on it is overlooked"
+                raise Misstep(place, f"{actor} has exited; {remedy}")
+
+    def _last_verb(self, actor: str) -> str:
+        return next((step.verb for step in reversed(self.steps) if step.actor == actor), "")
 
     def _check_readers(self, place: Place) -> None:
         for actor, part in self.parts.items():
@@ -200,7 +213,7 @@ class Rehearsal:
             known = BOOKKEEPING[name]
         else:
             verb = VERBS[name]
-            self._check_kind(actor, name, verb.kinds, place)
+            self._check_kind(actor, name, verb, place)
             known = verb.options | COMMON_OPTIONS
         kind = self.parts[actor].kind
         fitting = {k: n for k, n in handed_down.items() if k in known and kind in known[k].kinds}
@@ -234,10 +247,13 @@ class Rehearsal:
         argument = entries.pop(names[0])
         return names[0], None if argument.value is None else argument, entries
 
-    def _check_kind(self, actor: str, name: str, kinds: frozenset[str], place: Place) -> None:
-        kind = self.parts[actor].kind
-        if kind not in kinds:
-            raise Fault(place, f"{actor} is a {kind}, and `{name}` is for: {_listed(kinds)}")
+    def _check_kind(self, actor: str, name: str, verb: Verb, place: Place) -> None:
+        part = self.parts[actor]
+        if part.kind not in verb.kinds:
+            kinds = _listed(verb.kinds)
+            raise Fault(place, f"{actor} is a {part.kind}, and `{name}` is for: {kinds}")
+        if part.kind in PROGRAMS and part.medium not in verb.media:
+            raise Fault(place, _REMEDIES[part.medium].format(actor=actor, name=name))
 
     def _check_options(
         self,
@@ -303,6 +319,8 @@ class Rehearsal:
             if part.state == "on":
                 raise Misstep(place, f"{step.actor} has started already")
             self._check_server(step, part, place)
+            if "size" in step.options and part.medium is not Medium.SCREEN:
+                raise Fault(place, f"{step.actor} is on no screen, so it has no `size`")
             part.state, part.reads, part.writes = "on", True, "input" not in step.options
         elif step.verb == "is_refused":
             if part.state == "on":
@@ -335,14 +353,12 @@ class Rehearsal:
             raise Misstep(place, f"{step.actor} has no input any more")
         if step.verb == "accepts":
             part.writes = part.reads = True
-        elif step.verb == "ends_input" and (part.on_pipes or part.kind in PEERS):
+        elif step.verb == "ends_input" and (part.medium is Medium.PIPES or part.kind in PEERS):
             part.writes = False
         self._check_terminal(step, part, place)
 
     def _check_terminal(self, step: Step, part: Part, place: Place) -> None:
-        if part.kind not in PROGRAMS or part.on_pipes:
-            if step.verb == "presses":
-                raise Fault(place, f"{step.actor} has no terminal; send it a signal by `is_sent`")
+        if part.kind not in PROGRAMS or part.medium is Medium.PIPES:
             return
         if step.verb == "types":
             for pattern in step.argument:  # type: ignore[attr-defined]
@@ -427,6 +443,8 @@ class Rehearsal:
         if argument is None:
             raise Fault(place, f"`{name}` needs a group")
         members = self.groups.setdefault(argument.text("a group"), {})
+        if self.parts[actor].medium is Medium.SCREEN:
+            raise Fault(place, f"{actor} is on a screen, so it can see no fence: it is in no group")
         if name == "enters":
             members[actor] = options["as"].text("a name") if "as" in options else actor
         elif members.pop(actor, None) is None:

@@ -15,7 +15,7 @@ from conformance.build import Build
 from conformance.model import Case, Failure, Implementation, Outcome, Role, Step
 from conformance.process import bury, children
 from conformance.stage import Flood, Stage
-from conformance.suite import Suite
+from conformance.suite import Suite, kind_and_medium
 from conformance.transcript import Transcript, visible
 
 DEADLINE = 10.0  # seconds that a step waits for what must come
@@ -83,24 +83,18 @@ def _cast(case: Case, suite: Suite, builds: Mapping[str, Build], scene: Scene) -
         elif kind == "scripted":
             actors[name] = ScriptedServer(name, scene)
         else:
-            one = case.server if kind.startswith("server") else next(clients)
-            assert one is not None
-            actors[name] = _program(name, kind, one, suite, builds, scene)
+            role, medium = kind_and_medium(kind)
+            turns = _turns(case, name) if role == Role.SERVER else [next(clients)]
+            program = suite.programs[Role(role)]
+            ready = [builds[one.label] for one in turns]
+            actors[name] = ProgramActor(name, scene, program, ready, medium)
     return actors
 
 
-def _program(
-    name: str,
-    kind: str,
-    implementation: Implementation,
-    suite: Suite,
-    builds: Mapping[str, Build],
-    scene: Scene,
-) -> ProgramActor:
-    actor = ProgramActor(name, scene, implementation, builds[implementation.label].argv)
-    actor.on_pipes = kind.endswith(" on pipes")
-    actor.program = suite.programs[Role(implementation.role)]
-    return actor
+def _turns(case: Case, actor: str) -> list[Implementation]:
+    """Which programs a server actor is, one at each start."""
+    assert case.server
+    return [case.server, *(case.successors if actor == "server" else ())]
 
 
 def _play_steps(case: Case, actors: Mapping[str, Actor], transcript: Transcript) -> Failure | None:

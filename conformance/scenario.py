@@ -12,7 +12,14 @@ from conformance.model import Kind, Mistake, Place, Role, Scenario
 from conformance.placeholder import plain
 from conformance.rehearsal import Part, Rehearsal, check_placeholders, check_shorthands, filled
 from conformance.source import Fault, Node, Problems, meant, read, record
-from conformance.suite import ACTOR_KINDS, SUITE_FILE, Suite, load_suite
+from conformance.suite import (
+    ACTOR_KINDS,
+    MEDIA,
+    SUITE_FILE,
+    Suite,
+    kind_and_medium,
+    load_suite,
+)
 
 _SERVER = {"server": "server"}  # in every cast, whether it is written there or not
 _WORDS = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -66,6 +73,7 @@ def _scenarios(suite: Suite, path: Path, node: Node, seen: dict[str, Place]) -> 
         "cast": partial(_cast, suite),
         "steps": _steps,
         "clients": _mixed,
+        "servers": _in_turn,
         "examples": _examples,
         "needs": features,
         "without": features,
@@ -94,7 +102,9 @@ def _scenario(
     """One example; the parts in `top` that are wrong are missing, and told elsewhere."""
     cast: dict[str, str] = top["cast"]
     kind = _kind(cast, "clients" in top, node)
-    rehearsal = Rehearsal(suite, {actor: _part(kind) for actor, kind in cast.items()})
+    if "servers" in top and kind is not Kind.SERVER:
+        raise node.fault("`servers: in turn` goes with wires for the others, not with clients")
+    rehearsal = Rehearsal(suite, {a: Part(*kind_and_medium(kind)) for a, kind in cast.items()})
     rehearsal.walk([filled(step, example) for step in top["steps"]])
     _check_parts(rehearsal, node)
     title = filled(top.get("title", node), example)
@@ -111,6 +121,7 @@ def _scenario(
         needs=top.get("needs", {}),
         without=top.get("without", {}),
         place=node.place,
+        in_turn="servers" in top,
     )
 
 
@@ -152,6 +163,12 @@ def _mixed(node: Node) -> str:
     if node.value != "mixed":
         raise node.fault("`clients` is either left out or `mixed`")
     return "mixed"
+
+
+def _in_turn(node: Node) -> str:
+    if node.value != "in turn":
+        raise node.fault("`servers` is either left out or `in turn`")
+    return "in turn"
 
 
 def _examples(node: Node) -> list[dict[str, str]]:
@@ -202,8 +219,8 @@ def _check_actor(actor: str, place: Place) -> None:
 
 def _actor_kind(suite: Suite, actor: str, node: Node) -> str:
     kind = node.text("an actor's kind")
-    base = kind.removesuffix(" on pipes")
-    known = [*ACTOR_KINDS, *(f"{role} on pipes" for role in Role)]
+    base, _ = kind_and_medium(kind)
+    known = [*ACTOR_KINDS, *(f"{role}{behind}" for role in Role for behind in MEDIA)]
     if kind not in known:
         raise node.fault(f"no such kind of actor: `{kind}`; {meant(kind, known)}")
     if actor == "server" and base not in ("server", "scripted"):
@@ -213,10 +230,6 @@ def _actor_kind(suite: Suite, actor: str, node: Node) -> str:
     if base in list(Role) and Role(base) not in suite.programs:
         raise node.fault(f"the suite says nothing about a {base}'s program; see `programs` there")
     return kind
-
-
-def _part(kind: str) -> Part:
-    return Part(kind.removesuffix(" on pipes"), on_pipes=kind.endswith(" on pipes"))
 
 
 def _proves(suite: Suite, node: Node) -> tuple[str, ...]:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from conformance.model import Place, Requirement, Role
+from conformance.model import Medium, Place, Requirement, Role
 from conformance.placeholder import places
 from conformance.source import Fault, Node, Problems, meant, read, record
 
 SUITE_FILE = "suite.yaml"
 
 ACTOR_KINDS = ("client", "server", "wire", "scripted")
+MEDIA = {" on pipes": Medium.PIPES, " on a screen": Medium.SCREEN}  # behind a program's kind
 
 _TOLD = ("host", "port", "name")  # what a program's arguments can be told
 
@@ -246,6 +247,14 @@ def _shorthand(name: str, node: Node) -> Shorthand:
     parts = record(node, f"the verb `{name}`", readers, ("steps",), problems)
     problems.report()
     return Shorthand(name, parts.get("argument"), parts["steps"], node.place)
+
+
+def kind_and_medium(words: str) -> tuple[str, Medium]:
+    """`client on a screen` in its two halves."""
+    for behind, medium in MEDIA.items():
+        if words.endswith(behind):
+            return words.removesuffix(behind), medium
+    return words, Medium.TERMINAL
 
 
 def _steps_by_kind(node: Node) -> dict[str, list[Node]]:

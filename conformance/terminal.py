@@ -4,9 +4,9 @@ Every actor's output is taken through an `Ear`, a pexpect spawn on an open descr
 own delays are off (they cost 450 ms a scenario), and its reading goes through the stage, so that
 waiting for one actor reads all the others too.
 
-The terminal is a real one (a pty, of which the program is session leader), with two of its
-services off: it does not echo what is typed, and it does not turn LF into CR LF, so that what is
-seen is what the program wrote, byte for byte.
+The terminal is a real one (a pty, of which the program is session leader). Two of its services
+are off, unless it is for a screen: it does not echo what is typed, and it does not turn LF into
+CR LF, so that what is seen is what the program wrote, byte for byte.
 """
 
 from __future__ import annotations
@@ -18,13 +18,22 @@ import struct
 import termios
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import pexpect
 from pexpect import fdpexpect
 
 from conformance.stage import Source
 
-ROWS, COLUMNS = 24, 80
+COLUMNS, ROWS = 80, 24
+_IUTF8 = 0x4000  # Linux's; characters of several bytes are erased whole
+_FLAGS = {  # what programs change, for people; by its place in the attributes
+    "echo": (3, termios.ECHO),
+    "whole lines (canonical mode)": (3, termios.ICANON),
+    "signals by keys": (3, termios.ISIG),
+    "LF into CR LF": (1, termios.OPOST),
+    "CR into LF": (0, termios.ICRNL),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +106,36 @@ class Terminal:
         os.close(self._other)
 
 
-def open_terminal() -> Terminal:
-    """A new terminal, 24 × 80."""
+def open_terminal(size: tuple[int, int] | None = None) -> Terminal:
+    """A new terminal; with `size` (columns, rows) for a screen, with what people have there."""
     ours, other = os.openpty()
     attributes = termios.tcgetattr(other)
-    attributes[1] &= ~termios.OPOST
-    attributes[3] &= ~termios.ECHO
+    if size:
+        attributes[0] |= _IUTF8
+    else:
+        attributes[1] &= ~termios.OPOST
+        attributes[3] &= ~termios.ECHO
     termios.tcsetattr(other, termios.TCSANOW, attributes)
-    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+    resize(other, *(size or (COLUMNS, ROWS)))
     os.set_blocking(ours, False)
     return Terminal(ours, os.ttyname(other), other)
+
+
+def resize(fd: int, columns: int, rows: int) -> None:
+    """Give a terminal, by either end, another size; its programs are told."""
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def attributes(fd: int) -> list[object]:
+    """How a terminal is set, by either end; also once its program has ended."""
+    return list(termios.tcgetattr(fd))
+
+
+def left_changed(before: list[Any], after: list[Any]) -> list[str]:
+    """What is set otherwise than before, in words."""
+    changed = [
+        f"{name} is {'on' if after[place] & flag else 'off'}"
+        for name, (place, flag) in _FLAGS.items()
+        if (before[place] ^ after[place]) & flag
+    ]
+    return changed or (["its settings are changed"] if before != after else [])

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from conformance.match import Pattern, encode
+from conformance.model import Medium
 from conformance.placeholder import places, plain
 from conformance.source import Node, meant
 from conformance.suite import command_line, options
@@ -34,7 +35,13 @@ KEYS = {f"Ctrl+{chr(code + 64)}": bytes([code]) for code in range(1, 27)} | {
     "Left": b"\x1b[D",
     "Home": b"\x1b[H",
     "End": b"\x1b[F",
+    "Ctrl+Right": b"\x1b[1;5C",
+    "Ctrl+Left": b"\x1b[1;5D",
+    "Alt+B": b"\x1bb",
+    "Alt+F": b"\x1bf",
 }
+
+CURSOR = "\N{CARET}"  # stands in a row of a screen where the cursor is
 
 _HOW = ("starts", "ends", "contains", "matches", "json")
 
@@ -58,6 +65,7 @@ class Verb:
     effect: str = ""  # "starts" or "ends" the actor's part
     acts: bool = False  # it sends something, so what follows may answer it
     anytime: bool = False  # before its actor has started, too, and after its end
+    media: frozenset[Medium] = frozenset(Medium)  # of programs
 
 
 # --- Arguments -------------------------------------------------------------------------------
@@ -143,6 +151,22 @@ def errors(node: Node) -> tuple[str, tuple[Pattern, ...]]:
     return "last", patterns
 
 
+def rows(node: Node) -> tuple[str, tuple[Pattern, ...]]:
+    """Rows of a screen: all of them, or only the `last` ones."""
+    if not (node.is_mapping and "last" in node.mapping("rows")):
+        return "all", lines(node)
+    node.allow(("last",), "rows")
+    return "last", lines(node.mapping("rows")["last"])
+
+
+def columns_and_rows(node: Node) -> tuple[int, int]:
+    """`80x24`: the size of a window."""
+    found = re.fullmatch(r"([1-9][0-9]{0,2})x([1-9][0-9]{0,2})", node.text("a size"))
+    if not found:
+        raise node.fault("a window's size is columns and rows, such as `80x24`")
+    return int(found[1]), int(found[2])
+
+
 def data(node: Node) -> bytes:
     """Bytes: text, `{hex: "ff 0a"}`, `{text: x, times: 9}`, or a list of them."""
     if isinstance(node.value, list):
@@ -198,7 +222,9 @@ def texts(node: Node) -> tuple[str, ...]:
 
 
 def key(node: Node) -> bytes:
-    """The bytes that a key or a combination sends."""
+    """The bytes that a key or a combination sends; several as a list."""
+    if isinstance(node.value, list):
+        return b"".join(key(item) for item in node.value)
     name = node.text("a key")
     if name not in KEYS:
         raise node.fault(f"no such key `{name}`; {meant(name, KEYS)}")
@@ -289,6 +315,10 @@ ALL = PROGRAMS | PEERS
 WIRE = frozenset({"wire"})
 SCRIPTED = frozenset({"scripted"})
 
+IN_LINES = frozenset({Medium.TERMINAL, Medium.PIPES})  # what is written is what counts
+AT_KEYS = frozenset({Medium.TERMINAL, Medium.SCREEN})
+ON_SCREEN = frozenset({Medium.SCREEN})
+
 COMMON_OPTIONS = {"proves": Option(ALL, rule), "within": Option(ALL, seconds)}
 
 _START_OPTIONS = {
@@ -297,6 +327,7 @@ _START_OPTIONS = {
     "input": Option(PROGRAMS, text),
     "output": Option(PROGRAMS, closed),
     "errors": Option(PROGRAMS, closed),
+    "size": Option(PROGRAMS, columns_and_rows),
     "same_port": Option(frozenset({"server"}), yes),
     "receive_buffer": Option(WIRE, receive_buffer),
 }
@@ -310,7 +341,9 @@ _EXIT_OPTIONS = {"rest": Option(PROGRAMS, ignored)}
 VERBS: dict[str, Verb] = {
     "starts": Verb(ALL, options, False, _START_OPTIONS, effect="starts", acts=True),
     "exits": Verb(PROGRAMS, status, options=_EXIT_OPTIONS, effect="ends"),
-    "presses": Verb(PROGRAMS, key, acts=True),
+    "presses": Verb(PROGRAMS, key, acts=True, media=AT_KEYS),
+    "resizes": Verb(PROGRAMS, columns_and_rows, acts=True, media=ON_SCREEN),
+    "shows": Verb(PROGRAMS, rows, anytime=True, media=ON_SCREEN),
     "is_sent": Verb(PROGRAMS, signal_name, acts=True),
     "types": Verb(ALL, lines_to_say, acts=True),
     "sends": Verb(ALL, data, acts=True),
@@ -321,16 +354,17 @@ VERBS: dict[str, Verb] = {
     "stops_reading": Verb(ALL, None),
     "reads_again": Verb(ALL, None),
     "accepts": Verb(SCRIPTED, None),
-    "sees": Verb(ALL, lines),
+    "sees": Verb(ALL, lines, media=IN_LINES),
     "receives": Verb(PEERS, lines),
-    "sees_all": Verb(ALL, interleaved),
-    "sees_as": Verb(ALL, text),  # what another saw by `sees_all`, in the same order
-    "is_asked": Verb(ALL, text),
-    "prints": Verb(PROGRAMS, texts),
+    "sees_all": Verb(ALL, interleaved, media=IN_LINES),
+    # What another saw by `sees_all`, in the same order.
+    "sees_as": Verb(ALL, text, media=IN_LINES),
+    "is_asked": Verb(ALL, text, media=IN_LINES),
+    "prints": Verb(PROGRAMS, texts, media=IN_LINES),
     "writes": Verb(PROGRAMS, lines, options=_WRITE_OPTIONS, anytime=True),
     "makes": Verb(PROGRAMS, text, options=_MAKE_OPTIONS, anytime=True),
     "runs": Verb(PROGRAMS, command_line, anytime=True),
-    "complains": Verb(PROGRAMS, errors),
+    "complains": Verb(PROGRAMS, errors, media=IN_LINES),
     "is_closed": Verb(PEERS, None, effect="ends"),
     "is_reset": Verb(PEERS, None, effect="ends"),
     "is_refused": Verb(WIRE, None),

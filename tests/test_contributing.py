@@ -22,6 +22,7 @@ ACTORS = {
     "connections": PEERS,
     "wire": {"wire"},
     "scripted": {"scripted"},
+    "on a screen": PROGRAMS,
 }
 
 

@@ -30,6 +30,7 @@ ORDER = (
     ("build", "implementations made ready to run"),
     ("stage", "the one poll loop"),
     ("terminal", "terminals, and the taking of lines"),
+    ("screen", "what a person sees of a terminal"),
     ("wire", "TCP connections, and the sockets of other programs"),
     ("guard", "ends the programs of a worker that was killed"),
     ("process", "programs: started, watched to their end, never left behind"),
@@ -54,6 +55,7 @@ NAMES = [name for name, _ in ORDER]
 KEPT = {
     "pexpect": "terminal",
     "pty": "terminal",
+    "pyte": "screen",
     "termios": "terminal",
     "socket": "wire",
     "yaml": "source",

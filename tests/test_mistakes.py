@@ -81,8 +81,8 @@ STEPS = {
     ),
     "a key for one without a terminal": (
         "- tom: starts\n- tom: {presses: Ctrl+D}",
-        "8:12",
-        "tom has no terminal; send it a signal by `is_sent`",
+        "8:7",
+        "tom has no terminal, so `presses` is not for it; see `is_sent`",
     ),
     "no argument": ("- ann: starts\n- ann: sees", "8:7", "`sees` needs an argument"),
     "an empty argument": ("- ann: starts\n- ann: {sees: }", "8:7", "`sees` needs an argument"),

@@ -16,9 +16,9 @@ from referencing import Registry, Resource
 
 import conformance
 from conformance import manifest
-from conformance.model import Mistake
+from conformance.model import Mistake, Role
 from conformance.source import Node, read
-from conformance.suite import ACTOR_KINDS, load_suite
+from conformance.suite import ACTOR_KINDS, MEDIA, load_suite
 from conformance.verbs import BOOKKEEPING, COMMON_OPTIONS, KEYS, VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -146,7 +146,7 @@ def test_the_verbs_without_argument_are_those_of_the_code() -> None:
 
 
 def test_the_keys_of_a_keyboard_are_those_of_the_code() -> None:
-    assert STEP["properties"]["presses"]["anyOf"][0]["enum"] == list(KEYS)
+    assert DEFINITIONS["key"]["anyOf"][0]["enum"] == list(KEYS)
 
 
 def known_keys(error: pytest.ExceptionInfo[Mistake]) -> set[str]:
@@ -210,7 +210,8 @@ def test_the_keys_of_a_suite_are_those_of_the_code(
 
 def test_the_kinds_of_actors_are_those_of_the_code() -> None:
     cast = DEFINITIONS["scenario"]["properties"]["cast"]["additionalProperties"]["enum"]
-    assert {kind.removesuffix(" on pipes") for kind in cast} == set(ACTOR_KINDS)
+    programs = {f"{role}{behind}" for role in Role for behind in MEDIA}
+    assert set(cast) == {*ACTOR_KINDS, *programs}
     steps = SCHEMAS["suite"]["definitions"]["shorthand"]["properties"]["steps"]
     assert set(steps["anyOf"][1]["properties"]) == set(ACTOR_KINDS)
 

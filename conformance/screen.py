@@ -1,0 +1,122 @@
+"""What a person sees: the one module that imports pyte, an emulator of a terminal.
+
+Bytes say little about a screen: a program that edits a line moves the cursor, clears and draws
+again, each in its own way. So the bytes go through an emulator, as they would through the
+terminal's window, and steps name the rows that are then to be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyte
+import pyte.modes
+from wcwidth import wcwidth
+
+from conformance.match import Pattern
+from conformance.stage import Source
+from conformance.verbs import CURSOR
+
+
+class Screen:
+    """A window of so many columns and rows, fed from a program's terminal."""
+
+    def __init__(
+        self, source: Source, columns: int, rows: int, reply: Callable[[bytes], object]
+    ) -> None:
+        self._source = source
+        self._window = _Window(columns, rows, reply)
+        self._stream = pyte.ByteStream(self._window)
+        self._modes_at_first = set(self._window.mode)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Another size; what was on it stays where it was, or is cut off."""
+        self._catch_up()
+        self._window.resize(rows, columns)
+
+    def rows(self, *, cursor: bool) -> list[str]:
+        """The rows from the first to the last that is not blank, the blanks behind them off.
+
+        With `cursor`, the mark `CURSOR` stands before the column where the cursor is.
+        """
+        self._catch_up()
+        rows = [self._row(y, cursor) for y in range(self._window.lines)]
+        while rows and not rows[-1]:
+            rows.pop()
+        return rows
+
+    def differs(self, which: str, wanted: list[Pattern], cursor: bool) -> tuple[str, str] | None:
+        """The first row that is not as wanted, both ways; None: the screen is as it should be."""
+        rows = self.rows(cursor=cursor)
+        seen = rows[-len(wanted) :] if which == "last" else rows
+        for number in range(max(len(wanted), len(seen))):
+            one = wanted[number] if number < len(wanted) else Pattern("")
+            row = seen[number] if number < len(seen) else ""
+            if not _stripped(one).meets(row):
+                where = f"row {number + 1 + len(rows) - len(seen)}"
+                return f"{where}: {one}", f"{where}: {row}"
+        return None
+
+    def _catch_up(self) -> None:
+        if self._source.unread:
+            self._stream.feed(bytes(self._source.unread))
+            self._source.unread.clear()
+
+    def _row(self, y: int, cursor: bool) -> str:
+        cells = [self._window.buffer[y][x].data for x in range(self._window.columns)]
+        if cursor and y == self._window.cursor.y:
+            cells.insert(min(self._window.cursor.x, len(cells)), CURSOR)
+        return "".join(cells).rstrip(" ")
+
+    def left_changed(self) -> list[str]:
+        """What a program that has ended has not put back: its modes, as the emulator saw them."""
+        self._catch_up()
+        changed = ["the cursor is hidden"] if self._window.cursor.hidden else []
+        if self._window.mode != self._modes_at_first:
+            changed.append("the terminal's modes are changed")
+        return changed
+
+
+class _Window(pyte.Screen):
+    """pyte's screen, where it is to be like the terminals that people have."""
+
+    def __init__(self, columns: int, rows: int, reply: Callable[[bytes], object]) -> None:
+        super().__init__(columns, rows)
+        self._reply = reply
+
+    def draw(self, data: str) -> None:
+        """Called by pyte for text. A wide character that finds one column left is not cut."""
+        for char in data:
+            last = self.cursor.x == self.columns - 1
+            if last and wcwidth(char) == 2 and pyte.modes.DECAWM in self.mode:
+                self.cursor.x = self.columns
+            super().draw(char)
+
+    def resize(self, lines: int | None = None, columns: int | None = None) -> None:
+        """Rows are taken off below the cursor first, where pyte takes them off the top."""
+        assert lines is not None
+        assert columns is not None
+        surplus = self.cursor.y + 1 - lines
+        if surplus > 0:
+            self.cursor.y, y = 0, self.cursor.y
+            self.delete_lines(surplus)
+            self.cursor.y = y - surplus
+        kept = {
+            y: {x: cell for x, cell in row.items() if x < columns}
+            for y, row in self.buffer.items()
+            if y < lines
+        }
+        self.lines, self.columns = lines, columns
+        for y in list(self.buffer):
+            self.buffer[y].clear()
+            self.buffer[y].update(kept.get(y, {}))
+        self.set_margins()
+        self.cursor.x = min(self.cursor.x, columns - 1)
+
+    def write_process_input(self, data: str) -> None:
+        """Called by pyte: where the cursor is, what kind of terminal this is."""
+        self._reply(data.encode())
+
+
+def _stripped(pattern: Pattern) -> Pattern:
+    return Pattern(pattern.text.rstrip(" "), pattern.how) if pattern.how == "is" else pattern

@@ -1,0 +1,235 @@
+"""Actors on a screen: what a person would see, and how a terminal is left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import ECHO, PATIENT, SHORT, played, program, read_scenarios, scenario, write_suite
+
+from conformance.build import Build
+from conformance.model import Failure, Medium, Mistake, Role
+from conformance.plan import Selection, plan
+from conformance.runner import play
+from conformance.suite import Suite
+
+CAST = "{ann: client on a screen}"
+EXITS = "- ann: {exits: 0}\n- ann: {shows: {last: {matches: '.*'}}}\n"
+ENDING = "- ann: {presses: Ctrl+D}\n" + EXITS
+
+# Says what it reads, as the terminal's own line discipline gives it.
+COOKED = """
+import sys
+for line in sys.stdin:
+    print("<" + line.rstrip() + ">", flush=True)
+"""
+
+# Shows by itself each byte that is typed, `q` ends it.
+RAW = """
+import os, signal, sys, termios, tty
+before = termios.tcgetattr(0)
+tty.setraw(0)
+def tell_size(*_):
+    os.write(1, b"%dx%d\\r\\n" % tuple(os.get_terminal_size()))
+signal.signal(signal.SIGWINCH, tell_size)
+tell_size()
+while (data := os.read(0, 1)) != b"q":
+    os.write(1, data.replace(b"\\r", b"\\r\\n"))
+"""
+RESTORED = RAW + "termios.tcsetattr(0, termios.TCSANOW, before)\n"
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    return write_suite(tmp_path)
+
+
+def failure(suite: Suite, client: str, steps: str, deadline: float = PATIENT) -> Failure | None:
+    """What goes wrong when the client, the text of a program, is on a screen."""
+    one = scenario(suite, "- server: starts\n" + steps, CAST)
+    programs = [program(suite.folder, ECHO), program(suite.folder, client, Role.CLIENT)]
+    outcome = played(suite, one, *programs, deadline=deadline)
+    assert outcome.error is None
+    return outcome.failure
+
+
+def test_the_terminal_shows_what_is_typed_and_what_is_answered(suite: Suite) -> None:
+    steps = """\
+- ann: starts
+- ann: {types: one}
+- ann: {shows: [one, <one>]}
+- ann: {sends: two}
+- ann: {shows: [one, <one>, two‸]}
+- ann: {presses: [Backspace, Enter]}
+- ann: {shows: {last: [tw, <tw>]}}
+"""
+    assert failure(suite, COOKED, steps + ENDING) is None
+
+
+def test_a_row_that_is_another_is_told_with_its_number(suite: Suite) -> None:
+    steps = '- ann: starts\n- ann: {types: [one, two]}\n- ann: {shows: ["one", "two", "<1>"]}\n'
+    found = failure(suite, COOKED, steps + ENDING, SHORT)
+    assert found
+    assert found.expected.startswith("row ")
+    assert found.seen.startswith("row ")
+
+
+def test_a_row_that_nobody_named_is_a_failure(suite: Suite) -> None:
+    steps = "- ann: starts\n- ann: {types: one}\n- ann: {presses: Ctrl+D}\n- ann: {exits: 0}\n"
+    found = failure(suite, COOKED, steps + "- ann: {shows: one}\n", SHORT)
+    assert found
+    assert (found.expected, found.seen) == ("row 2: ", "row 2: <one>")
+
+
+def test_what_is_left_on_a_screen_at_the_end_is_said(suite: Suite) -> None:
+    steps = "- server: starts\n- ann: starts\n- ann: {presses: Ctrl+D}\n- ann: {exits: 0}\n"
+    with pytest.raises(Mistake, match="ann has exited; say what its screen `shows`"):
+        scenario(suite, steps, CAST)
+
+
+def test_wide_characters_take_two_columns(suite: Suite) -> None:
+    steps = """\
+- ann: {starts: null, size: 8x5}
+- ann: {shows: 8x5}
+- ann: {sends: "日本語x"}
+- ann: {shows: [8x5, "日本語x‸"]}
+- ann: {sends: "語"}
+- ann: {shows: [8x5, "日本語x", "語‸"]}
+- ann: {sends: q}
+"""
+    assert failure(suite, RESTORED, steps + EXITS) is None
+
+
+def test_a_window_can_be_resized(suite: Suite) -> None:
+    steps = """\
+- ann: starts
+- ann: {shows: 80x24}
+- ann: {resizes: 30x6}
+- ann: {shows: [80x24, 30x6, "‸"]}
+- ann: {sends: q}
+"""
+    assert failure(suite, RESTORED, steps + EXITS) is None
+
+
+@pytest.mark.parametrize(
+    ("client", "seen"),
+    [
+        (RAW, "echo is off, whole lines (canonical mode) is off"),
+        (RESTORED + 'os.write(1, b"\\x1b[?25l")\n', "the cursor is hidden"),
+        (RESTORED + 'os.write(1, b"\\x1b[?2004h")\n', "the terminal's modes are changed"),
+        (
+            RESTORED + "before[6][termios.VEOF] = b'x'\n"
+            "termios.tcsetattr(0, termios.TCSANOW, before)\n",
+            "its settings are changed",
+        ),
+    ],
+)
+def test_a_terminal_is_left_as_it_was(suite: Suite, client: str, seen: str) -> None:
+    steps = "- ann: starts\n- ann: {shows: 80x24}\n- ann: {sends: q}\n" + EXITS
+    found = failure(suite, client, steps)
+    assert found
+    assert found.expected == "the terminal as it was before"
+    assert found.seen.startswith(seen)
+
+
+def test_nobody_restores_a_terminal_who_is_killed(suite: Suite) -> None:
+    steps = "- ann: starts\n- ann: {shows: 80x24}\n- ann: {is_sent: SIGKILL}\n"
+    steps += "- ann: {exits: SIGKILL}\n- ann: {shows: 80x24}\n"
+    assert failure(suite, RAW, steps) is None
+
+
+def test_a_question_of_the_program_is_answered(suite: Suite) -> None:
+    asking = 'os.write(1, b"abc\\x1b[6n\\r\\n")\nassert os.read(0, 9) == b"\\x1b[1;4R"\ntell_size()'
+    client = RESTORED.replace("\ntell_size()", "\n" + asking)
+    steps = "- ann: starts\n- ann: {shows: [abc, 80x24]}\n- ann: {sends: q}\n" + EXITS
+    assert failure(suite, client, steps) is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ("- ann: {sees: x}", "ann is on a screen, so `sees` is not for it; say what it `shows`"),
+        ("- ann: {is_asked: x}", "ann is on a screen, so `is_asked` is not for it"),
+        ("- ann: {complains: x}", "ann is on a screen, so `complains` is not for it"),
+        ("- ann: {enters: hall}", "ann is on a screen, so it can see no fence"),
+        ("- ann: {shows: {first: x}}", "unknown key `first`"),
+        ("- ann: {resizes: 80}", "put it in quotes"),
+        ("- ann: {resizes: '0x24'}", "a window's size is columns and rows, such as `80x24`"),
+        ("- ann: {presses: [Up, Upp]}", "no such key `Upp`; did you mean `Up`?"),
+        ("- tom: {shows: x}", "tom is on no screen, so `shows` is not for it"),
+        ("- tom: {starts: null, size: 80x24}", "tom is on no screen, so it has no `size`"),
+        ("- eve: {presses: Up}", "eve has no terminal, so `presses` is not for it"),
+    ],
+)
+def test_what_is_not_for_a_medium_is_refused(suite: Suite, steps: str, problem: str) -> None:
+    cast = "{ann: client on a screen, tom: client, eve: client on pipes}"
+    with pytest.raises(Mistake) as error:
+        scenario(suite, f"- server: starts\n- ann: starts\n- eve: starts\n{steps}", cast)
+    assert any(problem in one for one in error.value.problems), error.value.problems
+
+
+# --- Servers in turn -----------------------------------------------------------------------------
+
+IN_TURN = """
+- id: it
+  title: Each start is another server's
+  proves: [ECHO-1]
+  servers: in turn
+  cast: {ann: wire}
+  steps:
+"""
+ROUND = """
+    - server: starts
+    - ann: starts
+    - ann: {sees: SERVER}
+    - ann: closes
+    - server: {is_sent: SIGTERM}
+    - server: {exits: SIGTERM}
+"""
+TELLING = """
+ready()
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(b"NAME\\n")
+    connection.shutdown(socket.SHUT_WR)
+    connection.recv(1)
+    connection.close()
+"""
+
+
+def servers(suite: Suite, names: str) -> list[Build]:
+    """Servers that say who they are."""
+    builds = []
+    for name in names:
+        folder = suite.folder / name
+        folder.mkdir()
+        build = program(folder, TELLING.replace("NAME", name))
+        one = build.implementation
+        builds.append(Build(type(one)(name, one.role, one.language, folder, one.run), build.argv))
+    return builds
+
+
+def test_each_start_is_the_next_server_and_every_server_comes_first_once(suite: Suite) -> None:
+    builds = servers(suite, "abc")
+    rounds = "".join(ROUND.replace("SERVER", name) for name in "bcab")
+    scenarios = read_scenarios(suite, IN_TURN + rounds)
+    cases = plan(scenarios, [build.implementation for build in builds], Selection())
+    known = {build.implementation.label: build for build in builds}
+    assert ["".join(one.name for one in case.implementations) for case in cases] == [
+        "abc",
+        "bca",
+        "cab",
+    ]
+    found = [play(case, suite, known, deadline=PATIENT).failure for case in cases]
+    assert [one and one.seen for one in found] == ["a", None, "c"]
+
+
+def test_servers_are_in_turn_or_nothing_is_said_of_them(suite: Suite) -> None:
+    with pytest.raises(Mistake, match="either left out or `in turn`"):
+        read_scenarios(suite, (IN_TURN + ROUND).replace("in turn", "by turns"))
+    with pytest.raises(Mistake, match="goes with wires for the others, not with clients"):
+        read_scenarios(suite, (IN_TURN + ROUND).replace("ann: wire", "ann: client"))
+
+
+def test_a_program_is_on_a_terminal_unless_it_is_said() -> None:
+    assert [str(medium) for medium in Medium] == ["terminal", "pipes", "screen"]
