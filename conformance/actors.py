@@ -21,7 +21,7 @@ from conformance.placeholder import fill, plain
 from conformance.process import CannotStart, Launch, Process, start
 from conformance.stage import READ_SIZE, Source, Stage
 from conformance.suite import Program
-from conformance.terminal import COLUMNS, ROWS, Ear, Heard, attributes, left_changed, resize
+from conformance.terminal import COLUMNS, ROWS, Ear, Heard, left_changed, resize
 from conformance.transcript import Transcript, visible
 from conformance.verbs import CURSOR
 from conformance.wire import (
@@ -238,7 +238,6 @@ class ProgramActor(Actor):
         self.build = turns[0]
         self._complaints: Ear | None = None
         self._screen: Screen | None = None
-        self._set_at_first: list[object] = []  # the terminal's attributes
         self._resident_at_first = 0
         if medium is Medium.SCREEN:
             self.line_end = b"\r"  # what the key sends
@@ -308,7 +307,6 @@ class ProgramActor(Actor):
             from conformance.screen import Screen  # its emulator is slow to import
 
             self._screen = Screen(process.output, *launch.size, self._reply)
-            self._set_at_first = attributes(process.output.fd)
             return
         self.ear = Ear(process.output)
         self._complaints = Ear(process.errors) if process.errors else None
@@ -463,7 +461,8 @@ class ProgramActor(Actor):
         self.scene.stage.wait(lambda: bool(process.output.end), self.scene.deadline(step))
         if process.status == -signal.SIGKILL:
             return
-        changed = left_changed(self._set_at_first, attributes(process.output.fd))
+        assert process.terminal
+        changed = left_changed(process.terminal)
         changed += self._on_screen().left_changed()
         if changed:
             raise Missed("the terminal as it was before", ", ".join(changed), "not put back")

@@ -58,7 +58,7 @@ class Process:
     input_fd: int  # -1: it has none
     output: Source
     errors: Source | None  # None: its standard error is its screen
-    terminal: bool
+    terminal: Terminal | None
     stage: Stage
     status: int | None = None  # as os.waitstatus_to_exitcode gives it: < 0 is a signal
     left_behind: bool = False  # others of its process group went on without it
@@ -165,7 +165,7 @@ def _process(actor: str, pid: int, streams: _Streams, stage: Stage) -> Process:
         errors=Source(stage, actor, "error", errors_fd, _reader(errors_fd))
         if errors_fd >= 0
         else None,
-        terminal=streams.terminal is not None,
+        terminal=streams.terminal,
         stage=stage,
         _fds=sorted({pidfd, streams.output_fd, errors_fd, streams.input_fd} - {-1}),
     )

@@ -99,6 +99,7 @@ class Terminal:
 
     fd: int
     path: str
+    settings: list[Any]  # its attributes before any program has it
     _other: int
 
     def handed_over(self) -> None:
@@ -118,7 +119,7 @@ def open_terminal(size: tuple[int, int] | None = None) -> Terminal:
     termios.tcsetattr(other, termios.TCSANOW, attributes)
     resize(other, *(size or (COLUMNS, ROWS)))
     os.set_blocking(ours, False)
-    return Terminal(ours, os.ttyname(other), other)
+    return Terminal(ours, os.ttyname(other), termios.tcgetattr(other), other)
 
 
 def resize(fd: int, columns: int, rows: int) -> None:
@@ -126,13 +127,9 @@ def resize(fd: int, columns: int, rows: int) -> None:
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
-def attributes(fd: int) -> list[object]:
-    """How a terminal is set, by either end; also once its program has ended."""
-    return list(termios.tcgetattr(fd))
-
-
-def left_changed(before: list[Any], after: list[Any]) -> list[str]:
-    """What is set otherwise than before, in words."""
+def left_changed(terminal: Terminal) -> list[str]:
+    """What is set otherwise than before its program came, in words."""
+    before, after = terminal.settings, termios.tcgetattr(terminal.fd)
     changed = [
         f"{name} is {'on' if after[place] & flag else 'off'}"
         for name, (place, flag) in _FLAGS.items()
