@@ -5,7 +5,9 @@ Above each stands the rule that it breaks, the scenario that must find out, and 
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import struct
 import sys
@@ -15,6 +17,7 @@ from typing import ClassVar
 from wrong.bug import Bugs
 from wrong.options import CommandLine, Option
 from wrong.right_client import PASSWORD_PROMPT, PROMPT, Client, Phase
+from wrong.terminal import Editor
 
 BUGS = Bugs()
 wrong = BUGS.wrong
@@ -386,6 +389,183 @@ class ComesBackWithNothingToSay(Client):
     def connection_lost(self) -> int | None:
         self.keyboard_ended = False
         return super().connection_lost()
+
+
+# The terminal
+
+
+@wrong(
+    "CLIENT-9",
+    "screen/a-hidden-password:plain",
+    'ann: {shows: ["Enter your screen name: ann", "Password:", "! wrong',
+)
+class ShowsThePassword(Client):
+    def hide_typing(self) -> None:
+        pass
+
+
+@wrong(
+    "CLIENT-9",
+    "screen/a-hidden-password:edited",
+    'ann: {shows: ["Enter your screen name: ann", "Password:", "! wrong',
+)
+class ShowsStarsForThePassword(Client):
+    """Its length can be read off the screen."""
+
+    def read_keyboard(self) -> None:
+        if self.hidden:
+            self.write("*" * 11)
+        super().read_keyboard()
+
+
+@wrong(
+    "CLIENT-9",
+    "screen/another-name-is-shown:plain",
+    'ann: {shows: {last: "Enter your screen name: eve‸"}}',
+)
+class HidesTheNextNameToo(Client):
+    def prepare_for(self, line: bytes) -> None:
+        if line.startswith(PASSWORD_PROMPT):
+            self.hide_typing()
+
+
+@wrong("CLIENT-9", "screen/ended-at-the-password:sigint-plain", "ann: {exits: 0}")
+class LeavesTheTerminalWithoutEcho(Client):
+    def leave_terminal(self) -> None:
+        pass
+
+
+@wrong("CLIENT-9", "screen/killed-at-the-password:sighup-plain", 'ann: {exits: "SIGHUP"}')
+class LeavesTheTerminalWithoutEchoWhenHungUp(Client):
+    def on_deadly_signal(self, which: int, frame: object) -> None:
+        signal.signal(which, signal.SIG_DFL)
+        os.kill(os.getpid(), which)
+
+
+@wrong(
+    "CLIENT-9",
+    "screen/no-prompt-in-the-room:plain",
+    'ann: {shows: {last: "Password: hello‸"}}',
+)
+class HidesWhatIsTypedInTheRoom(Client):
+    """Whoever says "Password: " takes away the others' echo."""
+
+    def on_piece(self, piece: bytes) -> None:
+        self.prepare_for(self.line + piece)
+        super().on_piece(piece)
+
+
+@wrong(
+    "CLIENT-10",
+    "screen/twenty-lines-above-a-half-typed-one",
+    'ann: {shows: {last: ["bob: 1", "bob: 2", "half a‸"]}}',
+)
+class WritesIntoTheHalfTypedLine(Client):
+    class editing(Editor):
+        def show(self, text: str) -> None:
+            if self.text:
+                self.write(text)
+            else:
+                super().show(text)
+
+
+@wrong(
+    "CLIENT-10",
+    "screen/twenty-lines-above-a-half-typed-one",
+    'ann: {shows: {last: ["bob: 1", "bob: 2", "half a‸"]}}',
+)
+class HidesTheHalfTypedLine(Client):
+    """It is drawn again with the next key."""
+
+    class editing(Editor):
+        def show(self, text: str) -> None:
+            half, self.text = self.text, ""
+            place, self.place = self.place, 0
+            super().show(text)
+            self.text, self.place = half, place
+
+
+@wrong(
+    "CLIENT-10",
+    "screen/what-the-client-itself-says",
+    'ann: {shows: {last: ["Connection lost, retrying in 0.05 s (1 of 10)", "half‸"]}}',
+)
+class ComplainsIntoTheHalfTypedLine(Client):
+    def complain(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+@wrong("CLIENT-10", "screen/a-key:left", 'ann: {shows: {last: ["bob: hello", "ab cx‸d"]}}')
+class ForgetsWhereTheCursorWas(Client):
+    """After a line that came, it is at the end of the half-typed one."""
+
+    class editing(Editor):
+        def show(self, text: str) -> None:
+            self.end()
+            super().show(text)
+
+
+@wrong(
+    "CLIENT-10",
+    "screen/longer-than-the-window",
+    'ann: {shows: ["Enter your screen name: ann", "Welcome, ann (1 online).',
+)
+class ErasesOneRowAlone(Client):
+    """A half-typed line of several rows is left in part above what comes."""
+
+    class editing(Editor):
+        def erase(self) -> None:
+            self.row = 0
+            super().erase()
+
+
+@wrong("CLIENT-10", "screen/wide-characters", 'ann: {shows: {last: "日本😀')
+class CountsCharactersForColumns(Client):
+    class editing(Editor):
+        def spots(self) -> list[tuple[int, int]]:
+            length = len(self.prompt + self.text)
+            return [divmod(place, self.columns()) for place in range(length + 1)]
+
+
+@wrong(
+    "CLIENT-10",
+    "screen/a-narrower-window",
+    'ann: {shows: {last: ["0123456789012345678901234567890123456789", "01234567890123456789‸"]}}',
+)
+class OverlooksThatTheWindowIsAnother(Client):
+    def on_resize(self) -> None:
+        pass
+
+
+@wrong(
+    "CLIENT-10",
+    "screen/no-password-in-the-history:register",
+    'ann: {shows: {last: ["/register open sesame", "hello‸"]}}',
+)
+class KeepsPasswordsInItsHistory(Client):
+    class editing(Editor):
+        SECRETS = re.compile("$^")
+
+
+@wrong(
+    "CLIENT-10",
+    "screen/no-password-in-the-history:another-case",
+    'ann: {shows: {last: ["/PassWD open sesame", "hello‸"]}}',
+)
+class KnowsPasswordsByLowerCase(Client):
+    class editing(Editor):
+        SECRETS = re.compile("/(register|passwd) ")
+
+
+@wrong("CLIENT-10", "screen/ended-while-typing:sigterm", "ann: {exits: 0}")
+class LeavesTheTerminalRaw(Client):
+    def leave_terminal(self) -> None:
+        pass
+
+
+@wrong("CLIENT-6", "screen/hostile-lines-above", "ann: {shows: [")
+class TrustsTheServerWhileEditing(Client):
+    CONTROL = re.compile("(?!x)x")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from enum import Enum, auto
 from typing import ClassVar
 
 from wrong.options import CommandLine, Option, number, seconds
+from wrong.terminal import Editor, Terminal, can_edit
 
-FEATURES = frozenset({"reconnect"})
+FEATURES = frozenset({"accounts", "line-editing", "reconnect"})
 PROMPT = b"Enter your screen name: "
 PASSWORD_PROMPT = b"Password: "
 WELCOME = re.compile(rb"Welcome, ([A-Za-z0-9_-]+) \(")
@@ -67,9 +68,11 @@ class Client:
     STATUS_AFTER_GIVING_UP = 1
     MAX_DELAY = 30.0
     command_line: type[CommandLine] = CommandLine
+    editing: type[Editor] = Editor
 
     def __init__(self, options: dict[str, str]) -> None:
         self.host, self.port = options["--host"], int(options["--port"])
+        self.hidden = False
         self.option = os.fsencode(options["--name"])  # until it is refused
         self.retries = int(options["--retries"])
         self.first_delay = self.delay = float(options["--retry-delay"])
@@ -87,6 +90,8 @@ class Client:
         self.keyboard_ended = False
         self.signalled = False
         self.selector = selectors.PollSelector()
+        self.terminal = Terminal()
+        self.editor = self.editing(write_all) if can_edit() else None  # None: lines are plain
         self.begin()
 
     def begin(self) -> None:
@@ -115,6 +120,8 @@ class Client:
 
     def on_piece(self, piece: bytes) -> None:
         """Take a line, or a piece of one; on the way back it is shown once it is understood."""
+        if self.phase is Phase.ASKED:
+            self.prepare_for(self.line + piece)
         if self.phase is not Phase.RETURNING:
             self.show(piece)
         self.line = (self.line + piece.removesuffix(b"\n"))[:MAX_REMEMBERED]
@@ -169,6 +176,7 @@ class Client:
             answers = self.typed[len(self.prompts) - 1 :] if asked_last else []
             self.password = answers[0] if answers else None
         self.nick, self.phase = name, Phase.JOINED
+        self.show_typing()
         self.count_anew()
         self.send_kept()
 
@@ -182,9 +190,43 @@ class Client:
         return self.decoder.decode(data, final)
 
     def write(self, text: str) -> None:
-        left = text.encode()
-        while left:
-            left = left[os.write(SCREEN, left) :]
+        if self.editor and not self.hidden and not self.keyboard_ended:
+            self.editor.show(text)
+        else:
+            write_all(text)
+
+    # The terminal
+
+    def prepare_for(self, line: bytes) -> None:
+        """Before a prompt is seen, the terminal is as it must be for the answer."""
+        if line.startswith(PASSWORD_PROMPT):
+            self.hide_typing()
+        elif line.startswith(PROMPT):
+            self.show_typing()
+
+    def hide_typing(self) -> None:
+        if self.editor and not self.hidden:
+            self.editor.erase()
+            self.editor.text, self.editor.place = "", 0
+        self.hidden = True
+        self.terminal.restore()
+        self.terminal.hide_typing()
+
+    def show_typing(self) -> None:
+        """What is typed is to be seen, and edited where that can be."""
+        self.hidden = False
+        self.terminal.restore()
+        if self.editor and not self.keyboard_ended:
+            self.editor.asks = self.phase is Phase.ASKED
+            self.terminal.edit()
+            self.editor.redraw()
+
+    def leave_terminal(self) -> None:
+        """Leave it as it was, the half-typed line on it."""
+        if self.editor and not self.hidden and (self.editor.prompt or self.editor.text):
+            self.editor.leave()
+        self.editor = None
+        self.terminal.restore()
 
     # From the keyboard to the server
 
@@ -203,6 +245,7 @@ class Client:
         return self.is_away() or bool(self.kept and not self.kept.endswith(b"\n"))
 
     def end_of_keyboard(self) -> None:
+        self.leave_terminal()
         self.keyboard_ended = True
         if not self.last_typed.endswith(b"\n"):
             self.on_keyboard(b"\n")
@@ -302,7 +345,11 @@ class Client:
         return 1
 
     def complain(self, text: str) -> None:
+        if self.editor and not self.hidden:
+            self.editor.erase()
         print(text, file=sys.stderr, flush=True)
+        if self.editor and not self.hidden:
+            self.editor.draw()
 
     def leave(self) -> int:
         """After Ctrl+C."""
@@ -407,6 +454,9 @@ class Client:
         ready = {key.fd: events for key, events in self.selector.select(self.patience())}
         if self.signalled:
             return None
+        if self.wakened.fileno() in ready:
+            self.wakened.recv(READ_SIZE)
+            self.on_resize()
         if KEYBOARD in ready:
             self.read_keyboard()
             if self.is_away() and self.has_nobody_to_ask():
@@ -438,10 +488,18 @@ class Client:
             data = os.read(KEYBOARD, READ_SIZE)
         except OSError:
             data = b""
-        if data:
+        if self.editor and not self.hidden and data:
+            for line in self.editor.feed(data):
+                self.on_keyboard(line.encode() + b"\n")
+            data = b"" if self.editor.ended else data
+        elif data:
             self.on_keyboard(data)
-        else:
+        if not data:
             self.end_of_keyboard()
+
+    def on_resize(self) -> None:
+        if self.editor and not self.hidden:
+            self.editor.redraw()
 
     def listens_to_keyboard(self) -> bool:
         waiting = len(self.outbox) - self.sent + len(self.kept)
@@ -462,6 +520,15 @@ class Client:
         self.selector.register(wakened, READ)
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, self.on_signal)
+        for each in (signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(each, self.on_deadly_signal)
+        signal.signal(signal.SIGWINCH, lambda *_: None)  # it wakes the loop
+
+    def on_deadly_signal(self, which: int, frame: object) -> None:
+        """Its own action, once the terminal is as it was."""
+        self.terminal.restore()
+        signal.signal(which, signal.SIG_DFL)
+        os.kill(os.getpid(), which)
 
     def on_signal(self, which: int, frame: object) -> None:
         self.signalled = True
@@ -480,10 +547,19 @@ class Client:
         except (OSError, UnicodeError) as error:  # a name may be none that can be looked up
             return client.cannot_connect(error)
         client.catch_signals()
+        client.show_typing()
         try:
             return client.run()
         except BrokenPipeError:  # nobody sees the screen any more
             return 1
+        finally:
+            client.leave_terminal()
+
+
+def write_all(text: str) -> None:
+    left = text.encode()
+    while left:
+        left = left[os.write(SCREEN, left) :]
 
 
 def keep_standard_files_open() -> None:

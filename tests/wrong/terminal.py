@@ -1,0 +1,267 @@
+"""The terminal of the right client: what is typed can be hidden, and lines can be edited."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import termios
+import unicodedata
+from collections.abc import Callable, Iterator
+
+KEYBOARD, SCREEN = 0, 1
+
+# A key: an escape sequence, a letter with Alt, or a single character.
+KEY = re.compile("\x1b\\[[0-9;]*[@-~]|\x1bO.|\x1b[^\\[O]|[^\x1b]", re.DOTALL)
+NAMES = {
+    "\x1b[D": "left",
+    "\x02": "left",
+    "\x1b[C": "right",
+    "\x06": "right",
+    "\x1b[H": "home",
+    "\x01": "home",
+    "\x1b[F": "end",
+    "\x05": "end",
+    "\x7f": "backspace",
+    "\x08": "backspace",
+    "\x1b[3~": "delete",
+    "\x04": "delete",
+    "\x0b": "kill_rest",
+    "\x15": "kill_beginning",
+    "\x17": "kill_word",
+    "\x19": "yank",
+    "\x1bb": "word_left",
+    "\x1b[1;5D": "word_left",
+    "\x1bf": "word_right",
+    "\x1b[1;5C": "word_right",
+    "\x1b[A": "older",
+    "\x10": "older",
+    "\x1b[B": "newer",
+    "\x0e": "newer",
+    "\x0c": "clear_screen",
+}
+
+
+def is_terminal() -> bool:
+    return os.isatty(KEYBOARD)
+
+
+def can_edit() -> bool:
+    return is_terminal() and os.isatty(SCREEN) and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+class Terminal:
+    """The settings of standard input's terminal, where it is one."""
+
+    def __init__(self) -> None:
+        self.before = termios.tcgetattr(KEYBOARD) if is_terminal() else None
+
+    def hide_typing(self) -> None:
+        if self.before and self.before[3] & termios.ECHO:
+            self.change(off=termios.ECHO, on=termios.ECHONL)
+
+    def edit(self) -> None:
+        self.change(off=termios.ECHO | termios.ICANON, on=0)
+
+    def restore(self) -> None:
+        if self.before:
+            termios.tcsetattr(KEYBOARD, termios.TCSADRAIN, self.before)
+
+    def change(self, off: int, on: int) -> None:
+        if self.before:
+            changed = [*self.before]
+            changed[3] = changed[3] & ~off | on
+            termios.tcsetattr(KEYBOARD, termios.TCSADRAIN, changed)
+
+
+def width(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+class Editor:
+    """One line at the bottom of the screen; what is to be shown goes above it."""
+
+    SECRETS = re.compile("/(register|passwd) ", re.IGNORECASE)
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
+        self.decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
+        self.typed = ""  # keys that are not whole yet
+        self.prompt = ""
+        self.text = ""
+        self.place = 0
+        self.killed = ""
+        self.history: list[str] = []
+        self.back = 0  # how far we have gone into it
+        self.half = ""  # what was typed before that
+        self.asks = True  # what is typed answers a prompt
+        self.row = 0  # of the cursor, from the line's first
+        self.ended = False
+
+    # Drawing
+
+    def columns(self) -> int:
+        return os.get_terminal_size(SCREEN).columns or 80
+
+    def spots(self) -> list[tuple[int, int]]:
+        """The row and column of each character of prompt and text, and of what would follow."""
+        row = column = 0
+        spots = []
+        for char in self.prompt + self.text:
+            wide = 8 - column % 8 if char == "\t" else width(char)
+            if wide and column + wide > self.columns():
+                row, column = row + 1, 0
+            spots.append((row, column))
+            column += wide
+        return [*spots, (row + 1, 0) if column >= self.columns() else (row, column)]
+
+    def draw(self) -> None:
+        spots = self.spots()
+        rows, column = spots[-1]
+        self.write("".join(self.shown(spots)))
+        if rows and column == 0:
+            self.write("\r\n")  # the terminal waits in the last column
+        row, column = spots[len(self.prompt) + self.place]
+        self.write(f"\x1b[{rows - row}A" if rows > row else "")
+        self.write(f"\r\x1b[{column}C" if column else "\r")
+        self.row = row
+
+    def shown(self, spots: list[tuple[int, int]]) -> Iterator[str]:
+        for char, (_, column) in zip(self.prompt + self.text, spots, strict=False):
+            yield " " * (8 - column % 8) if char == "\t" else char
+
+    def erase(self) -> None:
+        self.write(f"\x1b[{self.row}A" if self.row else "")
+        self.write("\r\x1b[J")
+        self.row = 0
+
+    def redraw(self) -> None:
+        self.erase()
+        self.draw()
+
+    def show(self, text: str) -> None:
+        """Whole lines go above; what has no line end yet is the prompt."""
+        self.erase()
+        whole, end, rest = (self.prompt + text).rpartition("\n")
+        self.write(whole + end)
+        self.prompt = rest
+        self.draw()
+
+    def leave(self) -> None:
+        """The line stays where it is, and the cursor goes below it."""
+        place, self.place = self.place, len(self.text)
+        self.redraw()
+        if self.spots()[-1][1]:
+            self.write("\r\n")
+        self.place, self.row = place, 0
+
+    # Keys
+
+    def feed(self, data: bytes) -> list[str]:
+        """The lines that are finished by these bytes."""
+        self.typed += self.decoder.decode(data)
+        lines: list[str] = []
+        while self.typed and not self.ended and (key := KEY.match(self.typed)):
+            self.typed = self.typed[key.end() :]
+            self.on_key(key[0], lines)
+        self.redraw()
+        return lines
+
+    def on_key(self, key: str, lines: list[str]) -> None:
+        if key in ("\r", "\n"):
+            lines.append(self.enter())
+        elif key == "\x04" and not self.text:
+            self.ended = True
+        elif key in NAMES:
+            getattr(self, NAMES[key])()
+        elif key == "\t" or key.isprintable() or not width(key[0]):
+            self.insert(key)
+
+    def enter(self) -> str:
+        self.leave()
+        line, self.text, self.place, self.prompt, self.back = self.text, "", 0, "", 0
+        if not self.asks:
+            self.keep(line)
+        return line
+
+    def keep(self, line: str) -> None:
+        if line and line != "".join(self.history[-1:]) and not self.SECRETS.match(line):
+            self.history.append(line)
+
+    def insert(self, text: str) -> None:
+        self.text = self.text[: self.place] + text + self.text[self.place :]
+        self.place += len(text)
+
+    def cut(self, start: int, end: int) -> str:
+        gone = self.text[start:end]
+        self.text, self.place = self.text[:start] + self.text[end:], start
+        return gone
+
+    def left(self) -> None:
+        self.place = self.step(-1)
+
+    def right(self) -> None:
+        self.place = self.step(1)
+
+    def step(self, by: int) -> int:
+        """The next place that is not within a character of several."""
+        place = min(max(self.place + by, 0), len(self.text))
+        while 0 < place < len(self.text) and not width(self.text[place]):
+            place += by
+        return place
+
+    def home(self) -> None:
+        self.place = 0
+
+    def end(self) -> None:
+        self.place = len(self.text)
+
+    def backspace(self) -> None:
+        self.cut(self.step(-1), self.place)
+
+    def delete(self) -> None:
+        self.cut(self.place, self.step(1))
+
+    def kill_rest(self) -> None:
+        self.killed = self.cut(self.place, len(self.text))
+
+    def kill_beginning(self) -> None:
+        self.killed = self.cut(0, self.place)
+
+    def kill_word(self) -> None:
+        self.killed = self.cut(self.word_start(), self.place)
+
+    def yank(self) -> None:
+        self.insert(self.killed)
+
+    def word_left(self) -> None:
+        self.place = self.word_start()
+
+    def word_start(self) -> int:
+        before = self.text[: self.place].rstrip(" ")
+        return before.rfind(" ") + 1
+
+    def word_right(self) -> None:
+        found = re.compile(" *[^ ]*").match(self.text, self.place)
+        self.place = found.end() if found else self.place
+
+    def older(self) -> None:
+        self.recall(self.back + 1)
+
+    def newer(self) -> None:
+        self.recall(self.back - 1)
+
+    def recall(self, back: int) -> None:
+        if not 0 <= back <= len(self.history):
+            return
+        if self.back == 0:
+            self.half = self.text
+        self.back = back
+        self.text = self.history[-back] if back else self.half
+        self.end()
+
+    def clear_screen(self) -> None:
+        self.write("\x1b[H\x1b[2J")
+        self.row = 0
