@@ -9,6 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTHON_CODE := conformance tests servers/python clients/python
 GO_CODE := servers/go clients/go
 C_CODE := servers/c/server.c clients/c/client.c
+C_FEATURES := -DACCOUNTS -DLINE_EDITING
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 
 .PHONY: help conformance test lint format clean
@@ -31,7 +32,10 @@ lint: $(READY) ## Check style, types and warnings of all code
 	@unformatted=$$(gofmt -l $(GO_CODE)); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	for code in $(GO_CODE); do (cd $$code && go vet .) || exit 1; done
 	clang-format --dry-run -Werror $(C_CODE)
-	for code in $(C_CODE); do gcc -std=gnu11 -O2 $(C_WARNINGS) -c -o /dev/null $$code || exit 1; done
+	for code in $(C_CODE); do \
+		gcc -std=gnu11 -O2 $(C_WARNINGS) -c -o /dev/null $$code && \
+		gcc -std=gnu11 -O2 $(C_WARNINGS) $(C_FEATURES) -c -o /dev/null $$code || exit 1; \
+	done
 	conformance check scenarios servers clients
 
 format: $(READY) ## Put all code into its style

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -46,7 +47,34 @@ COMPILERS = {"go": "go", "c": "gcc"}
 NETCAT = f"nc localhost {PORT}"
 NETCAT_PIPE = f"printf 'alice\\nhi\\n/who\\n' | nc -N localhost {PORT}"
 TELNET = f"telnet localhost {PORT}"
-PACKAGES = {"nc": "netcat-openbsd", "telnet": "telnet"}
+PACKAGES = {
+    "nc": "netcat-openbsd",
+    "telnet": "telnet",
+    "htpasswd": "apache2-utils",
+    "openssl": "openssl",
+    "socat": "socat",
+}
+
+# An account, and a server that knows it.
+ACCOUNTS = (
+    "htpasswd -B -c accounts alice",
+    "cd servers/python && python server.py --accounts ../../accounts",
+)
+
+# A TLS proxy: a certificate, the proxy beside the server, the one beside a client, the client.
+CERTIFICATE = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=localhost "
+    "-addext subjectAltName=DNS:localhost -keyout chat.key -out chat.crt"
+)
+TLS_PORT, TUNNEL_PORT = 8443, 8081
+TLS = (
+    CERTIFICATE,
+    f"socat OPENSSL-LISTEN:{TLS_PORT},reuseaddr,fork,cert=chat.crt,key=chat.key,verify=0 "
+    f"TCP:localhost:{PORT}",
+    f"socat TCP-LISTEN:{TUNNEL_PORT},bind=localhost,reuseaddr,fork "
+    f"OPENSSL:localhost:{TLS_PORT},cafile=chat.crt",
+    f"cd clients/python && python client.py --port {TUNNEL_PORT}",
+)
 
 GREETING = "Enter your screen name: "
 PROMPT = "what next? "
@@ -331,3 +359,69 @@ def test_telnet_is_a_client(port: int, sit_down: Callable[[], Shell]) -> None:
     tess.types("/quit")
     tess.sees("Goodbye, tess\r\n")
     tess.is_back()
+
+
+# --- Accounts, and a TLS proxy -------------------------------------------------------------------
+
+READY = f"Listening on 127.0.0.1:{PORT}\r\n"
+
+
+def ends_with_ctrl_c(person: Shell) -> int:
+    person.presses_ctrl_c()
+    return person.is_back()
+
+
+@pytest.mark.usefixtures("default_port")
+def test_an_account_by_hand(sit_down: Callable[[], Shell]) -> None:
+    """The real `htpasswd`, asked as a person is; the password is not on the screen."""
+    need("htpasswd")
+    host, alice = sit_down(), sit_down()
+    making, serving = ACCOUNTS
+    host.types(making)
+    for prompt in ("New password: ", "Re-type new password: "):
+        host.sees(prompt)
+        host.types("open sesame")
+    host.sees(PROMPT)
+    host.types(serving)
+    host.sees(READY)
+    alice.types(CLIENTS["python"])
+    alice.sees(GREETING)
+    alice.types("alice")
+    alice.sees("Password: ")
+    alice.types("open sesame")
+    alice.screen.expect_exact("Welcome, alice (1 online). Type /help for commands.\r\n")
+    assert "sesame" not in str(alice.screen.before)
+    assert ends_with_ctrl_c(alice) == 0
+    assert ends_with_ctrl_c(host) == 0
+
+
+@pytest.mark.usefixtures("default_port")
+def test_a_tls_proxy_by_hand(sit_down: Callable[[], Shell]) -> None:
+    need("openssl")
+    need("socat")
+    certificate, outer, inner, client = TLS
+    host, proxy, tunnel, alice = (sit_down() for _ in range(4))
+    proxy.types(certificate)
+    proxy.sees(PROMPT)
+    host.types(SERVERS["python"])
+    host.sees(READY)
+    for shell, command, port in ((proxy, outer, TLS_PORT), (tunnel, inner, TUNNEL_PORT)):
+        shell.types(command)
+        wait_until_listened(port)
+    alice.types(client)
+    alice.joins("alice", 1)
+    host.sees("alice has joined the chat\r\n")
+    alice.types("/quit")
+    alice.sees("Goodbye, alice\r\nDisconnected\r\n")
+    assert alice.is_back() == 0
+    for shell in (tunnel, proxy):
+        shell.presses_ctrl_c()
+        shell.sees(PROMPT)
+    assert ends_with_ctrl_c(host) == 0
+
+
+def wait_until_listened(port: int) -> None:
+    """Until somebody listens there, as the kernel's table says: nobody has to be connected."""
+    deadline = time.monotonic() + PATIENT
+    while not re.search(f":{port:04X} [0-9A-F:]+ 0A ", Path("/proc/net/tcp").read_text("ascii")):
+        assert time.monotonic() < deadline, f"nobody listens on {port}"

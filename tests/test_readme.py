@@ -8,7 +8,7 @@ from pathlib import Path
 
 import checkout
 import pytest
-from test_quick_start import CLIENTS, NETCAT, NETCAT_PIPE, SERVERS, TELNET
+from test_quick_start import ACCOUNTS, CLIENTS, NETCAT, NETCAT_PIPE, SERVERS, TELNET, TLS
 
 from conformance import manifest
 from conformance.model import Role
@@ -17,10 +17,10 @@ from conformance.report import CORNER
 ROOT = checkout.ROOT
 README = "README.md"
 
-# What is run elsewhere, and where.
-BY_HAND = {*SERVERS.values(), *CLIENTS.values(), NETCAT, NETCAT_PIPE, TELNET}  # test_quick_start
-MADE = {"make conformance", "make test"}  # by CI
-WHOLE = {"conformance run", "pytest -n auto scenarios/"}  # what those two do, minutes long
+# What is run elsewhere: by test_quick_start, by CI, by those two.
+BY_HAND = {*SERVERS.values(), *CLIENTS.values(), NETCAT, NETCAT_PIPE, TELNET, *ACCOUNTS, *TLS}
+MADE = {"make conformance", "make test"}
+WHOLE = {"conformance run", "pytest -n auto scenarios/"}  # minutes long
 
 # What is run here, in this order.
 PLAYED = [line for line in checkout.commands(README) if line not in BY_HAND | MADE | WHOLE]
