@@ -85,6 +85,11 @@ class Actor:
 
     line_end = b"\n"
 
+    @property
+    def label(self) -> str:
+        """What it is, for counting."""
+        return type(self).__name__.lower()
+
     def __init__(self, name: str, scene: Scene) -> None:
         self.name = name
         self.scene = scene
@@ -277,6 +282,11 @@ class ProgramActor(Actor):
         self.did("starts" + "".join(f" {word}" for word in self._told(step)))
         if self.implementation.role == "server" and "arguments" not in step.options:
             self._get_ready(step)
+
+    @property
+    def label(self) -> str:
+        """What it is, for counting."""
+        return self.implementation.label
 
     @property
     def implementation(self) -> Implementation:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TextIO
 
 from conformance import __version__, manifest, report, results, scenario
-from conformance.model import Mistake, Result
+from conformance.durations import Durations
+from conformance.model import Case, Mistake, Result
 from conformance.plan import Selection
 from conformance.pool import play_all
 from conformance.session import CHOOSING, OUTPUT, PLAYING, Request, Session, publish
@@ -28,6 +29,8 @@ GREEN, RED, MISTAKEN, INTERRUPTED = 0, 1, 2, 130
 
 SUITE = "scenarios"
 JOBS_PER_PROCESSOR = 5  # half of a run's time is waiting, for what rules say of time
+LONG_SECONDS = 5.0  # a step that may wait so long is begun early
+SHOWN_DURATIONS = 20
 SHOWN_FAILURES = 10  # in full, after a run; the reports have them all
 
 Arguments = argparse.Namespace
@@ -81,6 +84,15 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         default=JOBS_PER_PROCESSOR * len(os.sched_getaffinity(0)),
         help=f"cases played at the same time (default: {JOBS_PER_PROCESSOR} for each processor)",
+    )
+
+    parser.add_argument(
+        "--durations",
+        type=int,
+        nargs="?",
+        const=SHOWN_DURATIONS,
+        metavar="N",
+        help=f"show the N slowest cases and kinds of steps (default: {SHOWN_DURATIONS}; 0: all)",
     )
 
 
@@ -170,13 +182,16 @@ def run(arguments: Arguments) -> int:
     progress = Progress(len(session.cases), sys.stderr)
     session.build(progress.note)
     found: list[Result] = []
+    durations = Durations()
     with suppress(KeyboardInterrupt):  # what was played by then is reported, and the rest missed
-        for result in _results(session, arguments.jobs):
+        for result in _results(session, arguments.jobs, durations):
             found.append(result)
             progress.played(result)
     progress.close()
     outcome = session.run(found, planned=len(session.cases))
     publish(outcome, request.output)
+    if arguments.durations is not None:
+        print(durations.table(arguments.durations) + "\n")
     return _show(outcome, request.output)
 
 
@@ -237,7 +252,7 @@ def _ids(words: Sequence[str]) -> tuple[str, ...]:
     return () if any(Path(word).is_dir() for word in words) else ids
 
 
-def _results(session: Session, jobs: int) -> Iterable[Result]:
+def _results(session: Session, jobs: int, durations: Durations) -> Iterable[Result]:
     """Every case's result: first of those that cannot be played, then as they are played."""
     playable = []
     for case in session.cases:
@@ -245,11 +260,22 @@ def _results(session: Session, jobs: int) -> Iterable[Result]:
             yield result
         else:
             playable.append(case)
-    # Cases that wait for a rule's time stand together in a file; mingled with those that compute,
-    # they cost nothing. By checksum: the same order in every run.
-    playable.sort(key=lambda case: zlib.crc32(case.id.encode()))
+    playable.sort(key=_turn)
     for case, outcome in play_all(playable, session.play, jobs=jobs):
+        durations.add(case, outcome)
         yield session.judge(case, outcome)
+
+
+def _turn(case: Case) -> tuple[float, int]:
+    """When to play a case: the same order in every run.
+
+    Those that may wait longest for a rule's time come first, so that none is left over at the end.
+    All others are mingled, by checksum: cases that wait stand together in a file, and cost nothing
+    beside those that compute.
+    """
+    times = [step.options.get("within", 0.0) for step in case.scenario.steps]
+    longest = max(time for time in times if isinstance(time, int | float))
+    return (-longest if longest >= LONG_SECONDS else 0.0, zlib.crc32(case.id.encode()))
 
 
 def _read(path: Path) -> str:

@@ -195,6 +195,8 @@ class Outcome:
     failure: Failure | None = None  # None: every step came true
     error: str | None = None  # the harness or the machine is at fault
     transcript: str = ""  # step by step, without times or ports: equal for equal behaviour
+    # By who (`server-go`, `wire`) and what (`starts`): how many steps, and their seconds.
+    spent: Mapping[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

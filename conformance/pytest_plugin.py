@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from conformance.suite import SUITE_FILE
 PROPERTY = "conformance"  # of a report: a case's result
 BUILDS = "conformance_builds"  # of a worker's input
 
+WORKERS_PER_PROCESSOR = 3
+WORKERS_VARIABLE = "PYTEST_XDIST_AUTO_NUM_WORKERS"  # by which a person says how many
+
 _session = pytest.StashKey[Session]()
 
 
@@ -32,6 +35,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance", "conformance of servers and clients")
     for option, meaning in (CHOOSING | PLAYING).items():
         group.addoption(option, **meaning)
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    """With `-n auto`, several workers for each processor: much of their time, cases wait."""
+    count = yield
+    chosen = config.option.numprocesses != "auto" or WORKERS_VARIABLE in os.environ
+    return count if chosen or not _suite_paths(config) else count * WORKERS_PER_PROCESSOR
 
 
 @pytest.hookimpl(trylast=True)

@@ -25,6 +25,8 @@ STDERR_LINES = 8
 # A program that buffers its output is to show it: nothing of ours may unbuffer it.
 _HIDDEN = ("PYTHONUNBUFFERED", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")
 
+Spent = dict[tuple[str, str], tuple[int, float]]  # see Outcome
+
 _loopback = itertools.count(2)  # for programs that cannot be told their port
 
 
@@ -36,11 +38,12 @@ def play(
     transcript = Transcript()
     before = children()
     failure, error = None, None
+    spent: Spent = {}
     actors: dict[str, Actor] = {}
     scene = _scene(case, suite, transcript, deadline)
     try:
         actors = _cast(case, suite, builds, scene)
-        failure = _play_steps(case, actors, transcript)
+        failure = _play_steps(case, actors, transcript, spent)
     except OSError as problem:  # out of descriptors, processes, terminals …
         error = f"the machine: {problem}"
     finally:
@@ -51,7 +54,7 @@ def play(
     if left and not failure:
         failure = _left_behind(case, left)
     seconds = time.monotonic() - started
-    return Outcome(seconds, failure, error, transcript.text)
+    return Outcome(seconds, failure, error, transcript.text, spent)
 
 
 def _scene(case: Case, suite: Suite, transcript: Transcript, deadline: float) -> Scene:
@@ -97,8 +100,11 @@ def _turns(case: Case, actor: str) -> list[Implementation]:
     return [case.server, *(case.successors if actor == "server" else ())]
 
 
-def _play_steps(case: Case, actors: Mapping[str, Actor], transcript: Transcript) -> Failure | None:
+def _play_steps(
+    case: Case, actors: Mapping[str, Actor], transcript: Transcript, spent: Spent
+) -> Failure | None:
     for step in case.scenario.steps:
+        began = time.monotonic()
         try:
             getattr(actors[step.actor], step.verb)(step)
         except Missed as missed:
@@ -106,7 +112,18 @@ def _play_steps(case: Case, actors: Mapping[str, Actor], transcript: Transcript)
         except Flood as flood:
             endless = Missed("what the steps name", f"{flood.actor} sends without end", "a flood")
             return _failure(case, step, endless, actors, transcript)
+        doing = (
+            actors[step.actor].label,
+            "(time that a rule names)" if _timed(step) else step.verb,
+        )
+        count, seconds = spent.get(doing, (0, 0.0))
+        spent[doing] = (count + 1, seconds + time.monotonic() - began)
     return None
+
+
+def _timed(step: Step) -> bool:
+    """Whether a step is slow for a good reason."""
+    return "within" in step.options or step.verb == "idles_for"
 
 
 def _failure(

@@ -49,6 +49,23 @@ def test_a_green_run(suite: Path) -> None:
     assert [case["verdict"] for case in results().values()] == ["PASSED", "PASSED"]
 
 
+def test_durations_tell_where_the_time_goes(suite: Path) -> None:
+    done = conformance("run", str(suite), "--durations", "3")
+    slow, _, spent = done.stdout.partition("\n\n")
+    assert slow.startswith("the slowest cases:\n")
+    assert re.search(r" s  echo/lines.yaml::[a-z-]+\[right\]\n", slow)
+    rows = spent.partition("\n\n")[0].splitlines()
+    assert re.fullmatch(r"where [0-9.]+ s went, .*:", rows[0])
+    assert len(rows) == 4
+    for row in rows[1:]:
+        assert re.fullmatch(r" +[0-9.]+ s +[0-9]+%  \S+ [a-z_]+  \([0-9]+ × [0-9.]+ ms\)", row)
+    assert any("server-right starts" in row for row in rows)
+
+
+def test_no_durations_unless_asked(suite: Path) -> None:
+    assert "slowest" not in conformance("run", str(suite)).stdout
+
+
 def test_a_run_writes_every_report(suite: Path) -> None:
     conformance("run", str(suite), "--output", "out")
     files = {str(file.relative_to("out")) for file in Path("out").rglob("*") if file.is_file()}
@@ -115,7 +132,7 @@ def test_a_failed_build_is_an_error_of_its_cases_alone(suite: Path) -> None:
 def test_known_failures_are_strict_both_ways(suite: Path) -> None:
     known = "known_failures: {lines/comes-back: a reason}\n"
     add_server(suite / "servers", "mute", MUTE_SERVER, known)
-    arguments = ("run", str(suite), "--deadline", "0.2")
+    arguments = ("run", str(suite), "--deadline", "2")
     assert conformance(*arguments).returncode == 0
     (suite / "servers" / "mute" / "server.py").write_text(SERVER)
     done = conformance(*arguments)

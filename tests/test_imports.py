@@ -39,6 +39,7 @@ ORDER = (
     ("verdict", "what an outcome means"),
     ("results", "results.json, out and in"),
     ("failure", "what a failure shows"),
+    ("durations", "where the time of a run went"),
     ("tally", "counts of verdicts in a grid"),
     ("junit", "junit.xml"),
     ("page", "index.html"),

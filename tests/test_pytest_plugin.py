@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from small_suite import MUTE_SERVER, SERVER, SHOUTING_SERVER, add_server, write_suite
+
+from conformance.pytest_plugin import WORKERS_PER_PROCESSOR
 
 pytest_plugins = ["pytester"]
 
@@ -46,7 +49,7 @@ def verdicts() -> dict[str, tuple[str, bool]]:
 def test_every_verdict_in_pytests_words(
     pytester: pytest.Pytester, every_verdict: Path, workers: str
 ) -> None:
-    done = pytester.runpytest_subprocess("-n", workers, "--deadline", "0.3", str(every_verdict))
+    done = pytester.runpytest_subprocess("-n", workers, "--deadline", "2", str(every_verdict))
     # right 2, mute 1, shouting 1; shouting 1 and broken 2; absent 2; mute 1
     done.assert_outcomes(passed=4, failed=3, skipped=2, xfailed=1)
     assert done.ret == pytest.ExitCode.TESTS_FAILED
@@ -64,7 +67,7 @@ def test_every_verdict_in_pytests_words(
 def test_the_same_results_as_the_command(
     pytester: pytest.Pytester, every_verdict: Path, workers: str
 ) -> None:
-    words = ["--deadline", "0.3", str(every_verdict)]
+    words = ["--deadline", "2", str(every_verdict)]
     pytester.runpytest_subprocess("-n", workers, *words)
     found = verdicts()
     RESULTS.unlink()
@@ -158,3 +161,22 @@ def test_without_a_suite_the_plugin_is_silent(pytester: pytest.Pytester, suite: 
     done.stdout.no_fnmatch_line("*conformance*===*")
     assert suite.exists()
     assert not Path("build").exists()
+
+
+def workers(pytester: pytest.Pytester, *words: str) -> int:
+    done = pytester.runpytest_subprocess("-n", *words)
+    created = re.search(r"created: ([0-9]+)/", done.stdout.str())
+    assert created
+    return int(created[1])
+
+
+def test_more_workers_than_processors(
+    pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a suite alone, and unless a person says how many."""
+    pytester.makepyfile("def test_it(): pass")
+    processors = workers(pytester, "auto", "test_more_workers_than_processors.py")
+    assert workers(pytester, "auto", str(suite)) == processors * WORKERS_PER_PROCESSOR
+    assert workers(pytester, "1", str(suite)) == 1
+    monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "2")
+    assert workers(pytester, "auto", str(suite)) == 2

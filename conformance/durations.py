@@ -1,0 +1,53 @@
+"""Where the time of a run went: the slowest cases, and the steps that took the most in all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from conformance.model import Case, Outcome
+
+K = TypeVar("K")
+
+
+@dataclass(slots=True)
+class Durations:
+    """Filled case by case, in any order."""
+
+    cases: dict[str, float] = field(default_factory=dict)  # seconds by id
+    seconds: dict[tuple[str, str], float] = field(default_factory=dict)  # by who and what
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, case: Case, outcome: Outcome) -> None:
+        """One case that was played."""
+        self.cases[case.id] = outcome.seconds
+        for doing, (count, seconds) in outcome.spent.items():
+            self.counts[doing] += count
+            self.seconds[doing] = self.seconds.get(doing, 0.0) + seconds
+
+    def table(self, most: int) -> str:
+        """The `most` slowest of both kinds; 0: all of them."""
+        return "\n".join([*self._slowest(most), "", *self._spent(most)])
+
+    def _slowest(self, most: int) -> Iterator[str]:
+        yield "the slowest cases:"
+        for name, seconds in _largest(self.cases, most):
+            yield f"{seconds:8.2f} s  {name}"
+
+    def _spent(self, most: int) -> Iterator[str]:
+        whole = sum(self.cases.values())
+        yield f"where {whole:.1f} s went, of cases that were played side by side:"
+        for (who, what), seconds in _largest(self.seconds, most):
+            count = self.counts[who, what]
+            each = f"{count} × {seconds / count * 1000:.1f} ms"
+            yield f"{seconds:8.2f} s  {_share(seconds, whole)}  {who} {what}  ({each})"
+
+
+def _largest(values: Mapping[K, float], most: int) -> list[tuple[K, float]]:
+    return sorted(values.items(), key=lambda item: -item[1])[: most or None]
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole if whole else 0:4.0%}"
