@@ -46,9 +46,11 @@ class Misstep(Fault):
 def filled(node: Node, values: Values) -> Node:
     """The same tree with `{name}` replaced in its texts and keys; unknown names are left."""
     if isinstance(node.value, str):
-        return replace(node, value=fill(node.value, values))
+        return replace(node, value=fill(node.value, values)) if "{" in node.value else node
     if isinstance(node.value, list):
-        return replace(node, value=[filled(item, values) for item in node.value])
+        items = [filled(item, values) for item in node.value]
+        same = all(new is old for new, old in zip(items, node.value, strict=True))
+        return node if same else replace(node, value=items)
     if isinstance(node.value, dict):
         entries = {fill(key, values): filled(item, values) for key, item in node.value.items()}
         keys = {fill(key, values): place for key, place in node.keys.items()}
