@@ -3,6 +3,7 @@
  * such as CLIENT-4 name its rules.
  *
  *     gcc -o chat_client client.c && ./chat_client        (--help tells the rest)
+ *     gcc -DLINE_EDITING -o chat_client client.c -lreadline        (with GNU readline's editing)
  *
  * One thread and one poll loop, with two ways through it:
  *
@@ -13,14 +14,19 @@
  *
  *     ASKED -> JOINED -> AWAY -> RETURNING -> JOINED
  *
+ * Where lines are edited, the line that is being typed, behind the server's prompt if there is
+ * one, is the last thing on the screen: it is taken off for whatever is shown, and drawn below.
+ *
  * What always holds:
  *  1. Nothing but `wait_for_work` ever waits, once there was a connection, but for a while where
  *     one is made or ended: a server that does not read, or a terminal that is held up, does not
- *     keep the other direction, or Ctrl+C, from working.
+ *     keep the other direction, or Ctrl+C, from working. (Where lines are edited, a terminal may
+ *     hold up the drawing of one.)
  *  2. What waits is bounded: where it is too much, its source is not read.
  *  3. Nothing from the server reaches the screen unless it was made harmless (`show`).
  *  4. A typed line leaves the outbox once all of it is sent, and what was typed while there was
  *     no connection (`kept`) enters it once the server has welcomed us: never at a prompt.
+ *  5. The terminal gets its mode back, however the program ends or is stopped (`terminal`).
  *
  * Exit status: 0 ended by the user, or by the server in peace; 1 the connection failed or was
  * refused; 2 the command line is wrong.
@@ -42,8 +48,16 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifdef LINE_EDITING
+#include <locale.h>
+#include <readline/history.h>
+#include <readline/readline.h>
+#include <wchar.h>
+#endif
 
 /* ---- 1. Limits ------------------------------------------------------------------------------ */
 
@@ -56,7 +70,11 @@
 #define LONG_LINE         1025        /* bytes that no server takes as one line */
 #define MAX_ANSWERS       8           /* to prompts on one connection: no server asks more often */
 #define CLOSE_SECONDS     1           /* for the server to end its side, once we have ended ours */
-#define TRY_SECONDS       30 /* for an address to answer; for the welcome, on the way back */
+#define TRY_SECONDS       30   /* for an address to answer; for the welcome, on the way back */
+#define MAX_PROMPT        2048 /* bytes of an unfinished line that may stand before a typed one */
+#define MAX_TYPED         4095 /* bytes of an edited line; a terminal itself takes no more */
+#define MAX_KEY           32   /* bytes that one key sends, and that are read of them in one go */
+#define HISTORY           500  /* lines to be had again by Up */
 #define RETRIES           10
 #define RETRY_SECONDS     1
 #define MAX_RETRY_SECONDS 30
@@ -182,6 +200,18 @@ static bool begins(const struct line *line, const char *text)
     return line->length >= strlen(text) && memcmp(line->bytes, text, strlen(text)) == 0;
 }
 
+/* The length of the command that a line begins with, where it is one that takes a password. */
+static size_t password_command(const struct line *line)
+{
+    static const char *const words[] = {"/register ", "/passwd "};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        size_t length = strlen(words[i]);
+        if (line->length >= length && strncasecmp(line->bytes, words[i], length) == 0)
+            return length;
+    }
+    return 0;
+}
+
 /* Takes bytes off the front of a line. */
 static void skip(struct line *line, size_t length)
 {
@@ -285,18 +315,718 @@ static void show(struct client *client, const char *bytes, size_t length, bool f
 }
 
 /*
- * Writes some of what waits for standard output: no more than PIPE_BUF, which is what may be
+ * Writes the first of what waits for standard output: no more than PIPE_BUF, which is what may be
  * written without waiting where `poll` agrees. False where standard output is gone.
  */
-static bool write_screen(struct client *client)
+static bool write_screen(struct client *client, size_t length)
 {
-    size_t length = client->screen.length < PIPE_BUF ? client->screen.length : PIPE_BUF;
-    ssize_t n = write(STDOUT_FILENO, client->screen.bytes, length);
+    ssize_t n = write(STDOUT_FILENO, client->screen.bytes, length < PIPE_BUF ? length : PIPE_BUF);
     take(&client->screen, n);
     return n >= 0 || errno == EAGAIN || errno == EINTR;
 }
 
-/* ---- 4. Connection -------------------------------------------------------------------------- */
+/* ---- 4. Terminal ---------------------------------------------------------------------------- */
+
+/* The terminal that standard input is, if it is one. */
+struct terminal {
+    struct termios before;         /* its mode as it was */
+    volatile sig_atomic_t changed; /* ... and is not any more */
+    bool edited;                   /* keys are taken one by one, and nothing is echoed */
+    bool hidden;                   /* what is typed is not shown */
+};
+
+static struct terminal terminal;
+
+/* Gives the terminal back as it was, from the background too; a signal handler may call it. */
+static void restore_terminal(void)
+{
+    sigset_t stop, before;
+    if (!terminal.changed)
+        return;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTTOU);
+    sigprocmask(SIG_BLOCK, &stop, &before);
+    tcsetattr(STDIN_FILENO, TCSANOW, &terminal.before);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    terminal.changed = false;
+}
+
+/* Whether somebody else, such as the shell, has the terminal now. */
+static bool in_background(void)
+{
+    pid_t group = tcgetpgrp(STDIN_FILENO);
+    return group > 0 && group != getpgrp();
+}
+
+/*
+ * Gives the terminal the mode that is wanted now, if it is ours. What was typed ahead stays, and
+ * nothing waits for what is still to be shown: a terminal that is held up would hold us up too.
+ */
+static void change_terminal(void)
+{
+    if (!terminal.edited && !terminal.hidden) {
+        restore_terminal();
+        return;
+    }
+    if (in_background() || (!terminal.changed && tcgetattr(STDIN_FILENO, &terminal.before) < 0))
+        return; /* ... and if it is one */
+    struct termios mode = terminal.before;
+    if (mode.c_lflag & ECHO) /* where it is off, someone else shows what is typed */
+        mode.c_lflag = (mode.c_lflag & ~(tcflag_t)ECHO) | ECHONL;
+    if (terminal.edited) {
+        mode.c_lflag &= ~(tcflag_t)(ICANON | ECHONL | IEXTEN);
+        mode.c_iflag &= ~(tcflag_t)(ICRNL | INLCR | IGNCR | ISTRIP);
+        mode.c_cc[VMIN] = 1;
+        mode.c_cc[VTIME] = 0;
+    }
+    terminal.changed = true;
+    tcsetattr(STDIN_FILENO, TCSANOW, &mode);
+}
+
+static void hide_typing(void)
+{
+    terminal.hidden = true;
+    change_terminal();
+}
+
+static void show_typing(void)
+{
+    terminal.hidden = false;
+    change_terminal();
+}
+
+/* ---- 5. Editor ------------------------------------------------------------------------------ */
+
+#ifdef LINE_EDITING
+
+static const char editing_help[] =
+    "On a terminal a line can be edited; Up brings back those typed before.";
+
+/* The line that is typed, while the terminal is `edited`: readline has its text, and draws it. */
+struct editor {
+    struct client *client;
+    bool able;                       /* lines are edited whenever we have the terminal */
+    bool drawn;                      /* the line is on the screen */
+    size_t prompt;                   /* bytes of what waits for the screen: they stand before it */
+    int width;                       /* the screen's, when it was drawn */
+    volatile sig_atomic_t rows_left; /* from the cursor's row to the one below the line */
+
+    size_t keys_length;         /* bytes of what follows */
+    char keys[MAX_KEY];         /* the beginning of a key */
+    const char *next;           /* what readline reads next */
+    size_t left;                /* bytes of it */
+    rl_command_func_t *command; /* what a key stands for */
+    size_t secret_length;       /* bytes of what follows */
+    char secret[LONG_LINE];     /* what is typed while it is not shown: kept from readline */
+};
+
+static struct editor editor;
+
+/* What the line that was typed, and the end of input, lead to: section 8. */
+static void on_typed(struct client *client, const char *piece, size_t length);
+static void end_input(struct client *client);
+
+/* A place on the screen, counted from where the line, with its prompt, begins. */
+struct place {
+    int row;
+    int column;
+};
+
+/* Follows the cursor as it writes a text; a wide character that does not fit goes on a new row. */
+static void follow(struct place *place, const char *text, size_t length, int width)
+{
+    for (const char *end = text + length; text < end;) {
+        size_t n = character_length(*text);
+        uint32_t code;
+        bool good = n > 0 && n <= (size_t)(end - text) && decode(text, n, &code);
+        int columns = good ? wcwidth((wchar_t)code) : 1;
+        if (*text == '\t')
+            columns = 8 - place->column % 8;
+        else if (columns < 0)
+            columns = 1;
+        if (*text != '\t' && place->column + columns > width)
+            *place = (struct place){place->row + 1, 0};
+        place->column += columns;
+        if (place->column >= width)
+            *place = (struct place){place->row + 1, place->column - width};
+        text += good ? n : 1;
+    }
+}
+
+/* Where the cursor is after the prompt and some of the line, on a screen of a certain width. */
+static struct place place_of(int point, int width)
+{
+    struct place place = {0, 0};
+    follow(&place, rl_prompt, strlen(rl_prompt), width);
+    follow(&place, rl_line_buffer, (size_t)point, width);
+    return place;
+}
+
+/* Notes how to get from the cursor to the row below the line, for when there is no time for it. */
+static void note_rows(void)
+{
+    struct place end = place_of(rl_end, editor.width);
+    editor.rows_left = end.row - place_of(rl_point, editor.width).row + (end.column > 0);
+}
+
+/* Takes it that nothing is drawn, and that the prompt is to be shown again. */
+static void abandon_line(void)
+{
+    editor.drawn = false;
+    editor.prompt = 0;
+    editor.rows_left = 0;
+}
+
+/* Takes the line off the screen. */
+static void take_off(void)
+{
+    if (editor.drawn) {
+        rl_clear_visible_line();
+        fflush(stdout);
+    }
+    abandon_line();
+}
+
+/* Makes what stands before the line readline's prompt; a TAB becomes blanks, as on the screen. */
+static void set_prompt(const char *text, size_t length)
+{
+    char prompt[8 * MAX_PROMPT + 1];
+    char *out = prompt;
+    struct place place = {0, 0};
+    for (const char *end = text + length; text < end;) {
+        size_t n = character_length(*text);
+        n = n > 0 && n <= (size_t)(end - text) ? n : 1;
+        size_t blanks = *text == '\t' ? 8 - (size_t)place.column % 8 : 0;
+        follow(&place, text, n, INT_MAX);
+        out = mempcpy(out, blanks > 0 ? "        " : text, blanks > 0 ? blanks : n);
+        text += n;
+    }
+    *out = '\0';
+    rl_set_prompt(prompt);
+}
+
+/* Draws the line in the cursor's row, behind the server's unfinished line, its prompt. */
+static void draw_line(struct client *client)
+{
+    int rows;
+    putchar('\r');
+    rl_reset_screen_size();
+    rl_get_screen_size(&rows, &editor.width);
+    set_prompt(client->screen.bytes, client->screen.length);
+    rl_forced_update_display();
+    editor.prompt = client->screen.length;
+    editor.drawn = true;
+    note_rows();
+}
+
+/* How much of what waits for standard output is whole lines. */
+static size_t whole_lines(const struct queue *screen)
+{
+    const char *end = memrchr(screen->bytes, '\n', screen->length);
+    return end ? (size_t)(end - screen->bytes) + 1 : 0;
+}
+
+/* How much there is that was not shown yet. */
+static size_t unshown(const struct client *client)
+{
+    return client->screen.length - editor.prompt;
+}
+
+/* Whether the screen is not yet as it should be. */
+static bool must_show(const struct client *client)
+{
+    return unshown(client) > 0 || (terminal.edited && !editor.drawn);
+}
+
+/* Writes some of what waits for the screen, above the line that is typed; then draws that again. */
+static bool update_screen(struct client *client)
+{
+    struct queue *screen = &client->screen;
+    if (!terminal.edited)
+        return write_screen(client, screen->length);
+    take_off();
+    if (whole_lines(screen) == 0 && screen->length > MAX_PROMPT) /* no prompt is that long */
+        put(screen, "\n", 1);
+    if (whole_lines(screen) > 0 && !write_screen(client, whole_lines(screen)))
+        return false;
+    if (whole_lines(screen) == 0 && screen->length <= MAX_PROMPT)
+        draw_line(client);
+    return true;
+}
+
+/* The server says no more: its unfinished line becomes one that is shown, not a prompt. */
+static void finish_line(struct client *client)
+{
+    const struct queue *screen = &client->screen;
+    if (terminal.edited && screen->length > whole_lines(screen))
+        put(&client->screen, "\n", 1);
+}
+
+/* Another server, or another connection, has its own prompts. */
+static void forget_prompt(struct client *client)
+{
+    if (!terminal.edited)
+        return;
+    take_off();
+    client->screen.length = whole_lines(&client->screen);
+}
+
+/* Draws the line anew where the window has another size. */
+static void on_resized(void)
+{
+    int rows, width;
+    if (!editor.drawn)
+        return;
+    rl_reset_screen_size();
+    rl_get_screen_size(&rows, &width);
+    /* Whether the terminal has wrapped the rows anew is its secret; above them is the chat. */
+    int before = place_of(rl_point, editor.width).row;
+    int after = place_of(rl_point, width).row;
+    int up = before < after ? before : after;
+    putchar('\r');
+    for (int i = 0; i < up; i++)
+        fputs("\033[A", stdout);
+    fputs("\033[J", stdout);
+    fflush(stdout);
+    abandon_line();
+}
+
+/* Whether the terminal takes output: it may be held up when there is no time to wait. */
+static bool is_writable(void)
+{
+    struct pollfd wanted = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    return poll(&wanted, 1, 0) > 0;
+}
+
+/* Puts the cursor below the line, which stays; a signal handler may call it. */
+static void leave_line(void)
+{
+    if (!terminal.edited || !is_writable())
+        return;
+    for (; editor.rows_left > 0; editor.rows_left--)
+        if (write(STDOUT_FILENO, "\n", 1) < 0)
+            return;
+}
+
+/* Begins to edit, or takes it up again. */
+static void start_editing(struct client *client)
+{
+    terminal.edited = editor.able && !client->typed_all;
+    change_terminal();
+}
+
+/* Leaves the line, and gives the terminal back; the prompt is to be shown again. */
+static void stop_editing(struct client *client)
+{
+    if (!terminal.edited)
+        return;
+    if (!editor.drawn && whole_lines(&client->screen) == 0 && is_writable())
+        draw_line(client);
+    leave_line();
+    abandon_line();
+    terminal.edited = false;
+    change_terminal();
+}
+
+/* Leaves nothing of what was typed unseen. */
+static void forget_secret(void)
+{
+    explicit_bzero(editor.secret, sizeof editor.secret);
+    editor.secret_length = 0;
+}
+
+/* Begins the line anew, with what was typed unseen where that is `kept`. */
+static void begin_line(bool kept)
+{
+    if (!editor.able)
+        return;
+    rl_delete_text(0, rl_end);
+    rl_point = 0;
+    editor.secret[editor.secret_length] = '\0';
+    if (kept)
+        rl_insert_text(editor.secret);
+    forget_secret();
+}
+
+/* Adds a line to the history, unless it is an answer to a prompt, or may have a password in it. */
+static void keep_line(const struct client *client, const char *text)
+{
+    struct line line = {0};
+    const HIST_ENTRY *last = history_get(history_base + history_length - 1);
+    append(&line, text, strlen(text));
+    bool secret = client->phase == ASKED || client->forgets || password_command(&line) > 0;
+    if (!secret && line.length > 0 && !(last && strcmp(last->line, text) == 0))
+        add_history(text);
+    using_history();
+}
+
+/* Passes on a line; with Enter, it and its prompt have become lines of the screen. */
+static void on_entered(char *text)
+{
+    struct client *client = editor.client;
+    char line[MAX_TYPED + 1];
+    const char *typed = terminal.hidden ? editor.secret : text;
+    size_t length = terminal.hidden ? editor.secret_length : strlen(text);
+    *(char *)mempcpy(line, typed, length) = '\n';
+    if (!terminal.hidden)
+        keep_line(client, text);
+    take(&client->screen, (ssize_t)editor.prompt);
+    editor.prompt = 0;
+    rl_set_prompt("");
+    forget_secret();
+    free(text);
+    on_typed(client, line, length + 1);
+    explicit_bzero(line, sizeof line);
+}
+
+/* What readline gets in place of a terminal. */
+static int next_byte(FILE *file)
+{
+    (void)file;
+    editor.left--;
+    return (unsigned char)*editor.next++;
+}
+
+static int has_next_byte(void)
+{
+    return editor.left > 0;
+}
+
+/* Lets readline have what stands for one key. */
+static void feed(const char *bytes, size_t length)
+{
+    editor.next = bytes;
+    editor.left = length;
+    while (editor.left > 0)
+        rl_callback_read_char();
+}
+
+/* Enter: the cursor goes to the row below, where the line is empty too, unlike readline's. */
+static int enter_line(int count, int key)
+{
+    if (!*rl_prompt && rl_end == 0)
+        putchar('\n');
+    return rl_newline(count, key);
+}
+
+/* What each key that is no text does: all others do nothing. */
+struct key {
+    const char *bytes;
+    rl_command_func_t *command;
+};
+
+static const struct key keys[] = {
+    {"\r", enter_line},
+    {"\n", enter_line},
+    {"\b", rl_rubout},
+    {"\177", rl_rubout},
+    {"\001", rl_beg_of_line}, /* Ctrl+A */
+    {"\002", rl_backward_char},
+    {"\004", rl_delete},
+    {"\005", rl_end_of_line},
+    {"\006", rl_forward_char},
+    {"\013", rl_kill_line}, /* Ctrl+K */
+    {"\014", rl_clear_screen},
+    {"\016", rl_get_next_history}, /* Ctrl+N */
+    {"\020", rl_get_previous_history},
+    {"\025", rl_unix_line_discard}, /* Ctrl+U */
+    {"\027", rl_unix_word_rubout},
+    {"\031", rl_yank},
+    {"\033b", rl_backward_word}, /* Alt+B */
+    {"\033f", rl_forward_word},
+    {"\033[A", rl_get_previous_history}, /* Up, and so on; terminals differ */
+    {"\033[B", rl_get_next_history},
+    {"\033[C", rl_forward_char},
+    {"\033[D", rl_backward_char},
+    {"\033OA", rl_get_previous_history},
+    {"\033OB", rl_get_next_history},
+    {"\033OC", rl_forward_char},
+    {"\033OD", rl_backward_char},
+    {"\033[1;5C", rl_forward_word}, /* Ctrl+Right */
+    {"\033[1;5D", rl_backward_word},
+    {"\033Oc", rl_forward_word},
+    {"\033Od", rl_backward_word},
+    {"\033[H", rl_beg_of_line}, /* Home */
+    {"\033OH", rl_beg_of_line},
+    {"\033[1~", rl_beg_of_line},
+    {"\033[7~", rl_beg_of_line},
+    {"\033[F", rl_end_of_line}, /* End */
+    {"\033OF", rl_end_of_line},
+    {"\033[4~", rl_end_of_line},
+    {"\033[8~", rl_end_of_line},
+    {"\033[3~", rl_delete},
+};
+
+/* What a key does, or NULL where it may be text. */
+static rl_command_func_t *find_command(const char *key, size_t length)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (strlen(keys[i].bytes) == length && memcmp(keys[i].bytes, key, length) == 0)
+            return keys[i].command;
+    return NULL;
+}
+
+/* All keys that do something but insert text come to readline as one. */
+static int run_command(int count, int key)
+{
+    return editor.command(count, key);
+}
+
+/* The length of an escape sequence, as far as it is one; 0 where it may not be whole yet. */
+static size_t sequence_length(const char *key, size_t left)
+{
+    size_t length = 2;
+    if (left > 2 && key[2] == '[') /* F1 to F5 of Linux's own screen */
+        return left > 3 ? 4 : 0;
+    while (length < left && key[length] >= ' ' && key[length] < '@')
+        length++;
+    if (length == left)
+        return left < MAX_KEY ? 0 : left;
+    return key[length] >= '@' && key[length] <= '~' ? length + 1 : length;
+}
+
+/* The length of the first of the keys that were typed; 0 where it may not be whole yet. */
+static size_t key_length(const char *key, size_t left)
+{
+    size_t length = character_length(*key);
+    if (*key == '\033') {
+        if (left == 1)
+            return 0;
+        if (key[1] == 'O')
+            return left > 2 ? 3 : 0;
+        if (key[1] == '[')
+            return sequence_length(key, left);
+        if ((unsigned char)key[1] < ' ') /* Esc, and then a key of its own */
+            return 1;
+        length = 1 + character_length(key[1]);
+    }
+    for (size_t i = 1; i < length; i++) {
+        if (i == left)
+            return 0;
+        if (((unsigned char)key[i] & 0xC0) != 0x80 && *key != '\033')
+            return i;
+    }
+    return length > 0 ? length : 1;
+}
+
+/* Whether a key inserts text. */
+static bool is_text(const char *key, size_t length)
+{
+    uint32_t code;
+    bool good = character_length(*key) == length && decode(key, length, &code);
+    return good && !is_control(code);
+}
+
+/* Adds a key to what is not shown. */
+static void type_unseen(const char *key, size_t length)
+{
+    char *end = editor.secret + editor.secret_length;
+    if (find_command(key, length) == rl_rubout) {
+        while (end > editor.secret && ((unsigned char)*--end & 0xC0) == 0x80)
+            continue;
+    } else if (find_command(key, length) == rl_unix_line_discard) {
+        end = editor.secret;
+    } else if (is_text(key, length) && editor.secret_length + length < sizeof editor.secret) {
+        end = mempcpy(end, key, length);
+    }
+    editor.secret_length = (size_t)(end - editor.secret);
+}
+
+/* Keeps within bounds a line that grows by Ctrl+Y. */
+static void shorten_line(void)
+{
+    int end = MAX_TYPED - 1;
+    if (rl_end <= end)
+        return;
+    while (((unsigned char)rl_line_buffer[end] & 0xC0) == 0x80)
+        end--;
+    rl_delete_text(end, rl_end);
+    rl_point = rl_point < end ? rl_point : end;
+    rl_redisplay();
+}
+
+/* Ends the input, as Ctrl+D on an empty line does; from here on all is shown plainly. */
+static void close_editor(struct client *client)
+{
+    size_t prompt = editor.prompt;
+    stop_editing(client);
+    take(&client->screen, (ssize_t)prompt);
+    end_input(client);
+}
+
+/* Does what a key wants. */
+static void press(struct client *client, const char *key, size_t length)
+{
+    editor.command = find_command(key, length);
+    bool enters = editor.command == enter_line;
+    if (*key == '\004' && rl_end + (int)editor.secret_length == 0)
+        close_editor(client);
+    else if (terminal.hidden && !enters)
+        type_unseen(key, length);
+    else if (editor.command)
+        feed("\001", 1);
+    else if (is_text(key, length) && rl_end + (int)length < MAX_TYPED)
+        feed(key, length);
+    shorten_line();
+}
+
+/* Takes what was typed, key by key. */
+static void on_keys(struct client *client)
+{
+    if (must_show(client)) /* the line is not there to be seen */
+        return;
+    ssize_t n = read(STDIN_FILENO, editor.keys + editor.keys_length, MAX_KEY - editor.keys_length);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        close_editor(client);
+        return;
+    }
+    editor.keys_length += (size_t)n;
+    char *key = editor.keys;
+    char *end = key + editor.keys_length;
+    size_t length;
+    for (; key < end && terminal.edited && (length = key_length(key, (size_t)(end - key))) > 0;
+         key += length)
+        press(client, key, length);
+    editor.keys_length = (size_t)(end - key);
+    memmove(editor.keys, key, editor.keys_length);
+    note_rows();
+}
+
+/* readline is to know our keys alone, and leaves terminal and environment to us. */
+static void prepare_editor(struct client *client)
+{
+    const char *term = getenv("TERM");
+    if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) || !term || !*term ||
+        strcmp(term, "dumb") == 0)
+        return;
+    if (setlocale(LC_CTYPE, "C.UTF-8")) /* readline goes by the environment */
+        setenv("LC_ALL", "C.UTF-8", 1);
+    setenv("INPUTRC", "/dev/null", 1);
+    rl_catch_signals = 0;
+    rl_catch_sigwinch = 0;
+    rl_change_environment = 0;
+    rl_prep_term_function = NULL;
+    rl_deprep_term_function = NULL;
+    rl_getc_function = next_byte;
+    rl_input_available_hook = has_next_byte;
+    rl_initialize();
+    rl_variable_bind("bell-style", "none");
+    rl_variable_bind("revert-all-at-newline", "on");
+    rl_set_keymap(rl_make_keymap());
+    rl_bind_key('\t', rl_insert);
+    rl_bind_key('\001', run_command);
+    rl_tty_set_echoing(1);
+    stifle_history(HISTORY);
+    rl_callback_handler_install("", on_entered);
+    editor.client = client;
+    editor.able = true;
+}
+
+#else
+
+static const char editing_help[] =
+    "To edit lines, build it so: gcc -DLINE_EDITING -o chat_client client.c -lreadline";
+
+/* Lines are as the terminal gives them, and nothing has to be drawn. */
+
+static size_t unshown(const struct client *client)
+{
+    return client->screen.length;
+}
+
+static bool must_show(const struct client *client)
+{
+    return unshown(client) > 0;
+}
+
+static bool update_screen(struct client *client)
+{
+    return write_screen(client, client->screen.length);
+}
+
+static void start_editing(const struct client *client)
+{
+    (void)client;
+    change_terminal();
+}
+
+static void stop_editing(const struct client *client)
+{
+    (void)client;
+}
+
+static void prepare_editor(const struct client *client)
+{
+    (void)client;
+}
+
+static void on_keys(const struct client *client)
+{
+    (void)client;
+}
+
+static void finish_line(const struct client *client)
+{
+    (void)client;
+}
+
+static void forget_prompt(const struct client *client)
+{
+    (void)client;
+}
+
+static void begin_line(bool kept)
+{
+    (void)kept;
+}
+
+static void take_off(void)
+{
+}
+
+static void abandon_line(void)
+{
+}
+
+static void leave_line(void)
+{
+}
+
+static void on_resized(void)
+{
+}
+
+#endif
+
+/* From here on what is typed is a password (CLIENT-9); what is half typed is none. */
+static void begin_secret(void)
+{
+    if (!terminal.hidden)
+        begin_line(false);
+    hide_typing();
+}
+
+/* ... and now it is not any more; what is half typed is no part of one if we are `welcomed`. */
+static void end_secret(bool welcomed)
+{
+    if (terminal.hidden)
+        begin_line(welcomed);
+    show_typing();
+}
+
+/* Says something of our own. */
+static void __attribute__((format(printf, 1, 2))) say(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    take_off();
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+}
+
+/* ---- 6. Connection -------------------------------------------------------------------------- */
 
 static _Noreturn void cannot_connect(const struct options *options, const char *reason)
 {
@@ -463,9 +1193,9 @@ static void close_in_order(int fd)
     }
 }
 
-/* ---- 5. From the server --------------------------------------------------------------------- */
+/* ---- 7. From the server --------------------------------------------------------------------- */
 
-/* What follows from what the server says: sections 6 and 7. */
+/* What follows from what the server says: sections 8 and 9. */
 static void pass_on(struct client *client, const char *bytes, size_t length);
 static bool nobody_to_ask(const struct client *client);
 static void answer_prompt(struct client *client);
@@ -579,6 +1309,7 @@ static void enter(struct client *client, const struct line *name)
     client->answer = NULL;
     client->phase = JOINED;
     client->tries = 0;
+    end_secret(true);
     pass_on(client, client->kept.bytes, client->kept.length);
     client->kept.length = 0;
 }
@@ -610,6 +1341,15 @@ static void on_line(struct client *client, const struct line *line)
         follow_name(client, line);
 }
 
+/* Sees to it that a password, and nothing else, is not shown as it is typed. */
+static void guard_typing(const struct link *link)
+{
+    if (asks_password(link))
+        begin_secret();
+    else
+        end_secret(false);
+}
+
 /* Shows a line, or a piece of one, and takes its meaning; on the way back, that comes first. */
 static void on_server(struct client *client, const char *piece, size_t length)
 {
@@ -628,6 +1368,8 @@ static void on_server(struct client *client, const char *piece, size_t length)
     } else if (prompted && link->line.length == 0) {
         on_prompt(client);
     }
+    if (prompted && client->phase == ASKED)
+        guard_typing(link);
 }
 
 /* Receives once from the server. */
@@ -649,6 +1391,9 @@ static void receive(struct client *client)
         link->broken = link->broken || n < 0;
         link->ended = true;
         show(client, "", 0, true);
+        end_secret(false);
+        if (client->phase != ASKED || link->line.length > 0 || asks_password(link))
+            finish_line(client);
     }
 }
 
@@ -679,34 +1424,28 @@ static int ending(struct client *client)
     const struct link *link = &client->link;
     int status = told_status(client);
     if (status >= 0) {
-        fputs("Disconnected\n", stderr);
+        say("Disconnected\n");
         return status;
     }
     if (link->sent_all && !link->broken)
         return EXIT_SUCCESS;
     if (client->options.retries > 0 && !link->sent_all && !nobody_to_ask(client))
         return lose(client);
-    fputs("Connection lost\n", stderr);
+    say("Connection lost\n");
     return EXIT_FAILURE;
 }
 
-/* ---- 6. From the keyboard ------------------------------------------------------------------- */
+/* ---- 8. From the keyboard ------------------------------------------------------------------- */
 
 /* Whether a line is a command with a password in it, and which. */
-static bool is_password_command(struct line line, struct line *password)
+static bool has_password(struct line line, struct line *password)
 {
-    static const char *const words[] = {"/register ", "/passwd "};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        size_t length = strlen(words[i]);
-        if (line.length < length || strncasecmp(line.bytes, words[i], length) != 0)
-            continue;
-        skip(&line, length);
-        while (begins(&line, " "))
-            skip(&line, 1);
-        *password = line;
-        return line.length > 0;
-    }
-    return false;
+    size_t length = password_command(&line);
+    skip(&line, length);
+    while (length > 0 && begins(&line, " "))
+        skip(&line, 1);
+    *password = line;
+    return length > 0 && line.length > 0;
 }
 
 /* Keeps a line for as long as it may turn out to be the password that is accepted. */
@@ -718,7 +1457,7 @@ static void remember(struct client *client, struct line line)
         line.length--;
     if (client->phase == ASKED && link->answered < MAX_ANSWERS)
         link->answers[link->answered++] = line;
-    if (is_password_command(line, &password))
+    if (has_password(line, &password))
         client->offered = password;
 }
 
@@ -757,6 +1496,14 @@ static void on_typed(struct client *client, const char *piece, size_t length)
         pass_on(client, piece, length);
 }
 
+/* Takes it that nothing more is typed; away, there may be nothing left to come back for. */
+static void end_input(struct client *client)
+{
+    client->typed_all = true;
+    if (is_away(client) && nobody_to_ask(client))
+        client->link.ended = true;
+}
+
 /* Passes on what was typed, as it comes; an unfinished last line gets its end (CLIENT-1). */
 static void on_keyboard(struct client *client)
 {
@@ -764,9 +1511,8 @@ static void on_keyboard(struct client *client)
     ssize_t n = read(STDIN_FILENO, bytes, sizeof bytes);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    client->typed_all = n <= 0;
     size_t left = n > 0 ? (size_t)n : 0;
-    if (client->typed_all && client->unfinished)
+    if (n <= 0 && client->unfinished)
         bytes[left++] = '\n';
     client->unfinished = left > 0 && bytes[left - 1] != '\n';
     for (const char *next = bytes; left > 0;) {
@@ -775,11 +1521,11 @@ static void on_keyboard(struct client *client)
         next += length;
         left -= length;
     }
-    if (is_away(client) && nobody_to_ask(client))
-        client->link.ended = true;
+    if (n <= 0)
+        end_input(client);
 }
 
-/* ---- 7. Away and back ----------------------------------------------------------------------- */
+/* ---- 9. Away and back ----------------------------------------------------------------------- */
 
 /*
  * Keeps what was typed and not sent, unless it was for prompts: they are not asked again. The
@@ -805,8 +1551,8 @@ static void announce_try(const struct client *client)
         delay[--length] = '\0';
     if (delay[length - 1] == '.')
         delay[--length] = '\0';
-    fprintf(stderr, "Connection lost, retrying in %s s (%d of %d)\n", delay, client->tries,
-            client->options.retries);
+    say("Connection lost, retrying in %s s (%d of %d)\n", delay, client->tries,
+        client->options.retries);
 }
 
 /*
@@ -819,7 +1565,7 @@ static int lose(struct client *client)
     client->link.fd = -1;
     client->link.ended = false;
     if (client->tries == client->options.retries) {
-        fprintf(stderr, "Giving up after %d attempts\n", client->tries);
+        say("Giving up after %d attempts\n", client->tries);
         return EXIT_FAILURE;
     }
     client->delay = client->tries > 0 ? client->delay * 2 : client->options.retry_delay;
@@ -843,6 +1589,7 @@ static void try_again(struct client *client)
         return;
     }
     client->link = (struct link){.fd = fd};
+    forget_prompt(client);
     client->phase = RETURNING;
     client->deadline = now_ms() + TRY_SECONDS * 1000;
 }
@@ -875,7 +1622,7 @@ static void answer_prompt(struct client *client)
 static void come_back(struct client *client, const struct line *line, const struct line *welcomed)
 {
     if (welcomed && same_line(welcomed, &client->name)) {
-        fprintf(stderr, "Reconnected as %.*s\n", (int)welcomed->length, welcomed->bytes);
+        say("Reconnected as %.*s\n", (int)welcomed->length, welcomed->bytes);
         enter(client, welcomed);
         return;
     }
@@ -896,21 +1643,26 @@ static void on_deadline(struct client *client)
         refuse(client);
 }
 
-/* ---- 8. Loop -------------------------------------------------------------------------------- */
+/* ---- 10. Loop ------------------------------------------------------------------------------- */
 
 /* Whether the server is read: on the way back, only where what we say comes last. */
 static bool may_hear(const struct client *client)
 {
     size_t most = client->phase == RETURNING ? 1 : MAX_WAITING;
-    return client->phase != AWAY && !client->link.ended && client->screen.length < most;
+    return client->phase != AWAY && !client->link.ended && unshown(client) < most;
 }
 
-/* Whether standard input is read: not before the name that --name gives was sent. */
+/*
+ * Whether standard input is read: not before the name that --name gives was sent, and where lines
+ * are edited, not before all that came is on the screen.
+ */
 static bool may_type(const struct client *client)
 {
     const struct link *link = &client->link;
     size_t waiting = client->outbox.length + client->kept.length;
     if (client->typed_all || link->ended || waiting >= MAX_WAITING)
+        return false;
+    if (terminal.edited && must_show(client))
         return false;
     return is_away(client) || (!link->broken && (!client->answer || link->named));
 }
@@ -935,10 +1687,51 @@ static void wait_for_work(const struct client *client, struct pollfd work[SOURCE
     work[SERVER] = (struct pollfd){.fd = hears || sends ? client->link.fd : -1};
     work[SERVER].events = (short)((hears ? POLLIN : 0) | (sends ? POLLOUT : 0));
     work[KEYBOARD] = (struct pollfd){.fd = may_type(client) ? STDIN_FILENO : -1, .events = POLLIN};
-    work[SCREEN] =
-        (struct pollfd){.fd = client->screen.length > 0 ? STDOUT_FILENO : -1, .events = POLLOUT};
+    work[SCREEN] = (struct pollfd){.fd = must_show(client) ? STDOUT_FILENO : -1, .events = POLLOUT};
     while (poll(work, SOURCES, until_deadline(client)) < 0)
         continue;
+}
+
+/* Takes the terminal; or, in the background, leaves it as others have made it. */
+static void take_terminal(struct client *client)
+{
+    terminal.edited = false;
+    if (in_background())
+        terminal.changed = false;
+    else
+        start_editing(client);
+}
+
+/* Stops as the user wishes (Ctrl+Z), and goes on once that is wished too. */
+static void stop_process(struct client *client)
+{
+    struct sigaction on_stop, on_continue, plain = {.sa_handler = SIG_DFL};
+    stop_editing(client);
+    restore_terminal();
+    sigaction(SIGTSTP, &plain, &on_stop);
+    sigaction(SIGCONT, &plain, &on_continue);
+    raise(SIGTSTP);
+    sigaction(SIGTSTP, &on_stop, NULL);
+    sigaction(SIGCONT, &on_continue, NULL);
+    take_terminal(client);
+}
+
+/* Acts on one signal; false where it ends the program. */
+static bool on_wake(struct client *client)
+{
+    char number = 0;
+    ssize_t n = read(client->wake, &number, 1);
+    if (n == 1 && (number == SIGINT || number == SIGTERM))
+        return false;
+    if (number == SIGWINCH) {
+        on_resized();
+    } else if (number == SIGTSTP) {
+        stop_process(client);
+    } else if (number == SIGCONT) { /* after a stop that came without warning */
+        abandon_line();
+        take_terminal(client);
+    }
+    return true;
 }
 
 /* Passes on what comes, both ways, until it ends for good; gives the exit status. */
@@ -948,26 +1741,29 @@ static int run(struct client *client)
     int status = -1;
     while (status < 0) {
         wait_for_work(client, work);
-        if (work[WAKE].revents) {
+        if (work[WAKE].revents && !on_wake(client)) {
+            stop_editing(client);
             close_in_order(client->link.fd);
             return EXIT_SUCCESS;
         }
-        if (work[SCREEN].revents && !write_screen(client))
+        if (work[SCREEN].revents && !update_screen(client))
             return EXIT_FAILURE;
         if (work[SERVER].revents & ~POLLOUT && may_hear(client))
             receive(client);
-        if (work[KEYBOARD].revents)
+        if (work[KEYBOARD].revents && terminal.edited)
+            on_keys(client);
+        else if (work[KEYBOARD].revents)
             on_keyboard(client);
         if (until_deadline(client) == 0)
             on_deadline(client);
         send_typed(client);
-        if (client->link.ended && client->screen.length == 0)
+        if (client->link.ended && unshown(client) == 0)
             status = ending(client);
     }
     return status;
 }
 
-/* ---- 9. Start and stop ---------------------------------------------------------------------- */
+/* ---- 11. Start and stop --------------------------------------------------------------------- */
 
 static const char usage[] =
     "usage: chat-client [--host HOST] [--port PORT] [--name NAME]\n"
@@ -977,7 +1773,9 @@ static void print_help(void)
 {
     printf("%s\n"
            "A chat client. It shows what the server sends and sends each line of its input.\n"
-           "The connection is not encrypted: whoever is on the way can read and change it.\n\n"
+           "Nothing is encrypted, passwords neither. On a network that is not yours, use an SSH "
+           "tunnel\n"
+           "or a TLS proxy (README.md tells how).\n\n"
            "  --host HOST            where the server is (default %s)\n"
            "  --port PORT            its port (default %s)\n"
            "  --name NAME            the screen name to give (default: be asked for it)\n"
@@ -989,8 +1787,9 @@ static void print_help(void)
            "  --help                 print this and exit\n"
            "  --version              print the version and exit\n\n"
            "In the chat, /help lists the commands. Ctrl+C ends the client; so does, once all is "
-           "sent, Ctrl+D.\n",
-           usage, HOST, PORT, RETRIES, MAX_RETRY_SECONDS, RETRY_SECONDS);
+           "sent, Ctrl+D.\n"
+           "%s\n",
+           usage, HOST, PORT, RETRIES, MAX_RETRY_SECONDS, RETRY_SECONDS, editing_help);
 }
 
 /* Ends the program for a command line that is wrong. */
@@ -1113,28 +1912,68 @@ static void open_standard_files(void)
 
 static int wake_writer = -1; /* the other end of client.wake; -1: there is no connection yet */
 
+static void handle(int number, void (*handler)(int), int flags)
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+    sigaction(number, &action, NULL);
+}
+
+/* What the caller has ignored (nohup) stays so. */
+static void handle_unless_ignored(int number, void (*handler)(int), int flags)
+{
+    struct sigaction action;
+    if (sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+        handle(number, handler, flags);
+}
+
+/* Ends the program by the signal's own action, with the terminal as it was. */
+static void end_by(int number)
+{
+    leave_line();
+    restore_terminal();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
 /*
- * The first signal wakes the loop, and a second one finds the default action. Before there is a
- * connection there is nothing to close in order, and nobody to wake.
+ * Tells the loop. A second signal to end ends the program at once; so does, in peace, the first
+ * where there is no connection yet: nothing to close in order, and nobody to wake.
  */
 static void on_signal(int number)
 {
     int saved = errno;
-    (void)number;
     if (wake_writer < 0)
         _exit(EXIT_SUCCESS);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    ssize_t written = write(wake_writer, "", 1);
-    (void)written; /* an empty pipe has room, and nothing could be done about it here */
+    if (number == SIGINT || number == SIGTERM) {
+        handle(SIGINT, end_by, SA_RESTART);
+        handle(SIGTERM, end_by, SA_RESTART);
+    }
+    char byte = (char)number;
+    ssize_t written = write(wake_writer, &byte, 1);
+    (void)written; /* the pipe has room, and nothing could be done about it here */
     errno = saved;
 }
 
 static void catch_signals(void)
 {
     signal(SIGPIPE, SIG_IGN); /* standard output gone is noticed where it is written to */
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
+    handle(SIGINT, on_signal, SA_RESTART);
+    handle(SIGTERM, on_signal, SA_RESTART);
+    handle_unless_ignored(SIGHUP, end_by, SA_RESTART);
+    handle_unless_ignored(SIGQUIT, end_by, SA_RESTART);
+}
+
+/*
+ * Once there is something to show, what happens to the terminal matters too. To go on after a stop
+ * interrupts a read, which else would wait with the terminal as the shell left it.
+ */
+static void catch_terminal_signals(void)
+{
+    if (!isatty(STDIN_FILENO))
+        return;
+    handle_unless_ignored(SIGTSTP, on_signal, SA_RESTART);
+    handle(SIGCONT, on_signal, 0);
+    handle(SIGWINCH, on_signal, SA_RESTART);
 }
 
 /* From here on, a signal closes the connection in order. Gives the descriptor to watch. */
@@ -1162,7 +2001,12 @@ int main(int argc, char **argv)
     if (client.link.fd < 0)
         cannot_connect(&client.options, reason);
     client.wake = make_wake();
+    catch_terminal_signals();
+    prepare_editor(&client);
+    take_terminal(&client);
     int status = run(&client);
+    stop_editing(&client);
+    restore_terminal();
     close(client.link.fd);
     return status;
 }
