@@ -16,12 +16,15 @@ What holds everywhere:
  3. Nobody is freed inside a handler: a user is marked, and reaped at the end of the round.
  4. Names are unique, case aside, among those in the room.
  5. Text is bytes. It is decoded once, to be checked, and relayed as it came.
+ 6. A worker touches nothing but its job and the accounts file.
 
-One thread, one loop, and no work for those who are silent: a round costs what was said in it.
+One loop, and no work for those who are silent: a round costs what was said in it. Only what takes
+long, hashing passwords, is done beside it, by workers that take no time that the loop wants.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import resource
@@ -31,6 +34,7 @@ import signal
 import socket
 import stat
 import sys
+import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
@@ -39,8 +43,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 from heapq import heappop, heappush
-from itertools import islice, takewhile
-from typing import NoReturn
+from itertools import chain, islice, takewhile
+from queue import SimpleQueue
+from typing import BinaryIO, NoReturn
 
 # ---------------------------------------------------------------------------------------------
 # 1. Limits
@@ -54,7 +59,11 @@ WHO_LINE = 1024  # bytes of a line of /who, its end not counted
 MAX_CLIENTS = 10_000  # connections; one more is told that the server is full
 MAX_QUEUE = 1024 * 1024  # bytes that may wait for one user; beyond, it is dropped
 MAX_REFUSALS = 5  # refused names on one connection; the last ends it
-JOIN_SECONDS = 60.0  # to give a good name
+MIN_PASSWORD = 8  # bytes of a new password
+MAX_PASSWORD = 72  # bytes of a password that bcrypt heeds
+MAX_WRONG_PASSWORDS = 3  # on one connection; the last ends it
+HASH_COST = 10  # of new hashes: 2 ** 10 rounds, some hundredths of a second
+JOIN_SECONDS = 60.0  # to give a good name, and its password
 LINGER_SECONDS = 1.0  # for a connection that the server ends: its queue, and its last words
 DRAIN_SECONDS = 10.0  # for one whose client has ended its side: its lines and its queue
 FINISH_SECONDS = 0.5  # for what was received before a signal; a moment, but for a flood
@@ -69,10 +78,13 @@ MAX_PENDING = 1024 * 1024  # bytes that may wait for standard output, and for th
 PENDING_SECONDS = 0.25  # for them, before the process ends
 ROUND_SIZE = 256 * 1024  # bytes taken up and said in a round, before everybody is sent them
 LINE_WORK = 64  # what a line adds to that beyond its bytes, for the time it takes
+SETTLE_SECONDS = 1.0  # after a change of a file, while one more may leave no trace in its times
+SWITCH_SECONDS = 0.0005  # that a worker may run Python while the loop waits to
 MAX_SLEEP = 3600.0  # seconds; the system takes no wait beyond some weeks
 MAX_PIECES = 64  # pieces of memory handed to the kernel in one call
 
 PROMPT = b"Enter your screen name: "
+PASSWORD_PROMPT = b"Password: "
 SHUTDOWN = b"Server is shutting down\n"
 
 # ---------------------------------------------------------------------------------------------
@@ -84,6 +96,7 @@ class Phase(Enum):
     """Where a connection is in its life."""
 
     NAMING = auto()  # asked for a name
+    PASSWORD = auto()  # asked for the password of the name that it gave
     CHATTING = auto()  # in the room
     LEAVING = auto()  # out of the room: its queue goes out, what still comes is discarded
     LINGERING = auto()  # our side is ended: what still comes is discarded until its side ends
@@ -121,6 +134,58 @@ class Sink:
     lost: bool = False  # lines were lost, and that was said
 
 
+class Task(Enum):
+    """What a worker is to do."""
+
+    CHECK = auto()  # whether a password is the right one
+    REGISTER = auto()  # make an account
+    PASSWD = auto()  # change its password
+    UNREGISTER = auto()  # take it away
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Work for a worker, with all that it needs; what comes of it is put in here too."""
+
+    task: Task
+    user: User
+    name: bytes  # the account's, as the user has it
+    password: bytes = b""
+    hash: bytes = b""  # of the right password, or of the new one
+    right: bool = False  # CHECK: it is that one
+    hashes: dict[bytes, bytes] | None = None  # the accounts after a change
+    data: bytes = b""  # what the file holds then
+    refusal: bytes = b""  # what the user is told where there was no change
+    error: str = ""  # why not, for the log
+
+
+@dataclass(slots=True)
+class Pool:
+    """Workers of one kind. What waits only the loop knows; who is free is handed the next job."""
+
+    workers: int = 0  # threads
+    running: int = 0  # jobs that they have
+    waiting: OrderedDict[User, Job] = field(default_factory=OrderedDict)  # for a worker
+    todo: SimpleQueue[Job] = field(default_factory=SimpleQueue)  # to the workers
+    done: SimpleQueue[Job] = field(default_factory=SimpleQueue)  # from them
+    wake: int = -1  # descriptor that can be read once a job is done
+
+
+# What tells a file that was changed from what it was: device, inode, mtime, ctime, size.
+Stamp = tuple[int, int, int, int, int]
+
+
+@dataclass(slots=True)
+class Accounts:
+    """The accounts file, as it was when it was last good."""
+
+    path: str
+    hashes: dict[bytes, bytes] = field(default_factory=dict)  # by lower name
+    data: bytes = b""  # what the file held; only where that is another it is parsed anew
+    stamp: Stamp | None = None  # of what was last read; none where that may have changed since
+    bad: tuple[Stamp | None, str] | None = None  # what was last found wrong, to log it once
+
+
 @dataclass(slots=True, eq=False)
 class User:
     """One connection.
@@ -131,9 +196,12 @@ class User:
 
     sock: socket.socket
     phase: Phase = Phase.NAMING
-    name: bytes = b""
+    name: bytes = b""  # or the one that it wants, while asked for its password
     inbox: bytearray = field(default_factory=bytearray)  # received, and not yet acted on
     refusals: int = 0
+    wrong: int = 0  # wrong passwords
+    verified: frozenset[bytes] = frozenset()  # lower names whose passwords it gave, or made
+    job: Job | None = None  # what is done for it by a worker; its lines wait meanwhile
     block: Block | None = None  # where in the stream it reads; none outside the room
     sent: int = 0  # offset of the next byte of the stream to send to it
     splices: deque[Splice] = field(default_factory=deque)
@@ -157,6 +225,8 @@ class Options:
     max_queue: int = MAX_QUEUE
     join_timeout: float = JOIN_SECONDS
     rate: int | None = None
+    accounts: str | None = None
+    members_only: bool = False
     log: str | None = None
     quiet: bool = False
 
@@ -170,8 +240,8 @@ Deadlines = OrderedDict[User, float]
 class Server:
     """Everything.
 
-    A connection is in exactly one of joining, users, draining and lingering; only one in the room
-    whose client has ended its side, while lines of its own are held back, is in draining too.
+    A connection is in exactly one of joining, users, draining and lingering; only one of the first
+    two whose client has ended its side, while lines of its own are held back, is in draining too.
     """
 
     options: Options
@@ -181,7 +251,11 @@ class Server:
     output: Sink  # standard output
     log: Sink | None = None
 
-    joining: Deadlines = field(default_factory=OrderedDict)  # NAMING
+    accounts: Accounts | None = None
+    hashers: Pool = field(default_factory=Pool)
+    clerk: Pool = field(default_factory=Pool)  # one worker, who changes the accounts file
+
+    joining: Deadlines = field(default_factory=OrderedDict)  # NAMING, PASSWORD
     users: dict[bytes, User] = field(default_factory=dict)  # CHATTING: the room, by lower name
     draining: Deadlines = field(default_factory=OrderedDict)  # mostly LEAVING: the client ended
     lingering: Deadlines = field(default_factory=OrderedDict)  # LEAVING, LINGERING: we ended it
@@ -564,13 +638,15 @@ def name_is_valid(name: bytes) -> bool:
 
 
 def name_error(server: Server, user: User, name: bytes) -> bytes | None:
-    """Say why a user cannot have a name, if so (JOIN-2, JOIN-3; for /nick too)."""
+    """Say why a user cannot have a name, if so (JOIN-2, JOIN-3, ACCT-3; for /nick too)."""
     if not name_is_valid(name):
         return BAD_NAME
     owner = find(server, name)
     recased = owner is user and name != user.name
     if name.lower() in RESERVED or (owner is not None and not recased):
         return b"! name in use: %s\n" % name
+    if server.options.members_only and not is_registered(server, name):
+        return b"! name not registered: %s\n" % name
     return None
 
 
@@ -597,15 +673,333 @@ def leave(server: Server, user: User, reason: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------
-# 8. Commands
+# 8. Accounts
+# ---------------------------------------------------------------------------------------------
+
+# The file: read by the loop when a name is given, changed by workers.
+
+HASH = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}")
+ALREADY = b"! already registered: %s\n"
+NOT_REGISTERED = b"! not registered: %s\n"
+UNCHANGED = b"! accounts cannot be changed now\n"
+
+
+class BadAccounts(OSError):
+    """What the file holds cannot be used; that is told as the system's errors are."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(0, reason)
+
+
+def parse_accounts(data: bytes) -> dict[bytes, bytes]:
+    """Read the accounts from what the file holds (ACCT-1)."""
+    hashes: dict[bytes, bytes] = {}
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line and not line.startswith(b"#"):
+            name, colon, secret = line.partition(b":")
+            problem = account_problem(hashes, name, secret) if colon else "not NAME:HASH"
+            if problem is not None:
+                raise BadAccounts(f"line {number}: {problem}")
+            hashes[name.lower()] = secret
+    return hashes
+
+
+def account_problem(hashes: dict[bytes, bytes], name: bytes, secret: bytes) -> str | None:
+    """Say what is wrong with a line of the file, if anything is."""
+    if not name_is_valid(name):
+        return "invalid name"
+    if not HASH.fullmatch(secret):
+        return "not a bcrypt hash"
+    return "name given twice" if name.lower() in hashes else None
+
+
+def open_accounts(path: str) -> BinaryIO:
+    """Open the file; were it a pipe, that must not wait until somebody writes to it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadAccounts("not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def load_accounts(accounts: Accounts) -> set[bytes]:
+    """Read the file, good or bad; the stamp is of what was read. Gives what names are gone."""
+    with open_accounts(accounts.path) as file:
+        found = os.fstat(file.fileno())
+        settled = time.time() - found.st_ctime >= SETTLE_SECONDS
+        data = file.read()
+    accounts.stamp = stamp_of(found) if settled else None
+    if data == accounts.data:
+        return set()
+    return replace_accounts(accounts, parse_accounts(data), data)
+
+
+def replace_accounts(accounts: Accounts, hashes: dict[bytes, bytes], data: bytes) -> set[bytes]:
+    """Put other accounts in the place of those that there were. Gives what names are gone."""
+    gone = accounts.hashes.keys() - hashes.keys()
+    accounts.hashes, accounts.data = hashes, data
+    return gone
+
+
+def stamp_of(file: os.stat_result) -> Stamp:
+    """Give the stamp of a file: another change to it gives another one."""
+    return file.st_dev, file.st_ino, file.st_mtime_ns, file.st_ctime_ns, file.st_size
+
+
+def refresh_accounts(server: Server) -> None:
+    """Read the accounts anew where the file has changed; has it gone bad, the old ones hold."""
+    accounts = server.accounts
+    if accounts is None:
+        return
+    stamp = None
+    try:
+        stamp = stamp_of(os.stat(accounts.path))
+        if stamp != accounts.stamp:
+            accounts.stamp = None  # where it cannot be read, that is tried again
+            forget_verified(server, load_accounts(accounts))
+            accounts.bad = None
+    except OSError as error:
+        bad = (stamp, str(error.strerror))
+        if bad != accounts.bad:
+            accounts.bad = bad
+            log_event(server, "error", error=unreadable(accounts.path, error))
+
+
+def forget_verified(server: Server, gone: set[bytes]) -> None:
+    """See to it that a password given for an account that is gone opens no later one."""
+    if gone:
+        for user in chain(server.joining, server.users.values()):
+            user.verified -= gone
+
+
+def unreadable(path: str, error: OSError) -> str:
+    """Say why the accounts cannot be read."""
+    return f"cannot read accounts {path}: {error.strerror}"
+
+
+def is_registered(server: Server, name: bytes) -> bool:
+    """Tell whether a name is an account."""
+    return server.accounts is not None and name.lower() in server.accounts.hashes
+
+
+def owns_account(server: Server, user: User) -> bool:
+    """Tell whether a user's name is an account, and the user has shown that it is its own."""
+    return is_registered(server, user.name) and user.name.lower() in user.verified
+
+
+def change_accounts(path: str, job: Job) -> None:
+    """Make, change or take away one account in the file, in one step (ACCT-5).
+
+    The lock is for other servers; in this one the clerk alone changes the file.
+    """
+    path = os.path.realpath(path)
+    with lock_accounts(path) as file:
+        data = file.read()
+        if (job.name.lower() in parse_accounts(data)) is (job.task is Task.REGISTER):
+            job.refusal = (ALREADY if job.task is Task.REGISTER else NOT_REGISTERED) % job.name
+            return
+        data = edit_accounts(data, job.name, job.hash)
+        replace_file(path, data)
+    job.hashes, job.data = parse_accounts(data), data
+
+
+def lock_accounts(path: str) -> BinaryIO:
+    """Open the file as the only one who may change it: anew, if while waiting it was replaced."""
+    while True:
+        file = open_accounts(path)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            return file
+        file.close()
+
+
+def edit_accounts(data: bytes, name: bytes, secret: bytes) -> bytes:
+    """Give a name another hash, or none; all other lines stay as they are, in their order."""
+    lines = data.removesuffix(b"\n").split(b"\n") if data else []
+    for at, line in enumerate(lines):
+        owner, _, _ = line.partition(b":")
+        if owner.lower() == name.lower():
+            lines[at : at + 1] = [owner + b":" + secret] if secret else []
+            break
+    else:
+        lines.append(name + b":" + secret)
+    return b"".join(line + b"\n" for line in lines)
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """Write a file beside the old one, and put it in its place once it is on the disk."""
+    new = path + ".new"
+    with suppress(FileNotFoundError):  # left over from a crash
+        os.unlink(new)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with open(os.open(new, flags, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(new, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(new)
+        raise
+    with suppress(OSError):  # it is in place; were it said to have failed, that would be wrong
+        sync_folder(os.path.dirname(path))
+
+
+def sync_folder(path: str) -> None:
+    """Flush to the disk which names a folder has."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# The work pool: what takes long is done by workers, for one connection one job at a time. Hashing
+# and writing have workers of their own. Those who hash take no time that anybody else wants, and so
+# hold the interpreter, which the loop may wait for, only for moments; the clerk, who may hold it
+# longer, has no lower priority, and may wait for a lock or a disk without holding up a check.
+
+
+def start_workers(server: Server, path: str) -> None:
+    """Start as many hashers as there are processors for this process, and the clerk."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    for _ in os.sched_getaffinity(0):
+        start_worker(server, server.hashers, hash_passwords)
+    start_worker(server, server.clerk, partial(keep_accounts, path))
+
+
+def start_worker(server: Server, pool: Pool, task: Callable[[Pool], None]) -> None:
+    """Start one worker; the first one makes the pool one that wakes the loop."""
+    if not pool.workers:
+        pool.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        server.selector.register(pool.wake, selectors.EVENT_READ, partial(finish_jobs, pool=pool))
+    try:
+        threading.Thread(target=task, args=(pool,), daemon=True).start()
+    except RuntimeError as error:
+        fail(1, f"cannot start workers: {error}\n")
+    pool.workers += 1
+
+
+def hash_passwords(pool: Pool) -> None:
+    """Hash for whoever waits, with what time nobody else wants."""
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # of this thread alone
+    work(pool, hash_password)
+
+
+def keep_accounts(path: str, pool: Pool) -> None:
+    """Change the accounts file for whoever waits."""
+    work(pool, partial(change_accounts, path))
+
+
+def work(pool: Pool, do: Callable[[Job], None]) -> NoReturn:
+    """Do one job after the other. Nothing but its outcome comes of an error in one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    while True:
+        job = pool.todo.get()
+        try:
+            do(job)
+        except Exception as error:
+            job.refusal = UNCHANGED
+            job.error = str(error.strerror if isinstance(error, OSError) else error)
+        job.password = b""  # it is kept no longer than it is needed
+        pool.done.put(job)
+        os.eventfd_write(pool.wake, 1)
+
+
+def hash_password(job: Job) -> None:
+    """Check a password, or hash a new one as `htpasswd -B` does: it calls `$2b$` `$2y$`."""
+    import bcrypt
+
+    if job.task is Task.CHECK:
+        with suppress(ValueError):  # a hash that no password has
+            job.right = bcrypt.checkpw(job.password, job.hash)
+    else:
+        secret = bcrypt.hashpw(job.password, bcrypt.gensalt(HASH_COST))
+        job.hash = b"$2y$" + secret.removeprefix(b"$2b$")
+
+
+def start_job(server: Server, job: Job) -> None:
+    """Let a job be done when its turn has come; the user's next lines wait for it."""
+    job.user.job = job
+    enqueue(server.clerk if job.task is Task.UNREGISTER else server.hashers, job)
+
+
+def enqueue(pool: Pool, job: Job) -> None:
+    """Put a job behind all others."""
+    pool.waiting[job.user] = job
+    hand_out(pool)
+
+
+def hand_out(pool: Pool) -> None:
+    """Give the workers that are free the jobs that have waited longest."""
+    while pool.waiting and pool.running < pool.workers:
+        _, job = pool.waiting.popitem(last=False)
+        pool.running += 1
+        pool.todo.put(job)
+
+
+def finish_jobs(server: Server, pool: Pool) -> None:
+    """Take the jobs that are done back from their workers; for a new hash the clerk is next."""
+    os.eventfd_read(pool.wake)
+    while not pool.done.empty():
+        job = pool.done.get()
+        pool.running -= 1
+        if pool is server.clerk or job.task is Task.CHECK or job.error:
+            finish_job(server, job)
+        elif job.user.job is job:
+            enqueue(server.clerk, job)
+    hand_out(pool)
+
+
+def finish_job(server: Server, job: Job) -> None:
+    """Act on what came of a job. Its user may be gone: then the file alone has changed."""
+    user = job.user
+    if job.task is not Task.CHECK:
+        note_change(server, job)
+    if user.job is not job:
+        return
+    user.job = None
+    before = user.extra
+    if job.task is Task.CHECK:
+        password_checked(server, job)
+    else:
+        account_changed(server, job)
+    user.reply = max(0, user.extra - before)
+    hear_again(server, user)
+
+
+def cancel_job(server: Server, user: User) -> None:
+    """Forget a user's job; if a worker has it already, its outcome is for nobody."""
+    if user.job is not None:
+        server.hashers.waiting.pop(user, None)
+        server.clerk.waiting.pop(user, None)
+        user.job = None
+
+
+def note_change(server: Server, job: Job) -> None:
+    """Take over the accounts as a worker left them, and log what it did or could not do."""
+    if job.hashes is not None and server.accounts is not None:
+        forget_verified(server, replace_accounts(server.accounts, job.hashes, job.data))
+        server.accounts.stamp = None  # it may have changed again since
+        log_event(server, "account", name=job.name, reason=job.task.name.lower())
+    elif job.error:
+        path = server.options.accounts
+        log_event(server, "error", error=f"cannot change accounts {path}: {job.error}")
+
+
+# ---------------------------------------------------------------------------------------------
+# 9. Commands
 # ---------------------------------------------------------------------------------------------
 
 HELP = b"Commands: /help, /who, /msg NAME TEXT, /nick NAME, /quit (// to begin a message with /)\n"
+ACCOUNT_HELP = HELP.replace(b"/quit", b"/register PASSWORD, /passwd PASSWORD, /unregister, /quit")
 
 
 def cmd_help(server: Server, user: User, _rest: bytes) -> None:
     """/help: the commands."""
-    tell(server, user, HELP)
+    tell(server, user, HELP if server.accounts is None else ACCOUNT_HELP)
 
 
 def cmd_who(server: Server, user: User, _rest: bytes) -> None:
@@ -646,7 +1040,10 @@ def cmd_msg(server: Server, user: User, rest: bytes) -> None:
 def cmd_nick(server: Server, user: User, rest: bytes) -> None:
     """/nick NAME: another name."""
     name = rest.strip(b" \t")
+    refresh_accounts(server)
     error = name_error(server, user, name)
+    if error is None and is_registered(server, name) and name.lower() not in user.verified:
+        error = b"! name registered: %s\n" % name
     if error is not None:
         tell(server, user, error)
         return
@@ -655,6 +1052,57 @@ def cmd_nick(server: Server, user: User, rest: bytes) -> None:
     broadcast(server, b"%s is now known as %s\n" % (user.name, name))
     log_event(server, "rename", name=user.name, to=name)
     user.name = name
+
+
+def cmd_register(server: Server, user: User, rest: bytes) -> None:
+    """/register PASSWORD: the name becomes an account."""
+    refresh_accounts(server)
+    if is_registered(server, user.name):
+        tell(server, user, ALREADY % user.name)
+    else:
+        set_password(server, user, Task.REGISTER, rest)
+
+
+def cmd_passwd(server: Server, user: User, rest: bytes) -> None:
+    """/passwd PASSWORD: another password for the account."""
+    refresh_accounts(server)
+    if not owns_account(server, user):
+        tell(server, user, NOT_REGISTERED % user.name)
+    else:
+        set_password(server, user, Task.PASSWD, rest)
+
+
+def set_password(server: Server, user: User, task: Task, rest: bytes) -> None:
+    """Let a worker hash the password that follows a command, and put it in the file."""
+    password = rest.lstrip(b" ")
+    if MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        start_job(server, Job(task, user, user.name, password))
+    else:
+        text = b"! password must be %d to %d bytes\n"
+        tell(server, user, text % (MIN_PASSWORD, MAX_PASSWORD))
+
+
+def cmd_unregister(server: Server, user: User, _rest: bytes) -> None:
+    """/unregister: the name is an account no more."""
+    refresh_accounts(server)
+    if not owns_account(server, user):
+        tell(server, user, NOT_REGISTERED % user.name)
+    else:
+        start_job(server, Job(Task.UNREGISTER, user, user.name))
+
+
+def account_changed(server: Server, job: Job) -> None:
+    """Tell a user what came of its /register, /passwd or /unregister."""
+    user = job.user
+    if job.hashes is None:
+        tell(server, user, job.refusal)
+    elif job.task is Task.REGISTER:
+        user.verified |= {job.name.lower()}
+        tell(server, user, b"Registered %s\n" % job.name)
+    elif job.task is Task.PASSWD:
+        tell(server, user, b"Password changed\n")
+    else:
+        tell(server, user, b"Unregistered %s\n" % job.name)
 
 
 def cmd_quit(server: Server, user: User, _rest: bytes) -> None:
@@ -671,6 +1119,12 @@ COMMANDS: dict[bytes, Callable[[Server, User, bytes], None]] = {
     b"quit": cmd_quit,
 }
 
+ACCOUNT_COMMANDS: dict[bytes, Callable[[Server, User, bytes], None]] = {
+    b"register": cmd_register,
+    b"passwd": cmd_passwd,
+    b"unregister": cmd_unregister,
+}
+
 
 def split_command(line: bytes) -> tuple[bytes, bytes]:
     """Split `/WORD REST` into WORD and REST."""
@@ -684,28 +1138,37 @@ def unknown_command(word: bytes) -> bytes:
 
 
 # ---------------------------------------------------------------------------------------------
-# 9. Lines to actions
+# 10. Lines to actions
 # ---------------------------------------------------------------------------------------------
+
+TOO_MANY = b"! too many attempts\n"
+WRONG = b"! wrong password\n"
 
 
 def handle_line(server: Server, user: User, line: bytes) -> None:
     """Act on one line of a user's."""
     if user.phase is Phase.NAMING:
         handle_name(server, user, line)
+    elif user.phase is Phase.PASSWORD:
+        handle_password(server, user, line)
     else:
         handle_chat(server, user, line)
 
 
 def handle_name(server: Server, user: User, line: bytes) -> None:
-    """Take a line as the answer to the prompt."""
+    """Take a line as the answer to the first prompt."""
     name = line.strip(b" \t")
+    refresh_accounts(server)
     bad_line = check_line(line)
     error = bad_line or name_error(server, user, name)
-    if error is None:
-        enter(server, user, name)
-    else:
+    if error is not None:
         log_event(server, "refuse", addr=user.addr, reason="line" if bad_line else "name")
         refuse_name(server, user, error)
+    elif is_registered(server, name):
+        user.phase, user.name = Phase.PASSWORD, name
+        tell(server, user, PASSWORD_PROMPT)
+    else:
+        enter(server, user, name)
 
 
 def refuse_name(server: Server, user: User, error: bytes) -> None:
@@ -714,7 +1177,48 @@ def refuse_name(server: Server, user: User, error: bytes) -> None:
     if user.refusals < MAX_REFUSALS:
         tell(server, user, error + PROMPT)
     else:
-        tell(server, user, error + b"! too many attempts\n")
+        tell(server, user, error + TOO_MANY)
+        dismiss(server, user)
+
+
+def handle_password(server: Server, user: User, line: bytes) -> None:
+    """Take a line as the answer to the second prompt. It is the password as it stands."""
+    accounts = server.accounts
+    secret = accounts.hashes.get(user.name.lower()) if accounts is not None else None
+    error = check_line(line)
+    if error is not None:
+        refuse_password(server, user, error, "line")
+    elif len(line) > MAX_PASSWORD or secret is None:  # none: the account is gone meanwhile
+        refuse_password(server, user, WRONG, "password")
+    else:
+        start_job(server, Job(Task.CHECK, user, user.name, line, secret))
+
+
+def password_checked(server: Server, job: Job) -> None:
+    """Let a user in whose password was right, unless meanwhile it cannot have the name."""
+    user = job.user
+    if not job.right:
+        refuse_password(server, user, WRONG, "password")
+        return
+    if server.accounts is not None and server.accounts.hashes.get(job.name.lower()) == job.hash:
+        user.verified |= {job.name.lower()}  # else it was of an account that is gone meanwhile
+    error = name_error(server, user, job.name)
+    if error is None:
+        enter(server, user, job.name)
+    else:
+        user.phase = Phase.NAMING
+        log_event(server, "refuse", addr=user.addr, reason="name")
+        refuse_name(server, user, error)
+
+
+def refuse_password(server: Server, user: User, error: bytes, reason: str) -> None:
+    """Say that a password will not do, and ask again, but not for ever (ACCT-2)."""
+    log_event(server, "refuse", addr=user.addr, reason=reason)
+    user.wrong += 1
+    if user.wrong < MAX_WRONG_PASSWORDS:
+        tell(server, user, error + PASSWORD_PROMPT)
+    else:
+        tell(server, user, error + TOO_MANY)
         dismiss(server, user)
 
 
@@ -736,6 +1240,8 @@ def handle_command(server: Server, user: User, line: bytes) -> None:
     """Carry out a command."""
     word, rest = split_command(line)
     command = COMMANDS.get(word.lower())
+    if command is None and server.accounts is not None:
+        command = ACCOUNT_COMMANDS.get(word.lower())
     if command is None:
         tell(server, user, unknown_command(word))
     else:
@@ -745,7 +1251,7 @@ def handle_command(server: Server, user: User, line: bytes) -> None:
 def take_up(server: Server, user: User) -> None:
     """Act on a user's whole lines, while it and this round can bear what comes of them."""
     while may_speak(server, user) and not round_is_full(server):
-        if is_throttled(server, user):
+        if user.job is not None or is_throttled(server, user):
             break
         line = take_line(user.inbox)
         if line is None:
@@ -757,7 +1263,7 @@ def take_up(server: Server, user: User) -> None:
         server.work += len(line) + LINE_WORK
         handle_line(server, user, line)
         user.reply = max(0, user.extra - before)
-    if may_speak(server, user) and user.due is None:
+    if may_speak(server, user) and not is_held(user):
         server.turns[user] = None
         server.turns.move_to_end(user, last=False)  # so that no more than one user waits halfway
     else:
@@ -770,7 +1276,7 @@ def may_speak(server: Server, user: User) -> bool:
     They are not while much waits for it: its own commands shall not drop it (LIMIT-1), and a user
     who does not read, but floods, shall not keep the stream in memory.
     """
-    if user.phase is Phase.NAMING:
+    if user.phase in (Phase.NAMING, Phase.PASSWORD):
         return True
     half = server.options.max_queue // 2
     return (
@@ -780,13 +1286,18 @@ def may_speak(server: Server, user: User) -> bool:
     )
 
 
+def is_held(user: User) -> bool:
+    """Tell whether a user's lines wait, for their turn or for a worker."""
+    return user.due is not None or user.job is not None
+
+
 def is_throttled(server: Server, user: User) -> bool:
     """Tell whether a user's next line waits for its turn; if so, see to it that it comes (LIMIT-5).
 
     A full allowance is that of one second; what is taken up is taken off, and grows again.
     """
     rate = server.options.rate
-    if rate is None or user.phase is Phase.NAMING:
+    if rate is None or user.phase is not Phase.CHATTING:
         return False
     if user.due is None:
         now = time.monotonic()
@@ -803,10 +1314,15 @@ def release_throttled(server: Server, now: float) -> None:
     while server.throttled and server.throttled[0][0] <= now:
         _, _, user = heappop(server.throttled)
         user.due = None
-        server.turns[user] = None
-        if len(user.inbox) >= MAX_HELD:
-            server.pending[user] = None  # after its flush more is received
-            expect_end(server, user)
+        hear_again(server, user)
+
+
+def hear_again(server: Server, user: User) -> None:
+    """Hear a user whose lines were held."""
+    server.turns[user] = None
+    if len(user.inbox) >= MAX_HELD:
+        server.pending[user] = None  # after its flush more is received
+        expect_end(server, user)
 
 
 def round_is_full(server: Server) -> bool:
@@ -818,7 +1334,7 @@ def round_is_full(server: Server) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------
-# 10. Console
+# 11. Console
 # ---------------------------------------------------------------------------------------------
 
 OP_HELP = b"Commands: /help, /who, /kick NAME, /shutdown (// to begin an announcement with /)\n"
@@ -916,7 +1432,7 @@ def close_console(server: Server) -> None:
 
 
 # ---------------------------------------------------------------------------------------------
-# 11. Sockets
+# 12. Sockets
 # ---------------------------------------------------------------------------------------------
 
 
@@ -973,7 +1489,7 @@ def receive(server: Server, user: User) -> None:
         return
     if count == 0:
         hang_up(server, user)
-    elif user.phase in (Phase.NAMING, Phase.CHATTING):
+    elif user.phase in (Phase.NAMING, Phase.PASSWORD, Phase.CHATTING):
         user.inbox += server.buffer[:count]
         take_up(server, user)
 
@@ -1010,7 +1526,7 @@ def watch(server: Server, user: User) -> None:
         return
     speaks = may_speak(server, user)
     hears = not user.ended and (user.phase is not Phase.CHATTING or speaks)
-    if user.due is not None and len(user.inbox) >= MAX_HELD:
+    if is_held(user) and len(user.inbox) >= MAX_HELD:
         hears = False
     events = selectors.EVENT_READ if hears else 0
     if waiting(server, user):
@@ -1018,7 +1534,7 @@ def watch(server: Server, user: User) -> None:
     if events != user.events:
         user.events = events
         server.selector.modify(user.sock, events, user)
-    if speaks and user.due is None and b"\n" in user.inbox:
+    if speaks and not is_held(user) and b"\n" in user.inbox:
         server.turns[user] = None
 
 
@@ -1032,15 +1548,15 @@ def dismiss(server: Server, user: User, reason: str = "") -> None:
 def hang_up(server: Server, user: User) -> None:
     """Take note that a client has ended its side: what waits is seen to first (LEAVE-2).
 
-    Its lines are taken up before, so that some wait only where it is throttled; the last one of
-    them leads here again.
+    Its lines are taken up before, so that some wait only where it is held; the last one of them
+    leads here again, and so does a job.
     """
     user.ended = True
     if user.phase is Phase.LINGERING:
         drop(server, user)
     elif user.phase is not Phase.LEAVING:
         server.draining.setdefault(user, time.monotonic() + DRAIN_SECONDS)
-        if b"\n" not in user.inbox:
+        if b"\n" not in user.inbox and user.job is None:
             retire(server, user, "eof")
     server.pending[user] = None
 
@@ -1054,6 +1570,7 @@ def expect_end(server: Server, user: User) -> None:
 
 def retire(server: Server, user: User, reason: str) -> None:
     """Take a user out of the room, or from the prompt; nothing that it says counts any more."""
+    cancel_job(server, user)
     if user.phase is Phase.CHATTING:
         leave(server, user, reason)
     server.joining.pop(user, None)
@@ -1079,6 +1596,7 @@ def drop(server: Server, user: User, reason: str = "") -> None:
     if user.phase is Phase.GONE:
         return
     forget_queue(user)
+    cancel_job(server, user)
     if user.phase is Phase.CHATTING:
         leave(server, user, reason)
     user.phase = Phase.GONE
@@ -1112,7 +1630,7 @@ def resume_accepting(server: Server) -> None:
 
 
 # ---------------------------------------------------------------------------------------------
-# 12. Loop
+# 13. Loop
 # ---------------------------------------------------------------------------------------------
 
 
@@ -1168,7 +1686,7 @@ def take_turns(server: Server) -> None:
     while server.turns and not round_is_full(server):
         user, _ = server.turns.popitem(last=False)
         has_room = not user.ended and len(user.inbox) < MAX_HELD
-        if user.due is None and (b"\n" in user.inbox or not has_room):
+        if not is_held(user) and (b"\n" in user.inbox or not has_room):
             take_up(server, user)
         elif user.phase is not Phase.GONE and has_room:
             receive(server, user)
@@ -1190,10 +1708,10 @@ def expire(server: Server) -> None:
     now = time.monotonic()
     for user in overdue(server.joining, now):
         log_event(server, "refuse", addr=user.addr, reason="timeout")
-        tell(server, user, b"\n! timed out\n")  # the line end is for the prompt that is pending
+        tell(server, user, after_prompt(user, b"! timed out\n"))
         dismiss(server, user)
     for user in overdue(server.draining, now):
-        if user.phase is Phase.CHATTING:  # too many lines of its own are left
+        if user.phase is Phase.CHATTING:  # too many lines of its own are left, or a job
             dismiss(server, user, "eof")
         else:
             drop(server, user)
@@ -1204,35 +1722,43 @@ def expire(server: Server) -> None:
         resume_accepting(server)
 
 
+def after_prompt(user: User, text: bytes) -> bytes:
+    """Put a text to one who has not joined on a line of its own: a prompt is pending, or a job."""
+    return b"\n" + text if user.job is None else text
+
+
 def overdue(queue: Deadlines, now: float) -> list[User]:
     """List the users in a queue whose time is up."""
     return [user for user, _ in takewhile(lambda item: item[1] <= now, queue.items())]
 
 
 # ---------------------------------------------------------------------------------------------
-# 13. Start and stop
+# 14. Start and stop
 # ---------------------------------------------------------------------------------------------
 
 USAGE = """\
 usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]
-                   [--join-timeout SECONDS] [--rate N] [--log FILE] [--quiet] [--help]
-                   [--version]
+                   [--join-timeout SECONDS] [--rate N] [--log FILE] [--accounts FILE]
+                   [--members-only] [--quiet] [--help] [--version]
 """
 
 OPTIONS_HELP = f"""{USAGE}
 A chat server: one room, lines of text over TCP.
-The connection is not encrypted: whoever is on the way can read and change it.
+Nothing is encrypted, passwords neither. On a network that is not yours, put an SSH tunnel
+or a TLS proxy before it (README.md tells how).
 
   --host HOST             address to listen on (default 127.0.0.1)
   --port PORT             port to listen on; 0 picks a free one (default {PORT})
   --max-clients N         connections at a time (default {MAX_CLIENTS})
   --max-queue BYTES       bytes that may wait for one user before it is dropped;
                           4096 or more (default {MAX_QUEUE})
-  --join-timeout SECONDS  time to give a name (default {JOIN_SECONDS:g})
+  --join-timeout SECONDS  time to give a name, and its password (default {JOIN_SECONDS:g})
   --rate N                lines a second that are taken up from one user; more of them wait
                           (default: as many as come)
   --log FILE              append what happens to FILE, as lines of JSON; opened anew on
                           SIGHUP (default: no log)
+  --accounts FILE         names that need a password: a file as `htpasswd -B` makes it
+  --members-only          let in nobody else
   --quiet                 do not print what the room sees (default: print it)
   --help                  print this and exit
   --version               print the version and exit
@@ -1282,7 +1808,10 @@ VALUES: dict[str, Callable[[str], object]] = {
     "--join-timeout": seconds,
     "--rate": lambda text: whole(text, 1),
     "--log": str,
+    "--accounts": str,
 }
+
+FLAGS = ("--quiet", "--members-only")
 
 
 def parse_options(words: list[str]) -> Options:
@@ -1295,12 +1824,13 @@ def parse_options(words: list[str]) -> Options:
             answer(OPTIONS_HELP)
         elif word == "--version":
             answer(VERSION_LINE)
-        elif word == "--quiet":
-            options.quiet = True
+        elif word in FLAGS:
+            setattr(options, field_name(word), True)
         elif name not in VALUES:
             usage_error(f"{'unknown option' if word.startswith('-') else 'not an option'}: {word}")
         else:
             set_option(options, name, value if equals else next(rest, None), equals or " ")
+    check_options(options)
     return options
 
 
@@ -1309,9 +1839,25 @@ def set_option(options: Options, name: str, value: str | None, between: str) -> 
     if value is None:
         usage_error(f"no value for {name}")
     try:
-        setattr(options, name.removeprefix("--").replace("-", "_"), VALUES[name](value))
+        setattr(options, field_name(name), VALUES[name](value))
     except ValueError:
         usage_error(f"bad value: {name}{between}{value}")
+
+
+def field_name(option: str) -> str:
+    """Give the name of the field of Options that an option is kept in."""
+    return option.removeprefix("--").replace("-", "_")
+
+
+def check_options(options: Options) -> None:
+    """See whether the options go together, and whether what they need is there."""
+    if options.members_only and options.accounts is None:
+        usage_error("--members-only needs --accounts")
+    if options.accounts is not None:
+        try:
+            import bcrypt  # noqa: F401
+        except ImportError:
+            usage_error("--accounts needs the package bcrypt: pip install bcrypt")
 
 
 def listen_on(host: str, port: int) -> socket.socket:
@@ -1377,7 +1923,7 @@ def stop(server: Server) -> None:
     broadcast(server, SHUTDOWN)
     log_event(server, "shutdown", addr=server.address)
     for user in list(server.joining):
-        tell(server, user, b"\n" + SHUTDOWN)
+        tell(server, user, after_prompt(user, SHUTDOWN))
         dismiss(server, user)
     for user in server.users.values():
         user.phase = Phase.LEAVING  # first, for without leave() there are no leave notices
@@ -1417,8 +1963,14 @@ def raise_descriptor_limit() -> None:
 
 
 def start(options: Options, wake: int) -> Server:
-    """Open the log and the door, or end the program saying why that cannot be."""
-    log = None
+    """Open accounts, log and door, or end the program saying why that cannot be."""
+    accounts = log = None
+    if options.accounts is not None:
+        accounts = Accounts(options.accounts)
+        try:
+            load_accounts(accounts)
+        except OSError as error:
+            fail(1, f"{unreadable(options.accounts, error)}\n")
     if options.log is not None:
         signal.signal(signal.SIGHUP, keep_signals)
         try:
@@ -1431,7 +1983,7 @@ def start(options: Options, wake: int) -> Server:
         address = show_address(options.host, options.port)
         fail(1, f"cannot listen on {address}: {error.strerror}\n")
     address = show_address(*listener.getsockname()[:2])
-    return Server(options, listener, wake, address, open_output(), log)
+    return Server(options, listener, wake, address, open_output(), log, accounts)
 
 
 def main() -> None:
@@ -1444,6 +1996,8 @@ def main() -> None:
     server.selector.register(wake, selectors.EVENT_READ, heed_signals)
     resume_accepting(server)
     open_console(server)
+    if server.accounts is not None:
+        start_workers(server, server.accounts.path)
     log_event(server, "start", addr=server.address)
     print_line(server, f"Listening on {server.address}\n".encode())
     flush_sinks(server)
@@ -1451,6 +2005,7 @@ def main() -> None:
     log_event(server, "stop", addr=server.address)
     flush_sinks(server)
     finish_sinks(server)
+    os._exit(0)  # whatever the workers do: a hash may take seconds, and nothing else is left
 
 
 if __name__ == "__main__":
