@@ -3,8 +3,10 @@
  * ids such as JOIN-3 name its rules.
  *
  *     gcc -o chat_server server.c && ./chat_server        (--help tells the rest)
+ *     gcc -DACCOUNTS -o chat_server server.c -lcrypt -pthread        (with accounts)
  *
- * One thread and one epoll loop. Whatever comes in takes one way through the file:
+ * One thread and one epoll loop; with accounts, threads beside it that hash passwords. Whatever
+ * comes in takes one way through the file:
  *
  *     socket -> inbox -> line -> action -> the room's stream / a user's queue -> socket
  *
@@ -13,11 +15,12 @@
  * place. So a message costs one copy, however many read it, and an idle user holds no buffer.
  *
  * What always holds:
- *  1. Only section 11 receives from, sends to and closes a connection.
+ *  1. Only section 12 receives from, sends to and closes a connection.
  *  2. To speak is to append: to the room's stream, or to one user's queue. No handler sends.
  *  3. Nobody is freed inside a handler: a user is marked, and reaped at the end of the round.
  *  4. Names are unique, case aside, among those in the room.
  *  5. Text is bytes. A checked line has no NUL in it, so it may be a C string; nothing else may.
+ *  6. A worker knows nothing of the server but its job, which the loop leaves to it meanwhile.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -27,6 +30,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <search.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -37,6 +41,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -44,41 +49,55 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef ACCOUNTS
+#include <crypt.h>
+#include <pthread.h>
+#endif
 
 /* ---- 1. Limits ------------------------------------------------------------------------------ */
 
-#define VERSION        "0.1.0"
-#define HOST           "127.0.0.1"
-#define PORT           8080
-#define MAX_NAME       32            /* bytes of a name */
-#define MAX_LINE       1024          /* bytes of a line from a client, its end not counted */
-#define WHO_LINE       1024          /* bytes of a line of /who, its end not counted */
-#define MAX_CLIENTS    10000         /* connections; one more is told that the server is full */
-#define MAX_QUEUE      (1024 * 1024) /* bytes that may wait for one user; beyond, it is dropped */
-#define LEAST_QUEUE    4096          /* the smallest --max-queue: a few lines */
-#define MAX_REFUSALS   5             /* refused names on one connection; the last ends it */
-#define JOIN_SECONDS   60            /* to give a good name */
-#define LINGER_SECONDS 1             /* for one that the server ends: its queue, its last words */
-#define DRAIN_SECONDS  10            /* for one whose client has ended its side: its queue */
-#define ACCEPT_PAUSE   100           /* milliseconds without accepting, out of descriptors */
-#define ACCEPT_BATCH   64            /* connections accepted in one round: a rush holds up nobody */
-#define EVENT_BATCH    256           /* events taken from the kernel in one round */
-#define BACKLOG        4096          /* connections that may wait to be accepted */
-#define BLOCK_SIZE     (64 * 1024)   /* bytes of a block of the stream */
-#define SPLICE_SIZE    512           /* bytes of private text that a splice has room for at least */
-#define MAX_HELD       (64 * 1024)   /* bytes of one user's input that wait here to be acted on */
-#define READ_SIZE      MAX_HELD      /* bytes received from one user in one go, what waits too */
-#define LINE_COST      1000          /* what a line takes from its user's allowance (LIMIT-5) */
-#define MAX_PENDING    (1024 * 1024) /* bytes that may wait for who reads our output */
-#define PENDING_TIME   250           /* milliseconds for them, before the process ends */
-#define CONSOLE_SIZE   4096          /* bytes read from the operator in one go */
-#define ROUND_SIZE     (256 * 1024)  /* bytes queued in a round, before everybody is sent them */
-#define MAX_PIECES     64            /* pieces of memory handed to the kernel in one call */
-#define MAX_FORMATTED  1200          /* bytes of a line from here: a text with words around it */
-#define MAX_LOGGED     (8 * 1024)    /* bytes of a line of the log: that, and all of it escaped */
-#define MAX_ADDRESS    80            /* bytes of an address and a port in figures */
+#define VERSION             "0.1.0"
+#define HOST                "127.0.0.1"
+#define PORT                8080
+#define MAX_NAME            32    /* bytes of a name */
+#define MAX_LINE            1024  /* bytes of a line from a client, its end not counted */
+#define WHO_LINE            1024  /* bytes of a line of /who, its end not counted */
+#define MAX_CLIENTS         10000 /* connections; one more is told that the server is full */
+#define MAX_QUEUE           (1024 * 1024) /* bytes that may wait for one user; beyond, it is dropped */
+#define LEAST_QUEUE         4096          /* the smallest --max-queue: a few lines */
+#define MAX_REFUSALS        5             /* refused names on one connection; the last ends it */
+#define MIN_PASSWORD        8             /* bytes of a password that somebody registers with */
+#define MAX_PASSWORD        72            /* bytes of a password: bcrypt would not look at more */
+#define MAX_WRONG_PASSWORDS 3             /* on one connection; the last ends it */
+#define HASH_SIZE           60            /* characters of a bcrypt hash */
+#define HASH_COST           10 /* how long it takes to make one: 2 to the power of that */
+#define MAX_ACCOUNT         (MAX_NAME + HASH_SIZE + 4) /* bytes of an account's line, ends around it */
+#define LOCK_PAUSE          10   /* milliseconds between two tries to lock the accounts */
+#define LOCK_TRIES          500  /* how many there are */
+#define MAX_REASON          128  /* bytes of what is wrong with the accounts file */
+#define JOIN_SECONDS        60   /* to give a good name */
+#define LINGER_SECONDS      1    /* for one that the server ends: its queue, its last words */
+#define DRAIN_SECONDS       10   /* for one whose client has ended its side: its queue */
+#define ACCEPT_PAUSE        100  /* milliseconds without accepting, out of descriptors */
+#define ACCEPT_BATCH        64   /* connections accepted in one round: a rush holds up nobody */
+#define EVENT_BATCH         256  /* events taken from the kernel in one round */
+#define BACKLOG             4096 /* connections that may wait to be accepted */
+#define BLOCK_SIZE          (64 * 1024) /* bytes of a block of the stream */
+#define SPLICE_SIZE         512 /* bytes of private text that a splice has room for at least */
+#define MAX_HELD            (64 * 1024) /* bytes of one user's input that wait here to be acted on */
+#define READ_SIZE           MAX_HELD    /* bytes received from one user in one go, what waits too */
+#define LINE_COST           1000        /* what a line takes from its user's allowance (LIMIT-5) */
+#define MAX_PENDING         (1024 * 1024) /* bytes that may wait for who reads our output */
+#define PENDING_TIME        250           /* milliseconds for them, before the process ends */
+#define CONSOLE_SIZE        4096          /* bytes read from the operator in one go */
+#define ROUND_SIZE          (256 * 1024) /* bytes queued in a round, before everybody is sent them */
+#define MAX_PIECES          64           /* pieces of memory handed to the kernel in one call */
+#define MAX_FORMATTED       1200       /* bytes of a line from here: a text with words around it */
+#define MAX_LOGGED          (8 * 1024) /* bytes of a line of the log: that, and all of it escaped */
+#define MAX_ADDRESS         80         /* bytes of an address and a port in figures */
 
-#define PROMPT "Enter your screen name: "
+#define PROMPT          "Enter your screen name: "
+#define PASSWORD_PROMPT "Password: "
 
 /* ---- 2. Types ------------------------------------------------------------------------------- */
 
@@ -134,6 +153,7 @@ struct line {
 /* A connection's life, in this order; steps may be left out. */
 enum phase {
     NAMING,    /* has not given a name yet */
+    PASSWORD,  /* has given a registered one, and not its password yet */
     CHATTING,  /* in the room */
     LEAVING,   /* out of the room; what is queued goes out; what comes in is thrown away */
     LINGERING, /* all is sent and our side has ended; waits for the end of the other side */
@@ -145,6 +165,7 @@ enum hold {
     FREE,      /* they are */
     HELD,      /* too much waits to be sent, so that nothing more is read from it (LIMIT-1) */
     THROTTLED, /* it has sent too many; they wait, and more is read up to MAX_HELD (LIMIT-5) */
+    BUSY,      /* they wait likewise, for a worker to be done with the one before (ACCT-7) */
 };
 
 /* Where somebody is, or we are. */
@@ -162,6 +183,99 @@ struct deadlines {
     int64_t wait;           /* milliseconds */
 };
 
+/* One line of the accounts file. */
+struct account {
+    char name[MAX_NAME + 1]; /* as it is there */
+    char hash[HASH_SIZE + 1];
+    size_t at;     /* where in the file the hash begins */
+    uint64_t born; /* when it was first seen, in the count of accounts.births */
+};
+
+/* What tells two states of a file apart. */
+struct stamp {
+    dev_t device;
+    ino_t inode;
+    struct timespec modified, changed;
+    off_t size;
+};
+
+/* What a file holds. */
+struct text {
+    char *bytes;
+    size_t length;
+};
+
+/* The accounts that are in force, and the file that they come from (ACCT-1). */
+struct accounts {
+    void *hashes;                /* tsearch tree of them, by name, case aside */
+    uint64_t births;             /* how many there have been: one made anew is another one */
+    struct stamp stamp;          /* the file when it was last read; zeros: it must be read again */
+    struct stamp bad;            /* when it was last found bad */
+    char bad_reason[MAX_REASON]; /* and why; empty: it is good */
+};
+
+/* The accounts file, as a worker has it that changes it. */
+struct ledger {
+    int folder;               /* where it is; -1: not opened */
+    int file;                 /* the file itself, locked; -1: not opened */
+    char name[NAME_MAX + 1];  /* its name in the folder */
+    char aside[NAME_MAX + 5]; /* what the new one is called until it takes the old one's place */
+    struct text text;         /* what it holds, or shall hold */
+    struct stamp stamp;       /* as it was when that was read */
+};
+
+/* What a worker does for a user. */
+enum task { CHECK, REGISTER, PASSWD, UNREGISTER };
+
+enum outcome {
+    DONE,    /* or the password is right */
+    REFUSED, /* the name has an account, or none; or the password is wrong */
+    FAILED,  /* the file is bad or cannot be written */
+};
+
+/* What is handed to a worker, and comes back. What is behind `error` is the loop's alone. */
+struct job {
+    enum task task;
+    const char *path;                /* of the accounts file */
+    char name[MAX_NAME + 1];         /* of the account */
+    char password[MAX_PASSWORD + 1]; /* as it was given; wiped when it is hashed */
+    char hash[HASH_SIZE + 1];        /* the one that it must have, or gets */
+    enum outcome outcome;
+    void *hashes;      /* a changed file's accounts, for the loop */
+    uint64_t born;     /* when the account was, once there is one */
+    int error;         /* why the file cannot be changed, where that has to be logged */
+    struct user *user; /* whom it is for; NULL: is gone */
+    bool running;      /* a worker has it */
+    TAILQ_ENTRY(job) in_jobs;
+};
+
+TAILQ_HEAD(job_list, job);
+
+/* The workers: threads that hash, so that the loop never does. */
+struct pool {
+    int ours;                /* the loop's end of the socket that jobs go over, and come back */
+    int theirs;              /* the end that all workers share */
+    size_t workers;          /* how many there are */
+    size_t busy;             /* how many of them have a job */
+    struct job_list waiting; /* jobs that no worker has yet, oldest first */
+    struct job_list running; /* jobs that one has */
+};
+
+/* That a user has given an account's password, or made it. */
+struct proof {
+    char name[MAX_NAME + 1];
+    uint64_t born; /* an account of that name that was born later is another one */
+};
+
+/* What accounts are to one user. Who has nothing to do with them has none of this. */
+struct member {
+    struct job *job;           /* what a worker does for it, or is to do; or none */
+    char wanted[MAX_NAME + 1]; /* the name that it was asked the password of */
+    unsigned char wrong;       /* wrong passwords so far */
+    size_t verified_count;     /* how many accounts are its own */
+    struct proof *verified;    /* those */
+};
+
 /* One connection, from accept to close. */
 struct user {
     int fd;                      /* its socket */
@@ -172,7 +286,7 @@ struct user {
     bool eof;                    /* its side has ended: nothing more will come */
     bool blocked;                /* the kernel takes no more; EPOLLOUT will tell */
     bool touched;                /* is on the list of those to look at when the round ends */
-    enum hold hold;              /* whether its lines wait, and so on which list it is */
+    enum hold hold : 8;          /* whether its lines wait, and so on which list it is */
     union address address;       /* where it comes from */
     int64_t allowance;           /* for lines to be taken up at once, LINE_COST for each */
     int64_t reckoned;            /* when that was reckoned, in the milliseconds of now_ms */
@@ -182,6 +296,7 @@ struct user {
     uint64_t skips;              /* sum of the skips of its splices */
     uint64_t texts;              /* sum of the lengths of their texts */
     uint64_t reply;              /* bytes that its own last line brought it */
+    struct member *member;       /* its business with accounts, or none */
     struct deadlines *deadlines; /* the deadline it waits for, or none */
     int64_t due;                 /* when that is, in the milliseconds of now_ms */
     TAILQ_ENTRY(user) in_users;
@@ -200,6 +315,8 @@ struct options {
     bool quiet;           /* keep the room's lines off standard output */
     long rate;            /* LIMIT-5, in lines a second; 0: no limit */
     const char *log;      /* LOG-2: path of the log; or none */
+    const char *accounts; /* ACCT-1: path of the accounts file; or none */
+    bool members_only;    /* ACCT-3 */
 };
 
 /* Where lines for somebody outside go. They never hold up the loop: rather, they are lost. */
@@ -256,6 +373,8 @@ struct server {
     struct deadlines gone;       /* due at the end of the round */
     long clients;                /* connections that are not being closed (LIMIT-2) */
     size_t online;               /* users in the room */
+    struct accounts accounts;    /* who needs a password */
+    struct pool pool;            /* who checks them */
     void *names;                 /* tsearch tree of those, by name, case aside */
     struct stream stream;        /* what the room sees */
     uint64_t flushed;            /* where the stream ended when all were last flushed */
@@ -263,7 +382,7 @@ struct server {
     char input[READ_SIZE];       /* what is being acted on: one inbox, then new bytes */
 };
 
-/* These are in sections 11 and 12; what users do calls for them before. */
+/* These are in sections 12 and 13; what users do calls for them before. */
 static void dismiss(struct server *s, struct user *user, const char *reason);
 static void set_deadline(struct server *s, struct user *user, struct deadlines *deadlines);
 static int64_t now_ms(void);
@@ -1060,7 +1179,8 @@ static int64_t full_allowance(const struct server *s)
 /* The newcomer's place is behind its own join notice, so that it sees the room from then on. */
 static void enter(struct server *s, struct user *user, const char *name)
 {
-    set_deadline(s, user, NULL);
+    if (user->deadlines == &s->joining)
+        set_deadline(s, user, user->eof ? &s->draining : NULL);
     add_name(s, user, name);
     user->phase = CHATTING;
     user->allowance = full_allowance(s);
@@ -1085,12 +1205,650 @@ static void leave(struct server *s, struct user *user, const char *reason)
     broadcast(s, NULL, "%s has left the chat\n", user->name);
 }
 
-/* ---- 8. Commands ---------------------------------------------------------------------------- */
+/* ---- 8. Accounts ---------------------------------------------------------------------------- */
+
+static int compare_accounts(const void *a, const void *b)
+{
+    return strcasecmp(((const struct account *)a)->name, ((const struct account *)b)->name);
+}
+
+/* The account of that name, case aside, in a tree of them; or NULL. */
+static struct account *find_account(void *hashes, const char *name)
+{
+    struct account key;
+    if (strlen(name) > MAX_NAME)
+        return NULL;
+    strcpy(key.name, name);
+    struct account **found = tfind(&key, &hashes, compare_accounts);
+    return found ? *found : NULL;
+}
+
+/* Whether a text begins with a bcrypt hash, of a cost that somebody can wait for. */
+static bool is_hash(const char *text)
+{
+    static const char digits[] = "./abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    if (strncmp(text, "$2", 2) != 0 || text[2] == '\0' || !strchr("aby", text[2]) ||
+        text[3] != '$' || strspn(text + 4, "0123456789") != 2 || text[6] != '$')
+        return false;
+    int cost = (text[4] - '0') * 10 + text[5] - '0';
+    return cost >= 4 && cost <= 17 && strspn(text + 7, digits) >= HASH_SIZE - 7;
+}
+
+/* Takes up a line of a text that ends in a NUL; gives what is wrong with the line, or NULL. */
+static const char *parse_account(const char *text, size_t start, size_t length, void **hashes)
+{
+    const char *line = text + start;
+    const char *colon = memchr(line, ':', length);
+    struct account account = {.at = start};
+    if (length == 0 || *line == '#')
+        return NULL;
+    if (!colon)
+        return "not NAME:HASH";
+    size_t name_length = (size_t)(colon - line);
+    memcpy(account.name, line, least(name_length, MAX_NAME));
+    if (strlen(account.name) != name_length || !name_is_valid(account.name))
+        return "invalid name";
+    if (length - name_length - 1 != HASH_SIZE || !is_hash(colon + 1))
+        return "not a bcrypt hash";
+    if (find_account(*hashes, account.name))
+        return "name given twice";
+    memcpy(account.hash, colon + 1, HASH_SIZE);
+    account.at += name_length + 1;
+    struct account *own = allocate(sizeof *own);
+    *own = account;
+    checked(tsearch(own, hashes, compare_accounts));
+    return NULL;
+}
+
+/* Makes a tree of the accounts in a text; false, with the reason, where a line is no good. */
+static bool parse_accounts(const struct text *text, void **hashes, char reason[MAX_REASON])
+{
+    size_t number = 1, length;
+    *hashes = NULL;
+    for (size_t start = 0; start < text->length; start += length + 1, number++) {
+        const char *end = memchr(text->bytes + start, '\n', text->length - start);
+        length = (end ? (size_t)(end - text->bytes) : text->length) - start;
+        const char *wrong = parse_account(text->bytes, start, length, hashes);
+        if (!wrong)
+            continue;
+        snprintf(reason, MAX_REASON, "line %zu: %s", number, wrong);
+        tdestroy(*hashes, free);
+        *hashes = NULL;
+        return false;
+    }
+    return true;
+}
+
+static struct stamp stamp_of(const struct stat *file)
+{
+    return (struct stamp){file->st_dev, file->st_ino, file->st_mtim, file->st_ctim, file->st_size};
+}
+
+static bool same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+static bool same_stamp(const struct stamp *a, const struct stamp *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           same_time(a->modified, b->modified) && same_time(a->changed, b->changed);
+}
+
+/*
+ * Whether a file that is read now was changed so long ago that any change from now on gives it
+ * another stamp; one in the same tick of the clock might not.
+ */
+static bool is_settled(const struct stamp *stamp, struct timespec now)
+{
+    struct timespec then = stamp->changed;
+    return now.tv_sec - then.tv_sec > 1 ||
+           (now.tv_sec - then.tv_sec == 1 && now.tv_nsec >= then.tv_nsec);
+}
+
+static bool put_error(char reason[MAX_REASON], int error)
+{
+    snprintf(reason, MAX_REASON, "%s", strerror(error));
+    return false;
+}
+
+/* Reads what an open file holds; there is room for one account more, and a NUL, behind it. */
+static bool read_text(int fd, struct text *text, struct stamp *stamp, char reason[MAX_REASON])
+{
+    struct stat file;
+    ssize_t n = 1;
+    if (fstat(fd, &file) < 0)
+        return put_error(reason, errno);
+    *stamp = stamp_of(&file);
+    if (!S_ISREG(file.st_mode)) {
+        snprintf(reason, MAX_REASON, "not a regular file");
+        return false;
+    }
+    size_t size = (size_t)file.st_size;
+    text->bytes = calloc(1, size + MAX_ACCOUNT);
+    if (!text->bytes)
+        return put_error(reason, ENOMEM);
+    while (n > 0 && text->length < size) {
+        n = read(fd, text->bytes + text->length, size - text->length);
+        text->length += n > 0 ? (size_t)n : 0;
+    }
+    return n >= 0 || put_error(reason, errno);
+}
+
+/* Without O_NONBLOCK, to open a FIFO would hang. */
+static int open_accounts(int folder, const char *path)
+{
+    return openat(folder, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+/* Reads the file. What it was like then is told even where it is bad. */
+static bool read_accounts(const char *path, void **hashes, struct stamp *stamp,
+                          char reason[MAX_REASON])
+{
+    struct text text = {0};
+    *stamp = (struct stamp){0};
+    int fd = open_accounts(AT_FDCWD, path);
+    if (fd < 0)
+        return put_error(reason, errno);
+    bool good = read_text(fd, &text, stamp, reason) && parse_accounts(&text, hashes, reason);
+    close(fd);
+    free(text.bytes);
+    return good;
+}
+
+/* An account that was there before is the same one, whatever its password. */
+static void inherit_birth(const void *node, VISIT visit, void *closure)
+{
+    struct account *account = *(struct account *const *)node;
+    struct accounts *accounts = closure;
+    if (visit != postorder && visit != leaf)
+        return;
+    const struct account *before = find_account(accounts->hashes, account->name);
+    account->born = before ? before->born : ++accounts->births;
+}
+
+static void take_accounts(struct accounts *accounts, void *hashes)
+{
+    twalk_r(hashes, inherit_birth, accounts);
+    tdestroy(accounts->hashes, free);
+    accounts->hashes = hashes;
+    accounts->bad_reason[0] = '\0';
+}
+
+/* The accounts that were good stay in force. Each state of a bad file is logged once. */
+static void keep_accounts(struct server *s, const struct stamp *stamp, const char *reason)
+{
+    struct accounts *accounts = &s->accounts;
+    if (same_stamp(stamp, &accounts->bad) && strcmp(reason, accounts->bad_reason) == 0)
+        return;
+    accounts->bad = *stamp;
+    strcpy(accounts->bad_reason, reason);
+    log_error(s, "cannot read accounts %s: %s", s->options.accounts, reason);
+}
+
+/* Reads the file again, if there is one and it is not as it was when it was last read. */
+static void refresh_accounts(struct server *s)
+{
+    struct accounts *accounts = &s->accounts;
+    char reason[MAX_REASON];
+    void *hashes;
+    struct stat file;
+    struct stamp stamp;
+    struct timespec now;
+    if (!s->options.accounts)
+        return;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (stat(s->options.accounts, &file) == 0) {
+        stamp = stamp_of(&file);
+        if (same_stamp(&stamp, &accounts->stamp))
+            return;
+    }
+    if (read_accounts(s->options.accounts, &hashes, &stamp, reason))
+        take_accounts(accounts, hashes);
+    else
+        keep_accounts(s, &stamp, reason);
+    accounts->stamp = is_settled(&stamp, now) ? stamp : (struct stamp){0};
+}
+
+/* The accounts to begin with; without them, the server does not. */
+static void load_accounts(struct server *s)
+{
+    char reason[MAX_REASON];
+    void *hashes;
+    struct stamp stamp;
+    const char *path = s->options.accounts;
+    if (path && !read_accounts(path, &hashes, &stamp, reason)) {
+        fprintf(stderr, "cannot read accounts %s: %s\n", path, reason);
+        exit(EXIT_FAILURE);
+    }
+    if (path)
+        take_accounts(&s->accounts, hashes);
+}
+
+/* Finds where the file is, once links are followed: its folder, and its name there. */
+static bool open_folder(struct ledger *ledger, const char *path)
+{
+    char real[PATH_MAX];
+    if (!realpath(path, real))
+        return false;
+    char *slash = strrchr(real, '/');
+    snprintf(ledger->name, sizeof ledger->name, "%s", slash + 1);
+    snprintf(ledger->aside, sizeof ledger->aside, "%s.new", ledger->name);
+    slash[slash == real] = '\0';
+    ledger->folder = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return ledger->folder >= 0;
+}
+
+/* Whether the path still leads to the file that was opened, and that is as it was then. */
+static bool is_current(const struct ledger *ledger)
+{
+    struct stat file;
+    if (fstatat(ledger->folder, ledger->name, &file, 0) < 0)
+        return false;
+    struct stamp stamp = stamp_of(&file);
+    errno = EAGAIN;
+    return same_stamp(&stamp, &ledger->stamp);
+}
+
+/*
+ * Opens the file for nobody but this worker: other servers may change it too. Who waited for it may
+ * have the old one, so it looks again. It waits for some seconds: a lock that stays shall not keep
+ * workers from passwords.
+ */
+static bool open_locked(struct ledger *ledger)
+{
+    struct timespec pause = {.tv_nsec = LOCK_PAUSE * 1000000};
+    struct stat file;
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        ledger->file = open_accounts(ledger->folder, ledger->name);
+        if (ledger->file < 0 || fstat(ledger->file, &file) < 0)
+            return false;
+        ledger->stamp = stamp_of(&file);
+        if (flock(ledger->file, LOCK_EX | LOCK_NB) == 0 && is_current(ledger))
+            return true;
+        close(ledger->file);
+        ledger->file = -1;
+        nanosleep(&pause, NULL);
+    }
+    errno = EAGAIN;
+    return false;
+}
+
+/* Changes one line of the text, and lets the others be. A last line without its end gets it. */
+static void edit(struct text *text, const struct job *job, const struct account *account)
+{
+    if (text->length > 0 && text->bytes[text->length - 1] != '\n')
+        text->bytes[text->length++] = '\n';
+    char *end = text->bytes + text->length;
+    if (job->task == REGISTER) {
+        text->length += (size_t)sprintf(end, "%s:%s\n", job->name, job->hash);
+    } else if (job->task == PASSWD) {
+        memcpy(text->bytes + account->at, job->hash, HASH_SIZE);
+    } else {
+        char *line = text->bytes + account->at - strlen(account->name) - 1;
+        char *next = text->bytes + account->at + HASH_SIZE + 1;
+        memmove(line, next, (size_t)(end - next));
+        text->length -= (size_t)(next - line);
+    }
+}
+
+static bool write_all(int fd, const struct text *text)
+{
+    ssize_t n;
+    for (size_t written = 0; written < text->length; written += (size_t)n) {
+        n = write(fd, text->bytes + written, text->length - written);
+        if (n < 0)
+            return false;
+    }
+    return true;
+}
+
+/* Writes the new text beside the file. What may be there is left from a server that was killed. */
+static bool write_aside(const struct ledger *ledger)
+{
+    unlinkat(ledger->folder, ledger->aside, 0);
+    int fd = openat(ledger->folder, ledger->aside,
+                    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    bool good = fchmod(fd, 0600) == 0 && write_all(fd, &ledger->text) && fsync(fd) == 0;
+    return close(fd) == 0 && good;
+}
+
+/* Puts the new text in the file's place, in one step (ACCT-5). */
+static bool replace_file(const struct ledger *ledger)
+{
+    if (write_aside(ledger) && is_current(ledger) &&
+        renameat(ledger->folder, ledger->aside, ledger->folder, ledger->name) == 0) {
+        fsync(ledger->folder);
+        return true;
+    }
+    int error = errno;
+    unlinkat(ledger->folder, ledger->aside, 0);
+    errno = error;
+    return false;
+}
+
+/*
+ * Changes the account of a job in the file, as the file is now. The job keeps an error for the log,
+ * but not that the file is bad or gone: refresh_accounts tells that.
+ */
+static enum outcome change_accounts(struct ledger *ledger, struct job *job)
+{
+    char reason[MAX_REASON];
+    if (!open_folder(ledger, job->path) || !open_locked(ledger)) {
+        job->error = errno == ENOENT ? 0 : errno;
+        return FAILED;
+    }
+    if (!read_text(ledger->file, &ledger->text, &ledger->stamp, reason) ||
+        !parse_accounts(&ledger->text, &job->hashes, reason))
+        return FAILED;
+    const struct account *account = find_account(job->hashes, job->name);
+    if ((account != NULL) == (job->task == REGISTER))
+        return REFUSED;
+    edit(&ledger->text, job, account);
+    tdestroy(job->hashes, free);
+    if (parse_accounts(&ledger->text, &job->hashes, reason) && replace_file(ledger))
+        return DONE;
+    job->error = errno;
+    return FAILED;
+}
+
+/* What follows is all that needs more than the C library: a build without it has no accounts. */
+#ifdef ACCOUNTS
+
+/* Hashes a password, with the salt and the cost of another hash, or with new ones. */
+static bool hash_password(const char *password, const char *like, char hash[HASH_SIZE + 1])
+{
+    char fresh[CRYPT_GENSALT_OUTPUT_SIZE];
+    struct crypt_data *data = allocate(sizeof *data);
+    if (!like)
+        like = crypt_gensalt_rn("$2y$", HASH_COST, NULL, 0, fresh, sizeof fresh);
+    const char *made = like ? crypt_r(password, like, data) : NULL;
+    bool good = made && *made != '*' && strlen(made) == HASH_SIZE;
+    if (good)
+        strcpy(hash, made);
+    explicit_bzero(data, sizeof *data);
+    free(data);
+    return good;
+}
+
+/* Starts a thread that no signal interrupts: they are the loop's. */
+static bool start_thread(void *(*run)(void *), void *argument)
+{
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(&thread, NULL, run, argument) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started)
+        pthread_detach(thread);
+    return started;
+}
+
+#else
+
+static bool hash_password(const char *password, const char *like, char hash[HASH_SIZE + 1])
+{
+    (void)password, (void)like, (void)hash;
+    return false;
+}
+
+static bool start_thread(void *(*run)(void *), void *argument)
+{
+    (void)run, (void)argument;
+    return false;
+}
+
+#endif
+
+/* Compares all of them, whatever differs: how long it takes tells nothing. */
+static bool same_hash(const char *a, const char *b)
+{
+    int differences = 0;
+    for (int i = 0; i < HASH_SIZE; i++)
+        differences |= a[i] ^ b[i];
+    return differences == 0;
+}
+
+static enum outcome check_password(const struct job *job)
+{
+    char hash[HASH_SIZE + 1];
+    bool right = hash_password(job->password, job->hash, hash) && same_hash(hash, job->hash);
+    return right ? DONE : REFUSED;
+}
+
+/* Hashes first, lest the file be locked meanwhile. Gives the descriptor that holds the lock. */
+static int change_account(struct job *job)
+{
+    struct ledger ledger = {.folder = -1, .file = -1};
+    job->outcome = FAILED;
+    if (job->task == UNREGISTER || hash_password(job->password, NULL, job->hash))
+        job->outcome = change_accounts(&ledger, job);
+    free(ledger.text.bytes);
+    if (ledger.folder >= 0)
+        close(ledger.folder);
+    return ledger.file;
+}
+
+/*
+ * A worker's life. It runs when nobody else needs the processor (ACCT-7), so it may be stopped for
+ * long at any place; therefore it shares no lock with the loop, and jobs go over a socket. The file
+ * is unlocked only when the loop has the job back, so that it learns of changes in their order.
+ */
+static void *run_worker(void *argument)
+{
+    int socket = *(int *)argument;
+    struct sched_param none = {0};
+    struct job *job;
+    sched_setscheduler(0, SCHED_IDLE, &none);
+    while (recv(socket, &job, sizeof job, 0) == sizeof job) {
+        int lock = -1;
+        if (job->task == CHECK)
+            job->outcome = check_password(job);
+        else
+            lock = change_account(job);
+        explicit_bzero(job->password, sizeof job->password);
+        send(socket, &job, sizeof job, MSG_NOSIGNAL);
+        if (lock >= 0)
+            close(lock);
+    }
+    return NULL;
+}
+
+/* As many workers as there are processors for us. One is enough, where there cannot be more. */
+static void start_pool(struct server *s)
+{
+    struct pool *pool = &s->pool;
+    cpu_set_t processors;
+    int ends[2];
+    int count =
+        sched_getaffinity(0, sizeof processors, &processors) == 0 ? CPU_COUNT(&processors) : 1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+        perror("chat-server: socketpair");
+        exit(EXIT_FAILURE);
+    }
+    pool->ours = ends[0];
+    pool->theirs = ends[1];
+    while (pool->workers < (size_t)count && start_thread(run_worker, &pool->theirs))
+        pool->workers++;
+    if (pool->workers == 0) {
+        fputs("chat-server: cannot start a thread\n", stderr);
+        exit(EXIT_FAILURE);
+    }
+}
+
+static void free_job(struct job *job)
+{
+    tdestroy(job->hashes, free);
+    explicit_bzero(job, sizeof *job);
+    free(job);
+}
+
+/* Gives the workers who have nothing to do the jobs that wait. */
+static void hand_out_jobs(struct pool *pool)
+{
+    struct job *job;
+    while (pool->busy < pool->workers && (job = TAILQ_FIRST(&pool->waiting))) {
+        if (send(pool->ours, &job, sizeof job, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+            return;
+        TAILQ_REMOVE(&pool->waiting, job, in_jobs);
+        TAILQ_INSERT_TAIL(&pool->running, job, in_jobs);
+        job->running = true;
+        pool->busy++;
+    }
+}
+
+/* A job that a worker is done with, or NULL. */
+static struct job *next_result(struct pool *pool)
+{
+    struct job *job;
+    if (recv(pool->ours, &job, sizeof job, MSG_DONTWAIT) != sizeof job)
+        return NULL;
+    TAILQ_REMOVE(&pool->running, job, in_jobs);
+    pool->busy--;
+    return job;
+}
+
+static struct member *membership(struct user *user)
+{
+    if (!user->member)
+        user->member = allocate(sizeof *user->member);
+    return user->member;
+}
+
+/* Whether a worker has a line of the user's to do with, or will have. */
+static bool is_busy(const struct user *user)
+{
+    return user->member && user->member->job;
+}
+
+/*
+ * Has a worker check a password against an account, or change the one of the user's name. The
+ * password does not stay where it came from.
+ */
+static void start_job(struct server *s, struct user *user, enum task task,
+                      const struct account *account, char *password)
+{
+    struct job *job = allocate(sizeof *job);
+    job->task = task;
+    job->path = s->options.accounts;
+    job->user = user;
+    strcpy(job->name, account ? account->name : user->name);
+    if (password) {
+        strcpy(job->password, password);
+        explicit_bzero(password, strlen(password));
+    }
+    if (account) {
+        strcpy(job->hash, account->hash);
+        job->born = account->born;
+    }
+    membership(user)->job = job;
+    TAILQ_INSERT_TAIL(&s->pool.waiting, job, in_jobs);
+    hand_out_jobs(&s->pool);
+}
+
+/* The user wants no result any more. A job that has not begun is not done at all. */
+static void forget_job(struct server *s, struct user *user)
+{
+    if (!is_busy(user))
+        return;
+    struct job *job = user->member->job;
+    user->member->job = NULL;
+    job->user = NULL;
+    if (!job->running) {
+        TAILQ_REMOVE(&s->pool.waiting, job, in_jobs);
+        free_job(job);
+    }
+}
+
+/* What has become of the file; it counts, even if who asked for it is gone. */
+static void note_change(struct server *s, struct job *job)
+{
+    static const char *const reasons[] = {
+        [REGISTER] = "register", [PASSWD] = "passwd", [UNREGISTER] = "unregister"};
+    if (job->outcome == DONE) {
+        take_accounts(&s->accounts, job->hashes);
+        s->accounts.stamp = (struct stamp){0};
+        job->hashes = NULL;
+        if (job->task == REGISTER) /* one of that name that was there before is another one */
+            find_account(s->accounts.hashes, job->name)->born = job->born = ++s->accounts.births;
+        log_event(
+            s, (struct event){.msg = "account", .name = job->name, .reason = reasons[job->task]});
+    } else if (job->error) {
+        log_error(s, "cannot change accounts %s: %s", job->path, strerror(job->error));
+    }
+}
+
+/* Whether the user has given the password of that account, or made it. */
+static bool is_verified(const struct user *user, const struct account *account)
+{
+    const struct member *member = user->member;
+    for (size_t i = 0; member && i < member->verified_count; i++)
+        if (member->verified[i].born == account->born)
+            return true;
+    return false;
+}
+
+/* Proofs for accounts that are gone are forgotten, lest they become ever more (LIMIT-4). */
+static void verify(struct server *s, struct user *user, const struct job *job)
+{
+    struct member *member = membership(user);
+    size_t count = 0;
+    for (size_t i = 0; i < member->verified_count; i++) {
+        struct proof proof = member->verified[i];
+        const struct account *account = find_account(s->accounts.hashes, proof.name);
+        if (account && account->born == proof.born && proof.born != job->born)
+            member->verified[count++] = proof;
+    }
+    member->verified = checked(realloc(member->verified, (count + 1) * sizeof *member->verified));
+    strcpy(member->verified[count].name, job->name);
+    member->verified[count].born = job->born;
+    member->verified_count = count + 1;
+}
+
+static void free_member(struct member *member)
+{
+    if (member)
+        free(member->verified);
+    free(member);
+}
+
+/* Whether the user's name is an account, and its own. */
+static bool owns_account(const struct server *s, const struct user *user)
+{
+    const struct account *account = find_account(s->accounts.hashes, user->name);
+    return account && is_verified(user, account);
+}
+
+/* Tells who has no account, and wants none, that there is no way in (ACCT-3). */
+static bool stranger_error(struct server *s, struct user *asker, const char *name)
+{
+    if (s->options.members_only)
+        tell(s, asker, "! name not registered: %s\n", name);
+    return s->options.members_only;
+}
+
+/* Tells the asker why accounts keep it from changing its name to that; false where they do not. */
+static bool account_error(struct server *s, struct user *asker, const char *name)
+{
+    const struct account *account = find_account(s->accounts.hashes, name);
+    if (!account)
+        return stranger_error(s, asker, name);
+    if (is_verified(asker, account))
+        return false;
+    tell(s, asker, "! name registered: %s\n", name);
+    return true;
+}
+
+/* ---- 9. Commands ---------------------------------------------------------------------------- */
 
 /* An entry of a table of commands; in the operator's, user is always NULL. */
 struct command {
     const char *word; /* with its slash, in lower case; NULL ends the table */
     void (*run)(struct server *s, struct user *user, char *rest); /* rest: what follows the word */
+    bool needs_accounts; /* is unknown without an accounts file */
 };
 
 /* Runs the command that a line holds. */
@@ -1099,7 +1857,8 @@ static void run_command(struct server *s, struct user *user, const struct comman
 {
     size_t length = strcspn(line, " ");
     for (; table->word; table++)
-        if (strlen(table->word) == length && strncasecmp(table->word, line, length) == 0) {
+        if (strlen(table->word) == length && strncasecmp(table->word, line, length) == 0 &&
+            (!table->needs_accounts || s->options.accounts)) {
             table->run(s, user, line + length);
             return;
         }
@@ -1110,8 +1869,9 @@ static void cmd_help(struct server *s, struct user *user, char *rest)
 {
     (void)rest;
     tell(s, user,
-         "Commands: /help, /who, /msg NAME TEXT, /nick NAME, /quit"
-         " (// to begin a message with /)\n");
+         "Commands: /help, /who, /msg NAME TEXT, /nick NAME, %s/quit"
+         " (// to begin a message with /)\n",
+         s->options.accounts ? "/register PASSWORD, /passwd PASSWORD, /unregister, " : "");
 }
 
 /* The line of a /who answer that is being filled, and for whom. */
@@ -1172,13 +1932,70 @@ static void cmd_nick(struct server *s, struct user *user, char *rest)
 {
     char old[MAX_NAME + 1];
     char *name = trim(rest);
-    if (name_error(s, user, name))
+    refresh_accounts(s);
+    if (name_error(s, user, name) || account_error(s, user, name))
         return;
     strcpy(old, user->name);
     tdelete(user, &s->names, compare_users);
     add_name(s, user, name);
     log_event(s, (struct event){.msg = "rename", .name = old, .to = name});
     broadcast(s, NULL, "%s is now known as %s\n", old, name);
+}
+
+/* Has a worker do what needs a password, if it is of a length that one may choose. */
+static void start_change(struct server *s, struct user *user, enum task task, char *rest)
+{
+    char *password = rest + strspn(rest, " ");
+    size_t length = strlen(password);
+    if (length < MIN_PASSWORD || length > MAX_PASSWORD)
+        tell(s, user, "! password must be %d to %d bytes\n", MIN_PASSWORD, MAX_PASSWORD);
+    else
+        start_job(s, user, task, NULL, password);
+}
+
+static void cmd_register(struct server *s, struct user *user, char *rest)
+{
+    refresh_accounts(s);
+    if (find_account(s->accounts.hashes, user->name))
+        tell(s, user, "! already registered: %s\n", user->name);
+    else
+        start_change(s, user, REGISTER, rest);
+}
+
+static void cmd_passwd(struct server *s, struct user *user, char *rest)
+{
+    refresh_accounts(s);
+    if (!owns_account(s, user))
+        tell(s, user, "! not registered: %s\n", user->name);
+    else
+        start_change(s, user, PASSWD, rest);
+}
+
+static void cmd_unregister(struct server *s, struct user *user, char *rest)
+{
+    (void)rest;
+    refresh_accounts(s);
+    if (!owns_account(s, user))
+        tell(s, user, "! not registered: %s\n", user->name);
+    else
+        start_job(s, user, UNREGISTER, NULL, NULL);
+}
+
+/* Tells what became of a change. The name is still the user's, whose lines have waited. */
+static void tell_change(struct server *s, struct user *user, const struct job *job)
+{
+    if (job->outcome == FAILED)
+        tell(s, user, "! accounts cannot be changed now\n");
+    else if (job->task == REGISTER && job->outcome == DONE)
+        tell(s, user, "Registered %s\n", user->name);
+    else if (job->task == REGISTER)
+        tell(s, user, "! already registered: %s\n", user->name);
+    else if (job->outcome == REFUSED)
+        tell(s, user, "! not registered: %s\n", user->name);
+    else if (job->task == PASSWD)
+        tell(s, user, "Password changed\n");
+    else
+        tell(s, user, "Unregistered %s\n", user->name);
 }
 
 static void cmd_quit(struct server *s, struct user *user, char *rest)
@@ -1189,11 +2006,18 @@ static void cmd_quit(struct server *s, struct user *user, char *rest)
 }
 
 static const struct command commands[] = {
-    {"/help", cmd_help}, {"/who", cmd_who},   {"/msg", cmd_msg},
-    {"/nick", cmd_nick}, {"/quit", cmd_quit}, {NULL, NULL},
+    {"/help", cmd_help, false},
+    {"/who", cmd_who, false},
+    {"/msg", cmd_msg, false},
+    {"/nick", cmd_nick, false},
+    {"/register", cmd_register, true},
+    {"/passwd", cmd_passwd, true},
+    {"/unregister", cmd_unregister, true},
+    {"/quit", cmd_quit, false},
+    {NULL, NULL, false},
 };
 
-/* ---- 9. Lines to actions -------------------------------------------------------------------- */
+/* ---- 10. Lines to actions ------------------------------------------------------------------- */
 
 /* What every refused name leads to, its error told before: the prompt again, or the end. */
 static void refuse_name(struct server *s, struct user *user)
@@ -1206,15 +2030,79 @@ static void refuse_name(struct server *s, struct user *user)
     dismiss(s, user, NULL);
 }
 
-static void handle_name(struct server *s, struct user *user, char *line)
+/* Lets a user in by a name that is its own, unless another has come by it. */
+static void admit(struct server *s, struct user *user, const char *name)
 {
-    char *name = trim(line);
+    user->phase = NAMING;
     if (name_error(s, user, name)) {
         log_refusal(s, user, "name");
         refuse_name(s, user);
     } else {
         enter(s, user, name);
     }
+}
+
+static void ask_password(struct server *s, struct user *user, const char *name)
+{
+    strcpy(membership(user)->wanted, name);
+    user->phase = PASSWORD;
+    tell(s, user, PASSWORD_PROMPT);
+}
+
+static void handle_name(struct server *s, struct user *user, char *line)
+{
+    char *name = trim(line);
+    refresh_accounts(s);
+    bool registered = find_account(s->accounts.hashes, name);
+    if (name_error(s, user, name) || (!registered && stranger_error(s, user, name))) {
+        log_refusal(s, user, "name");
+        refuse_name(s, user);
+    } else if (registered) {
+        ask_password(s, user, name);
+    } else {
+        enter(s, user, name);
+    }
+}
+
+/* What every wrong password leads to, its error told before: the prompt again, or the end. */
+static void refuse_password(struct server *s, struct user *user)
+{
+    if (++user->member->wrong < MAX_WRONG_PASSWORDS) {
+        tell(s, user, PASSWORD_PROMPT);
+        return;
+    }
+    tell(s, user, "! too many attempts\n");
+    dismiss(s, user, NULL);
+}
+
+static void wrong_password(struct server *s, struct user *user)
+{
+    log_refusal(s, user, "password");
+    tell(s, user, "! wrong password\n");
+    refuse_password(s, user);
+}
+
+/* The line is the password, as it is. Where the account is gone by now, any is wrong. */
+static void handle_password(struct server *s, struct user *user, char *password)
+{
+    const struct account *account = find_account(s->accounts.hashes, user->member->wanted);
+    if (strlen(password) > MAX_PASSWORD || !account)
+        wrong_password(s, user);
+    else
+        start_job(s, user, CHECK, account, password);
+}
+
+/* What a worker has found out for the user. */
+static void handle_result(struct server *s, struct user *user, const struct job *job)
+{
+    if (job->outcome == DONE && (job->task == CHECK || job->task == REGISTER))
+        verify(s, user, job);
+    if (job->task != CHECK)
+        tell_change(s, user, job);
+    else if (job->outcome == DONE)
+        admit(s, user, user->member->wanted);
+    else
+        wrong_password(s, user);
 }
 
 static bool is_command(const char *line)
@@ -1255,8 +2143,12 @@ static void handle_line(struct server *s, struct user *user, const struct line *
         tell(s, user, "%s", error);
         if (user->phase == NAMING)
             refuse_name(s, user);
+        else if (user->phase == PASSWORD)
+            refuse_password(s, user);
     } else if (user->phase == NAMING) {
         handle_name(s, user, line->text);
+    } else if (user->phase == PASSWORD) {
+        handle_password(s, user, line->text);
     } else {
         handle_chat(s, user, line->text);
     }
@@ -1291,7 +2183,7 @@ static int64_t next_turn(const struct server *s, const struct user *user)
     return user->reckoned + (missing + s->options.rate - 1) / s->options.rate;
 }
 
-/* ---- 10. Console ---------------------------------------------------------------------------- */
+/* ---- 11. Console ---------------------------------------------------------------------------- */
 
 static void op_help(struct server *s, struct user *user, char *rest)
 {
@@ -1322,8 +2214,8 @@ static void op_shutdown(struct server *s, struct user *user, char *rest)
 }
 
 static const struct command op_commands[] = {
-    {"/help", op_help},         {"/who", cmd_who}, {"/kick", op_kick},
-    {"/shutdown", op_shutdown}, {NULL, NULL},
+    {"/help", op_help, false},         {"/who", cmd_who, false}, {"/kick", op_kick, false},
+    {"/shutdown", op_shutdown, false}, {NULL, NULL, false},
 };
 
 static void console_line(struct server *s, const struct line *line)
@@ -1364,22 +2256,28 @@ static void read_console(struct server *s)
     keep(&s->console, next, end);
 }
 
-/* ---- 11. Sockets ---------------------------------------------------------------------------- */
+/* ---- 12. Sockets ---------------------------------------------------------------------------- */
+
+/* Whether the user's lines wait here, and more are read, up to MAX_HELD. */
+static bool lines_wait(const struct user *user)
+{
+    return user->hold == THROTTLED || user->hold == BUSY;
+}
 
 /*
- * Asks epoll for the events that matter now; most of the time they are the same as before. What a
- * throttled user's client sends may be too much to be read up to its end, so that is asked for.
+ * Asks epoll for the events that matter now; most of the time they are the same as before. Where
+ * lines wait, their client may send too much to be read up to its end, so that is asked for.
  */
 static void watch(struct server *s, struct user *user)
 {
     if (user->phase == GONE)
         return;
-    bool throttled = user->hold == THROTTLED;
-    bool reads = user->hold == FREE || (throttled && kept(&user->inbox) < MAX_HELD);
+    bool waits = lines_wait(user);
+    bool reads = user->hold == FREE || (waits && kept(&user->inbox) < MAX_HELD);
     struct epoll_event event = {.events = user->blocked ? (uint32_t)EPOLLOUT : 0, .data.ptr = user};
     if (reads && !user->eof)
         event.events |= EPOLLIN;
-    if (throttled && user->deadlines != &s->draining)
+    if (waits && user->phase == CHATTING && user->deadlines != &s->draining)
         event.events |= EPOLLRDHUP;
     if (event.events == user->watched)
         return;
@@ -1403,8 +2301,10 @@ static void set_hold(struct server *s, struct user *user, enum hold hold)
 {
     if (user->hold == hold && hold != THROTTLED)
         return;
-    if (user->hold != FREE)
-        TAILQ_REMOVE(user->hold == HELD ? &s->held : &s->throttled, user, in_held);
+    if (user->hold == HELD)
+        TAILQ_REMOVE(&s->held, user, in_held);
+    else if (user->hold == THROTTLED)
+        TAILQ_REMOVE(&s->throttled, user, in_held);
     user->hold = hold;
     if (hold == HELD)
         TAILQ_INSERT_TAIL(&s->held, user, in_held);
@@ -1423,6 +2323,7 @@ static void retire(struct server *s, struct user *user, const char *reason)
     if (user->phase <= CHATTING)
         s->clients--;
     user->phase = LEAVING;
+    forget_job(s, user);
     set_hold(s, user, FREE);
     empty(&user->inbox);
     touch(s, user);
@@ -1444,10 +2345,14 @@ static void drop(struct server *s, struct user *user, const char *reason)
     set_deadline(s, user, &s->gone);
 }
 
-/* The client has ended its side. Ten seconds remain for what it said, and for its queue. */
+/*
+ * The client has ended its side. Ten seconds remain for what it said, and for its queue; less where
+ * it has not joined, and its time to do so is over before (JOIN-8).
+ */
 static void start_draining(struct server *s, struct user *user)
 {
-    if (user->deadlines != &s->draining)
+    bool over_before = user->deadlines == &s->joining && user->due <= s->now + s->draining.wait;
+    if (user->deadlines != &s->draining && !over_before)
         set_deadline(s, user, &s->draining);
 }
 
@@ -1459,7 +2364,7 @@ static void hang_up(struct server *s, struct user *user)
         drop(s, user, NULL);
     } else if (user->phase != LEAVING) {
         start_draining(s, user);
-        if (!has_line(&user->inbox))
+        if (!has_line(&user->inbox) && !is_busy(user))
             retire(s, user, "eof");
     }
 }
@@ -1487,13 +2392,19 @@ static bool round_is_full(const struct server *s)
 /*
  * Whether the user's next line is taken up now. Not while much waits for it: its own commands
  * shall not drop it (LIMIT-1), and one who does not read, but floods, shall not keep the stream
- * in memory.
+ * in memory. Nor while a worker has the line before, so that replies come in order.
  */
 static bool may_speak(const struct server *s, const struct user *user)
 {
     uint64_t half = (uint64_t)s->options.max_queue / 2;
-    return user->phase <= CHATTING && !round_is_full(s) && waiting(s, user) <= half &&
-           behind(s, user) <= half;
+    return user->phase <= CHATTING && !is_busy(user) && !round_is_full(s) &&
+           waiting(s, user) <= half && behind(s, user) <= half;
+}
+
+/* Notes what the user's own doing brought it, whose texts came to `before` bytes until then. */
+static void note_reply(struct user *user, uint64_t before)
+{
+    user->reply = user->texts > before ? user->texts - before : 0;
 }
 
 /* Acts on the lines from *next to end, as far as may be, and moves *next past them. */
@@ -1505,14 +2416,16 @@ static void take_up(struct server *s, struct user *user, char **next, char *end)
         uint64_t before = user->texts;
         spend_allowance(s, user);
         handle_line(s, user, &line);
-        user->reply = user->texts > before ? user->texts - before : 0;
+        note_reply(user, before);
     }
 }
 
 /* Sees what becomes of a user whose lines have been taken up, now that its inbox keeps the rest. */
 static void settle_hold(struct server *s, struct user *user)
 {
-    if (kept(&user->inbox) > 0 && !may_speak(s, user))
+    if (is_busy(user))
+        set_hold(s, user, BUSY);
+    else if (kept(&user->inbox) > 0 && !may_speak(s, user))
         set_hold(s, user, HELD);
     else if (kept(&user->inbox) > 0 && !has_allowance(s, user))
         set_hold(s, user, THROTTLED);
@@ -1558,7 +2471,7 @@ static void take_up_kept(struct server *s, struct user *user)
 static void receive(struct server *s, struct user *user)
 {
     size_t before = kept(&user->inbox);
-    bool waits = user->hold == THROTTLED;
+    bool waits = lines_wait(user);
     char *start = waits ? s->input : s->input + before;
     ssize_t n = recv(user->fd, start, READ_SIZE - before, 0);
     if (n == 0)
@@ -1582,7 +2495,7 @@ static void user_ready(struct server *s, struct user *user, uint32_t events)
         user->blocked = false;
     if (events & EPOLLRDHUP && user->phase == CHATTING)
         start_draining(s, user);
-    if (failed && (!reads || user->hold == THROTTLED))
+    if (failed && (!reads || lines_wait(user)))
         drop(s, user, "reset");
     else if (reads && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
         receive(s, user);
@@ -1618,6 +2531,34 @@ static void take_turns(struct server *s)
     }
     while ((user = due_throttled(s)))
         take_up_kept(s, user);
+}
+
+/* Goes on with a user that a worker is done with: its answer first, then the lines that waited. */
+static void resume(struct server *s, struct user *user, const struct job *job)
+{
+    uint64_t before = user->texts;
+    user->member->job = NULL;
+    handle_result(s, user, job);
+    note_reply(user, before);
+    touch(s, user);
+    if (kept(&user->inbox) > 0)
+        take_up_kept(s, user);
+    else if (user->phase <= CHATTING)
+        settle_hold(s, user);
+}
+
+/* What the workers are done with. A change is one, even if who asked for it is gone. */
+static void take_results(struct server *s)
+{
+    struct job *job;
+    while ((job = next_result(&s->pool))) {
+        if (job->task != CHECK)
+            note_change(s, job);
+        if (job->user)
+            resume(s, job->user, job);
+        free_job(job);
+    }
+    hand_out_jobs(&s->pool);
 }
 
 /* One system call for as many lines as there are. */
@@ -1678,6 +2619,7 @@ static void close_user(struct server *s, struct user *user)
     set_deadline(s, user, NULL);
     TAILQ_REMOVE(&s->users, user, in_users);
     close(user->fd);
+    free_member(user->member);
     free(user);
 }
 
@@ -1746,7 +2688,7 @@ static void accept_users(struct server *s)
     }
 }
 
-/* ---- 12. Loop ------------------------------------------------------------------------------- */
+/* ---- 13. Loop ------------------------------------------------------------------------------- */
 
 static int64_t now_ms(void)
 {
@@ -1774,17 +2716,23 @@ static struct user *overdue(const struct server *s, const struct deadlines *dead
     return user && user->due <= s->now ? user : NULL;
 }
 
+/* What ends a pending prompt's line before something else is said; no prompt, nothing. */
+static const char *prompt_end(const struct user *user)
+{
+    return user->phase < CHATTING && !is_busy(user) ? "\n" : "";
+}
+
 static void expire(struct server *s)
 {
     struct user *user;
     while ((user = overdue(s, &s->joining))) {
         log_refusal(s, user, "timeout");
-        tell(s, user, "\n! timed out\n"); /* the prompt is pending, so its line ends first */
+        tell(s, user, "%s! timed out\n", prompt_end(user));
         dismiss(s, user, NULL);
     }
     while ((user = overdue(s, &s->draining)))
-        if (user->phase == CHATTING)
-            dismiss(s, user, "eof"); /* it said more than its rate lets be taken up */
+        if (user->phase <= CHATTING)
+            dismiss(s, user, "eof"); /* it said more than could be taken up by now */
         else
             drop(s, user, NULL);
     while ((user = overdue(s, &s->lingering)))
@@ -1846,6 +2794,8 @@ static void handle_event(struct server *s, const struct epoll_event *event)
         read_wake(s);
     else if (event->data.ptr == &s->console)
         read_console(s);
+    else if (event->data.ptr == &s->pool)
+        take_results(s);
     else
         user_ready(s, event->data.ptr, event->events);
 }
@@ -1875,8 +2825,8 @@ static void stop(struct server *s)
     close_console(s);
     broadcast(s, NULL, "Server is shutting down\n");
     TAILQ_FOREACH (user, &s->users, in_users) {
-        if (user->phase == NAMING)
-            tell(s, user, "\nServer is shutting down\n"); /* the prompt's line ends first */
+        if (user->phase < CHATTING)
+            tell(s, user, "%sServer is shutting down\n", prompt_end(user));
         if (user->phase <= CHATTING)
             dismiss(s, user, NULL);
         else if (user->deadlines == &s->draining)
@@ -1908,18 +2858,20 @@ static void run(struct server *s)
         one_round(s);
 }
 
-/* ---- 13. Start and stop --------------------------------------------------------------------- */
+/* ---- 14. Start and stop --------------------------------------------------------------------- */
 
 static const char usage[] =
     "usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]\n"
     "                   [--join-timeout SECONDS] [--quiet] [--rate N] [--log FILE]\n"
-    "                   [--help] [--version]\n";
+    "                   [--accounts FILE] [--members-only] [--help] [--version]\n";
 
 static void print_help(void)
 {
     printf("%s\n"
            "A chat server: one room, lines of text over TCP.\n"
-           "The connection is not encrypted: whoever is on the way can read and change it.\n\n"
+           "Nothing is encrypted, passwords neither. On a network that is not yours, put an SSH "
+           "tunnel\n"
+           "or a TLS proxy before it (README.md tells how).\n\n"
            "  --host HOST             address to listen on (default %s)\n"
            "  --port PORT             port to listen on; 0 picks a free one (default %d)\n"
            "  --max-clients N         connections at a time (default %d)\n"
@@ -1931,6 +2883,9 @@ static void print_help(void)
            "                          (default: no limit)\n"
            "  --log FILE              append what happens to FILE, a JSON object a line; SIGHUP\n"
            "                          opens it anew (default: no log)\n"
+           "  --accounts FILE         names that need a password: a file as `htpasswd -B` makes "
+           "it\n"
+           "  --members-only          let in nobody else\n"
            "  --help                  print this and exit\n"
            "  --version               print the version and exit\n\n"
            "Lines on standard input are announced to all; /help there lists the operator's "
@@ -2017,6 +2972,16 @@ static bool set_log(struct options *options, const char *value)
     return true;
 }
 
+static bool set_accounts(struct options *options, const char *value)
+{
+#ifndef ACCOUNTS
+    usage_error("--accounts needs a build with accounts: "
+                "gcc -DACCOUNTS -o chat_server server.c -lcrypt -pthread");
+#endif
+    options->accounts = value;
+    return true;
+}
+
 /* An option that takes a value. */
 struct value_option {
     const char *name;
@@ -2031,6 +2996,7 @@ static const struct value_option value_options[] = {
     {"--join-timeout", set_join_timeout},
     {"--rate", set_rate},
     {"--log", set_log},
+    {"--accounts", set_accounts},
     {NULL, NULL},
 };
 
@@ -2065,10 +3031,14 @@ static void parse_options(struct options *options, char **word)
             exit(EXIT_SUCCESS);
         } else if (strcmp(*word, "--quiet") == 0) {
             options->quiet = true;
+        } else if (strcmp(*word, "--members-only") == 0) {
+            options->members_only = true;
         } else {
             word = set_option(options, word);
         }
     }
+    if (options->members_only && !options->accounts)
+        usage_error("--members-only needs --accounts");
 }
 
 /* Opens what the caller left closed of descriptors 0 to 2, lest a connection become one. */
@@ -2232,6 +3202,8 @@ static void init_state(struct server *s)
     init_deadlines(&s->lingering, LINGER_SECONDS * 1000);
     init_deadlines(&s->draining, DRAIN_SECONDS * 1000);
     init_deadlines(&s->gone, 0);
+    TAILQ_INIT(&s->pool.waiting);
+    TAILQ_INIT(&s->pool.running);
     add_block(&s->stream);
     open_sink(&s->sinks[STANDARD_OUTPUT], "standard output", STDOUT_FILENO);
     open_sink(&s->sinks[STANDARD_ERROR], "standard error", STDERR_FILENO);
@@ -2240,6 +3212,7 @@ static void init_state(struct server *s)
 
 static void start(struct server *s)
 {
+    load_accounts(s);
     open_log(s);
     catch_signals(s);
     raise_descriptor_limit();
@@ -2253,6 +3226,10 @@ static void start(struct server *s)
     s->console_open = true;
     if (watch_source(s, STDIN_FILENO, EPOLLIN, &s->console) < 0)
         s->console_is_file = true; /* or /dev/null, or what cannot be read and is closed then */
+    if (s->options.accounts) {
+        start_pool(s);
+        watch_source(s, s->pool.ours, EPOLLIN, &s->pool);
+    }
     announce(s);
 }
 
@@ -2267,6 +3244,7 @@ static void finish(struct server *s)
         free(block);
     }
     free(s->stream.spare);
+    tdestroy(s->accounts.hashes, free);
     close(s->epoll_fd);
     close(s->wake);
     close(wake_writer);
@@ -2275,7 +3253,11 @@ static void finish(struct server *s)
 int main(int argc, char **argv)
 {
     static struct server s = {
-        .options = {HOST, PORT, MAX_CLIENTS, MAX_QUEUE, JOIN_SECONDS * 1000, false, 0, NULL},
+        .options = {.host = HOST,
+                    .port = PORT,
+                    .max_clients = MAX_CLIENTS,
+                    .max_queue = MAX_QUEUE,
+                    .join_timeout = JOIN_SECONDS * 1000},
     };
     (void)argc;
     open_standard_files();
