@@ -21,7 +21,7 @@
 // no mutex. Each of the others waits for one thing, and then tells the owner on a channel what to
 // do about it:
 //
-//	accept, read, await, timers, readConsole, writeSink, awaitSignal, awaitHangUp
+//	accept, read, await, work, timers, readConsole, writeSink, awaitSignal, awaitHangUp
 //	-> events -> the owner
 //
 // Thus the owner waits for nothing but events, and there is no work for those who are silent.
@@ -34,10 +34,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,6 +48,9 @@ import (
 	"syscall"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sys/unix"
 )
 
 // ---------------------------------------------------------------------------------------------
@@ -61,6 +67,10 @@ const (
 	maxClients  = 10000       // connections; one more is told that the server is full
 	maxQueue    = 1024 * 1024 // bytes that may wait for one user; beyond, it is dropped
 	maxRefusals = 5           // refused names on one connection; the last ends it
+	maxWrong    = 3           // wrong passwords on one connection; the last ends it
+	maxPassword = 72          // bytes of a password: bcrypt sees no more
+	minPassword = 8           // bytes of a new one
+	hashCost    = 10          // of a new one: each more doubles the time that a guess takes
 	maxPending  = 1024 * 1024 // bytes that may wait for a sink; lines beyond are lost
 	maxHeld     = 64 * 1024   // bytes of a user's input that its rate holds back
 	blockSize   = 64 * 1024   // bytes of a block of the stream
@@ -70,17 +80,22 @@ const (
 )
 
 const (
-	joinTime    = 60 * time.Second       // to give a good name
+	joinTime    = 60 * time.Second       // to give a good name, and its password
 	lingerTime  = time.Second            // for one that the server ends: its queue, its last words
 	drainTime   = 10 * time.Second       // for one whose client has ended its side: lines, queue
 	pendingTime = 250 * time.Millisecond // for what waits for a sink, before the process ends
 	lossTime    = 100 * time.Millisecond // to say at the very end that some of it is lost
 	acceptPause = 100 * time.Millisecond // without accepting, when the descriptors have run out
+	settleTime  = time.Second            // after a change, a file may change again and look the same
+	lockTime    = 2 * time.Second        // to wait for others who are changing the accounts
+	lockPause   = 5 * time.Millisecond   // between two tries
+	workerTurn  = 100 * time.Millisecond // of a processor, for a worker, while nobody else wants it
 )
 
 const (
-	prompt   = "Enter your screen name: "
-	shutdown = "Server is shutting down\n"
+	namePrompt     = "Enter your screen name: "
+	passwordPrompt = "Password: "
+	shutdown       = "Server is shutting down\n"
 )
 
 // ---------------------------------------------------------------------------------------------
@@ -92,6 +107,7 @@ type phase int
 
 const (
 	naming    phase = iota // asked for a name
+	proving                // asked for the password of that name
 	chatting               // in the room
 	leaving                // out of the room: its queue goes out, what still comes is discarded
 	lingering              // our side is ended: what still comes is discarded until its side ends
@@ -136,6 +152,35 @@ type inbox struct {
 	readOn chan int // tells it to go on, with how many bytes; it has room for one such word
 }
 
+// A stamp tells one state of a file from another without reading it; none is that of no state.
+type stamp struct {
+	device, inode     uint64
+	modified, changed int64 // in nanoseconds
+	size              int64
+}
+
+// Accounts are the names that need a password, as a file has them.
+type accounts struct {
+	path      string
+	hashes    map[string]string // by lower name
+	stamp     stamp             // of the file when it was read; none where that has to be done again
+	complaint string            // what is wrong with the file, as it was logged
+	bad       stamp             // of the file that this is said of
+}
+
+// A change is what somebody wants to become of its account.
+type change struct {
+	action   string // register, passwd, or unregister
+	name     string
+	password string
+}
+
+// A job is what takes long, and so is done by a worker. What it gives is for the owner to do then.
+type job struct {
+	user *user
+	work func() func()
+}
+
 // A user is one connection.
 //
 // Its queue is not stored: it is the stream from `sent` to the end, with its splices. So a message
@@ -148,7 +193,11 @@ type user struct {
 	inbox    inbox
 	refusals int
 	timer    *time.Timer // tells the owner at the deadline
-	deadline time.Time   // when its phase is over: naming, leaving, and lingering are not for ever
+	deadline time.Time   // when its phase is over: all but chatting are not for ever
+
+	claimed  string              // the name whose password it is asked for
+	wrong    int                 // wrong passwords
+	verified map[string]struct{} // lower names whose password it has given, or set
 
 	block   *block   // where in the stream it reads; none outside the room
 	sent    int64    // offset of the next byte of the stream to send to it
@@ -159,6 +208,7 @@ type user struct {
 	allowance time.Duration // for lines of its own: a second is worth `rate` of them
 	reckoned  time.Time     // when it had that
 
+	busy      bool // a worker has a job of its, or will have: its lines wait
 	awaited   bool // the kernel takes no more for it at present: await is at work
 	ended     bool // its client has ended its side
 	ending    bool // so it has, and the time for the lines that are left runs
@@ -168,15 +218,18 @@ type user struct {
 }
 
 type options struct {
-	host        string
-	port        int
-	maxClients  int
-	maxQueue    int
-	joinTimeout time.Duration
-	rate        int // lines a second; 0: as they come
-	log         string
-	hasLog      bool
-	quiet       bool
+	host         string
+	port         int
+	maxClients   int
+	maxQueue     int
+	joinTimeout  time.Duration
+	rate         int // lines a second; 0: as they come
+	log          string
+	hasLog       bool
+	accountsFile string
+	hasAccounts  bool
+	membersOnly  bool
+	quiet        bool
 }
 
 // A server is everything. A connection is in exactly one of joining, users, departing, and gone.
@@ -185,7 +238,7 @@ type server struct {
 	listener *net.TCPListener
 	events   chan func() // what has happened: told as what the owner shall do about it
 
-	joining   map[*user]struct{} // naming
+	joining   map[*user]struct{} // naming and proving
 	users     map[string]*user   // chatting: the room, by lower name
 	departing map[*user]struct{} // leaving and lingering
 	gone      []*user            // gone
@@ -199,6 +252,11 @@ type server struct {
 	alarm     *time.Timer // tells when the first of those is
 	pending   []*user     // to be flushed, whether or not the room has spoken
 	load      int64       // bytes taken up and queued in this round
+
+	accounts *accounts // where a file of them is in use
+	jobs     []job     // wait for a worker; the first in is done first
+	idle     int       // workers without a job
+	toDo     chan job  // to the workers
 
 	console inbox // from standard input
 	output  *sink // standard output
@@ -664,10 +722,13 @@ func (s *server) detach(u *user) {
 // 7. Room
 // ---------------------------------------------------------------------------------------------
 
-var (
-	goodName = regexp.MustCompile(fmt.Sprintf("^[A-Za-z0-9_-]{1,%d}$", maxName))
-	badName  = fmt.Sprintf("! invalid name: use 1 to %d letters, digits, \"_\" or \"-\"\n", maxName)
+const (
+	alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	nameLetters  = alphanumeric + "_-"
 )
+
+var badName = fmt.Sprintf(
+	"! invalid name: use 1 to %d letters, digits, \"_\" or \"-\"\n", maxName)
 
 // find finds who has a name, case aside.
 func (s *server) find(name string) *user {
@@ -707,7 +768,12 @@ func (s *server) touch(u *user) {
 
 // nameIsValid tells whether a name is made as JOIN-2 wants it.
 func nameIsValid(name string) bool {
-	return goodName.MatchString(name)
+	return name != "" && len(name) <= maxName && isMadeOf(name, nameLetters)
+}
+
+// isMadeOf tells whether a text has no other letters.
+func isMadeOf(text, letters string) bool {
+	return strings.Trim(text, letters) == ""
 }
 
 // nameError says why a user cannot have a name, if so (JOIN-2, JOIN-3; for /nick too).
@@ -728,15 +794,25 @@ func (s *server) nameError(u *user, name string) string {
 func (s *server) enter(u *user, name string) {
 	s.broadcast(name+" has joined the chat\n", nil)
 	delete(s.joining, u)
-	u.timer.Stop()
-	u.timer = nil
 	u.phase, u.name = chatting, name
+	s.stayOn(u)
 	u.allowance, u.reckoned = time.Second, time.Now()
 	s.users[lower(name)] = u
 	s.attach(u)
 	welcome := "Welcome, %s (%d online). Type /help for commands.\n"
 	s.tell(u, fmt.Sprintf(welcome, name, len(s.users)))
 	s.logEvent(slog.LevelInfo, "join", slog.String("name", name), slog.Any("addr", u))
+}
+
+// stayOn ends the time to join. A client that has ended its side meanwhile has that of LEAVE-2.
+func (s *server) stayOn(u *user) {
+	if !u.ending {
+		u.timer.Stop()
+		u.timer = nil
+	}
+	if u.ended {
+		s.limitLines(u)
+	}
 }
 
 // leave takes a user out of the room: its name is free, and the others are told; why, the log.
@@ -749,15 +825,579 @@ func (s *server) leave(u *user, reason string) {
 }
 
 // ---------------------------------------------------------------------------------------------
-// 8. Commands
+// 8. Accounts
 // ---------------------------------------------------------------------------------------------
 
-const help = "Commands: /help, /who, /msg NAME TEXT, /nick NAME, /quit" +
-	" (// to begin a message with /)\n"
+// First half: the file.
+
+const wrongPassword = "! wrong password\n"
+
+const (
+	hashLetters = "./" + alphanumeric
+	hashLength  = 60 // bytes: the head, then salt and hash
+	headLength  = 7
+)
+
+var (
+	goodHead    = regexp.MustCompile(`^\$2[aby]\$(0[4-9]|1[0-7])\$$`)
+	badPassword = fmt.Sprintf("! password must be %d to %d bytes\n", minPassword, maxPassword)
+)
+
+var (
+	errNotRegular = errors.New("not a regular file")
+	errInUse      = errors.New("somebody else is changing it")
+	errNoChange   = errors.New("the account is there already, or there no longer")
+)
+
+// isRegistered tells whether a name is an account.
+func (s *server) isRegistered(name string) bool {
+	return s.accounts != nil && s.accounts.hashes[lower(name)] != ""
+}
+
+// isVerified tells whether a user has shown that the account of a name is its own.
+func (u *user) isVerified(name string) bool {
+	_, ok := u.verified[lower(name)]
+	return ok
+}
+
+// verify notes that the account of a name is a user's own.
+func (u *user) verify(name string) {
+	if u.verified == nil {
+		u.verified = make(map[string]struct{})
+	}
+	u.verified[lower(name)] = struct{}{}
+}
+
+// ownsAccount tells whether a user's name is an account, and its own.
+func (s *server) ownsAccount(u *user) bool {
+	return s.isRegistered(u.name) && u.isVerified(u.name)
+}
+
+// accountError says why a user cannot have a name as it is no account of its own (ACCT-3, ACCT-6).
+func (s *server) accountError(u *user, name string) string {
+	isRegistered := s.isRegistered(name)
+	switch {
+	case isRegistered && !u.isVerified(name):
+		return "! name registered: " + name + "\n"
+	case !isRegistered && s.membersOnly:
+		return "! name not registered: " + name + "\n"
+	}
+	return ""
+}
+
+// passwordIsValid tells whether a new password is as long as it has to be.
+func passwordIsValid(password string) bool {
+	return len(password) >= minPassword && len(password) <= maxPassword
+}
+
+// startAccounts reads the file and starts the workers, or ends the program.
+func (s *server) startAccounts() {
+	s.accounts = &accounts{path: s.accountsFile}
+	if _, err := s.accounts.load(); err != nil {
+		fail(1, s.accounts.problem(err)+"\n")
+	}
+	s.startWorkers()
+}
+
+// refreshAccounts reads the file again where it has changed. Where it has gone bad, that is logged
+// once, and the accounts that were good stay in force (ACCT-1).
+func (s *server) refreshAccounts() {
+	a := s.accounts
+	if a == nil || a.isCurrent() {
+		return
+	}
+	seen, err := a.load()
+	if err == nil {
+		a.complaint = ""
+		s.forgetAccounts()
+	} else if complaint := a.problem(err); complaint != a.complaint || seen != a.bad {
+		a.complaint, a.bad = complaint, seen
+		s.logError(complaint)
+	}
+}
+
+// forgetAccounts forgets whose the accounts were that are gone: the next one of that name may be
+// somebody else's.
+func (s *server) forgetAccounts() {
+	isGone := func(name string, _ struct{}) bool { return !s.isRegistered(name) }
+	for u := range s.joining {
+		maps.DeleteFunc(u.verified, isGone)
+	}
+	for _, u := range s.users {
+		maps.DeleteFunc(u.verified, isGone)
+	}
+}
+
+// isCurrent tells whether the file is as it was when it was read.
+func (a *accounts) isCurrent() bool {
+	now, err := stampAt(a.path)
+	return err == nil && now == a.stamp
+}
+
+// load takes the accounts from the file, where it is good, and tells which state of it that was. A
+// file that was changed only just now is read again next time: were it changed in the same tick of
+// the clock once more, it would look the same.
+func (a *accounts) load() (stamp, error) {
+	now := time.Now()
+	text, seen, err := readAccounts(a.path)
+	a.stamp = seen
+	if now.UnixNano()-seen.changed < settleTime.Nanoseconds() {
+		a.stamp = stamp{}
+	}
+	if err != nil {
+		return seen, err
+	}
+	hashes, err := parseAccounts(text)
+	if err == nil {
+		a.hashes = hashes
+	}
+	return seen, err
+}
+
+// problem says that the accounts cannot be read.
+func (a *accounts) problem(err error) string {
+	return fmt.Sprintf("cannot read accounts %s: %s", a.path, reason(err))
+}
+
+// readAccounts reads the file.
+func readAccounts(path string) (string, stamp, error) {
+	file, err := openAccounts(path)
+	if err != nil {
+		return "", stamp{}, err
+	}
+	defer file.Close()
+	return readStamped(file)
+}
+
+// openAccounts opens the file, if it is one. (A pipe would have no end, or nobody to write to it.)
+func openAccounts(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errNotRegular
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// readStamped reads an open file. The stamp is the older, so that a change meanwhile shows.
+func readStamped(file *os.File) (string, stamp, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return "", stamp{}, err
+	}
+	text, err := io.ReadAll(file)
+	if err != nil {
+		return "", stamp{}, err
+	}
+	return string(text), stampOf(info), nil
+}
+
+// stampAt gives the stamp of the file at a path.
+func stampAt(path string) (stamp, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return stamp{}, err
+	}
+	return stampOf(info), nil
+}
+
+func stampOf(info os.FileInfo) stamp {
+	about := info.Sys().(*syscall.Stat_t)
+	return stamp{
+		device:   uint64(about.Dev),
+		inode:    about.Ino,
+		modified: about.Mtim.Nano(),
+		changed:  about.Ctim.Nano(),
+		size:     about.Size,
+	}
+}
+
+// parseAccounts gives the hashes by lower name, or says which line is wrong, and why.
+func parseAccounts(text string) (map[string]string, error) {
+	hashes := make(map[string]string)
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		line = strings.TrimSuffix(line, "\n")
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if err := parseAccount(hashes, line); err != nil {
+			return nil, fmt.Errorf("line %d: %w", number, err)
+		}
+	}
+	return hashes, nil
+}
+
+// parseAccount adds the account that a line is.
+func parseAccount(hashes map[string]string, line string) error {
+	name, hash, isPair := strings.Cut(line, ":")
+	key := lower(name)
+	switch {
+	case !isPair:
+		return errors.New("not NAME:HASH")
+	case !nameIsValid(name):
+		return errors.New("invalid name")
+	case !hashIsValid(hash):
+		return errors.New("not a bcrypt hash")
+	case hashes[key] != "":
+		return errors.New("name given twice")
+	}
+	hashes[key] = hash
+	return nil
+}
+
+// hashIsValid tells whether a hash is one of bcrypt, of a cost that is borne.
+func hashIsValid(hash string) bool {
+	return len(hash) == hashLength && goodHead.MatchString(hash[:headLength]) &&
+		isMadeOf(hash[headLength:], hashLetters)
+}
+
+// changeAccounts makes a change to the file as it now is. It is done by a worker. All who change the
+// file take turns, other servers too.
+func changeAccounts(path string, c change) error {
+	hash, err := c.hash()
+	if err != nil {
+		return err
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return err
+	}
+	file, err := lockAccounts(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close() // which unlocks it
+	text, seen, err := readStamped(file)
+	if err != nil {
+		return err
+	}
+	hashes, err := parseAccounts(text)
+	if err != nil {
+		return err
+	}
+	if isThere := hashes[lower(c.name)] != ""; isThere == c.makesNew() {
+		return errNoChange
+	}
+	return replaceAccounts(path, editAccounts(text, c.name, hash), seen)
+}
+
+// makesNew tells whether a change makes an account that must not be there yet; any other is to one
+// that must be.
+func (c change) makesNew() bool {
+	return c.action == "register"
+}
+
+// hash gives what an account shall have; none is that it shall be no more.
+func (c change) hash() (string, error) {
+	if c.action == "unregister" {
+		return "", nil
+	}
+	return hashPassword(c.password)
+}
+
+// lockAccounts opens the file and locks it, until it is closed. The one that was locked may have
+// been replaced meanwhile: then it is the new one that has to be.
+func lockAccounts(path string) (*os.File, error) {
+	for {
+		file, err := openAccounts(path)
+		if err != nil {
+			return nil, err
+		}
+		if err = lock(file); err == nil && isAt(file, path) {
+			return file, nil
+		}
+		file.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lock locks a file, but does not wait for ever: whoever has locked it may be a person.
+func lock(file *os.File) error {
+	for end := time.Now().Add(lockTime); ; time.Sleep(lockPause) {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err != syscall.EWOULDBLOCK {
+			return err
+		}
+		if time.Now().After(end) {
+			return errInUse
+		}
+	}
+}
+
+// isAt tells whether an open file is the one at a path.
+func isAt(file *os.File, path string) bool {
+	open, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(open, there)
+}
+
+// editAccounts gives the text of the file with one account changed, or added at its end, or left
+// out where there is no hash. All other lines stay as they are.
+func editAccounts(text, name, hash string) string {
+	var edited strings.Builder
+	isDone := hash == ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n") + "\n" // the last one may have lacked it
+		given, _, _ := strings.Cut(line, ":")
+		if lower(given) == lower(name) {
+			line = ""
+			if hash != "" {
+				line = given + ":" + hash + "\n"
+			}
+			isDone = true
+		}
+		edited.WriteString(line)
+	}
+	if !isDone {
+		edited.WriteString(name + ":" + hash + "\n")
+	}
+	return edited.String()
+}
+
+// replaceAccounts replaces the file in one step, so that at any time there is the old one or the
+// new one, whole (ACCT-5). One that somebody has changed meanwhile, who does not lock it, stays.
+func replaceAccounts(path, text string, seen stamp) error {
+	aside := path + ".new"
+	syscall.Unlink(aside) // it may be left over from a crash
+	err := writeAside(aside, text)
+	if err == nil {
+		err = renameOver(aside, path, seen)
+	}
+	if err != nil {
+		syscall.Unlink(aside)
+		return err
+	}
+	syncFolder(filepath.Dir(path)) // as far as the system can: the change counts already
+	return nil
+}
+
+// writeAside writes the text of the file to a new one, and to the disk.
+func writeAside(aside, text string) error {
+	const flags = os.O_CREATE | os.O_EXCL | os.O_WRONLY | syscall.O_NOFOLLOW
+	file, err := os.OpenFile(aside, flags, 0o600)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if _, err := file.WriteString(text); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+// renameOver puts the new file in the place of the one that was seen there.
+func renameOver(aside, path string, seen stamp) error {
+	now, err := stampAt(path)
+	if err != nil {
+		return err
+	}
+	if now != seen {
+		return errInUse
+	}
+	return os.Rename(aside, path)
+}
+
+// syncFolder writes to the disk which files a folder has.
+func syncFolder(path string) {
+	if folder, err := os.Open(path); err == nil {
+		folder.Sync()
+		folder.Close()
+	}
+}
+
+// Second half: the workers. All that takes long is theirs, so that it holds nobody up (ACCT-7).
+
+// startWorkers starts as many workers as there are processors. They take none from the others: Go
+// may use as many more at a time.
+func (s *server) startWorkers() {
+	workers := runtime.NumCPU()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + workers)
+	s.idle = workers
+	s.toDo = make(chan job, workers)
+	for range workers {
+		go s.work()
+	}
+}
+
+// work does one job after the other, and tells the owner of each when it is done. It is one
+// goroutine for each worker, to the end, on a thread of its own.
+func (s *server) work() {
+	runtime.LockOSThread()
+	yieldToOthers()
+	for j := range s.toDo {
+		act := j.work()
+		s.events <- func() { s.finishJob(j.user, act) }
+	}
+}
+
+// yieldToOthers has this thread give way at once to any other that wakes up: its turns are made as
+// long as can be, and the system lets those with shorter ones break into them. Its share of the
+// processor stays the same. (A thread of low priority could, on a busy machine, be stopped for
+// seconds while it holds what the others need, such as a lock of Go's scheduler.) It is only a
+// wish: an older system does not know it.
+func yieldToOthers() {
+	if attributes, err := unix.SchedGetAttr(0, 0); err == nil {
+		attributes.Runtime = uint64(workerTurn)
+		unix.SchedSetAttr(0, attributes, 0)
+	}
+}
+
+// addJob has a job of a user's done when those before it are. Its lines wait until then, so that it
+// has one at the most.
+func (s *server) addJob(u *user, work func() func()) {
+	u.busy = true
+	s.jobs = append(s.jobs, job{user: u, work: work})
+	s.startJobs()
+}
+
+// startJobs gives those workers something to do that have nothing. What nobody is there for any
+// more is not done.
+func (s *server) startJobs() {
+	for s.idle > 0 && len(s.jobs) > 0 {
+		next := s.jobs[0]
+		s.jobs = s.jobs[1:]
+		if s.isPresent(next.user) {
+			s.idle--
+			s.toDo <- next
+		}
+	}
+}
+
+// finishJob does what comes of a job, and hears its user again.
+func (s *server) finishJob(u *user, act func()) {
+	s.idle++
+	s.startJobs()
+	u.busy = false
+	s.noteReply(u, act)
+	s.resume(u)
+}
+
+// hashPassword gives a new hash, under the name that htpasswd gives to this kind.
+func hashPassword(password string) (string, error) {
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), hashCost)
+	return strings.Replace(string(hash), "$2a$", "$2y$", 1), err
+}
+
+// checkPassword has a worker see whether a user's password is the right one.
+func (s *server) checkPassword(u *user, password string) {
+	hash := s.accounts.hashes[lower(u.claimed)]
+	s.addJob(u, func() func() {
+		isRight := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
+		return func() { s.passwordChecked(u, isRight) }
+	})
+}
+
+// passwordChecked lets a user in whose password was right, unless somebody else was before it.
+func (s *server) passwordChecked(u *user, isRight bool) {
+	if u.phase != proving {
+		return
+	}
+	if !isRight {
+		s.refusePassword(u, "password", wrongPassword)
+		return
+	}
+	u.verify(u.claimed)
+	if problem := s.nameError(u, u.claimed); problem != "" {
+		u.phase = naming
+		s.refuseName(u, "name", problem)
+	} else {
+		s.enter(u, u.claimed)
+	}
+}
+
+// changeAccount has a worker change a user's account.
+func (s *server) changeAccount(u *user, c change) {
+	path := s.accounts.path
+	s.addJob(u, func() func() {
+		err := changeAccounts(path, c)
+		return func() { s.accountsChanged(u, c, err) }
+	})
+}
+
+// accountsChanged takes note of a change, and tells the one who asked for it, if it is still there.
+func (s *server) accountsChanged(u *user, c change, err error) {
+	s.refreshAccounts()
+	answer := ""
+	switch {
+	case err == nil:
+		s.noteChange(u, c)
+		answer = c.answer()
+	case err == errNoChange:
+		answer = c.refusal()
+	default:
+		s.logFailure(err)
+		answer = "! accounts cannot be changed now\n"
+	}
+	if u.phase == chatting {
+		s.tell(u, answer)
+	}
+}
+
+// noteChange notes whose account that is, and logs the change.
+func (s *server) noteChange(u *user, c change) {
+	if c.action != "unregister" {
+		u.verify(c.name)
+	}
+	s.logEvent(slog.LevelInfo, "account",
+		slog.String("name", c.name), slog.String("reason", c.action))
+}
+
+// logFailure logs why accounts cannot be changed, unless it is known that they cannot even be read.
+func (s *server) logFailure(err error) {
+	if s.accounts.complaint == "" {
+		s.logError(fmt.Sprintf("cannot change accounts %s: %s", s.accounts.path, reason(err)))
+	}
+}
+
+// answer says that a change is made.
+func (c change) answer() string {
+	switch c.action {
+	case "register":
+		return "Registered " + c.name + "\n"
+	case "passwd":
+		return "Password changed\n"
+	}
+	return "Unregistered " + c.name + "\n"
+}
+
+// refusal says that there is an account already, or none to change.
+func (c change) refusal() string {
+	if c.makesNew() {
+		return "! already registered: " + c.name + "\n"
+	}
+	return "! not registered: " + c.name + "\n"
+}
+
+// ---------------------------------------------------------------------------------------------
+// 9. Commands
+// ---------------------------------------------------------------------------------------------
+
+const (
+	helpFirst    = "Commands: /help, /who, /msg NAME TEXT, /nick NAME, "
+	helpAccounts = "/register PASSWORD, /passwd PASSWORD, /unregister, "
+	helpLast     = "/quit (// to begin a message with /)\n"
+)
 
 // cmdHelp is /help: the commands.
 func (s *server) cmdHelp(u *user, _ string) {
-	s.tell(u, help)
+	if s.accounts != nil {
+		s.tell(u, helpFirst+helpAccounts+helpLast)
+	} else {
+		s.tell(u, helpFirst+helpLast)
+	}
 }
 
 // cmdWho is /who: all in the room.
@@ -811,7 +1451,12 @@ func (s *server) cmdMsg(u *user, rest string) {
 // cmdNick is /nick NAME: another name.
 func (s *server) cmdNick(u *user, rest string) {
 	name := trim(rest)
-	if problem := s.nameError(u, name); problem != "" {
+	problem := s.nameError(u, name)
+	if problem == "" {
+		s.refreshAccounts()
+		problem = s.accountError(u, name)
+	}
+	if problem != "" {
 		s.tell(u, problem)
 		return
 	}
@@ -820,6 +1465,42 @@ func (s *server) cmdNick(u *user, rest string) {
 	s.broadcast(u.name+" is now known as "+name+"\n", nil)
 	s.logEvent(slog.LevelInfo, "rename", slog.String("name", u.name), slog.String("to", name))
 	u.name = name
+}
+
+// cmdRegister is /register PASSWORD: one's name becomes an account.
+func (s *server) cmdRegister(u *user, rest string) {
+	s.refreshAccounts()
+	s.setPassword(u, "register", rest, !s.isRegistered(u.name))
+}
+
+// cmdPasswd is /passwd PASSWORD: another password for one's account.
+func (s *server) cmdPasswd(u *user, rest string) {
+	s.refreshAccounts()
+	s.setPassword(u, "passwd", rest, s.ownsAccount(u))
+}
+
+// setPassword has a user's account get a password, if it may, and that is a good one.
+func (s *server) setPassword(u *user, action, rest string, mayDo bool) {
+	c := change{action: action, name: u.name, password: strings.TrimLeft(rest, " ")}
+	switch {
+	case !mayDo:
+		s.tell(u, c.refusal())
+	case !passwordIsValid(c.password):
+		s.tell(u, badPassword)
+	default:
+		s.changeAccount(u, c)
+	}
+}
+
+// cmdUnregister is /unregister: one's name is an account no longer.
+func (s *server) cmdUnregister(u *user, _ string) {
+	s.refreshAccounts()
+	c := change{action: "unregister", name: u.name}
+	if s.ownsAccount(u) {
+		s.changeAccount(u, c)
+	} else {
+		s.tell(u, c.refusal())
+	}
 }
 
 // cmdQuit is /quit: the end.
@@ -834,6 +1515,21 @@ var commands = map[string]func(s *server, u *user, rest string){
 	"msg":  (*server).cmdMsg,
 	"nick": (*server).cmdNick,
 	"quit": (*server).cmdQuit,
+}
+
+// accountCommands are there where accounts are.
+var accountCommands = map[string]func(s *server, u *user, rest string){
+	"register":   (*server).cmdRegister,
+	"passwd":     (*server).cmdPasswd,
+	"unregister": (*server).cmdUnregister,
+}
+
+// findCommand finds a command by its word, case aside.
+func (s *server) findCommand(word string) func(s *server, u *user, rest string) {
+	if command, ok := accountCommands[lower(word)]; ok && s.accounts != nil {
+		return command
+	}
+	return commands[lower(word)]
 }
 
 // isCommand tells a command from a message.
@@ -858,40 +1554,78 @@ func messageText(line string) string {
 }
 
 // ---------------------------------------------------------------------------------------------
-// 9. Lines to actions
+// 10. Lines to actions
 // ---------------------------------------------------------------------------------------------
 
 // handleLine acts on one line of a user's.
 func (s *server) handleLine(u *user, line string) {
-	if u.phase == naming {
+	switch u.phase {
+	case naming:
 		s.handleName(u, line)
-	} else {
+	case proving:
+		s.handlePassword(u, line)
+	default:
 		s.handleChat(u, line)
 	}
 }
 
-// handleName takes a line as the answer to the prompt.
+// handleName takes a line as the answer to the prompt for a name.
 func (s *server) handleName(u *user, line string) {
 	name := trim(line)
 	if problem := checkLine(line); problem != "" {
-		s.logRefusal(u, "line")
-		s.refuseName(u, problem)
+		s.refuseName(u, "line", problem)
 	} else if problem := s.nameError(u, name); problem != "" {
-		s.logRefusal(u, "name")
-		s.refuseName(u, problem)
+		s.refuseName(u, "name", problem)
+	} else {
+		s.claimName(u, name)
+	}
+}
+
+// claimName lets a user in by a name that nobody has, where it is no account (or must be none).
+func (s *server) claimName(u *user, name string) {
+	s.refreshAccounts()
+	if s.isRegistered(name) {
+		u.phase, u.claimed = proving, name
+		s.tell(u, passwordPrompt)
+	} else if problem := s.accountError(u, name); problem != "" {
+		s.refuseName(u, "name", problem)
 	} else {
 		s.enter(u, name)
 	}
 }
 
 // refuseName says why a name will not do, and asks again, but not for ever (JOIN-7).
-func (s *server) refuseName(u *user, problem string) {
+func (s *server) refuseName(u *user, reason, problem string) {
+	s.logRefusal(u, reason)
 	u.refusals++
-	if u.refusals < maxRefusals {
+	s.askAgain(u, problem, namePrompt, u.refusals < maxRefusals)
+}
+
+// handlePassword takes a line, as it is, as the answer to the prompt for a password.
+func (s *server) handlePassword(u *user, line string) {
+	if problem := checkLine(line); problem != "" {
+		s.refusePassword(u, "line", problem)
+	} else if len(line) > maxPassword {
+		s.refusePassword(u, "password", wrongPassword)
+	} else {
+		s.checkPassword(u, line)
+	}
+}
+
+// refusePassword is refuseName for a password (ACCT-2).
+func (s *server) refusePassword(u *user, reason, problem string) {
+	s.logRefusal(u, reason)
+	u.wrong++
+	s.askAgain(u, problem, passwordPrompt, u.wrong < maxWrong)
+}
+
+// askAgain says what was wrong with an answer, and asks once more, or ends the connection.
+func (s *server) askAgain(u *user, problem, prompt string, mayTry bool) {
+	if mayTry {
 		s.tell(u, problem+prompt)
 	} else {
 		s.tell(u, problem+"! too many attempts\n")
-		s.dismiss(u, "name")
+		s.dismiss(u, "refused")
 	}
 }
 
@@ -910,7 +1644,7 @@ func (s *server) handleChat(u *user, line string) {
 // handleCommand carries out a command.
 func (s *server) handleCommand(u *user, line string) {
 	word, rest := splitCommand(line)
-	if command, ok := commands[lower(word)]; ok {
+	if command := s.findCommand(word); command != nil {
 		command(s, u, rest)
 	} else {
 		s.tell(u, unknownCommand(word))
@@ -934,14 +1668,19 @@ func (s *server) takeUp(u *user) {
 			return
 		}
 		s.load += int64(len(line)) + 1
-		before := u.extra
-		s.handleLine(u, line)
-		u.reply = max(0, u.extra-before)
+		s.noteReply(u, func() { s.handleLine(u, line) })
 	}
-	if u.throttled {
+	if u.throttled || u.busy {
 		u.inbox.keep()
 	}
 	s.touch(u) // after its flush it is seen whether it may go on
+}
+
+// noteReply acts on a line of a user's, or on what came of one, and notes how much that brought it.
+func (s *server) noteReply(u *user, act func()) {
+	before := u.extra
+	act()
+	u.reply = max(0, u.extra-before)
 }
 
 // heardAll goes on with a user whose whole lines are acted on: there are more to come, or none.
@@ -956,12 +1695,16 @@ func (s *server) heardAll(u *user) {
 // maySpeak tells whether a user's lines are taken up.
 //
 // They are not while much waits for it: its own commands shall not drop it (LIMIT-1), and a user
-// who does not read, but floods, shall not keep the stream in memory.
+// who does not read, but floods, shall not keep the stream in memory. Nor are they while a worker
+// has a job of its: what it asked first is answered first.
 func (s *server) maySpeak(u *user) bool {
-	if u.phase == naming {
+	half := int64(s.maxQueue / 2)
+	switch {
+	case u.busy:
+		return false
+	case u.phase == naming || u.phase == proving:
 		return true
 	}
-	half := int64(s.maxQueue / 2)
 	return u.phase == chatting && !u.throttled && s.waiting(u) <= half && s.behind(u) <= half
 }
 
@@ -1022,20 +1765,26 @@ func (s *server) takeDue() {
 		u := s.throttled[0]
 		s.throttled = s.throttled[1:]
 		u.throttled = false
-		if u.isReset() {
-			s.drop(u, "reset")
-			continue
-		}
-		if u.phase == chatting && u.isEnding() {
-			s.limitLines(u)
-		}
-		s.giveTurn(u)
+		s.resume(u)
 	}
 	s.setAlarm()
 }
 
+// resume hears a user whose lines have waited, if it is still there. It may not have been read from
+// meanwhile: then nothing else would tell.
+func (s *server) resume(u *user) {
+	switch {
+	case u.isReset():
+		s.drop(u, "reset")
+		return
+	case s.isPresent(u) && u.isEnding():
+		s.limitLines(u)
+	}
+	s.giveTurn(u)
+}
+
 // ---------------------------------------------------------------------------------------------
-// 10. Console
+// 11. Console
 // ---------------------------------------------------------------------------------------------
 
 const opHelpText = "Commands: /help, /who, /kick NAME, /shutdown" +
@@ -1100,7 +1849,7 @@ func (s *server) consoleCommand(line string) {
 }
 
 // ---------------------------------------------------------------------------------------------
-// 11. Sockets
+// 12. Sockets
 // ---------------------------------------------------------------------------------------------
 
 // accept brings newcomers to the owner. It is one goroutine, and ends when the listener is closed.
@@ -1228,7 +1977,7 @@ func (s *server) greet(conn *net.TCPConn) {
 		s.tell(u, "! server full\n")
 		s.dismiss(u, "full")
 	default:
-		s.tell(u, prompt)
+		s.tell(u, namePrompt)
 		s.setDeadline(u, s.joinTimeout)
 	}
 	go s.read(u)
@@ -1244,12 +1993,17 @@ func (s *server) received(u *user, data []byte, err error) {
 		s.drop(u, "reset")
 	default:
 		u.inbox.put(data)
-		if u.phase == naming || u.phase == chatting {
+		if s.isPresent(u) {
 			s.giveTurn(u)
 		} else {
 			u.inbox.release()
 		}
 	}
+}
+
+// isPresent tells whether what a user says counts.
+func (s *server) isPresent(u *user) bool {
+	return u.phase == naming || u.phase == proving || u.phase == chatting
 }
 
 // flush sends what waits for a user, and sees how it stands then.
@@ -1321,14 +2075,14 @@ func (s *server) dismiss(u *user, reason string) {
 	s.setDeadline(u, lingerTime)
 }
 
-// hangUp takes note that a client has ended its side: the lines that its rate held back are still
-// acted on, and its queue goes out (LEAVE-2).
+// hangUp takes note that a client has ended its side: the lines that its rate or a worker held back
+// are still acted on, and its queue goes out (LEAVE-2).
 func (s *server) hangUp(u *user) {
 	u.ended = true
 	switch u.phase {
-	case naming, chatting:
+	case naming, proving, chatting:
 		s.limitLines(u)
-		if !u.inbox.hasLine() {
+		if !u.busy && !u.inbox.hasLine() {
 			s.retire(u, "eof")
 		}
 	case lingering:
@@ -1337,9 +2091,10 @@ func (s *server) hangUp(u *user) {
 	s.touch(u)
 }
 
-// limitLines has the time run for the lines of a client that has ended its side, and for its queue.
+// limitLines has the time run for the lines of a client that has ended its side, and for its queue,
+// unless the time to join is over sooner.
 func (s *server) limitLines(u *user) {
-	if !u.ending {
+	if !u.ending && (u.phase == chatting || time.Until(u.deadline) > drainTime) {
 		u.ending = true
 		s.setDeadline(u, drainTime)
 	}
@@ -1411,22 +2166,28 @@ func (s *server) expire(u *user) {
 	if time.Now().Before(u.deadline) {
 		return
 	}
-	switch u.phase {
-	case naming:
+	switch {
+	case s.isPresent(u) && u.ending:
+		s.dismiss(u, "eof")
+	case u.phase == naming || u.phase == proving: // else it has joined just before
 		s.logRefusal(u, "timeout")
-		s.tell(u, "\n! timed out\n") // the line end is for the prompt that is pending
+		s.tell(u, u.lineEnd()+"! timed out\n")
 		s.dismiss(u, "timeout")
-	case chatting:
-		if u.ending { // else it is the time to give a name that was up, as it gave one
-			s.dismiss(u, "eof")
-		}
-	case leaving, lingering:
+	case u.phase == leaving || u.phase == lingering:
 		s.drop(u, "timeout")
 	}
 }
 
+// lineEnd ends the line of the prompt that is pending; while a worker is busy none is.
+func (u *user) lineEnd() string {
+	if u.busy {
+		return ""
+	}
+	return "\n"
+}
+
 // ---------------------------------------------------------------------------------------------
-// 12. Loop
+// 13. Loop
 // ---------------------------------------------------------------------------------------------
 
 // run serves until the server is stopped and everyone is gone, or the time for that is up. All of
@@ -1527,28 +2288,31 @@ func (s *server) flushAll() {
 }
 
 // ---------------------------------------------------------------------------------------------
-// 13. Start and stop
+// 14. Start and stop
 // ---------------------------------------------------------------------------------------------
 
 const usage = `usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]
-                   [--join-timeout SECONDS] [--rate N] [--log FILE] [--quiet]
-                   [--help] [--version]
+                   [--join-timeout SECONDS] [--rate N] [--log FILE] [--accounts FILE]
+                   [--members-only] [--quiet] [--help] [--version]
 `
 
 var optionsHelp = fmt.Sprintf(usage+`
 A chat server: one room, lines of text over TCP.
-The connection is not encrypted: whoever is on the way can read and change it.
+Nothing is encrypted, passwords neither. On a network that is not yours, put an SSH tunnel
+or a TLS proxy before it (README.md tells how).
 
   --host HOST             address to listen on (default %s)
   --port PORT             port to listen on; 0 picks a free one (default %d)
   --max-clients N         connections at a time (default %d)
   --max-queue BYTES       bytes that may wait for one user before it is dropped;
                           4096 or more (default %d)
-  --join-timeout SECONDS  time to give a name (default %g)
+  --join-timeout SECONDS  time to give a name, and its password (default %g)
   --rate N                lines a second that are taken up from one user
                           (default: as many as come)
   --log FILE              append what happens to FILE, a JSON object a line; SIGHUP
                           opens it anew (default: no log)
+  --accounts FILE         names that need a password: a file as `+"`htpasswd -B`"+` makes it
+  --members-only          let in nobody else
   --quiet                 do not print what the room sees (default: print it)
   --help                  print this and exit
   --version               print the version and exit
@@ -1604,6 +2368,7 @@ var values = map[string]func(o *options, value string) bool{
 	"--join-timeout": func(o *options, v string) bool { return setSeconds(&o.joinTimeout, v) },
 	"--rate":         func(o *options, v string) bool { return setWhole(&o.rate, v, 1, maxNumber) },
 	"--log":          func(o *options, v string) bool { o.log, o.hasLog = v, true; return true },
+	"--accounts":     func(o *options, v string) bool { o.accountsFile, o.hasAccounts = v, true; return true },
 }
 
 // parseOptions reads the command line; the first word that asks for help or is wrong ends the
@@ -1624,11 +2389,16 @@ func parseOptions(words []string) options {
 			answer(optionsHelp)
 		case "--version":
 			answer(versionLine)
+		case "--members-only":
+			o.membersOnly = true
 		case "--quiet":
 			o.quiet = true
 		default:
 			words = setOption(&o, word, words)
 		}
+	}
+	if o.membersOnly && !o.hasAccounts {
+		usageError("--members-only needs --accounts")
 	}
 	return o
 }
@@ -1681,6 +2451,7 @@ func listenOn(hostAndPort string) (*net.TCPListener, error) {
 		network = "tcp4" // or 0.0.0.0 would mean all of IPv6 too
 	}
 	config := net.ListenConfig{KeepAlive: -1, Control: noticeVanishing}
+	config.SetMultipathTCP(false) // connections would not inherit all, and it is no use here
 	listener, err := config.Listen(context.Background(), network, address.String())
 	if err != nil {
 		return nil, err
@@ -1787,7 +2558,7 @@ func (s *server) stop() {
 	s.logServer("shutdown")
 	s.broadcast(shutdown, nil)
 	for u := range s.joining {
-		s.tell(u, "\n"+shutdown)
+		s.tell(u, u.lineEnd()+shutdown)
 		s.dismiss(u, "shutdown")
 	}
 	for _, u := range s.users {
@@ -1816,6 +2587,9 @@ func main() {
 	o := parseOptions(os.Args[1:])
 	s := newServer(o)
 	stopSignals := catchSignals(o.hasLog)
+	if o.hasAccounts {
+		s.startAccounts()
+	}
 	if o.hasLog {
 		s.startLog()
 	}
