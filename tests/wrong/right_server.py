@@ -16,17 +16,20 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import ClassVar
 
+from wrong.accounts import Accounts, Bad, Pool, is_right
 from wrong.options import CommandLine, Option, number, seconds
 from wrong.sink import Log, Sink, standard_output
 
-FEATURES = frozenset({"log", "rate-limit"})
+FEATURES = frozenset({"accounts", "log", "rate-limit"})
 PROMPT = b"Enter your screen name: "
+PASSWORD_PROMPT = b"Password: "
 READ_SIZE = 64 * 1024
 TCP_CLOSE_WAIT = 8  # the state of a connection that the other side has ended
 CONSOLE = 0  # standard input
@@ -43,6 +46,10 @@ class User:
         self.name = b""
         self.joined = False
         self.refusals = 0
+        self.claimed = b""  # the name whose password it is asked for
+        self.wrong_passwords = 0
+        self.verified: dict[bytes, bytes] = {}  # accounts that it has shown to be its own: hashes
+        self.is_waiting = False  # for a thread: until that is done no line is taken up
         self.inbox = bytearray()
         self.outbox = bytearray()
         self.allowance = 0.0  # lines that may be taken up at once, when last reckoned
@@ -50,6 +57,7 @@ class User:
         self.due = inf  # when the next line is taken up, where the rate holds it back
         self.events = selectors.EVENT_READ  # what the selector watches for
         self.deadline = deadline  # for joining; once it is ending, for that
+        self.drained = inf  # when it leaves after the other side's end, whatever waits
         self.ending = False  # nothing more is acted on: the outbox goes out, then our side ends
         self.ended = False  # our side has ended
         self.eof = False  # the other side has
@@ -63,12 +71,17 @@ class Server:
         "--max-queue": Option(str(1024 * 1024), number(4096)),
         "--join-timeout": Option("60", seconds),
         "--rate": Option("", number(1)),
+        "--accounts": Option(""),
+        "--members-only": Option("", is_flag=True),
         "--log": Option(""),
         "--quiet": Option("", is_flag=True),
     }
     MAX_LINE = 1024
     MAX_WHO_LINE = 1024
     MAX_REFUSALS = 5
+    MAX_WRONG_PASSWORDS = 3
+    MIN_PASSWORD = 8
+    MAX_PASSWORD = 72
     MAX_HELD = 64 * 1024  # bytes of a user's input that wait to be taken up
     LINGER_SECONDS = 1.0
     DRAIN_SECONDS = 10.0
@@ -80,11 +93,16 @@ class Server:
     CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
     command_line: type[CommandLine] = CommandLine
     log_type: type[Log] = Log
+    accounts_type: type[Accounts] = Accounts
 
     def __init__(self, options: dict[str, str]) -> None:
         self.options = options
         self.rate = int(options["--rate"] or 0)  # 0: as many as come
         self.log: Log | None = None
+        self.accounts = self.accounts_type(options["--accounts"])
+        self.members_only = bool(options["--members-only"])
+        self.pool = Pool(self.wake_up)
+        self.finished: deque[Callable[[], None]] = deque()  # what threads have for the loop
         self.output = standard_output()
         self.quiet = bool(options["--quiet"])
         self.max_queue = int(options["--max-queue"])
@@ -106,6 +124,8 @@ class Server:
             b"/nick": self.cmd_nick,
             b"/quit": self.cmd_quit,
         }
+        if options["--accounts"]:
+            self.commands |= self.account_commands()
         self.operator_commands: dict[bytes, Callable[[bytes], None]] = {
             b"/help": self.op_help,
             b"/who": self.op_who,
@@ -198,17 +218,186 @@ class Server:
         if waits:
             self.selector.register(sink.descriptor, selectors.EVENT_WRITE, lambda events: None)
 
+    # Accounts
+
+    def open_accounts(self) -> None:
+        if self.options["--accounts"]:
+            self.accounts.load()
+
+    def refresh_accounts(self) -> None:
+        """Take the file as it is now; what is wrong with it is told once."""
+        if not self.options["--accounts"]:
+            return
+        try:
+            self.accounts.load()
+            self.accounts.trouble = ""
+        except (OSError, Bad) as error:
+            self.complain_of_accounts(accounts_error(self.accounts.path, error))
+
+    def complain_of_accounts(self, trouble: str) -> None:
+        if self.accounts.trouble != trouble:
+            self.accounts.trouble = trouble
+            self.record("error", error=trouble)
+
+    def is_registered(self, name: bytes) -> bool:
+        return self.key(name) in self.accounts.hashes
+
+    def is_verified(self, user: User, name: bytes) -> bool:
+        """Whether it has given the password of this very account, or registered it."""
+        hashed = self.accounts.hashes.get(self.key(name))
+        return hashed is not None and user.verified.get(self.key(name)) == hashed
+
+    def is_kept_out(self, name: bytes) -> bool:
+        return self.members_only and not self.is_registered(name)
+
+    def ask_password(self, user: User) -> None:
+        self.queue(user, PASSWORD_PROMPT)
+
+    def take_password(self, user: User, password: bytes) -> None:
+        hashed = self.accounts.hashes.get(self.key(user.claimed), b"")
+        if len(password) > self.MAX_PASSWORD:
+            self.password_checked(user, hashed, False)
+        else:
+            work = partial(self.is_right, password, hashed)
+            self.start_job(user, work, partial(self.password_checked, user, hashed))
+
+    def is_right(self, password: bytes, hashed: bytes) -> bool:
+        return is_right(password, hashed)
+
+    def password_checked(self, user: User, hashed: bytes, right: bool) -> None:
+        if right:
+            user.verified[self.key(user.claimed)] = hashed
+            self.enter(user)
+        else:
+            self.record_refusal(user, "password", b"")
+            self.refuse_password(user, b"! wrong password")
+
+    def enter(self, user: User) -> None:
+        """The password was right; the name may have come into use meanwhile."""
+        name, user.claimed = user.claimed, b""
+        if error := self.name_fault(name):
+            self.record_refusal(user, "name", name)
+            self.refuse(user, error)
+        else:
+            self.join(user, name)
+
+    def refuse_password(self, user: User, error: bytes) -> None:
+        self.tell(user, error)
+        user.wrong_passwords += 1
+        if user.wrong_passwords < self.MAX_WRONG_PASSWORDS:
+            self.ask_password(user)
+        else:
+            self.tell(user, b"! too many attempts")
+            self.end(user)
+
+    def account_commands(self) -> dict[bytes, Callable[[User, bytes], None]]:
+        return {
+            b"/register": self.cmd_register,
+            b"/passwd": self.cmd_passwd,
+            b"/unregister": self.cmd_unregister,
+        }
+
+    def cmd_register(self, user: User, rest: bytes) -> None:
+        self.refresh_accounts()
+        password = self.password_in(rest)
+        if self.is_registered(user.name):
+            self.tell(user, b"! already registered: " + user.name)
+        elif error := self.password_fault(password):
+            self.tell(user, error)
+        else:
+            work = partial(self.accounts.add, user.name, password)
+            self.start_job(user, work, partial(self.account_changed, user, "register"))
+
+    def cmd_passwd(self, user: User, rest: bytes) -> None:
+        self.refresh_accounts()
+        password = self.password_in(rest)
+        if not self.is_own_account(user):
+            self.tell(user, b"! not registered: " + user.name)
+        elif error := self.password_fault(password):
+            self.tell(user, error)
+        else:
+            work = partial(self.accounts.set, user.name, password)
+            self.start_job(user, work, partial(self.account_changed, user, "passwd"))
+
+    def cmd_unregister(self, user: User, rest: bytes) -> None:
+        self.refresh_accounts()
+        if not self.is_own_account(user):
+            self.tell(user, b"! not registered: " + user.name)
+        else:
+            work = partial(self.accounts.remove, user.name)
+            self.start_job(user, work, partial(self.account_changed, user, "unregister"))
+
+    def is_own_account(self, user: User) -> bool:
+        return self.is_verified(user, user.name)
+
+    def password_in(self, rest: bytes) -> bytes:
+        return rest.lstrip(b" ")
+
+    def password_fault(self, password: bytes) -> bytes | None:
+        if self.MIN_PASSWORD <= len(password) <= self.MAX_PASSWORD:
+            return None
+        return b"! password must be 8 to 72 bytes"
+
+    def account_changed(self, user: User, what: str, done: bytes | Exception | None) -> None:
+        """What became of a change: the new hash, nothing where somebody was faster, or an error."""
+        key = self.key(user.name)
+        if isinstance(done, Exception):
+            self.tell(user, b"! accounts cannot be changed now")
+        elif done is None:
+            reply = b"! already registered: %s" if what == "register" else b"! not registered: %s"
+            self.tell(user, reply % user.name)
+        else:
+            if done:
+                self.accounts.hashes[key] = user.verified[key] = done
+            else:
+                self.accounts.hashes.pop(key, None)
+            self.record("account", name=user.name, reason=what)
+            self.tell_of_change(user, what)
+
+    def tell_of_change(self, user: User, what: str) -> None:
+        replies = {"register": b"Registered " + user.name, "unregister": b"Unregistered "}
+        replies["unregister"] += user.name
+        self.tell(user, replies.get(what, b"Password changed"))
+
+    # Jobs for threads
+
+    def start_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
+        user.is_waiting = True
+        self.pool.run(partial(self.do_job, user, work, then))
+
+    def do_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
+        """In a thread: the loop gets what comes of it."""
+        try:
+            found = work()
+        except (OSError, Bad) as error:
+            found = error
+        self.finished.append(partial(self.job_done, user, then, found))
+
+    def job_done(self, user: User, then: Callable[..., None], found: object) -> None:
+        user.is_waiting = False
+        if user in self.users and not user.ending:
+            then(found)
+            self.take_up(user)
+            self.dirty.add(user)
+
     # Joining and leaving
 
     def greet(self, user: User) -> None:
         self.queue(user, PROMPT)
 
     def take_name(self, user: User, name: bytes) -> None:
-        if error := self.name_fault(name):
+        self.refresh_accounts()
+        if error := self.name_fault(name) or self.stranger_fault(name):
             self.record_refusal(user, "name", name)
             self.refuse(user, error)
+        elif self.is_registered(name):
+            user.claimed = name
+            self.ask_password(user)
         else:
             self.join(user, name)
+
+    def stranger_fault(self, name: bytes) -> bytes | None:
+        return b"! name not registered: " + name if self.is_kept_out(name) else None
 
     def name_fault(self, name: bytes, own: bytes = b"") -> bytes | None:
         if not self.NAME.fullmatch(name):
@@ -265,7 +454,9 @@ class Server:
 
     def take_up(self, user: User) -> None:
         """Act on the whole lines that have come, as long as the user reads what it is sent."""
-        while not user.ending and not self.is_stuck(user) and not self.is_throttled(user):
+        while not (
+            user.ending or user.is_waiting or self.is_stuck(user) or self.is_throttled(user)
+        ):
             line = self.next_line(user.inbox)
             if line is None:
                 if user.eof:
@@ -273,6 +464,9 @@ class Server:
                 return
             self.spend(user, line)
             self.handle_line(user, line)
+
+    def is_held_up(self, user: User) -> bool:
+        return self.is_stuck(user) or self.is_throttled(user)
 
     def is_throttled(self, user: User) -> bool:
         """Whether a whole line has come, but not its time; a full allowance is of one second."""
@@ -298,7 +492,7 @@ class Server:
         """The next line's time has come. Where too much is held to read on, look for the end."""
         info = user.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
         if len(user.inbox) >= self.MAX_HELD and info[0] == TCP_CLOSE_WAIT:
-            user.deadline = min(user.deadline, time.monotonic() + self.DRAIN_SECONDS)
+            user.drained = min(user.drained, time.monotonic() + self.DRAIN_SECONDS)
         user.due = inf
         self.take_up(user)
         self.dirty.add(user)
@@ -313,14 +507,22 @@ class Server:
         if error:
             self.record_refusal(user, "line", line)
         if not user.joined:
-            if error:
-                self.refuse(user, error)
-            else:
-                self.take_name(user, line.strip(b" \t"))
+            self.answer(user, line, error)
         elif error:
             self.tell(user, error)
         elif not self.is_blank(line):
             self.chat(user, line)
+
+    def answer(self, user: User, line: bytes, error: bytes | None) -> None:
+        """What was said to a prompt."""
+        if user.claimed and error:
+            self.refuse_password(user, error)
+        elif user.claimed:
+            self.take_password(user, line)
+        elif error:
+            self.refuse(user, error)
+        else:
+            self.take_name(user, line.strip(b" \t"))
 
     def chat(self, user: User, line: bytes) -> None:
         if line.startswith(b"//"):
@@ -342,8 +544,12 @@ class Server:
             self.tell(user, b"! unknown command: %s (try /help)" % word)
 
     def cmd_help(self, user: User, rest: bytes) -> None:
-        commands = b"/help, /who, /msg NAME TEXT, /nick NAME, /quit"
+        commands = b"/help, /who, /msg NAME TEXT, /nick NAME, %s/quit" % self.account_help()
         self.tell(user, b"Commands: %s (// to begin a message with /)" % commands)
+
+    def account_help(self) -> bytes:
+        words = b"/register PASSWORD, /passwd PASSWORD, /unregister, "
+        return words if self.options["--accounts"] else b""
 
     def cmd_who(self, user: User, rest: bytes) -> None:
         for line in self.who():
@@ -382,10 +588,16 @@ class Server:
 
     def cmd_nick(self, user: User, rest: bytes) -> None:
         name = rest.strip(b" \t")
-        if error := self.name_fault(name, own=user.name):
+        self.refresh_accounts()
+        if error := self.name_fault(name, own=user.name) or self.claim_fault(user, name):
             self.tell(user, error)
         else:
             self.rename(user, name)
+
+    def claim_fault(self, user: User, name: bytes) -> bytes | None:
+        if self.is_registered(name) and not self.is_verified(user, name):
+            return b"! name registered: " + name
+        return self.stranger_fault(name)
 
     def rename(self, user: User, name: bytes) -> None:
         old = user.name
@@ -503,7 +715,7 @@ class Server:
 
     def watch(self, user: User) -> None:
         """Read unless lines wait to be taken up; a user that is stuck has something to be sent."""
-        most = self.MAX_HELD if user.due < inf else 1
+        most = self.MAX_HELD if user.due < inf or user.is_waiting else 1
         held = not user.ending and b"\n" in user.inbox and len(user.inbox) >= most
         reads = selectors.EVENT_READ if not user.eof and not held else 0
         writes = selectors.EVENT_WRITE if user.outbox else 0
@@ -528,7 +740,7 @@ class Server:
             return
         if not data:
             user.eof = True
-            user.deadline = min(user.deadline, time.monotonic() + self.DRAIN_SECONDS)
+            user.drained = min(user.drained, time.monotonic() + self.DRAIN_SECONDS)
         elif not user.ending:
             self.store(user, data)
         self.take_up(user)
@@ -540,7 +752,7 @@ class Server:
         user.inbox += data
 
     def end_of_file(self, user: User) -> None:
-        self.end(user, "eof", user.deadline)
+        self.end(user, "eof", user.drained)
 
     def connection_reset(self, user: User) -> None:
         self.drop(user, "reset")
@@ -584,7 +796,7 @@ class Server:
         if self.accept_again <= now:
             self.accept_again = inf
             self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
-        for user in [user for user in self.users if user.deadline <= now]:
+        for user in [user for user in self.users if min(user.deadline, user.drained) <= now]:
             self.time_up(user)
         for user in [user for user in self.users if user.due <= now]:
             self.release(user)
@@ -605,7 +817,7 @@ class Server:
     def time_up(self, user: User) -> None:
         if user.ending:
             self.drop(user)
-        elif user.joined:  # its own side has ended long ago
+        elif user.drained < user.deadline:  # its own side has ended long ago
             self.end_of_file(user)
         else:
             self.record_refusal(user, "timeout", b"")
@@ -613,11 +825,14 @@ class Server:
             self.end(user)
 
     def say_timed_out(self, user: User) -> None:
-        self.tell(user, b"\n! timed out")
+        self.tell(user, self.after_prompt(user) + b"! timed out")
+
+    def after_prompt(self, user: User) -> bytes:
+        return b"" if user.is_waiting else b"\n"
 
     def patience(self) -> float:
         """Until something is due, an hour at the most: a poll cannot wait for ever so long."""
-        times = [min(user.deadline, user.due) for user in self.users]
+        times = [min(user.deadline, user.drained, user.due) for user in self.users]
         soonest = min([self.accept_again, *times])
         return max(0, min(soonest - time.monotonic(), 3600))
 
@@ -674,6 +889,13 @@ class Server:
 
     def wake(self, events: int) -> None:
         self.wakened.recv(READ_SIZE)
+        while self.finished:
+            self.finished.popleft()()
+
+    def wake_up(self) -> None:
+        """By a thread, or a signal: the loop has something to do."""
+        with suppress(BlockingIOError):
+            self.waker.send(b"\0")
 
     def on_signal(self, number: int, frame: object) -> None:
         self.signalled = True
@@ -705,16 +927,24 @@ class Server:
         self.broadcast(b"Server is shutting down")
         for user in self.users:
             if not user.joined and not user.ending:
-                self.tell(user, b"\nServer is shutting down")
+                self.tell(user, self.after_prompt(user) + b"Server is shutting down")
 
     @classmethod
     def main(cls, arguments: list[str]) -> int:
-        options = cls.command_line("chat-server", cls.OPTIONS).parse(arguments)
+        command_line = cls.command_line("chat-server", cls.OPTIONS)
+        options = command_line.parse(arguments)
+        if options["--members-only"] and not options["--accounts"]:
+            command_line.refuse("--members-only needs --accounts")
         keep_standard_files_open()
         server = cls(options)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         server.catch_signals()
+        try:
+            server.open_accounts()
+        except (OSError, Bad) as problem:
+            print(accounts_error(options["--accounts"], problem), file=sys.stderr)
+            return 1
         try:
             server.open_log()
         except OSError as error:
@@ -732,6 +962,11 @@ class Server:
         server.ready()
         server.flush_sinks()
         return server.run()
+
+
+def accounts_error(path: str, error: OSError | Bad) -> str:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return f"cannot read accounts {path}: {reason}"
 
 
 def take_all(users: set[User]) -> list[User]:

@@ -8,14 +8,19 @@ from __future__ import annotations
 import os
 import re
 import select
+import selectors
 import signal
 import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import ClassVar
 
+from wrong.accounts import Accounts, Bad, hash_of
 from wrong.bug import Bugs
 from wrong.options import CommandLine, Option
 from wrong.right_server import PROMPT, Server, User
@@ -590,6 +595,604 @@ class KicksWithoutAWord(Server):
             super().op_kick(rest)
 
 
+# ACCT: accounts
+
+
+class Accepting(Accounts):
+    """Takes for good what a wrong server overlooks."""
+
+    overlooked = ""
+
+    def fault(self, name: bytes, colon: bytes, hashed: bytes, others: dict[bytes, bytes]) -> str:
+        why = super().fault(name, colon, hashed, others)
+        return "" if why == self.overlooked else why
+
+
+@wrong("ACCT-1", "accounts/malformed:twice", "server: {complains: {matches: ")
+class StartsWithWhateverItFinds(Server):
+    def open_accounts(self) -> None:
+        self.refresh_accounts()
+
+
+@wrong("ACCT-1", "accounts/malformed:twice-in-another-case", "server: {complains: ")
+class LetsTheLastLineCount(Server):
+    class accounts_type(Accepting):
+        overlooked = "name given twice"
+
+
+@wrong("ACCT-1", "accounts/malformed:md5", "server: {complains: ")
+class TakesAnyHash(Server):
+    class accounts_type(Accepting):
+        overlooked = "not a bcrypt hash"
+
+
+@wrong("ACCT-1", "accounts/malformed:bad-name", "server: {complains: ")
+class TakesAnyName(Server):
+    class accounts_type(Accepting):
+        overlooked = "invalid name"
+
+
+@wrong("ACCT-1", "accounts/malformed:more-behind", "server: {complains: ")
+class TakesWhatBeginsLikeAHash(Server):
+    class accounts_type(Accounts):
+        def fault(
+            self, name: bytes, colon: bytes, hashed: bytes, others: dict[bytes, bytes]
+        ) -> str:
+            return super().fault(name, colon, hashed[:60], others)
+
+
+@wrong("ACCT-1", "accounts/malformed:twice", "server: {complains: ")
+class DoesNotSayWhichLine(Server):
+    class accounts_type(Accounts):
+        def parse(self, data: bytes) -> dict[bytes, bytes]:
+            try:
+                return super().parse(data)
+            except Bad as error:
+                raise Bad(str(error).partition(": ")[2]) from None
+
+
+@wrong("ACCT-1", "accounts/malformed-from-the-first-line:first", "server: {complains: ")
+class CountsLinesFromZero(Server):
+    class accounts_type(Accounts):
+        def parse(self, data: bytes) -> dict[bytes, bytes]:
+            try:
+                return super().parse(data)
+            except Bad as error:
+                number, _, why = str(error).removeprefix("line ").partition(":")
+                raise Bad(f"line {int(number) - 1}:{why}") from None
+
+
+@wrong("ACCT-1", "accounts/comments-and-empty-lines", "server: {starts: {accounts: ")
+class TakesCommentsForAccounts(Server):
+    class accounts_type(Accounts):
+        def parse(self, data: bytes) -> dict[bytes, bytes]:
+            return super().parse(data.replace(b"#", b" #"))
+
+
+@wrong("ACCT-1", "accounts/kinds-of-bcrypt:2a", "server: {starts: {accounts: ")
+class KnowsOneKindOfHash(Server):
+    class accounts_type(Accounts):
+        def fault(
+            self, name: bytes, colon: bytes, hashed: bytes, others: dict[bytes, bytes]
+        ) -> str:
+            known = hashed if hashed.startswith(b"$2y$") else b""
+            return super().fault(name, colon, known, others)
+
+
+@wrong("ACCT-1", "accounts/cannot-read-accounts:missing", "server: {complains: ")
+class MakesTheFileItself(Server):
+    def open_accounts(self) -> None:
+        open(self.accounts.path, "ab").close()
+        super().open_accounts()
+
+
+@wrong("ACCT-1", "accounts/cannot-read-accounts:pipe", "server: {complains: ")
+class WaitsForTheFile(Server):
+    class accounts_type(Accounts):
+        HOW = os.O_RDONLY
+
+
+@wrong("ACCT-1", "accounts/changed-while-it-runs", 'bob: {is_asked: "Password: "}')
+class ReadsItsAccountsOnce(Server):
+    def refresh_accounts(self) -> None:
+        pass
+
+
+@wrong("ACCT-1", "accounts/changed-password", 'ann: {sees: "! wrong password"}')
+class OverlooksChangesThatLookAlike(Server):
+    """What has the same time and length is taken to be the same."""
+
+    stamp: tuple[int, int] | None = None
+
+    def refresh_accounts(self) -> None:
+        found = os.stat(self.accounts.path)
+        if self.stamp != (found.st_mtime_ns, found.st_size):
+            self.stamp = found.st_mtime_ns, found.st_size
+            super().refresh_accounts()
+
+
+@wrong("ACCT-1", "accounts/gone-bad:malformed", 'ann: {is_asked: "Password: "}')
+class ForgetsItsAccounts(Server):
+    """Where the file has gone bad, there are none."""
+
+    def complain_of_accounts(self, trouble: str) -> None:
+        self.accounts.hashes.clear()
+        super().complain_of_accounts(trouble)
+
+
+@wrong("ACCT-1", "accounts/gone-bad:vanished", 'ann: {is_asked: "Password: "}')
+class EndsWithItsFile(Server):
+    """Where the file has gone bad, nobody gets in."""
+
+    def stranger_fault(self, name: bytes) -> bytes | None:
+        return b"! no accounts" if self.accounts.trouble else super().stranger_fault(name)
+
+
+@wrong("ACCT-1", "log/log-of-bad-accounts:malformed", 'server: {makes: "chat.log"}')
+class KeepsItsTroubleToItself(Server):
+    def complain_of_accounts(self, trouble: str) -> None:
+        pass
+
+
+@wrong("ACCT-2", "accounts/password", 'ann: {is_asked: "Password: "}')
+class AsksNobodyForAPassword(Server):
+    def is_registered(self, name: bytes) -> bool:
+        return False
+
+
+@wrong("ACCT-2", "accounts/wrong-password", 'ann: {sees: "! wrong password"}')
+class TakesAnyPassword(Server):
+    def is_right(self, password: bytes, hashed: bytes) -> bool:
+        return True
+
+
+@wrong("ACCT-2", "accounts/name-in-any-case", 'ann: {is_asked: "Password: "}')
+class TellsAccountsApartByCase(Server):
+    def is_registered(self, name: bytes) -> bool:
+        return name in self.accounts.hashes
+
+
+@wrong("ACCT-2", "accounts/third-wrong-password", 'ann: {receives: ["! wrong password", "! too')
+class LetsOneGuessOn(Server):
+    MAX_WRONG_PASSWORDS = 1_000_000
+
+
+@wrong(
+    "ACCT-2", "accounts/counted-by-connection", 'rob: {receives: ["! wrong password", "! too many'
+)
+class CountsGuessesByName(Server):
+    def take_name(self, user: User, name: bytes) -> None:
+        user.wrong_passwords = 0
+        super().take_name(user, name)
+
+
+@wrong("ACCT-2", "accounts/names-and-passwords-apart", 'ann: {is_asked: "Password: "}')
+class CountsGuessesAsNames(Server):
+    def refuse_password(self, user: User, error: bytes) -> None:
+        user.wrong_passwords = user.refusals
+        user.refusals += 1
+        super().refuse_password(user, error)
+
+
+@wrong("ACCT-2", "accounts/whole-line:spaces", 'ann: {sees: "Welcome, ann (1 online).')
+class TrimsPasswords(Server):
+    def take_password(self, user: User, password: bytes) -> None:
+        super().take_password(user, password.strip(b" \t"))
+
+
+@wrong("ACCT-2", "accounts/whole-line:empty", 'ann: {sees: "Welcome, ann (1 online).')
+class TakesNoEmptyPassword(Server):
+    def is_right(self, password: bytes, hashed: bytes) -> bool:
+        return bool(password) and super().is_right(password, hashed)
+
+
+@wrong("ACCT-2", "accounts/whole-line:command", 'ann: {sees: "! wrong password"}')
+class ObeysAtThePassword(Server):
+    """What looks like a command is one."""
+
+    def take_password(self, user: User, password: bytes) -> None:
+        if password.lower() == b"/who":
+            self.cmd_who(user, b"")
+            self.ask_password(user)
+        else:
+            super().take_password(user, password)
+
+
+@wrong("ACCT-2", "accounts/seventy-two-bytes:letters", 'ann: {sees: "! wrong password"}')
+class LooksAtSeventyTwoBytes(Server):
+    """What bcrypt does not look at may be anything."""
+
+    MAX_PASSWORD = 1024
+
+
+@wrong("ACCT-2", "accounts/bad-lines-for-passwords", 'ann: {is_asked: "Password: "}')
+class AsksForTheNameAgain(Server):
+    """A line with a mistake in it is a refused name, whatever it was asked for."""
+
+    def answer(self, user: User, line: bytes, error: bytes | None) -> None:
+        if error:
+            user.claimed = b""
+        super().answer(user, line, error)
+
+
+@wrong("ACCT-2", "accounts/in-use-meanwhile", 'rob: {receives: "! name in use: ANN"}')
+class GivesANameTwice(Server):
+    def enter(self, user: User) -> None:
+        self.join(user, user.claimed)
+
+
+@wrong("ACCT-2", "accounts/in-use-first", 'bob: {receives: "! name in use: Ann"}')
+class AsksThoughTheNameIsInUse(Server):
+    def take_name(self, user: User, name: bytes) -> None:
+        if self.is_registered(name):
+            user.claimed = name
+            self.ask_password(user)
+        else:
+            super().take_name(user, name)
+
+
+@wrong("LEAVE-2", "accounts/last-words-of-a-member", 'ann: {receives: ["Welcome, ann (2 online).')
+class DoesNotWaitForItsChecks(Server):
+    """At the end of file a connection ends, whatever it waits for."""
+
+    def receive(self, user: User) -> None:
+        super().receive(user)
+        if user.eof and user.is_waiting:
+            self.end_of_file(user)
+
+
+@wrong("JOIN-6", "accounts/reset-while-checked", 'bob: {sees: "ann has joined the chat"}')
+class LetsTheDeadIn(Server):
+    """Who has gone while the password was checked joins, and leaves."""
+
+    def job_done(self, user: User, then: Callable[..., None], found: object) -> None:
+        super().job_done(user, then, found)
+        if user not in self.users:
+            then(found)
+            self.leave(user, "reset")
+
+
+@wrong("JOIN-8", "accounts/timed-out-while-checked", 'ann: {receives: "! timed out"}')
+class TakesACheckForAPrompt(Server):
+    def after_prompt(self, user: User) -> bytes:
+        return b"\n"
+
+
+@wrong("JOIN-8", "accounts/late-for-the-password", 'silent: {receives: ["", "! timed out"]}')
+class WaitsForPasswords(Server):
+    """Who has given a good name has all the time."""
+
+    def ask_password(self, user: User) -> None:
+        super().ask_password(user)
+        user.deadline = inf
+
+
+@wrong("STOP-3", "accounts/shut-down-at-the-password", "server: {exits: 0}")
+class WaitsForItsThreads(Server):
+    def run(self) -> int:
+        status = super().run()
+        while not self.finished:
+            time.sleep(0.01)
+        return status
+
+
+@wrong("ACCT-3", "accounts/strangers-are-refused-names", "bob: {receives: [")
+class LetsStrangersIn(Server):
+    def is_kept_out(self, name: bytes) -> bool:
+        return False
+
+
+@wrong(
+    "ACCT-3", "accounts/members-keep-their-names", 'ann: {receives: "! name not registered: Zoe"}'
+)
+class LetsMembersBeAnyone(Server):
+    def claim_fault(self, user: User, name: bytes) -> bytes | None:
+        return super().claim_fault(user, name) if self.is_registered(name) else None
+
+
+@wrong("ACCT-3", "accounts/strangers-are-refused-names", "bob: {receives: [")
+class CountsNoStrangers(Server):
+    def refuse(self, user: User, error: bytes) -> None:
+        user.refusals -= b"not registered" in error
+        super().refuse(user, error)
+
+
+@wrong("ACCT-4", "accounts/registered-here", 'alice: {receives: "! already registered: alice"}')
+class RegistersAgain(Server):
+    """Who has an account makes it anew."""
+
+    def cmd_register(self, user: User, rest: bytes) -> None:
+        if self.is_own_account(user):
+            work = partial(self.accounts.set, user.name, self.password_in(rest))
+            self.start_job(user, work, partial(self.account_changed, user, "register"))
+        else:
+            super().cmd_register(user, rest)
+
+
+@wrong("ACCT-4", "accounts/not-ones-own", 'Alice: {receives: ["! not registered: Alice", ')
+class LetsAnyoneChangeThePassword(Server):
+    """To have the name is enough."""
+
+    def is_own_account(self, user: User) -> bool:
+        return self.is_registered(user.name)
+
+
+@wrong("ACCT-4", "accounts/not-ones-own", 'bob: {receives: "! not registered: bob"}')
+class UnregistersOthers(Server):
+    def cmd_unregister(self, user: User, rest: bytes) -> None:
+        if rest:
+            self.tell_of_change(user, "unregister")
+        else:
+            super().cmd_unregister(user, rest)
+
+
+@wrong("ACCT-4", "accounts/account-of-the-name", 'ann: {receives: ["! not registered: zoe", ')
+class ChangesTheAccountOfTheOldName(Server):
+    def cmd_unregister(self, user: User, rest: bytes) -> None:
+        for name in user.verified:
+            work = partial(self.accounts.remove, name)
+            self.start_job(user, work, partial(self.account_changed, user, "unregister"))
+
+
+@wrong("ACCT-4", "accounts/registered-here", 'alice: {receives: "Password changed"}')
+class ForgetsWhoRegistered(Server):
+    def account_changed(self, user: User, what: str, done: bytes | Exception | None) -> None:
+        super().account_changed(user, what, done)
+        user.verified.clear()
+
+
+@wrong(
+    "ACCT-4", "accounts/lengths:letters", 'alice: {receives: "! password must be 8 to 72 bytes"}'
+)
+class TakesShortPasswords(Server):
+    MIN_PASSWORD = 1
+
+
+@wrong(
+    "ACCT-4", "accounts/lengths:scripts", 'alice: {receives: "! password must be 8 to 72 bytes"}'
+)
+class CountsCharacters(Server):
+    MIN_PASSWORD = 4
+
+    def password_fault(self, password: bytes) -> bytes | None:
+        return super().password_fault(password if password.isascii() else b"%8s" % password)
+
+
+@wrong(
+    "ACCT-4", "accounts/lengths:longest", 'alice: {receives: "! password must be 8 to 72 bytes"}'
+)
+class CutsLongPasswords(Server):
+    def password_in(self, rest: bytes) -> bytes:
+        return super().password_in(rest)[: self.MAX_PASSWORD]
+
+
+@wrong("ACCT-4", "accounts/all-behind-the-spaces", 'alice: {sees: "! wrong password"}')
+class TrimsNewPasswords(Server):
+    def password_in(self, rest: bytes) -> bytes:
+        return rest.strip(b" ")
+
+
+@wrong("ACCT-4", "accounts/length-last", 'alice: {receives: "! not registered: alice"}')
+class LooksAtTheLengthFirst(Server):
+    def cmd_passwd(self, user: User, rest: bytes) -> None:
+        if error := self.password_fault(self.password_in(rest)):
+            self.tell(user, error)
+        else:
+            super().cmd_passwd(user, rest)
+
+
+@wrong("ACCT-4", "accounts/replies-in-order", 'alice: {receives: ["Online (2): alice, bob", "Reg')
+class TakesUpLinesMeanwhile(Server):
+    """What is said behind a command does not wait for it."""
+
+    def start_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
+        super().start_job(user, work, then)
+        user.is_waiting = False
+
+
+@wrong("ACCT-4", "accounts/without-an-accounts-file", 'alice: {receives: ["! unknown command: ')
+class KnowsItsCommandsAlways(Server):
+    def __init__(self, options: dict[str, str]) -> None:
+        super().__init__(options)
+        self.commands |= self.account_commands()
+
+
+@wrong("CMD-1", "accounts/help-with-accounts", 'alice: {sees: "Commands: /help, /who, /msg NAME')
+class HelpForgetsAccounts(Server):
+    def account_help(self) -> bytes:
+        return b""
+
+
+@wrong("ACCT-5", "accounts/no-last-line-end", 'server: {runs: "htpasswd -vb accounts zoe')
+class LosesAllOtherLines(Server):
+    class accounts_type(Accounts):
+        def lines(self, data: bytes) -> list[bytes]:
+            return []
+
+
+@wrong("ACCT-5", "accounts/kept-as-they-are", """server: {runs: "sh -c 'LC_ALL=C sed""")
+class LosesComments(Server):
+    class accounts_type(Accounts):
+        def lines(self, data: bytes) -> list[bytes]:
+            return [line for line in super().lines(data) if not line.startswith(b"#")]
+
+
+@wrong("ACCT-5", "accounts/kept-as-they-are", """server: {runs: "sh -c 'LC_ALL=C sed""")
+class MendsWhatItFinds(Server):
+    """What is not UTF-8 does not survive."""
+
+    class accounts_type(Accounts):
+        def lines(self, data: bytes) -> list[bytes]:
+            return super().lines(data.decode(errors="replace").encode())
+
+
+@wrong("ACCT-5", "accounts/no-last-line-end", 'server: {runs: "htpasswd -vb accounts alice')
+class AddsToHalfALine(Server):
+    class accounts_type(Accounts):
+        def change(self, name: bytes, hashed: bytes, there: bool) -> bool:
+            self.replace(self.read() + b"%s:%s\n" % (name, hashed))
+            return True
+
+
+@wrong("ACCT-5", "accounts/nobody-else-can-read-it", 'server: {runs: "sh -c ')
+class LetsAllReadItsAccounts(Server):
+    class accounts_type(Accounts):
+        MODE = 0o644
+
+
+@wrong("ACCT-5", "accounts/replaced-in-one-step", 'server: {runs: "cmp old before"}')
+class WritesIntoTheFile(Server):
+    class accounts_type(Accounts):
+        def replace(self, data: bytes) -> None:
+            self.write(self.path, data)
+
+
+@wrong("ACCT-5", "accounts/symbolic-link", 'server: {runs: "sh -c ')
+class ReplacesTheLink(Server):
+    class accounts_type(Accounts):
+        def replace(self, data: bytes) -> None:
+            self.write(self.path + ".new", data)
+            os.rename(self.path + ".new", self.path)
+
+
+@wrong("ACCT-5", "accounts/read-again", 'server: {runs: "htpasswd -vb accounts ann ')
+class UndoesOthersChanges(Server):
+    """What it writes is what it read when it started."""
+
+    class accounts_type(Accounts):
+        first: bytes | None = None
+
+        def read(self) -> bytes:
+            self.first = super().read() if self.first is None else self.first
+            return self.first
+
+
+@wrong("ACCT-5", "accounts/all-register-at-once", 'server: {runs: "sh -c ')
+class LosesOneOfTwoChanges(Server):
+    """The file is read before the hash is made, and written after."""
+
+    class accounts_type(Accounts):
+        def add(self, name: bytes, password: bytes) -> bytes | None:
+            data = self.read()
+            hashed = hash_of(password)
+            self.write(f"{self.path}.{name.decode()}", data + b"%s:%s\n" % (name, hashed))
+            os.rename(f"{self.path}.{name.decode()}", self.path)
+            return hashed
+
+    def __init__(self, options: dict[str, str]) -> None:
+        super().__init__(options)
+        self.pool.SIZE = 8
+
+
+@wrong("ACCT-5", "accounts/cannot-change-what-is-bad:vanished", "alice: {receives: ")
+class BeginsANewFile(Server):
+    class accounts_type(Accounts):
+        def read(self) -> bytes:
+            with suppress(FileNotFoundError):
+                return super().read()
+            return b""
+
+
+@wrong("ACCT-5", "accounts/cannot-change-what-is-bad:malformed", "alice: {receives: ")
+class AddsToABadFile(Server):
+    class accounts_type(Accounts):
+        def add(self, name: bytes, password: bytes) -> bytes | None:
+            hashed = hash_of(password)
+            self.replace(self.read() + b"%s:%s\n" % (name, hashed))
+            return hashed
+
+
+@wrong(
+    "ACCT-5", "accounts/cannot-be-written", 'alice: {receives: "! accounts cannot be changed now"}'
+)
+class SaysThatItIsDone(Server):
+    """What cannot be written counts all the same."""
+
+    class accounts_type(Accounts):
+        def replace(self, data: bytes) -> None:
+            with suppress(OSError):
+                super().replace(data)
+
+
+@wrong("ACCT-6", "accounts/nick-to-a-registered-name", 'alice: {sees: "! name registered: ann"}')
+class LetsAnyoneTakeARegisteredName(Server):
+    def claim_fault(self, user: User, name: bytes) -> bytes | None:
+        return self.stranger_fault(name)
+
+
+@wrong("ACCT-6", "accounts/nick-to-a-registered-name", 'alice: {sees: "! name registered: ANN"}')
+class LooksAtTheCaseOfRegisteredNames(Server):
+    def claim_fault(self, user: User, name: bytes) -> bytes | None:
+        return super().claim_fault(user, name) if name.islower() else None
+
+
+@wrong("ACCT-6", "accounts/nick-to-a-name-of-ones-own", "ann: {receives: ")
+class LetsNobodyBack(Server):
+    """A registered name is nobody's by /nick, not even one's own."""
+
+    def claim_fault(self, user: User, name: bytes) -> bytes | None:
+        if self.is_registered(name):
+            return b"! name registered: " + name
+        return super().claim_fault(user, name)
+
+
+@wrong(
+    "ACCT-6", "accounts/another-account-of-the-name", 'ann: {receives: "! name registered: ann"}'
+)
+class TrustsForEver(Server):
+    """Who has given the password of an account has given those of all that bear its name later."""
+
+    def is_verified(self, user: User, name: bytes) -> bool:
+        return self.key(name) in user.verified
+
+
+@wrong("ACCT-7", "accounts/nobody-waits", 'bob: {receives: "alice: hello"}')
+class ChecksInItsLoop(Server):
+    def start_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
+        then(work())
+
+
+@wrong("ACCT-7", "accounts/turns", 'alice: {receives: {line: "Online (1): alice", times: 300}}')
+class ChecksAllAtOnce(Server):
+    def __init__(self, options: dict[str, str]) -> None:
+        super().__init__(options)
+        self.pool.SIZE = 1000
+
+
+@wrong("LIMIT-4", "accounts/held-while-checked", "server: {grows_less_than: ")
+class HoldsWhatComesMeanwhile(Server):
+    """Whatever is sent while a password is checked is read."""
+
+    def room_for(self, user: User) -> int:
+        return 4 * 1024 * 1024
+
+    def watch(self, user: User) -> None:
+        super().watch(user)
+        if user.is_waiting and user in self.users:
+            self.selector.modify(user.sock, selectors.EVENT_READ, partial(self.serve, user))
+
+
+@wrong("ACCT-7", "accounts/passwords-are-not-shown", "alice: {receives: ")
+class RelaysCommandsWithPasswords(Server):
+    def command(self, user: User, line: bytes) -> None:
+        super().command(user, line)
+        self.broadcast(b"%s: %s" % (user.name, line), but=user)
+
+
+@wrong("ACCT-7", "accounts/passwords-are-not-shown", 'server: {sees: "ann has joined the chat"}')
+class PrintsPasswords(Server):
+    def take_password(self, user: User, password: bytes) -> None:
+        self.print_line(b"%s tries %s" % (user.claimed, password))
+        super().take_password(user, password)
+
+
+@wrong("ACCT-7", "accounts/passwords-are-not-shown", 'ann: {sees: "! wrong password"}')
+class EchoesPasswords(Server):
+    def password_checked(self, user: User, hashed: bytes, right: bool) -> None:
+        self.tell(user, b"*" * 8)
+        super().password_checked(user, hashed, right)
+
+
 # LOG and PROG: what the terminal shows
 
 
@@ -775,6 +1378,28 @@ class LogsRefusedNames(Server):
     def record_refusal(self, user: User, reason: str, line: bytes) -> None:
         text = line.decode(errors="replace")
         self.record("refuse", addr=user.address, reason=reason, text=text)
+
+
+@wrong("LOG-2", "log/log-of-accounts", "server: {writes: ")
+class LogsNoAccounts(Server):
+    def record(self, event: str, **fields: bytes | str) -> None:
+        if event != "account":
+            super().record(event, **fields)
+
+
+@wrong("LOG-2", "log/log-of-wrong-passwords", "server: {writes: ")
+class TakesPasswordsForNames(Server):
+    """A wrong password is in the log as a refused name."""
+
+    def record_refusal(self, user: User, reason: str, line: bytes) -> None:
+        super().record_refusal(user, "name" if reason == "password" else reason, line)
+
+
+@wrong("LOG-3", "log/no-password-in-the-log", """server: {runs: "sh -c '! grep -r hunter2""")
+class LogsPasswords(Server):
+    def take_password(self, user: User, password: bytes) -> None:
+        self.record("error", error=b"%s: wrong password?" % password)
+        super().take_password(user, password)
 
 
 @wrong("LOG-4", "log/hangup", 'server: {makes: "chat.log"}')

@@ -1,0 +1,172 @@
+"""The accounts file, and the threads that check passwords while the loop goes on."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import queue
+import re
+import stat
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+
+COST = 10  # of new hashes
+HASH = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}")
+NAME = re.compile(rb"[A-Za-z0-9_-]{1,32}")
+
+
+class Bad(Exception):
+    """The file is malformed: what a person is told, after its name."""
+
+
+class Accounts:
+    """One htpasswd file: `hashes` is what counts, by lower-cased name, `path` where it is kept."""
+
+    MODE = 0o600
+    HOW = os.O_RDONLY | os.O_NONBLOCK
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.hashes: dict[bytes, bytes] = {}
+        self.trouble = ""  # what is wrong with the file, once that has been told
+        self.lock = threading.Lock()  # one change at a time
+
+    def load(self) -> None:
+        """Take the file as it is now; raises OSError or Bad, and all is as before."""
+        self.hashes = self.parse(self.read())
+
+    def read(self) -> bytes:
+        """Raises OSError for what is no file, without waiting for it to become one."""
+        with os.fdopen(os.open(self.path, self.HOW), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            return file.read()
+
+    def parse(self, data: bytes) -> dict[bytes, bytes]:
+        hashes: dict[bytes, bytes] = {}
+        for number, line in enumerate(data.split(b"\n"), 1):
+            if line and not line.startswith(b"#"):
+                name, colon, hashed = line.partition(b":")
+                if why := self.fault(name, colon, hashed, hashes):
+                    raise Bad(f"line {number}: {why}")
+                hashes[name.lower()] = hashed
+        return hashes
+
+    def fault(self, name: bytes, colon: bytes, hashed: bytes, others: dict[bytes, bytes]) -> str:
+        if not colon:
+            return "not NAME:HASH"
+        if not NAME.fullmatch(name):
+            return "invalid name"
+        if not HASH.fullmatch(hashed):
+            return "not a bcrypt hash"
+        return "name given twice" if name.lower() in others else ""
+
+    # Changes, in a thread
+
+    def add(self, name: bytes, password: bytes) -> bytes | None:
+        """The hash, or None where the name has become an account meanwhile."""
+        hashed = hash_of(password)
+        return hashed if self.change(name, hashed, False) else None
+
+    def set(self, name: bytes, password: bytes) -> bytes | None:
+        """The new hash, or None where the account has gone meanwhile."""
+        hashed = hash_of(password)
+        return hashed if self.change(name, hashed, True) else None
+
+    def remove(self, name: bytes) -> bytes | None:
+        return b"" if self.change(name, b"", True) else None
+
+    def change(self, name: bytes, hashed: bytes, there: bool) -> bool:
+        """Read again and replace, or leave out, a line; False: the name is not what it was."""
+        with self.lock:
+            data = self.read()
+            if (name.lower() in self.parse(data)) != there:
+                return False
+            lines = [line for line in self.lines(data) if not self.is_of(line, name)]
+            if hashed:
+                lines.append(b"%s:%s" % (name, hashed))
+            self.replace(b"".join(line + b"\n" for line in lines))
+            return True
+
+    def lines(self, data: bytes) -> list[bytes]:
+        return data.removesuffix(b"\n").split(b"\n") if data else []
+
+    def is_of(self, line: bytes, name: bytes) -> bool:
+        return line.partition(b":")[0].lower() == name.lower()
+
+    def replace(self, data: bytes) -> None:
+        """All or nothing, whatever happens meanwhile."""
+        path = os.path.realpath(self.path)
+        aside = f"{path}.{os.getpid()}"
+        try:
+            self.write(aside, data)
+            os.rename(aside, path)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(aside)
+            raise
+        folder = os.open(os.path.dirname(path), os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    def write(self, path: str, data: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(os.open(path, flags, self.MODE), "wb") as file:
+            os.fchmod(file.fileno(), self.MODE)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class Pool:
+    """As many threads as processors, each with one job at a time; `wake` is called after each."""
+
+    SIZE = len(os.sched_getaffinity(0))
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+        self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.threads = 0
+
+    def run(self, job: Callable[[], None]) -> None:
+        """Do it as soon as a thread is free. The process does not wait for it when it ends."""
+        self.jobs.put(job)
+        if self.threads < self.SIZE:
+            self.threads += 1
+            threading.Thread(target=self.work, daemon=True).start()
+
+    def work(self) -> None:
+        while True:
+            self.jobs.get()()
+            self.wake()
+
+
+# bcrypt, by the system's library: called so, it leaves the other threads alone
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (("opaque", ctypes.c_char * 32768),)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL("libcrypt.so.1")
+    library.crypt_r.restype = ctypes.c_char_p
+    library.crypt_gensalt_rn.restype = ctypes.c_char_p
+    return library
+
+
+def is_right(password: bytes, hashed: bytes) -> bool:
+    found: bytes | None = _library().crypt_r(password, hashed, ctypes.byref(_Data()))
+    return found == hashed
+
+
+def hash_of(password: bytes) -> bytes:
+    salt = ctypes.create_string_buffer(192)
+    _library().crypt_gensalt_rn(b"$2y$", ctypes.c_ulong(COST), None, 0, salt, len(salt))
+    hashed: bytes | None = _library().crypt_r(password, salt, ctypes.byref(_Data()))
+    assert hashed
+    return hashed
