@@ -46,6 +46,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,7 +71,8 @@
 #define MAX_PASSWORD        72            /* bytes of a password: bcrypt would not look at more */
 #define MAX_WRONG_PASSWORDS 3             /* on one connection; the last ends it */
 #define HASH_SIZE           60            /* characters of a bcrypt hash */
-#define HASH_COST           10 /* how long it takes to make one: 2 to the power of that */
+#define HASH_COST           10        /* how long it takes to make one: 2 to the power of that */
+#define WORKER_TURN         100000000 /* nanoseconds: others, whose turns are shorter, break in */
 #define MAX_ACCOUNT         (MAX_NAME + HASH_SIZE + 4) /* bytes of an account's line, ends around it */
 #define LOCK_PAUSE          10   /* milliseconds between two tries to lock the accounts */
 #define LOCK_TRIES          500  /* how many there are */
@@ -1633,16 +1635,35 @@ static int change_account(struct job *job)
 }
 
 /*
- * A worker's life. It runs when nobody else needs the processor (ACCT-7), so it may be stopped for
- * long at any place; therefore it shares no lock with the loop, and jobs go over a socket. The file
+ * Have this thread give way at once to any other that wakes up: its turns are made as long as can
+ * be, and the system lets those with shorter ones break into them. Its share of the processor stays
+ * the same. It is only a wish: an older system does not know it.
+ */
+static void yield_to_others(void)
+{
+    struct { /* the kernel's sched_attr, which few versions of the C library know */
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t niceness;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attributes = {.size = sizeof attributes};
+    if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) == 0) {
+        attributes.runtime = WORKER_TURN;
+        syscall(SYS_sched_setattr, 0, &attributes, 0);
+    }
+}
+
+/*
+ * A worker's life. Whoever else wakes up takes the processor from it (ACCT-7), so it may be stopped
+ * at any place; therefore it shares no lock with the loop, and jobs go over a socket. The file
  * is unlocked only when the loop has the job back, so that it learns of changes in their order.
  */
 static void *run_worker(void *argument)
 {
     int socket = *(int *)argument;
-    struct sched_param none = {0};
     struct job *job;
-    sched_setscheduler(0, SCHED_IDLE, &none);
+    yield_to_others();
     while (recv(socket, &job, sizeof job, 0) == sizeof job) {
         int lock = -1;
         if (job->task == CHECK)

@@ -63,6 +63,7 @@ MIN_PASSWORD = 8  # bytes of a new password
 MAX_PASSWORD = 72  # bytes of a password that bcrypt heeds
 MAX_WRONG_PASSWORDS = 3  # on one connection; the last ends it
 HASH_COST = 10  # of new hashes: 2 ** 10 rounds, some hundredths of a second
+WORKER_TURN = 100_000_000  # nanoseconds: others, whose turns are shorter, break in
 JOIN_SECONDS = 60.0  # to give a good name, and its password
 LINGER_SECONDS = 1.0  # for a connection that the server ends: its queue, and its last words
 DRAIN_SECONDS = 10.0  # for one whose client has ended its side: its lines and its queue
@@ -856,9 +857,9 @@ def sync_folder(path: str) -> None:
 
 
 # The work pool: what takes long is done by workers, for one connection one job at a time. Hashing
-# and writing have workers of their own. Those who hash take no time that anybody else wants, and so
-# hold the interpreter, which the loop may wait for, only for moments; the clerk, who may hold it
-# longer, has no lower priority, and may wait for a lock or a disk without holding up a check.
+# and writing have workers of their own. Those who hash give way to everybody, and hold the
+# interpreter, which the loop may wait for, only for moments; the clerk does not give way: he may
+# hold it longer. He may wait for a lock or a disk without holding up a check.
 
 
 def start_workers(server: Server, path: str) -> None:
@@ -882,10 +883,30 @@ def start_worker(server: Server, pool: Pool, task: Callable[[Pool], None]) -> No
 
 
 def hash_passwords(pool: Pool) -> None:
-    """Hash for whoever waits, with what time nobody else wants."""
-    with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # of this thread alone
+    """Hash for whoever waits; whoever else wakes up takes the processor first."""
+    yield_to_others()
     work(pool, hash_password)
+
+
+# The number of the system call, by the kind of processor.
+SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}
+
+
+def yield_to_others() -> None:
+    """Have this thread give way at once to any other that wakes up.
+
+    Its turns are made as long as can be, and the system lets those with shorter ones break into
+    them. Its share of the processor stays the same. It is only a wish: an older system does not
+    know it. Python has no function for it, so this is the system call itself.
+    """
+    import ctypes
+    import struct
+
+    number = SCHED_SETATTR.get(os.uname().machine)
+    if number is not None:
+        niceness = os.getpriority(os.PRIO_PROCESS, 0)
+        attributes = struct.pack("=IIQiIQQQ", 48, 0, 0, niceness, 0, WORKER_TURN, 0, 0)
+        ctypes.CDLL(None).syscall(number, 0, attributes, 0)
 
 
 def keep_accounts(path: str, pool: Pool) -> None:
