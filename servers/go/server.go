@@ -366,11 +366,21 @@ func (s *server) wroteSink(k *sink, lines []byte, err error) {
 func (s *server) writeRest() {
 	s.awaitSinks(pendingTime)
 	for _, k := range []*sink{s.output, s.logFile} {
+		for k != nil && k.writing && k.isOnDisk() { // which takes it, however slow the machine is
+			(<-s.events)()
+			s.flushSinks()
+		}
 		if k != nil && k.writing {
 			k.lose("not read")
 		}
 	}
 	s.awaitSinks(lossTime)
+}
+
+// isOnDisk tells whether nobody has to read what is written.
+func (k *sink) isOnDisk() bool {
+	info, err := k.file.Stat()
+	return err == nil && info.Mode().IsRegular()
 }
 
 // awaitSinks waits until all is written that waits, but not for long.

@@ -871,8 +871,9 @@ class WaitsForPasswords(Server):
 class WaitsForItsThreads(Server):
     def run(self) -> int:
         status = super().run()
+        self.wakened.setblocking(True)
         while not self.finished:
-            time.sleep(0.01)
+            self.wakened.recv(1)
         return status
 
 
