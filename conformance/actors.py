@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -212,8 +213,9 @@ class Actor:
 
     def _patterns(self, argument: object, *, single: bool) -> Iterator[Pattern]:
         assert isinstance(argument, tuple)
+        values = self.scene.values
         for pattern in argument:
-            filled = pattern.filled(self.scene.values)
+            filled = pattern.filled(values)
             yield from filled.each() if single else [filled]
 
     def _shortened(self, argument: object) -> Iterator[str]:
@@ -294,7 +296,7 @@ class ProgramActor(Actor):
         return self.build.implementation
 
     def _launch(self, step: Step) -> Launch:
-        under = [self._fill(word) for word in shlex.split(str(step.options.get("under", "")))]
+        under = [self._fill(word) for word in _words(str(step.options.get("under", "")))]
         size = step.options.get("size", (COLUMNS, ROWS))
         assert isinstance(size, tuple)
         return Launch(
@@ -338,10 +340,10 @@ class ProgramActor(Actor):
 
     def _arguments(self, step: Step) -> list[str]:
         if "arguments" in step.options:
-            return [self._fill(word) for word in shlex.split(str(step.options["arguments"]))]
+            return [self._fill(word) for word in _words(str(step.options["arguments"]))]
         own = self.implementation.arguments
         arguments = self.program.arguments if own is None else own
-        words = [self._fill(word, step) for word in shlex.split(arguments)]
+        words = [self._fill(word, step) for word in _words(arguments)]
         # A program with words of its own knows none of the suite's options.
         usual = (self.program.options or {}) if own is None else {}
         for name, value in {**usual, **_options(step)}.items():
@@ -613,6 +615,12 @@ class ProgramActor(Actor):
     def destroy(self) -> None:
         if self.process:
             self.process.destroy()
+
+
+@cache
+def _words(command: str) -> tuple[str, ...]:
+    """A command line's words; there are few, and each is split for every case."""
+    return tuple(shlex.split(command))
 
 
 def _options(step: Step) -> dict[str, str | None]:

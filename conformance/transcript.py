@@ -72,6 +72,8 @@ def _last_of_each(rows: list[tuple[str, str]], count: int) -> list[str]:
 
 def visible(text: str) -> str:
     """Text with nothing in it that a terminal acts on or a person cannot see."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 

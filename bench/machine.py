@@ -1,0 +1,85 @@
+"""The machine: which cores are used, and what it is, for those who read the figures."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+_CPUS = Path("/sys/devices/system/cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Who runs where."""
+
+    server: int
+    load: int
+    runner: int  # mostly waits; only where there is no third core it shares the load's
+
+
+def siblings(core: int) -> set[int]:
+    """The logical processors that are one core, itself among them."""
+    try:
+        text = (_CPUS / f"cpu{core}/topology/thread_siblings_list").read_text("ascii")
+    except OSError:
+        return {core}
+    return numbers(text)
+
+
+def numbers(text: str) -> set[int]:
+    """The numbers of a list as the kernel writes it: `0,4` or `0-1,8`."""
+    found: set[int] = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def choose_cores(
+    usable: Collection[int], siblings: Callable[[int], Collection[int]] = siblings
+) -> Cores:
+    """Cores for the server, the load and us: no two the same one, where there are as many."""
+    chosen: list[int] = []
+    left = sorted(usable)
+    spare = list(left)
+    for _ in range(3):
+        if not left:
+            break
+        chosen.append(left[0])
+        taken = siblings(left[0])
+        left = [core for core in left if core not in taken]
+    chosen += [core for core in spare if core not in chosen]
+    server, load, runner = (*chosen, *(chosen[-1:] * 2))[:3]
+    return Cores(server, load, runner)
+
+
+def raise_descriptor_limit() -> int:
+    """Let us and all that we start open as many files as we may; how many that is."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def describe(cores: Cores) -> dict[str, object]:
+    """The machine as results.json tells it."""
+    return {
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+        "cores": {"server": cores.server, "load": cores.load, "runner": cores.runner},
+        "memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "load_average": os.getloadavg()[0],  # before anything was measured: should be near 0
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.machine()
