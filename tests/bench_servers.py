@@ -6,7 +6,6 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -441,7 +440,7 @@ class Pausing(Server):
     def relay(self, sender: User, texts: list[bytes]) -> None:
         """Pass messages on to all whom they are for."""
         if self.most_at_once == 0:
-            time.sleep(self.pause)
+            threading.Event().wait(self.pause)
         super().relay(sender, texts)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,7 @@ def test_latency_counts_from_when_a_message_was_due(generator: Path) -> None:
             assert process.stdout
             assert process.stdout.readline() == "begin\n"
             process.send_signal(signal.SIGSTOP)  # late itself, it does not blame the messages
-            time.sleep(0.3)
+            assert not select.select([process.stdout], [], [], 0.3)[0]
             process.send_signal(signal.SIGCONT)
             assert process.stdout.readline() == "end\n"
             found = json.loads(process.stdout.readline())
@@ -358,7 +359,8 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
         except OSError:
-            time.sleep(0.02)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
         else:
             return
     pytest.fail(f"nobody listens; status {process.poll()}")
