@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ended(number: int, _frame: object) -> NoReturn:
-    """Asked to go: what runs is ended on the way out."""
+    """Asked to go: what runs is ended on the way out, which nobody cuts short."""
+    signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 
@@ -128,9 +129,10 @@ def bench(options: argparse.Namespace) -> Run:
     """Build, measure, and keep what was measured even where it is cut short."""
     limit = raise_descriptor_limit()
     cores = choose_cores(os.sched_getaffinity(0))
+    machine = describe(cores) | {"descriptors": limit}  # before compilers make it busy
     load = compiled(PROJECT / "bench" / "load.c", options.output)
     field = assemble(options.contender, options.output, say)
-    run = _empty_run(options, field, describe(cores) | {"descriptors": limit})
+    run = _empty_run(options, field, machine)
     _announce(run, cores)
     if not field.contenders:
         raise CannotMeasure("there is nobody to measure")

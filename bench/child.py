@@ -14,7 +14,7 @@ from typing import IO
 from bench import CannotMeasure
 
 # Is told a process group, and kills it when we are no more: even SIGKILL leaves nothing behind.
-_GUARD = ("sh", "-c", "read group || exit; read end; kill -s KILL -- -$group")
+_GUARD = ("sh", "-c", "read group || exit; read end; kill -s KILL -- -$group 2>/dev/null")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 from bench import HOST, CannotMeasure
 from bench.child import ending, spawned
 
-PATIENCE = 120.0  # seconds beyond those that were asked for: until all users are in, and out
+PATIENCE = 300.0  # seconds beyond those that were asked for: until all users are in, and out
 
 # What is wrong with a server that does any of it; `dropped` are users whom it ended unasked.
 DEFECTS = ("lost", "duplicates", "swapped", "echoes", "damaged", "dropped")

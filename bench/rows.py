@@ -167,7 +167,7 @@ ROWS = (
         "joins",
         Kind.JOINS,
         ("joins", "join_cpu"),
-        "joins --users {joins} --concurrent 50",
+        "joins --users {joins} --concurrent 500",  # InspIRCd lets users in once a second,
     ),
     Row(
         "stuck",

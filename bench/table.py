@@ -45,14 +45,15 @@ def grid(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def _head(run: Run) -> str:
     machine, scale = run.machine, run.scale
     cores = machine["cores"]
-    small = " **Smaller numbers than usual: for trying out, not for telling.**"
+    is_small = scale.seconds < Scale().seconds or scale.joins < Scale().joins
+    small = " **Smaller numbers than usual: for trying out, not for telling.**" if is_small else ""
     lines = [
         "# The bench",
         "",
         f"{run.time}, {machine['processor']}, {machine['kernel']}; the server on core "
         f"{cores['server']}, the load on core {cores['load']}; load average before: "
         f"{machine['load_average']:.2f}. Medians of {run.repeats} (lowest–highest), "
-        f"{scale.seconds:g} seconds each, 64-byte messages.{small if scale != Scale() else ''}",
+        f"{scale.seconds:g} seconds each, 64-byte messages.{small}",
         "",
         *(f"- `{one.name}`: {one.title}{_in_brackets(one.version)}" for one in run.entries),
     ]

@@ -19,7 +19,7 @@ README = "README.md"
 
 # What is run elsewhere: by test_quick_start, by CI, by those two.
 BY_HAND = {*SERVERS.values(), *CLIENTS.values(), NETCAT, NETCAT_PIPE, TELNET, *ACCOUNTS, *TLS}
-MADE = {"make conformance", "make test"}
+MADE = {f"make {it}" for it in ("conformance", "test", "bench", "bench-harness", "bench-peers")}
 WHOLE = {"conformance run", "pytest -n auto scenarios/"}  # minutes long
 
 # What is run here, in this order.

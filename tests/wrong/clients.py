@@ -429,6 +429,12 @@ class HidesTheNextNameToo(Client):
             self.hide_typing()
 
 
+@wrong("CLIENT-9", "screen/half-a-password:plain", 'server: {receives: "eve"}')
+class TakesHalfAPasswordForTheName(Client):
+    def forget_half_password(self) -> None:
+        pass
+
+
 @wrong("CLIENT-9", "screen/ended-at-the-password:sigint-plain", "ann: {exits: 0}")
 class LeavesTheTerminalWithoutEcho(Client):
     def leave_terminal(self) -> None:

@@ -202,7 +202,13 @@ class Client:
         if line.startswith(PASSWORD_PROMPT):
             self.hide_typing()
         elif line.startswith(PROMPT):
+            self.forget_half_password()
             self.show_typing()
+
+    def forget_half_password(self) -> None:
+        """It is not for the next prompt, nor for the next program."""
+        if self.hidden:
+            self.terminal.forget_typed()
 
     def hide_typing(self) -> None:
         if self.editor and not self.hidden:
@@ -223,6 +229,7 @@ class Client:
 
     def leave_terminal(self) -> None:
         """Leave it as it was, the half-typed line on it."""
+        self.forget_half_password()
         if self.editor and not self.hidden and (self.editor.prompt or self.editor.text):
             self.editor.leave()
         self.editor = None

@@ -60,6 +60,10 @@ class Terminal:
         if self.before and self.before[3] & termios.ECHO:
             self.change(off=termios.ECHO, on=termios.ECHONL)
 
+    def forget_typed(self) -> None:
+        if self.before:
+            termios.tcflush(KEYBOARD, termios.TCIFLUSH)
+
     def edit(self) -> None:
         self.change(off=termios.ECHO | termios.ICANON, on=0)
 
