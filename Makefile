@@ -17,7 +17,7 @@ C_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 .PHONY: help conformance test bench bench-harness bench-peers lint format clean
 
 help: ## Show what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 conformance: $(READY) ## Play every scenario over every pairing, show the matrix (ARGS="--server c")
 	@conformance run $(ARGS)
