@@ -46,7 +46,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,11 +71,11 @@
 #define MAX_PASSWORD        72            /* bytes of a password: bcrypt would not look at more */
 #define MAX_WRONG_PASSWORDS 3             /* on one connection; the last ends it */
 #define HASH_SIZE           60            /* characters of a bcrypt hash */
-#define HASH_COST           10        /* how long it takes to make one: 2 to the power of that */
-#define WORKER_TURN         100000000 /* nanoseconds: others, whose turns are shorter, break in */
+#define HASH_COST           10 /* how long it takes to make one: 2 to the power of that */
+#define WORKER_NICENESS     10 /* others who wake up break in, and it has a ninth of their share */
 #define MAX_ACCOUNT         (MAX_NAME + HASH_SIZE + 4) /* bytes of an account's line, ends around it */
 #define LOCK_PAUSE          10   /* milliseconds between two tries to lock the accounts */
-#define LOCK_TRIES          500  /* how many there are */
+#define LOCK_WAIT           2000 /* milliseconds for them */
 #define MAX_REASON          128  /* bytes of what is wrong with the accounts file */
 #define JOIN_SECONDS        60   /* to give a good name */
 #define LINGER_SECONDS      1    /* for one that the server ends: its queue, its last words */
@@ -89,6 +89,7 @@
 #define MAX_HELD            (64 * 1024) /* bytes of one user's input that wait here to be acted on */
 #define READ_SIZE           MAX_HELD    /* bytes received from one user in one go, what waits too */
 #define LINE_COST           1000        /* what a line takes from its user's allowance (LIMIT-5) */
+#define TEXT_SIZE           (16 * 1024)   /* bytes that an accounts file may have at first */
 #define MAX_PENDING         (1024 * 1024) /* bytes that may wait for who reads our output */
 #define PENDING_TIME        250           /* milliseconds for them, before the process ends */
 #define CONSOLE_SIZE        4096          /* bytes read from the operator in one go */
@@ -196,9 +197,10 @@ struct account {
 /* What tells two states of a file apart. */
 struct stamp {
     dev_t device;
-    ino_t inode;
+    uint64_t inode;
+    struct timespec born; /* a later file may have the inode of one that is gone; or zeros */
     struct timespec modified, changed;
-    off_t size;
+    uint64_t size;
 };
 
 /* What a file holds. */
@@ -211,7 +213,8 @@ struct text {
 struct accounts {
     void *hashes;                /* tsearch tree of them, by name, case aside */
     uint64_t births;             /* how many there have been: one made anew is another one */
-    struct stamp stamp;          /* the file when it was last read; zeros: it must be read again */
+    struct stamp stamp;          /* the file when it was last read, or written by us */
+    bool settled;                /* it was so old then that it need not be read again */
     struct stamp bad;            /* when it was last found bad */
     char bad_reason[MAX_REASON]; /* and why; empty: it is good */
 };
@@ -220,10 +223,11 @@ struct accounts {
 struct ledger {
     int folder;               /* where it is; -1: not opened */
     int file;                 /* the file itself, locked; -1: not opened */
+    int fresh;                /* the one that takes its place, locked too; -1: not opened */
     char name[NAME_MAX + 1];  /* its name in the folder */
     char aside[NAME_MAX + 5]; /* what the new one is called until it takes the old one's place */
     struct text text;         /* what it holds, or shall hold */
-    struct stamp stamp;       /* as it was when that was read */
+    struct stamp stamp;       /* as it was before that was read; or of the new one */
 };
 
 /* What a worker does for a user. */
@@ -243,11 +247,12 @@ struct job {
     char password[MAX_PASSWORD + 1]; /* as it was given; wiped when it is hashed */
     char hash[HASH_SIZE + 1];        /* the one that it must have, or gets */
     enum outcome outcome;
-    void *hashes;      /* a changed file's accounts, for the loop */
-    uint64_t born;     /* when the account was, once there is one */
-    int error;         /* why the file cannot be changed, where that has to be logged */
-    struct user *user; /* whom it is for; NULL: is gone */
-    bool running;      /* a worker has it */
+    struct stamp stamp; /* the file as the loop knows it; once changed, as it is then */
+    void *hashes;       /* a changed file's accounts, for the loop */
+    uint64_t born;      /* when the account was, once there is one */
+    int error;          /* why the file cannot be changed, where that has to be logged */
+    struct user *user;  /* whom it is for; NULL: is gone */
+    bool running;       /* a worker has it */
     TAILQ_ENTRY(job) in_jobs;
 };
 
@@ -1281,9 +1286,27 @@ static bool parse_accounts(const struct text *text, void **hashes, char reason[M
     return true;
 }
 
-static struct stamp stamp_of(const struct stat *file)
+static struct timespec time_of(struct statx_timestamp time)
 {
-    return (struct stamp){file->st_dev, file->st_ino, file->st_mtim, file->st_ctim, file->st_size};
+    return (struct timespec){.tv_sec = time.tv_sec, .tv_nsec = time.tv_nsec};
+}
+
+/* The state of a file, or, without a name, of an open one. False, and zeros, where it has none. */
+static bool take_stamp(int fd, const char *name, struct stamp *stamp)
+{
+    struct statx file;
+    *stamp = (struct stamp){0};
+    if (statx(fd, name, AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &file) < 0)
+        return false;
+    *stamp = (struct stamp){
+        .device = makedev(file.stx_dev_major, file.stx_dev_minor),
+        .inode = file.stx_ino,
+        .born = time_of(file.stx_btime),
+        .modified = time_of(file.stx_mtime),
+        .changed = time_of(file.stx_ctime),
+        .size = file.stx_size,
+    };
+    return true;
 }
 
 static bool same_time(struct timespec a, struct timespec b)
@@ -1291,21 +1314,28 @@ static bool same_time(struct timespec a, struct timespec b)
     return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
+static bool same_file(const struct stamp *a, const struct stamp *b)
+{
+    return a->device == b->device && a->inode == b->inode && same_time(a->born, b->born);
+}
+
 static bool same_stamp(const struct stamp *a, const struct stamp *b)
 {
-    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
-           same_time(a->modified, b->modified) && same_time(a->changed, b->changed);
+    return same_file(a, b) && a->size == b->size && same_time(a->modified, b->modified) &&
+           same_time(a->changed, b->changed);
 }
 
 /*
- * Whether a file that is read now was changed so long ago that any change from now on gives it
- * another stamp; one in the same tick of the clock might not.
+ * Whether a file was changed so long ago that whoever wrote it is done with it (htpasswd empties it
+ * and writes it anew), and that any change from now on gives it another stamp; one in the same tick
+ * of the clock might not. Where the clock was set back, nobody waits until it has come round.
  */
-static bool is_settled(const struct stamp *stamp, struct timespec now)
+static bool is_settled(const struct stamp *stamp)
 {
-    struct timespec then = stamp->changed;
-    return now.tv_sec - then.tv_sec > 1 ||
-           (now.tv_sec - then.tv_sec == 1 && now.tv_nsec >= then.tv_nsec);
+    struct timespec now, then = stamp->changed;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t age = (int64_t)(now.tv_sec - then.tv_sec) * 1000000000 + now.tv_nsec - then.tv_nsec;
+    return age < 0 || age >= 1000000000;
 }
 
 static bool put_error(char reason[MAX_REASON], int error)
@@ -1314,27 +1344,40 @@ static bool put_error(char reason[MAX_REASON], int error)
     return false;
 }
 
-/* Reads what an open file holds; there is room for one account more, and a NUL, behind it. */
-static bool read_text(int fd, struct text *text, struct stamp *stamp, char reason[MAX_REASON])
+static bool grow_text(struct text *text, size_t *room)
+{
+    size_t more = *room ? *room * 2 : TEXT_SIZE;
+    char *bytes = realloc(text->bytes, more + MAX_ACCOUNT);
+    if (!bytes)
+        return false;
+    text->bytes = bytes;
+    *room = more;
+    return true;
+}
+
+/*
+ * Reads what an open file holds, to its end: its size is no more than a hint. There is room for one
+ * account more, and a NUL, behind it.
+ */
+static bool read_text(int fd, struct text *text, char reason[MAX_REASON])
 {
     struct stat file;
     ssize_t n = 1;
     if (fstat(fd, &file) < 0)
         return put_error(reason, errno);
-    *stamp = stamp_of(&file);
     if (!S_ISREG(file.st_mode)) {
         snprintf(reason, MAX_REASON, "not a regular file");
         return false;
     }
-    size_t size = (size_t)file.st_size;
-    text->bytes = calloc(1, size + MAX_ACCOUNT);
-    if (!text->bytes)
-        return put_error(reason, ENOMEM);
-    while (n > 0 && text->length < size) {
-        n = read(fd, text->bytes + text->length, size - text->length);
-        text->length += n > 0 ? (size_t)n : 0;
+    for (size_t room = 0; n > 0; text->length += n > 0 ? (size_t)n : 0) {
+        if (text->length == room && !grow_text(text, &room))
+            return put_error(reason, ENOMEM);
+        n = read(fd, text->bytes + text->length, room - text->length);
     }
-    return n >= 0 || put_error(reason, errno);
+    if (n < 0)
+        return put_error(reason, errno);
+    memset(text->bytes + text->length, 0, MAX_ACCOUNT);
+    return true;
 }
 
 /* Without O_NONBLOCK, to open a FIFO would hang. */
@@ -1343,7 +1386,7 @@ static int open_accounts(int folder, const char *path)
     return openat(folder, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
-/* Reads the file. What it was like then is told even where it is bad. */
+/* Reads the file. What it was like after that is told even where it is bad. */
 static bool read_accounts(const char *path, void **hashes, struct stamp *stamp,
                           char reason[MAX_REASON])
 {
@@ -1352,7 +1395,8 @@ static bool read_accounts(const char *path, void **hashes, struct stamp *stamp,
     int fd = open_accounts(AT_FDCWD, path);
     if (fd < 0)
         return put_error(reason, errno);
-    bool good = read_text(fd, &text, stamp, reason) && parse_accounts(&text, hashes, reason);
+    bool good = read_text(fd, &text, reason) && parse_accounts(&text, hashes, reason);
+    take_stamp(fd, "", stamp);
     close(fd);
     free(text.bytes);
     return good;
@@ -1388,28 +1432,40 @@ static void keep_accounts(struct server *s, const struct stamp *stamp, const cha
     log_error(s, "cannot read accounts %s: %s", s->options.accounts, reason);
 }
 
-/* Reads the file again, if there is one and it is not as it was when it was last read. */
-static void refresh_accounts(struct server *s)
+/* Takes up a state of the file, unless that is over by the time that it has been read. */
+static void adopt_accounts(struct server *s, const struct stamp *stamp)
 {
     struct accounts *accounts = &s->accounts;
     char reason[MAX_REASON];
-    void *hashes;
-    struct stat file;
-    struct stamp stamp;
-    struct timespec now;
-    if (!s->options.accounts)
+    void *hashes = NULL;
+    struct stamp after;
+    bool good = read_accounts(s->options.accounts, &hashes, &after, reason);
+    bool opened = after.inode != 0;
+    if (opened && !same_stamp(&after, stamp)) {
+        tdestroy(hashes, free);
         return;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (stat(s->options.accounts, &file) == 0) {
-        stamp = stamp_of(&file);
-        if (same_stamp(&stamp, &accounts->stamp))
-            return;
     }
-    if (read_accounts(s->options.accounts, &hashes, &stamp, reason))
+    if (good)
         take_accounts(accounts, hashes);
     else
-        keep_accounts(s, &stamp, reason);
-    accounts->stamp = is_settled(&stamp, now) ? stamp : (struct stamp){0};
+        keep_accounts(s, &after, reason);
+    if (opened) {
+        accounts->stamp = after;
+        accounts->settled = true;
+    }
+}
+
+/* Looks at the file, and reads it if it is not as it was, and settled (ACCT-1). */
+static void refresh_accounts(struct server *s)
+{
+    const struct accounts *accounts = &s->accounts;
+    struct stamp stamp;
+    if (!s->options.accounts)
+        return;
+    if (!take_stamp(AT_FDCWD, s->options.accounts, &stamp))
+        keep_accounts(s, &stamp, strerror(errno));
+    else if (!(accounts->settled && same_stamp(&stamp, &accounts->stamp)) && is_settled(&stamp))
+        adopt_accounts(s, &stamp);
 }
 
 /* The accounts to begin with; without them, the server does not. */
@@ -1417,14 +1473,15 @@ static void load_accounts(struct server *s)
 {
     char reason[MAX_REASON];
     void *hashes;
-    struct stamp stamp;
     const char *path = s->options.accounts;
-    if (path && !read_accounts(path, &hashes, &stamp, reason)) {
+    if (!path)
+        return;
+    if (!read_accounts(path, &hashes, &s->accounts.stamp, reason)) {
         fprintf(stderr, "cannot read accounts %s: %s\n", path, reason);
         exit(EXIT_FAILURE);
     }
-    if (path)
-        take_accounts(&s->accounts, hashes);
+    s->accounts.settled = is_settled(&s->accounts.stamp);
+    take_accounts(&s->accounts, hashes);
 }
 
 /* Finds where the file is, once links are followed: its folder, and its name there. */
@@ -1444,28 +1501,26 @@ static bool open_folder(struct ledger *ledger, const char *path)
 /* Whether the path still leads to the file that was opened, and that is as it was then. */
 static bool is_current(const struct ledger *ledger)
 {
-    struct stat file;
-    if (fstatat(ledger->folder, ledger->name, &file, 0) < 0)
+    struct stamp stamp;
+    if (!take_stamp(ledger->folder, ledger->name, &stamp))
         return false;
-    struct stamp stamp = stamp_of(&file);
     errno = EAGAIN;
     return same_stamp(&stamp, &ledger->stamp);
 }
 
 /*
  * Opens the file for nobody but this worker: other servers may change it too. Who waited for it may
- * have the old one, so it looks again. It waits for some seconds: a lock that stays shall not keep
+ * have the old one, so it looks again. It waits for two seconds: a lock that stays shall not keep
  * workers from passwords.
  */
 static bool open_locked(struct ledger *ledger)
 {
     struct timespec pause = {.tv_nsec = LOCK_PAUSE * 1000000};
-    struct stat file;
-    for (int i = 0; i < LOCK_TRIES; i++) {
+    int64_t until = now_ms() + LOCK_WAIT;
+    while (now_ms() < until) {
         ledger->file = open_accounts(ledger->folder, ledger->name);
-        if (ledger->file < 0 || fstat(ledger->file, &file) < 0)
+        if (ledger->file < 0 || !take_stamp(ledger->file, "", &ledger->stamp))
             return false;
-        ledger->stamp = stamp_of(&file);
         if (flock(ledger->file, LOCK_EX | LOCK_NB) == 0 && is_current(ledger))
             return true;
         close(ledger->file);
@@ -1505,23 +1560,26 @@ static bool write_all(int fd, const struct text *text)
     return true;
 }
 
-/* Writes the new text beside the file. What may be there is left from a server that was killed. */
-static bool write_aside(const struct ledger *ledger)
+/*
+ * Writes the new text beside the file. What may be there is left from a server that was killed. It
+ * is locked before it is the file, lest another change come in between this one and its result.
+ */
+static bool write_aside(struct ledger *ledger)
 {
     unlinkat(ledger->folder, ledger->aside, 0);
-    int fd = openat(ledger->folder, ledger->aside,
-                    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return false;
-    bool good = fchmod(fd, 0600) == 0 && write_all(fd, &ledger->text) && fsync(fd) == 0;
-    return close(fd) == 0 && good;
+    ledger->fresh = openat(ledger->folder, ledger->aside,
+                           O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return ledger->fresh >= 0 && flock(ledger->fresh, LOCK_EX | LOCK_NB) == 0 &&
+           fchmod(ledger->fresh, 0600) == 0 && write_all(ledger->fresh, &ledger->text) &&
+           fsync(ledger->fresh) == 0;
 }
 
 /* Puts the new text in the file's place, in one step (ACCT-5). */
-static bool replace_file(const struct ledger *ledger)
+static bool replace_file(struct ledger *ledger)
 {
     if (write_aside(ledger) && is_current(ledger) &&
         renameat(ledger->folder, ledger->aside, ledger->folder, ledger->name) == 0) {
+        take_stamp(ledger->fresh, "", &ledger->stamp);
         fsync(ledger->folder);
         return true;
     }
@@ -1532,17 +1590,29 @@ static bool replace_file(const struct ledger *ledger)
 }
 
 /*
+ * Whether somebody may be writing into the file, who takes no lock. Another file than the one that
+ * we know is whole: it was renamed to be this one, as other servers do.
+ */
+static bool is_in_flux(const struct ledger *ledger, const struct stamp *known)
+{
+    errno = EAGAIN;
+    return same_file(&ledger->stamp, known) && !same_stamp(&ledger->stamp, known) &&
+           !is_settled(&ledger->stamp);
+}
+
+/*
  * Changes the account of a job in the file, as the file is now. The job keeps an error for the log,
  * but not that the file is bad or gone: refresh_accounts tells that.
  */
 static enum outcome change_accounts(struct ledger *ledger, struct job *job)
 {
     char reason[MAX_REASON];
-    if (!open_folder(ledger, job->path) || !open_locked(ledger)) {
+    if (!open_folder(ledger, job->path) || !open_locked(ledger) ||
+        is_in_flux(ledger, &job->stamp)) {
         job->error = errno == ENOENT ? 0 : errno;
         return FAILED;
     }
-    if (!read_text(ledger->file, &ledger->text, &ledger->stamp, reason) ||
+    if (!read_text(ledger->file, &ledger->text, reason) ||
         !parse_accounts(&ledger->text, &job->hashes, reason))
         return FAILED;
     const struct account *account = find_account(job->hashes, job->name);
@@ -1550,10 +1620,21 @@ static enum outcome change_accounts(struct ledger *ledger, struct job *job)
         return REFUSED;
     edit(&ledger->text, job, account);
     tdestroy(job->hashes, free);
-    if (parse_accounts(&ledger->text, &job->hashes, reason) && replace_file(ledger))
+    if (parse_accounts(&ledger->text, &job->hashes, reason) && replace_file(ledger)) {
+        job->stamp = ledger->stamp;
         return DONE;
+    }
     job->error = errno;
     return FAILED;
+}
+
+static void close_ledger(struct ledger *ledger)
+{
+    const int files[] = {ledger->folder, ledger->file, ledger->fresh};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (files[i] >= 0)
+            close(files[i]);
+    free(ledger->text.bytes);
 }
 
 /* What follows is all that needs more than the C library: a build without it has no accounts. */
@@ -1621,37 +1702,12 @@ static enum outcome check_password(const struct job *job)
     return right ? DONE : REFUSED;
 }
 
-/* Hashes first, lest the file be locked meanwhile. Gives the descriptor that holds the lock. */
-static int change_account(struct job *job)
+/* Hashes first, lest the file be locked meanwhile. It is locked until the ledger is closed. */
+static void change_account(struct ledger *ledger, struct job *job)
 {
-    struct ledger ledger = {.folder = -1, .file = -1};
     job->outcome = FAILED;
     if (job->task == UNREGISTER || hash_password(job->password, NULL, job->hash))
-        job->outcome = change_accounts(&ledger, job);
-    free(ledger.text.bytes);
-    if (ledger.folder >= 0)
-        close(ledger.folder);
-    return ledger.file;
-}
-
-/*
- * Have this thread give way at once to any other that wakes up: its turns are made as long as can
- * be, and the system lets those with shorter ones break into them. Its share of the processor stays
- * the same. It is only a wish: an older system does not know it.
- */
-static void yield_to_others(void)
-{
-    struct { /* the kernel's sched_attr, which few versions of the C library know */
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t niceness;
-        uint32_t priority;
-        uint64_t runtime, deadline, period;
-    } attributes = {.size = sizeof attributes};
-    if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) == 0) {
-        attributes.runtime = WORKER_TURN;
-        syscall(SYS_sched_setattr, 0, &attributes, 0);
-    }
+        job->outcome = change_accounts(ledger, job);
 }
 
 /*
@@ -1663,17 +1719,17 @@ static void *run_worker(void *argument)
 {
     int socket = *(int *)argument;
     struct job *job;
-    yield_to_others();
+    if (nice(WORKER_NICENESS) < 0) { /* of this thread alone; it is only a wish */
+    }
     while (recv(socket, &job, sizeof job, 0) == sizeof job) {
-        int lock = -1;
+        struct ledger ledger = {.folder = -1, .file = -1, .fresh = -1};
         if (job->task == CHECK)
             job->outcome = check_password(job);
         else
-            lock = change_account(job);
+            change_account(&ledger, job);
         explicit_bzero(job->password, sizeof job->password);
         send(socket, &job, sizeof job, MSG_NOSIGNAL);
-        if (lock >= 0)
-            close(lock);
+        close_ledger(&ledger);
     }
     return NULL;
 }
@@ -1708,10 +1764,12 @@ static void free_job(struct job *job)
 }
 
 /* Gives the workers who have nothing to do the jobs that wait. */
-static void hand_out_jobs(struct pool *pool)
+static void hand_out_jobs(struct server *s)
 {
+    struct pool *pool = &s->pool;
     struct job *job;
     while (pool->busy < pool->workers && (job = TAILQ_FIRST(&pool->waiting))) {
+        job->stamp = s->accounts.stamp;
         if (send(pool->ours, &job, sizeof job, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
             return;
         TAILQ_REMOVE(&pool->waiting, job, in_jobs);
@@ -1767,7 +1825,7 @@ static void start_job(struct server *s, struct user *user, enum task task,
     }
     membership(user)->job = job;
     TAILQ_INSERT_TAIL(&s->pool.waiting, job, in_jobs);
-    hand_out_jobs(&s->pool);
+    hand_out_jobs(s);
 }
 
 /* The user wants no result any more. A job that has not begun is not done at all. */
@@ -1791,7 +1849,8 @@ static void note_change(struct server *s, struct job *job)
         [REGISTER] = "register", [PASSWD] = "passwd", [UNREGISTER] = "unregister"};
     if (job->outcome == DONE) {
         take_accounts(&s->accounts, job->hashes);
-        s->accounts.stamp = (struct stamp){0};
+        s->accounts.stamp = job->stamp;
+        s->accounts.settled = false; /* somebody may have written into it since */
         job->hashes = NULL;
         if (job->task == REGISTER) /* one of that name that was there before is another one */
             find_account(s->accounts.hashes, job->name)->born = job->born = ++s->accounts.births;
@@ -1800,6 +1859,16 @@ static void note_change(struct server *s, struct job *job)
     } else if (job->error) {
         log_error(s, "cannot change accounts %s: %s", job->path, strerror(job->error));
     }
+}
+
+/* A password counts only for the account that it was checked for: there may be another one now. */
+static void note_check(struct server *s, struct job *job)
+{
+    const struct account *account = find_account(s->accounts.hashes, job->name);
+    if (account && same_hash(account->hash, job->hash))
+        job->born = account->born;
+    else
+        job->outcome = REFUSED;
 }
 
 /* Whether the user has given the password of that account, or made it. */
@@ -2573,13 +2642,15 @@ static void take_results(struct server *s)
 {
     struct job *job;
     while ((job = next_result(&s->pool))) {
-        if (job->task != CHECK)
+        if (job->task == CHECK)
+            note_check(s, job);
+        else
             note_change(s, job);
         if (job->user)
             resume(s, job->user, job);
         free_job(job);
     }
-    hand_out_jobs(&s->pool);
+    hand_out_jobs(s);
 }
 
 /* One system call for as many lines as there are. */
@@ -3273,14 +3344,13 @@ static void finish(struct server *s)
 
 int main(int argc, char **argv)
 {
-    static struct server s = {
-        .options = {.host = HOST,
-                    .port = PORT,
-                    .max_clients = MAX_CLIENTS,
-                    .max_queue = MAX_QUEUE,
-                    .join_timeout = JOIN_SECONDS * 1000},
-    };
+    static struct server s; /* all zeros, which take no room in the program's file */
     (void)argc;
+    s.options = (struct options){.host = HOST,
+                                 .port = PORT,
+                                 .max_clients = MAX_CLIENTS,
+                                 .max_queue = MAX_QUEUE,
+                                 .join_timeout = JOIN_SECONDS * 1000};
     open_standard_files();
     parse_options(&s.options, argv + 1);
     init_state(&s);
