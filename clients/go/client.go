@@ -20,7 +20,8 @@
 //  1. One goroutine, run's, owns everything. All that may wait for long is done by others, which
 //     only tell it: a server that does not read, or a terminal that is held up, does not keep
 //     the other direction, or Ctrl+C, from working. It waits itself, for a while, where a
-//     connection is ended, and for the terminal where something else is to be written there.
+//     connection is ended, and for the terminal where something else is to be written there, or
+//     what was half typed is dropped.
 //  2. What waits is bounded: where it is too much, its source is not read.
 //  3. Nothing from the server reaches the screen unless it was made harmless (show).
 //  4. A typed line leaves the outbox once all of it is sent, and what was typed while there was
@@ -75,6 +76,7 @@ const (
 	maxKey       = 64               // bytes of what a key sends
 	escapeTime   = time.Second / 2  // after Escape, for what would make it the beginning of a key
 	settleTime   = time.Second / 20 // for a window that is being resized step by step
+	handTime     = time.Second / 50 // for what was read from the terminal to be handed over
 	maxAnswers   = 8                // to prompts on one connection: no server asks more often
 	closeTime    = time.Second      // for the server to end its side, once we have ended ours
 	tryTime      = 30 * time.Second // to connect; and for the welcome, on the way back
@@ -205,6 +207,7 @@ type client struct {
 	outbox     []byte       // from the keyboard, for the server
 	kept       []byte       // ... and typed while there was none
 	typed      []byte       // the line that is passed on, cut
+	half       []byte       // the beginning of a password that was read: not passed on before its end
 	unfinished bool         // the last line of the input is not whole yet
 	forgets    bool         // ... and is for nobody
 	typedAll   bool         // the input has ended
@@ -402,18 +405,43 @@ func (c *client) hideTyping() {
 	c.tty.setMode(hiding)
 }
 
-// showTyping goes back to what was before. Where the connection has ended, a prompt stays where it
-// is, and what was typed for it is for nobody, nor to be seen.
-func (c *client) showTyping() {
+// showTyping goes back to what was before. Before the welcome, what was half typed is for nobody,
+// nor to be seen. Where the connection has ended, a prompt stays where it is.
+func (c *client) showTyping(welcomed bool) {
 	if !c.hides {
 		return
 	}
+	if !welcomed {
+		c.dropHalf()
+	}
 	c.hides = false
 	if c.link.ended {
-		c.tty.leaveMode()
 		c.endRow()
 	}
 	c.startEditing()
+}
+
+// dropHalf drops what was typed of a password that has no end yet, wherever it is.
+func (c *client) dropHalf() {
+	if c.tty.before == nil {
+		return
+	}
+	c.tty.dropTyped()
+	select {
+	case data, more := <-c.keyboard: // lines that were whole before stay
+		c.onInput(data, more)
+	case <-time.After(handTime):
+	}
+	c.takeHalf()
+}
+
+// takeHalf takes out what was read of a password that has no end yet.
+func (c *client) takeHalf() []byte {
+	half := c.half
+	if len(half) > 0 {
+		c.half, c.unfinished = nil, false
+	}
+	return half
 }
 
 // leaveTerminal leaves the terminal as it was, with the edited line on it.
@@ -434,20 +462,25 @@ func (t *terminal) restoreTerminal() {
 	t.ended = true
 }
 
-// leaveMode puts the terminal back into the mode that it was in, for now.
-func (t *terminal) leaveMode() {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	t.giveBack()
-}
-
 // giveBack does that. The rest of a password is not for those who read next, as they would show it.
 func (t *terminal) giveBack() {
+	t.discardHidden()
+	t.mode = usual
+	t.applyMode()
+}
+
+// dropTyped discards what was typed for a password and is not read.
+func (t *terminal) dropTyped() {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	t.discardHidden()
+}
+
+// discardHidden does that, if the terminal is ours.
+func (t *terminal) discardHidden() {
 	if t.changed && t.mode == hiding {
 		discardTyped()
 	}
-	t.mode = usual
-	t.applyMode()
 }
 
 // setMode puts the terminal into a mode.
@@ -544,6 +577,9 @@ func (c *client) onSignal(s os.Signal) {
 	case syscall.SIGTSTP:
 		c.leaveLine("")
 		c.flush()
+		if c.hides {
+			c.dropHalf()
+		}
 		c.tty.obey(s)
 		c.returnToTerminal()
 	default:
@@ -1118,7 +1154,7 @@ func (c *client) onHeard(data []byte, more bool) {
 		l.broken = l.broken || l.reset
 		l.ended = true
 		c.show(nil, true)
-		c.showTyping()
+		c.showTyping(false)
 	}
 }
 
@@ -1169,7 +1205,7 @@ func (c *client) onPrompt() {
 	if c.link.asked == passwordPrompt {
 		c.hideTyping()
 	} else {
-		c.showTyping()
+		c.showTyping(false)
 	}
 	if c.answer != "" && c.link.asked == prompt {
 		c.giveName()
@@ -1219,7 +1255,7 @@ func (c *client) enter(name string) {
 	if c.phase == asked && l.asked == passwordPrompt && l.isAnswered() {
 		c.password = l.answers[l.prompts-1]
 	}
-	c.showTyping()
+	c.showTyping(true)
 	l.answers = nil
 	c.name = name
 	c.answer = ""
@@ -1228,6 +1264,9 @@ func (c *client) enter(name string) {
 	kept := c.kept
 	c.kept = nil
 	c.passOn(kept)
+	if half := c.takeHalf(); len(half) > 0 {
+		c.onInput(half, true)
+	}
 }
 
 // isAnswered tells whether a line was typed for the last prompt, as for those before it.
@@ -1249,6 +1288,7 @@ func (c *client) ending() int {
 	case l.sentAll && !l.broken:
 		return 0
 	case c.options.retries == 0, l.sentAll, c.nobodyToAsk():
+		c.endUnfinished()
 		c.say("Connection lost\n")
 		return 1
 	}
@@ -1300,8 +1340,14 @@ func (c *client) onKeyboard(data []byte, more bool) {
 	if bytes.HasSuffix(data, []byte("\n")) {
 		c.editor.begun = nil // the terminal has shown the line's end
 	}
+	data = append(c.half, data...)
+	c.half = nil
 	for _, piece := range bytes.SplitAfter(data, []byte("\n")) {
-		if len(piece) > 0 {
+		switch {
+		case len(piece) == 0:
+		case c.hides && c.tty.before != nil && piece[len(piece)-1] != '\n':
+			c.half = bytes.Clone(piece[:min(len(piece), longLine)])
+		default:
 			c.onTyped(piece)
 		}
 	}
