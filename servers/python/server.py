@@ -63,7 +63,7 @@ MIN_PASSWORD = 8  # bytes of a new password
 MAX_PASSWORD = 72  # bytes of a password that bcrypt heeds
 MAX_WRONG_PASSWORDS = 3  # on one connection; the last ends it
 HASH_COST = 10  # of new hashes: 2 ** 10 rounds, some hundredths of a second
-WORKER_TURN = 100_000_000  # nanoseconds: others, whose turns are shorter, break in
+WORKER_NICENESS = 10  # others who wake up break in, and it has a ninth of their share
 JOIN_SECONDS = 60.0  # to give a good name, and its password
 LINGER_SECONDS = 1.0  # for a connection that the server ends: its queue, and its last words
 DRAIN_SECONDS = 10.0  # for one whose client has ended its side: its lines and its queue
@@ -79,7 +79,9 @@ MAX_PENDING = 1024 * 1024  # bytes that may wait for standard output, and for th
 PENDING_SECONDS = 0.25  # for them, before the process ends
 ROUND_SIZE = 256 * 1024  # bytes taken up and said in a round, before everybody is sent them
 LINE_WORK = 64  # what a line adds to that beyond its bytes, for the time it takes
-SETTLE_SECONDS = 1.0  # after a change of a file, while one more may leave no trace in its times
+SETTLE_SECONDS = 1.0  # after a change of a file: it may go on, and leave no trace in its times
+LOCK_SECONDS = 2.0  # that the accounts file may stay locked by another server
+LOCK_PAUSE = 0.01  # seconds between attempts to lock it
 SWITCH_SECONDS = 0.0005  # that a worker may run Python while the loop waits to
 MAX_SLEEP = 3600.0  # seconds; the system takes no wait beyond some weeks
 MAX_PIECES = 64  # pieces of memory handed to the kernel in one call
@@ -156,6 +158,8 @@ class Job:
     right: bool = False  # CHECK: it is that one
     hashes: dict[bytes, bytes] | None = None  # the accounts after a change
     data: bytes = b""  # what the file holds then
+    known: Held | None = None  # the file that we know: at first the last one, then the changed one
+    seen: Stamp | None = None  # of the file that was to be changed
     refusal: bytes = b""  # what the user is told where there was no change
     error: str = ""  # why not, for the log
 
@@ -172,8 +176,11 @@ class Pool:
     wake: int = -1  # descriptor that can be read once a job is done
 
 
-# What tells a file that was changed from what it was: device, inode, mtime, ctime, size.
+# What tells a file that was changed from what it was: device, inode, mtime, size, ctime.
 Stamp = tuple[int, int, int, int, int]
+
+# A file as it was, held open: so nobody else's new one is given its inode, and taken for it.
+Held = tuple[BinaryIO, Stamp]
 
 
 @dataclass(slots=True)
@@ -184,6 +191,7 @@ class Accounts:
     hashes: dict[bytes, bytes] = field(default_factory=dict)  # by lower name
     data: bytes = b""  # what the file held; only where that is another it is parsed anew
     stamp: Stamp | None = None  # of what was last read; none where that may have changed since
+    known: Held | None = None  # what was last taken over, or written by ourselves
     bad: tuple[Stamp | None, str] | None = None  # what was last found wrong, to log it once
 
 
@@ -683,6 +691,7 @@ HASH = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}")
 ALREADY = b"! already registered: %s\n"
 NOT_REGISTERED = b"! not registered: %s\n"
 UNCHANGED = b"! accounts cannot be changed now\n"
+IN_USE = "somebody else is changing it"
 
 
 class BadAccounts(OSError):
@@ -723,16 +732,21 @@ def open_accounts(path: str) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def load_accounts(accounts: Accounts) -> set[bytes]:
-    """Read the file, good or bad; the stamp is of what was read. Gives what names are gone."""
-    with open_accounts(accounts.path) as file:
-        found = os.fstat(file.fileno())
-        settled = time.time() - found.st_ctime >= SETTLE_SECONDS
-        data = file.read()
-    accounts.stamp = stamp_of(found) if settled else None
-    if data == accounts.data:
+def load_accounts(accounts: Accounts, at_start: bool = False) -> set[bytes]:
+    """Read the file, good or bad, once nobody is at it. Gives what names are gone.
+
+    At the start it is read as it is; what has changed only just now is read again later.
+    """
+    file = open_accounts(accounts.path)
+    found = os.fstat(file.fileno())
+    data = file.read()
+    settled = is_settled(found) and stamp_of(found) == stamp_of(os.fstat(file.fileno()))
+    if not settled and not at_start:
         return set()
-    return replace_accounts(accounts, parse_accounts(data), data)
+    accounts.stamp = stamp_of(found) if settled else None
+    hashes = accounts.hashes if data == accounts.data else parse_accounts(data)
+    accounts.known, accounts.bad = (file, stamp_of(found)), None
+    return replace_accounts(accounts, hashes, data)
 
 
 def replace_accounts(accounts: Accounts, hashes: dict[bytes, bytes], data: bytes) -> set[bytes]:
@@ -744,7 +758,23 @@ def replace_accounts(accounts: Accounts, hashes: dict[bytes, bytes], data: bytes
 
 def stamp_of(file: os.stat_result) -> Stamp:
     """Give the stamp of a file: another change to it gives another one."""
-    return file.st_dev, file.st_ino, file.st_mtime_ns, file.st_ctime_ns, file.st_size
+    return file.st_dev, file.st_ino, file.st_mtime_ns, file.st_size, file.st_ctime_ns
+
+
+def is_settled(file: os.stat_result) -> bool:
+    """Tell whether a file is not just being changed. (A time yet to come tells nothing of that.)
+
+    htpasswd writes into the file, and half of it may look like a good one.
+    """
+    return not 0 <= time.time_ns() - file.st_ctime_ns < SETTLE_SECONDS * 1e9
+
+
+def is_being_written(known: Held | None, found: os.stat_result) -> bool:
+    """Tell whether the file that we know was written into just now. Another mode is no matter."""
+    if known is None or is_settled(found):
+        return False
+    before, now = known[1], stamp_of(found)
+    return before[:2] == now[:2] and before[:4] != now[:4]
 
 
 def refresh_accounts(server: Server) -> None:
@@ -754,16 +784,20 @@ def refresh_accounts(server: Server) -> None:
         return
     stamp = None
     try:
-        stamp = stamp_of(os.stat(accounts.path))
-        if stamp != accounts.stamp:
-            accounts.stamp = None  # where it cannot be read, that is tried again
+        found = os.stat(accounts.path)
+        stamp = stamp_of(found)
+        if stamp != accounts.stamp and is_settled(found):
             forget_verified(server, load_accounts(accounts))
-            accounts.bad = None
     except OSError as error:
-        bad = (stamp, str(error.strerror))
-        if bad != accounts.bad:
-            accounts.bad = bad
-            log_event(server, "error", error=unreadable(accounts.path, error))
+        text = unreadable(accounts.path, error)
+        log_bad_accounts(server, (stamp, str(error.strerror)), text)
+
+
+def log_bad_accounts(server: Server, bad: tuple[Stamp | None, str], text: str) -> None:
+    """Log what is wrong with the file, once for each state of it."""
+    if server.accounts is not None and server.accounts.bad != bad:
+        server.accounts.bad = bad
+        log_event(server, "error", error=text)
 
 
 def forget_verified(server: Server, gone: set[bytes]) -> None:
@@ -794,24 +828,40 @@ def change_accounts(path: str, job: Job) -> None:
     The lock is for other servers; in this one the clerk alone changes the file.
     """
     path = os.path.realpath(path)
+    job.seen = stamp_of(os.stat(path))
     with lock_accounts(path) as file:
+        found = os.fstat(file.fileno())
+        job.seen = stamp_of(found)
+        if is_being_written(job.known, found):
+            raise BadAccounts(IN_USE)
         data = file.read()
         if (job.name.lower() in parse_accounts(data)) is (job.task is Task.REGISTER):
             job.refusal = (ALREADY if job.task is Task.REGISTER else NOT_REGISTERED) % job.name
             return
         data = edit_accounts(data, job.name, job.hash)
-        replace_file(path, data)
+        job.known = replace_file(path, job.seen, data)
     job.hashes, job.data = parse_accounts(data), data
 
 
 def lock_accounts(path: str) -> BinaryIO:
-    """Open the file as the only one who may change it: anew, if while waiting it was replaced."""
+    """Open the file as the only one who may change it: anew, if meanwhile it was replaced."""
+    end = time.monotonic() + LOCK_SECONDS
     while True:
         file = open_accounts(path)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+        if lock(file) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
             return file
         file.close()
+        if time.monotonic() >= end:
+            raise BadAccounts(IN_USE)
+        time.sleep(LOCK_PAUSE)
+
+
+def lock(file: BinaryIO) -> bool:
+    """Lock a file, unless somebody else has."""
+    with suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def edit_accounts(data: bytes, name: bytes, secret: bytes) -> bytes:
@@ -827,17 +877,19 @@ def edit_accounts(data: bytes, name: bytes, secret: bytes) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-def replace_file(path: str, data: bytes) -> None:
+def replace_file(path: str, old: Stamp, data: bytes) -> Held:
     """Write a file beside the old one, and put it in its place once it is on the disk."""
     new = path + ".new"
     with suppress(FileNotFoundError):  # left over from a crash
         os.unlink(new)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        with open(os.open(new, flags, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        file = os.fdopen(os.open(new, flags, 0o600), "wb")
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        if stamp_of(os.stat(path)) != old:  # by one who does not heed the lock
+            raise BadAccounts(IN_USE)
         os.rename(new, path)
     except OSError:
         with suppress(OSError):
@@ -845,6 +897,7 @@ def replace_file(path: str, data: bytes) -> None:
         raise
     with suppress(OSError):  # it is in place; were it said to have failed, that would be wrong
         sync_folder(os.path.dirname(path))
+    return file, stamp_of(os.fstat(file.fileno()))
 
 
 def sync_folder(path: str) -> None:
@@ -884,29 +937,8 @@ def start_worker(server: Server, pool: Pool, task: Callable[[Pool], None]) -> No
 
 def hash_passwords(pool: Pool) -> None:
     """Hash for whoever waits; whoever else wakes up takes the processor first."""
-    yield_to_others()
+    os.nice(WORKER_NICENESS)  # of this thread alone
     work(pool, hash_password)
-
-
-# The number of the system call, by the kind of processor.
-SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}
-
-
-def yield_to_others() -> None:
-    """Have this thread give way at once to any other that wakes up.
-
-    Its turns are made as long as can be, and the system lets those with shorter ones break into
-    them. Its share of the processor stays the same. It is only a wish: an older system does not
-    know it. Python has no function for it, so this is the system call itself.
-    """
-    import ctypes
-    import struct
-
-    number = SCHED_SETATTR.get(os.uname().machine)
-    if number is not None:
-        niceness = os.getpriority(os.PRIO_PROCESS, 0)
-        attributes = struct.pack("=IIQiIQQQ", 48, 0, 0, niceness, 0, WORKER_TURN, 0, 0)
-        ctypes.CDLL(None).syscall(number, 0, attributes, 0)
 
 
 def keep_accounts(path: str, pool: Pool) -> None:
@@ -944,19 +976,20 @@ def hash_password(job: Job) -> None:
 def start_job(server: Server, job: Job) -> None:
     """Let a job be done when its turn has come; the user's next lines wait for it."""
     job.user.job = job
-    enqueue(server.clerk if job.task is Task.UNREGISTER else server.hashers, job)
+    enqueue(server, server.clerk if job.task is Task.UNREGISTER else server.hashers, job)
 
 
-def enqueue(pool: Pool, job: Job) -> None:
+def enqueue(server: Server, pool: Pool, job: Job) -> None:
     """Put a job behind all others."""
     pool.waiting[job.user] = job
-    hand_out(pool)
+    hand_out(server, pool)
 
 
-def hand_out(pool: Pool) -> None:
+def hand_out(server: Server, pool: Pool) -> None:
     """Give the workers that are free the jobs that have waited longest."""
     while pool.waiting and pool.running < pool.workers:
         _, job = pool.waiting.popitem(last=False)
+        job.known = server.accounts.known if server.accounts is not None else None
         pool.running += 1
         pool.todo.put(job)
 
@@ -970,8 +1003,8 @@ def finish_jobs(server: Server, pool: Pool) -> None:
         if pool is server.clerk or job.task is Task.CHECK or job.error:
             finish_job(server, job)
         elif job.user.job is job:
-            enqueue(server.clerk, job)
-    hand_out(pool)
+            enqueue(server, server.clerk, job)
+    hand_out(server, pool)
 
 
 def finish_job(server: Server, job: Job) -> None:
@@ -1001,13 +1034,15 @@ def cancel_job(server: Server, user: User) -> None:
 
 def note_change(server: Server, job: Job) -> None:
     """Take over the accounts as a worker left them, and log what it did or could not do."""
-    if job.hashes is not None and server.accounts is not None:
-        forget_verified(server, replace_accounts(server.accounts, job.hashes, job.data))
-        server.accounts.stamp = None  # it may have changed again since
+    accounts = server.accounts
+    if job.hashes is not None and accounts is not None:
+        forget_verified(server, replace_accounts(accounts, job.hashes, job.data))
+        accounts.stamp = None  # it may have changed again since
+        accounts.known, accounts.bad = job.known, None
         log_event(server, "account", name=job.name, reason=job.task.name.lower())
     elif job.error:
-        path = server.options.accounts
-        log_event(server, "error", error=f"cannot change accounts {path}: {job.error}")
+        text = f"cannot change accounts {server.options.accounts}: {job.error}"
+        log_bad_accounts(server, (job.seen, job.error), text)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1217,12 +1252,12 @@ def handle_password(server: Server, user: User, line: bytes) -> None:
 
 def password_checked(server: Server, job: Job) -> None:
     """Let a user in whose password was right, unless meanwhile it cannot have the name."""
-    user = job.user
-    if not job.right:
+    user, accounts = job.user, server.accounts
+    secret = accounts.hashes.get(job.name.lower()) if accounts is not None else None
+    if not job.right or secret != job.hash:  # another: what was checked is not the account's now
         refuse_password(server, user, WRONG, "password")
         return
-    if server.accounts is not None and server.accounts.hashes.get(job.name.lower()) == job.hash:
-        user.verified |= {job.name.lower()}  # else it was of an account that is gone meanwhile
+    user.verified |= {job.name.lower()}
     error = name_error(server, user, job.name)
     if error is None:
         enter(server, user, job.name)
@@ -1989,7 +2024,7 @@ def start(options: Options, wake: int) -> Server:
     if options.accounts is not None:
         accounts = Accounts(options.accounts)
         try:
-            load_accounts(accounts)
+            load_accounts(accounts, at_start=True)
         except OSError as error:
             fail(1, f"{unreadable(options.accounts, error)}\n")
     if options.log is not None:
