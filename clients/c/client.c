@@ -177,6 +177,13 @@ static void take(struct queue *queue, ssize_t length)
     memmove(queue->bytes, queue->bytes + length, queue->length);
 }
 
+/* How much of what waits is whole lines. */
+static size_t whole_lines(const struct queue *queue)
+{
+    const char *end = memrchr(queue->bytes, '\n', queue->length);
+    return end ? (size_t)(end - queue->bytes) + 1 : 0;
+}
+
 /* Adds to a line what still fits. */
 static void append(struct line *line, const char *bytes, size_t length)
 {
@@ -337,6 +344,27 @@ struct terminal {
 
 static struct terminal terminal;
 
+/* Whether somebody else, such as the shell, has the terminal now. */
+static bool in_background(void)
+{
+    pid_t group = tcgetpgrp(STDIN_FILENO);
+    return group > 0 && group != getpgrp();
+}
+
+/* Whether a descriptor can be read, or written, at once. */
+static bool is_ready(int fd, short events)
+{
+    struct pollfd wanted = {.fd = fd, .events = events};
+    return poll(&wanted, 1, 0) > 0;
+}
+
+/* Drops what was typed unseen, and not read yet: nobody else is to have it (CLIENT-9). */
+static void drop_input(void)
+{
+    if (terminal.hidden && terminal.changed && !in_background())
+        tcflush(STDIN_FILENO, TCIFLUSH);
+}
+
 /* Gives the terminal back as it was, from the background too; a signal handler may call it. */
 static void restore_terminal(void)
 {
@@ -346,16 +374,10 @@ static void restore_terminal(void)
     sigemptyset(&stop);
     sigaddset(&stop, SIGTTOU);
     sigprocmask(SIG_BLOCK, &stop, &before);
+    drop_input();
     tcsetattr(STDIN_FILENO, TCSANOW, &terminal.before);
     sigprocmask(SIG_SETMASK, &before, NULL);
     terminal.changed = false;
-}
-
-/* Whether somebody else, such as the shell, has the terminal now. */
-static bool in_background(void)
-{
-    pid_t group = tcgetpgrp(STDIN_FILENO);
-    return group > 0 && group != getpgrp();
 }
 
 /*
@@ -375,7 +397,7 @@ static void change_terminal(void)
         mode.c_lflag = (mode.c_lflag & ~(tcflag_t)ECHO) | ECHONL;
     if (terminal.edited) {
         mode.c_lflag &= ~(tcflag_t)(ICANON | ECHONL | IEXTEN);
-        mode.c_iflag &= ~(tcflag_t)(ICRNL | INLCR | IGNCR | ISTRIP);
+        mode.c_iflag &= ~(tcflag_t)(ICRNL | INLCR | IGNCR | ISTRIP | IXON);
         mode.c_cc[VMIN] = 1;
         mode.c_cc[VTIME] = 0;
     }
@@ -408,7 +430,10 @@ struct editor {
     bool able;                       /* lines are edited whenever we have the terminal */
     bool drawn;                      /* the line is on the screen */
     size_t prompt;                   /* bytes of what waits for the screen: they stand before it */
-    int width;                       /* the screen's, when it was drawn */
+    bool held_up;                    /* a key waits until the terminal takes what it draws */
+    int width;                       /* the screen's, when the line was drawn */
+    int height;                      /* likewise */
+    bool scrolled;                   /* the line is higher than that: one row shows some of it */
     volatile sig_atomic_t rows_left; /* from the cursor's row to the one below the line */
 
     size_t keys_length;         /* bytes of what follows */
@@ -462,11 +487,81 @@ static struct place place_of(int point, int width)
     return place;
 }
 
+/* Whether the line, and the cursor behind it, are higher than the screen. */
+static bool is_tall(void)
+{
+    return place_of(rl_end, editor.width).row >= editor.height;
+}
+
 /* Notes how to get from the cursor to the row below the line, for when there is no time for it. */
 static void note_rows(void)
 {
     struct place end = place_of(rl_end, editor.width);
-    editor.rows_left = end.row - place_of(rl_point, editor.width).row + (end.column > 0);
+    if (editor.scrolled)
+        editor.rows_left = 1;
+    else
+        editor.rows_left = end.row - place_of(rl_point, editor.width).row + (end.column > 0);
+}
+
+/* The bytes of the first character of a text, which is not empty; of a spoilt one, 1. */
+static size_t bytes_of(const char *text)
+{
+    size_t length = character_length(*text);
+    return length > 0 && strnlen(text, length) == length ? length : 1;
+}
+
+/* The columns that it takes, at most. */
+static int columns_of(const char *text)
+{
+    struct place place = {0, 0};
+    follow(&place, text, bytes_of(text), INT_MAX);
+    return place.column;
+}
+
+/* Draws what is around the cursor, in one row. */
+static void draw_row(void)
+{
+    char *text;
+    int columns = 0;
+    if (asprintf(&text, "%s%s", rl_prompt, rl_line_buffer) < 0)
+        return;
+    char *cursor = text + strlen(rl_prompt) + rl_point;
+    char *start = cursor;
+    char *end = cursor;
+    while (start > text) {
+        char *last = start - 1;
+        while (last > text && ((unsigned char)*last & 0xC0) == 0x80)
+            last--;
+        columns += columns_of(last);
+        if (columns > editor.width * 2 / 3)
+            break;
+        start = last;
+    }
+    columns = 0;
+    for (char *next = start; next < cursor; next += bytes_of(next))
+        columns += columns_of(next);
+    while (*end && (columns += columns_of(end)) < editor.width)
+        end += bytes_of(end);
+    printf("\r%.*s\033[K\r%.*s", (int)(end - start), start, (int)(cursor - start), start);
+    fflush(stdout);
+    free(text);
+}
+
+/* Draws the line as readline does; of one that is higher than the screen, a row. */
+static void redisplay(void)
+{
+    bool changes = is_tall() != editor.scrolled;
+    if (changes && editor.drawn)
+        rl_clear_visible_line();
+    editor.scrolled = is_tall();
+    if (editor.scrolled) {
+        rl_on_new_line();
+        draw_row();
+    } else if (changes) {
+        rl_forced_update_display(); /* and so comes here again */
+    } else {
+        rl_redisplay();
+    }
 }
 
 /* Takes it that nothing is drawn, and that the prompt is to be shown again. */
@@ -508,22 +603,14 @@ static void set_prompt(const char *text, size_t length)
 /* Draws the line in the cursor's row, behind the server's unfinished line, its prompt. */
 static void draw_line(struct client *client)
 {
-    int rows;
     putchar('\r');
     rl_reset_screen_size();
-    rl_get_screen_size(&rows, &editor.width);
+    rl_get_screen_size(&editor.height, &editor.width);
     set_prompt(client->screen.bytes, client->screen.length);
     rl_forced_update_display();
     editor.prompt = client->screen.length;
     editor.drawn = true;
     note_rows();
-}
-
-/* How much of what waits for standard output is whole lines. */
-static size_t whole_lines(const struct queue *screen)
-{
-    const char *end = memrchr(screen->bytes, '\n', screen->length);
-    return end ? (size_t)(end - screen->bytes) + 1 : 0;
 }
 
 /* How much there is that was not shown yet. */
@@ -535,7 +622,7 @@ static size_t unshown(const struct client *client)
 /* Whether the screen is not yet as it should be. */
 static bool must_show(const struct client *client)
 {
-    return unshown(client) > 0 || (terminal.edited && !editor.drawn);
+    return unshown(client) > 0 || (terminal.edited && (!editor.drawn || editor.held_up));
 }
 
 /* Writes some of what waits for the screen, above the line that is typed; then draws that again. */
@@ -544,6 +631,7 @@ static bool update_screen(struct client *client)
     struct queue *screen = &client->screen;
     if (!terminal.edited)
         return write_screen(client, screen->length);
+    editor.held_up = false;
     take_off();
     if (whole_lines(screen) == 0 && screen->length > MAX_PROMPT) /* no prompt is that long */
         put(screen, "\n", 1);
@@ -582,7 +670,7 @@ static void on_resized(void)
     /* Whether the terminal has wrapped the rows anew is its secret; above them is the chat. */
     int before = place_of(rl_point, editor.width).row;
     int after = place_of(rl_point, width).row;
-    int up = before < after ? before : after;
+    int up = editor.scrolled ? 0 : before < after ? before : after;
     putchar('\r');
     for (int i = 0; i < up; i++)
         fputs("\033[A", stdout);
@@ -594,8 +682,7 @@ static void on_resized(void)
 /* Whether the terminal takes output: it may be held up when there is no time to wait. */
 static bool is_writable(void)
 {
-    struct pollfd wanted = {.fd = STDOUT_FILENO, .events = POLLOUT};
-    return poll(&wanted, 1, 0) > 0;
+    return is_ready(STDOUT_FILENO, POLLOUT);
 }
 
 /* Puts the cursor below the line, which stays; a signal handler may call it. */
@@ -645,6 +732,8 @@ static void begin_line(bool kept)
     editor.secret[editor.secret_length] = '\0';
     if (kept)
         rl_insert_text(editor.secret);
+    else
+        editor.keys_length = 0;
     forget_secret();
 }
 
@@ -704,6 +793,12 @@ static void feed(const char *bytes, size_t length)
 /* Enter: the cursor goes to the row below, where the line is empty too, unlike readline's. */
 static int enter_line(int count, int key)
 {
+    if (is_tall()) { /* all of it is shown now */
+        rl_clear_visible_line();
+        printf("%s%s\n", rl_prompt, rl_line_buffer);
+        rl_done = 1;
+        return 0;
+    }
     if (!*rl_prompt && rl_end == 0)
         putchar('\n');
     return rl_newline(count, key);
@@ -842,7 +937,7 @@ static void shorten_line(void)
         end--;
     rl_delete_text(end, rl_end);
     rl_point = rl_point < end ? rl_point : end;
-    rl_redisplay();
+    redisplay();
 }
 
 /* Ends the input, as Ctrl+D on an empty line does; from here on all is shown plainly. */
@@ -873,7 +968,10 @@ static void press(struct client *client, const char *key, size_t length)
 /* Takes what was typed, key by key. */
 static void on_keys(struct client *client)
 {
-    if (must_show(client)) /* the line is not there to be seen */
+    if (!editor.drawn) /* the line is not there to be seen */
+        return;
+    editor.held_up = !is_writable();
+    if (editor.held_up)
         return;
     ssize_t n = read(STDIN_FILENO, editor.keys + editor.keys_length, MAX_KEY - editor.keys_length);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -912,6 +1010,10 @@ static void prepare_editor(struct client *client)
     rl_getc_function = next_byte;
     rl_input_available_hook = has_next_byte;
     rl_initialize();
+    if (!rl_get_termcap("up")) /* one that terminfo does not know */
+        rl_reset_terminal("xterm");
+    rl_redisplay_function = redisplay; /* not before: readline would take it that all is ours */
+    rl_get_screen_size(&editor.height, &editor.width);
     rl_variable_bind("bell-style", "none");
     rl_variable_bind("revert-all-at-newline", "on");
     rl_set_keymap(rl_make_keymap());
@@ -1008,11 +1110,29 @@ static void begin_secret(void)
     hide_typing();
 }
 
-/* ... and now it is not any more; what is half typed is no part of one if we are `welcomed`. */
-static void end_secret(bool welcomed)
+/*
+ * Drops what is half typed of a password. What the terminal has given of a line that is not whole
+ * was not sent (`ready`), and so need not be taken back.
+ */
+static void drop_secret(struct client *client)
 {
-    if (terminal.hidden)
-        begin_line(welcomed);
+    size_t whole = whole_lines(&client->outbox);
+    begin_line(false);
+    drop_input();
+    if (terminal.changed && client->unfinished) {
+        client->outbox.length = whole > client->link.sent ? whole : client->link.sent;
+        client->typed.length = 0;
+        client->unfinished = false;
+    }
+}
+
+/* ... and now it is not any more; what is half typed is no part of one if we are `welcomed`. */
+static void end_secret(struct client *client, bool welcomed)
+{
+    if (terminal.hidden && welcomed)
+        begin_line(true);
+    else if (terminal.hidden)
+        drop_secret(client);
     show_typing();
 }
 
@@ -1118,12 +1238,19 @@ static bool is_away(const struct client *client)
     return client->phase == AWAY || client->phase == RETURNING;
 }
 
+/* How much of what waits may be sent: of a password on a terminal, whole lines. */
+static size_t ready(const struct client *client)
+{
+    bool halves = !terminal.hidden || !terminal.changed;
+    return halves ? client->outbox.length : whole_lines(&client->outbox);
+}
+
 /* Whether something waits that can be sent. */
 static bool has_unsent(const struct client *client)
 {
     const struct link *link = &client->link;
     bool may_send = client->phase != AWAY && !link->broken && !link->ended;
-    return may_send && link->sent < client->outbox.length;
+    return may_send && link->sent < ready(client);
 }
 
 /* Whether it is time to end our side. */
@@ -1159,7 +1286,7 @@ static void send_typed(struct client *client)
 {
     struct link *link = &client->link;
     if (has_unsent(client)) {
-        size_t left = client->outbox.length - link->sent;
+        size_t left = ready(client) - link->sent;
         ssize_t n = send(link->fd, client->outbox.bytes + link->sent, left, MSG_NOSIGNAL);
         if (n < 0) /* what the server said before it went can still be read */
             link->broken = errno != EAGAIN && errno != EINTR;
@@ -1309,7 +1436,7 @@ static void enter(struct client *client, const struct line *name)
     client->answer = NULL;
     client->phase = JOINED;
     client->tries = 0;
-    end_secret(true);
+    end_secret(client, true);
     pass_on(client, client->kept.bytes, client->kept.length);
     client->kept.length = 0;
 }
@@ -1342,12 +1469,12 @@ static void on_line(struct client *client, const struct line *line)
 }
 
 /* Sees to it that a password, and nothing else, is not shown as it is typed. */
-static void guard_typing(const struct link *link)
+static void guard_typing(struct client *client)
 {
-    if (asks_password(link))
+    if (asks_password(&client->link))
         begin_secret();
     else
-        end_secret(false);
+        end_secret(client, false);
 }
 
 /* Shows a line, or a piece of one, and takes its meaning; on the way back, that comes first. */
@@ -1369,7 +1496,7 @@ static void on_server(struct client *client, const char *piece, size_t length)
         on_prompt(client);
     }
     if (prompted && client->phase == ASKED)
-        guard_typing(link);
+        guard_typing(client);
 }
 
 /* Receives once from the server. */
@@ -1391,7 +1518,7 @@ static void receive(struct client *client)
         link->broken = link->broken || n < 0;
         link->ended = true;
         show(client, "", 0, true);
-        end_secret(false);
+        end_secret(client, false);
         if (client->phase != ASKED || link->line.length > 0 || asks_password(link))
             finish_line(client);
     }
@@ -1645,10 +1772,13 @@ static void on_deadline(struct client *client)
 
 /* ---- 10. Loop ------------------------------------------------------------------------------- */
 
-/* Whether the server is read: on the way back, only where what we say comes last. */
+/*
+ * Whether the server is read: on the way back, only where what we say comes last, and where lines
+ * are edited, only once all that came is on the screen, lest a flood keep the keys from it.
+ */
 static bool may_hear(const struct client *client)
 {
-    size_t most = client->phase == RETURNING ? 1 : MAX_WAITING;
+    size_t most = client->phase == RETURNING || terminal.edited ? 1 : MAX_WAITING;
     return client->phase != AWAY && !client->link.ended && unshown(client) < most;
 }
 
@@ -1707,6 +1837,8 @@ static void stop_process(struct client *client)
 {
     struct sigaction on_stop, on_continue, plain = {.sa_handler = SIG_DFL};
     stop_editing(client);
+    if (terminal.hidden)
+        drop_secret(client);
     restore_terminal();
     sigaction(SIGTSTP, &plain, &on_stop);
     sigaction(SIGCONT, &plain, &on_continue);
@@ -1750,9 +1882,10 @@ static int run(struct client *client)
             return EXIT_FAILURE;
         if (work[SERVER].revents & ~POLLOUT && may_hear(client))
             receive(client);
-        if (work[KEYBOARD].revents && terminal.edited)
+        bool typed = work[KEYBOARD].revents && is_ready(STDIN_FILENO, POLLIN); /* and not dropped */
+        if (typed && terminal.edited)
             on_keys(client);
-        else if (work[KEYBOARD].revents)
+        else if (typed)
             on_keyboard(client);
         if (until_deadline(client) == 0)
             on_deadline(client);
@@ -1956,11 +2089,13 @@ static void on_signal(int number)
 
 static void catch_signals(void)
 {
+    static const int others[] = {SIGHUP,  SIGQUIT,   SIGUSR1, SIGUSR2,
+                                 SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU};
     signal(SIGPIPE, SIG_IGN); /* standard output gone is noticed where it is written to */
     handle(SIGINT, on_signal, SA_RESTART);
     handle(SIGTERM, on_signal, SA_RESTART);
-    handle_unless_ignored(SIGHUP, end_by, SA_RESTART);
-    handle_unless_ignored(SIGQUIT, end_by, SA_RESTART);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        handle_unless_ignored(others[i], end_by, SA_RESTART);
 }
 
 /*
