@@ -68,7 +68,7 @@ MAX_PROMPT = 4096  # bytes of an unfinished line of the server's before the edit
 LINE_KEPT = 128  # bytes kept of a line of the server's: more than any that has a meaning for us
 LONG_LINE = 1025  # bytes that no server takes as one line
 MAX_ANSWERS = 8  # to prompts on one connection: no server asks more often
-LOOK_SECONDS = 1.0  # before we look again whether the terminal is ours
+LOOK_SECONDS = 1.0  # before we look again whether the terminal is ours, or a signal ends us
 CLOSE_SECONDS = 1.0  # for the server to end its side, once we have ended ours
 TRY_SECONDS = 30.0  # for an address to answer; and for the welcome, on the way back
 RETRIES = 10
@@ -254,8 +254,12 @@ def write_screen(client: Client) -> None:
 
 
 def announce(client: Client, message: str) -> None:
-    """Say something on standard error, which may be on the same screen."""
-    clear_line(client)
+    """Say something on standard error, which may be on the same screen, once that takes it."""
+    while not select.select([], [2], [], LOOK_SECONDS)[1]:
+        if client.terminal.ended_by:
+            return
+    with suppress(OSError):
+        clear_line(client)
     complain(message)
 
 
@@ -272,7 +276,16 @@ def complain(message: str) -> None:
 # ---------------------------------------------------------------------------------------------
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-KILLING_SIGNALS = (signal.SIGHUP, signal.SIGQUIT)  # they end us at once, but for the terminal
+KILLING_SIGNALS = (  # they end us at once, but for the terminal
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGXCPU,
+)
 SHELL_SIGNALS = (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
 
 
@@ -292,10 +305,26 @@ def hide_typing(client: Client) -> None:
 def show_typing(client: Client) -> None:
     """Show again what is typed; not the beginning of a password that nobody awaits any more."""
     terminal = client.terminal
-    if client.link.ended and terminal.mode is Mode.HIDDEN:
-        restore_terminal(terminal)
+    if client.phase is not Phase.JOINED:
+        flush_hidden(terminal)
+        drop_hidden(client)
     terminal.wanted = Mode.EDITED if terminal.editor else Mode.FOUND
     settle_terminal(terminal)
+
+
+def flush_hidden(terminal: Terminal) -> None:
+    """Drop what is half typed of a password: who reads next would show it."""
+    if terminal.mode is Mode.HIDDEN:
+        with suppress(termios.error):
+            termios.tcflush(0, termios.TCIFLUSH)
+
+
+def drop_hidden(client: Client) -> None:
+    """Drop also what was read of it already, as Ctrl+D makes the terminal give it."""
+    if client.terminal.wanted is Mode.HIDDEN and client.unfinished:
+        del client.outbox[max(client.link.sent, client.outbox.rfind(b"\n") + 1) :]
+        client.typed.clear()
+        client.unfinished = False
 
 
 def settle_terminal(terminal: Terminal) -> None:
@@ -312,6 +341,7 @@ def settle_terminal(terminal: Terminal) -> None:
     if terminal.wanted is Mode.HIDDEN and mode[3] & termios.ECHO:
         mode[3] = mode[3] & ~termios.ECHO | termios.ECHONL
     elif terminal.wanted is Mode.EDITED:
+        mode[0] &= ~termios.IXON
         mode[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.IEXTEN)
         mode[6] = list(mode[6])
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
@@ -341,14 +371,9 @@ def set_attributes(mode: list[Any]) -> None:
 
 
 def restore_terminal(terminal: Terminal) -> None:
-    """Put the terminal into the mode in which we found it.
-
-    What is half typed of a password is not for who reads next: that one would show it.
-    """
+    """Put the terminal into the mode in which we found it."""
     if terminal.found is not None and terminal.mode is not Mode.FOUND:
-        if terminal.mode is Mode.HIDDEN:
-            with suppress(termios.error):
-                termios.tcflush(0, termios.TCIFLUSH)
+        flush_hidden(terminal)
         set_attributes(terminal.found)
     terminal.mode = Mode.FOUND
 
@@ -378,7 +403,7 @@ def on_signal(terminal: Terminal, number: int) -> None:
         terminal.ended_by = number
         restore_terminal(terminal)
         for each in (*ENDING_SIGNALS, *KILLING_SIGNALS):
-            if signal.getsignal(each) is not signal.SIG_IGN:
+            if signal.getsignal(each) not in (signal.SIG_IGN, give_up):
                 signal.signal(each, signal.SIG_DFL)
 
 
@@ -400,8 +425,10 @@ def take_up(client: Client) -> None:
     """After a stop, or `fg`, see to it that all is as it was, and show again what is asked."""
     terminal = client.terminal
     settle_terminal(terminal)
-    if terminal.continued and awaits_password(client):
-        client.screen += client.link.asked
+    if terminal.continued:
+        drop_hidden(client)
+        if awaits_password(client):
+            client.screen += client.link.asked
     terminal.continued = False
 
 
@@ -624,16 +651,17 @@ def leave_screen(client: Client) -> None:
     """End editing, as the program ends: what waits for the screen is written, if it takes it."""
     if client.terminal.editor is None:
         return
-    signal.signal(signal.SIGALRM, give_up)
+    before = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, CLOSE_SECONDS)
     try:
         leave_editor(client)
         while client.screen:
             write_screen(client)
-    except TimeoutError:
+    except OSError:  # it took too long, or the terminal is gone
         pass
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def give_up(_number: int, _frame: object) -> None:
@@ -691,7 +719,9 @@ def key_name(editor: Editor, key: str) -> str:
 def accept_line(client: Client, editor: Editor) -> None:
     """Send the line; remember it, unless it has a password in it or may be one (CLIENT-10)."""
     text = editor.buffer.text
-    secret = client.phase is Phase.ASKED or text.lower().startswith(SECRET_COMMANDS)
+    secret = (
+        client.phase is Phase.ASKED or client.forgets or text.lower().startswith(SECRET_COMMANDS)
+    )
     if text and not secret and text not in editor.history[-1:]:
         editor.history.append(text)
         del editor.history[:-MAX_HISTORY]
@@ -856,7 +886,7 @@ def send_typed(client: Client) -> None:
     link = client.link
     try:
         if has_unsent(client):
-            link.sent += link.sock.send(client.outbox[link.sent :])
+            link.sent += link.sock.send(client.outbox[link.sent : to_send(client)])
             forget_sent(client)
         if has_said_all(client):
             link.sock.shutdown(socket.SHUT_WR)
@@ -867,11 +897,17 @@ def send_typed(client: Client) -> None:
         link.broken = True
 
 
+def to_send(client: Client) -> int:
+    """Count the bytes that can be sent: all, or the whole lines where the rest may be dropped."""
+    hidden = client.terminal.wanted is Mode.HIDDEN
+    return client.outbox.rfind(b"\n") + 1 if hidden else len(client.outbox)
+
+
 def has_unsent(client: Client) -> bool:
     """Tell whether something waits that can be sent."""
     link = client.link
     may_send = not (client.phase is Phase.AWAY or link.broken or link.ended)
-    return may_send and link.sent < len(client.outbox)
+    return may_send and link.sent < to_send(client)
 
 
 def has_said_all(client: Client) -> bool:
@@ -1057,6 +1093,8 @@ def ending(client: Client) -> int | None:
 
 def on_keyboard(client: Client) -> None:
     """Pass on what was typed, as it comes; an unfinished last line gets its end (CLIENT-1)."""
+    if not select.select([0], [], [], 0)[0]:  # it was dropped meanwhile
+        return
     try:
         data = os.read(0, READ_SIZE)
     except BlockingIOError:
@@ -1442,7 +1480,8 @@ def main() -> int:
         show_typing(client)
         return run(client)
     except (OSError, termios.error):
-        return 1  # standard output is gone; an error of the connection does not come this far
+        # Standard output is gone; an error of the connection does not come this far.
+        return 0 if terminal.ended_by else 1
     finally:
         restore_terminal(terminal)
         if terminal.ended_by in KILLING_SIGNALS:
@@ -1450,4 +1489,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os._exit(main())  # nothing is left to write, to a terminal that may be held up

@@ -18,8 +18,8 @@
 //  5. Text is bytes. It is checked once, and relayed as it came.
 //
 // One goroutine, the owner, runs main and nearly all else. It alone touches the state, so there is
-// no mutex. Each of the others waits for one thing, and then tells the owner on a channel what to
-// do about it:
+// no mutex (but for what the workers tell each other of the accounts file). Each of the others
+// waits for one thing, and then tells the owner on a channel what to do about it:
 //
 //	accept, read, await, work, timers, readConsole, writeSink, awaitSignal, awaitHangUp
 //	-> events -> the owner
@@ -80,16 +80,16 @@ const (
 )
 
 const (
-	joinTime    = 60 * time.Second       // to give a good name, and its password
-	lingerTime  = time.Second            // for one that the server ends: its queue, its last words
-	drainTime   = 10 * time.Second       // for one whose client has ended its side: lines, queue
-	pendingTime = 250 * time.Millisecond // for what waits for a sink, before the process ends
-	lossTime    = 100 * time.Millisecond // to say at the very end that some of it is lost
-	acceptPause = 100 * time.Millisecond // without accepting, when the descriptors have run out
-	settleTime  = time.Second            // after a change, a file may change again and look the same
-	lockTime    = 2 * time.Second        // to wait for others who are changing the accounts
-	lockPause   = 5 * time.Millisecond   // between two tries
-	workerTurn  = 100 * time.Millisecond // of a processor, for a worker, while nobody else wants it
+	joinTime       = 60 * time.Second       // to give a good name, and its password
+	lingerTime     = time.Second            // for one that the server ends: its queue, its last words
+	drainTime      = 10 * time.Second       // for one whose client has ended its side: lines, queue
+	pendingTime    = 250 * time.Millisecond // for what waits for a sink, before the process ends
+	lossTime       = 100 * time.Millisecond // to say at the very end that some of it is lost
+	acceptPause    = 100 * time.Millisecond // without accepting, when the descriptors have run out
+	settleTime     = time.Second            // after a change, a file may change again and look the same
+	lockTime       = 2 * time.Second        // to wait for others who are changing the accounts
+	lockPause      = 5 * time.Millisecond   // between two tries
+	workerNiceness = 10                     // of a worker: it has a ninth of the share of others
 )
 
 const (
@@ -154,9 +154,17 @@ type inbox struct {
 
 // A stamp tells one state of a file from another without reading it; none is that of no state.
 type stamp struct {
-	device, inode     uint64
+	file              fileID
 	modified, changed int64 // in nanoseconds
 	size              int64
+}
+
+// A fileID tells one file from another. A new one may get the inode of one that is gone, but was
+// born later.
+type fileID struct {
+	major, minor uint32
+	inode        uint64
+	born         int64 // in nanoseconds, where the system knows
 }
 
 // Accounts are the names that need a password, as a file has them.
@@ -166,6 +174,23 @@ type accounts struct {
 	stamp     stamp             // of the file when it was read; none where that has to be done again
 	complaint string            // what is wrong with the file, as it was logged
 	bad       stamp             // of the file that this is said of
+	change    int               // the number of our own change that was taken over last
+	known     knownFile
+}
+
+// A knownFile is what the workers have to know of the accounts file, and tell each other.
+type knownFile struct {
+	sync.Mutex
+	read    stamp // as it was last taken over
+	written stamp // as it was last written by ourselves, but for the time of the renaming
+	changes int   // how many there were of our own
+}
+
+// A result is what came of a change.
+type result struct {
+	hashes map[string]string // all accounts then; none where there was no change
+	number int               // of the change: workers may tell of theirs in another order
+	seen   stamp             // of the file that was to be changed
 }
 
 // A change is what somebody wants to become of its account.
@@ -903,26 +928,48 @@ func passwordIsValid(password string) bool {
 // startAccounts reads the file and starts the workers, or ends the program.
 func (s *server) startAccounts() {
 	s.accounts = &accounts{path: s.accountsFile}
-	if _, err := s.accounts.load(); err != nil {
+	text, seen, err := readAccounts(s.accounts.path)
+	if err == nil {
+		err = s.accounts.adopt(text, seen)
+	}
+	if err != nil {
 		fail(1, s.accounts.problem(err)+"\n")
 	}
 	s.startWorkers()
 }
 
-// refreshAccounts reads the file again where it has changed. Where it has gone bad, that is logged
-// once, and the accounts that were good stay in force (ACCT-1).
+// refreshAccounts reads the file again where it has changed, and nobody is at it any more: htpasswd
+// writes into it, and half of it may look like a good one. Until then a look must do. Where it has
+// gone bad, that is logged once, and the accounts that were good stay in force (ACCT-1).
 func (s *server) refreshAccounts() {
 	a := s.accounts
-	if a == nil || a.isCurrent() {
+	if a == nil {
 		return
 	}
-	seen, err := a.load()
+	seen, err := stampAt(a.path)
+	if err == nil && (seen == a.stamp || !seen.isSettled()) {
+		return
+	}
+	text, read, err := readAccounts(a.path)
 	if err == nil {
-		a.complaint = ""
+		if now, _ := stampAt(a.path); now != read || !read.isSettled() {
+			return // it has changed meanwhile
+		}
+		err = a.adopt(text, read)
+	}
+	if err != nil {
+		s.complain(a.problem(err), seen, err)
+	} else {
 		s.forgetAccounts()
-	} else if complaint := a.problem(err); complaint != a.complaint || seen != a.bad {
+	}
+}
+
+// complain logs what is wrong with the file, once for each state of it.
+func (s *server) complain(text string, seen stamp, err error) {
+	a := s.accounts
+	if complaint := reason(err); complaint != a.complaint || seen != a.bad {
 		a.complaint, a.bad = complaint, seen
-		s.logError(complaint)
+		s.logError(text)
 	}
 }
 
@@ -938,30 +985,23 @@ func (s *server) forgetAccounts() {
 	}
 }
 
-// isCurrent tells whether the file is as it was when it was read.
-func (a *accounts) isCurrent() bool {
-	now, err := stampAt(a.path)
-	return err == nil && now == a.stamp
-}
-
-// load takes the accounts from the file, where it is good, and tells which state of it that was. A
-// file that was changed only just now is read again next time: were it changed in the same tick of
-// the clock once more, it would look the same.
-func (a *accounts) load() (stamp, error) {
-	now := time.Now()
-	text, seen, err := readAccounts(a.path)
-	a.stamp = seen
-	if now.UnixNano()-seen.changed < settleTime.Nanoseconds() {
-		a.stamp = stamp{}
-	}
-	if err != nil {
-		return seen, err
+// adopt takes the accounts from the text of the file, where it is good. A file that was changed
+// only just now is read again later: were it changed in the same tick of the clock once more, it
+// would look the same.
+func (a *accounts) adopt(text string, seen stamp) error {
+	a.stamp = stamp{}
+	if seen.isSettled() {
+		a.stamp = seen
 	}
 	hashes, err := parseAccounts(text)
-	if err == nil {
-		a.hashes = hashes
+	if err != nil {
+		return err
 	}
-	return seen, err
+	a.hashes, a.complaint = hashes, ""
+	a.known.Lock()
+	defer a.known.Unlock()
+	a.known.read = seen
+	return nil
 }
 
 // problem says that the accounts cannot be read.
@@ -998,7 +1038,7 @@ func openAccounts(path string) (*os.File, error) {
 
 // readStamped reads an open file. The stamp is the older, so that a change meanwhile shows.
 func readStamped(file *os.File) (string, stamp, error) {
-	info, err := file.Stat()
+	seen, err := stampOf(file)
 	if err != nil {
 		return "", stamp{}, err
 	}
@@ -1006,27 +1046,65 @@ func readStamped(file *os.File) (string, stamp, error) {
 	if err != nil {
 		return "", stamp{}, err
 	}
-	return string(text), stampOf(info), nil
+	return string(text), seen, nil
 }
 
 // stampAt gives the stamp of the file at a path.
 func stampAt(path string) (stamp, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return stamp{}, err
-	}
-	return stampOf(info), nil
+	return statStamp(unix.AT_FDCWD, path, 0)
 }
 
-func stampOf(info os.FileInfo) stamp {
-	about := info.Sys().(*syscall.Stat_t)
-	return stamp{
-		device:   uint64(about.Dev),
-		inode:    about.Ino,
-		modified: about.Mtim.Nano(),
-		changed:  about.Ctim.Nano(),
-		size:     about.Size,
+// stampOf gives the stamp of an open file.
+func stampOf(file *os.File) (stamp, error) {
+	return statStamp(int(file.Fd()), "", unix.AT_EMPTY_PATH)
+}
+
+func statStamp(folder int, path string, flags int) (stamp, error) {
+	var about unix.Statx_t
+	const wanted = unix.STATX_BASIC_STATS | unix.STATX_BTIME
+	if err := unix.Statx(folder, path, flags, wanted, &about); err != nil {
+		return stamp{}, err
 	}
+	file := fileID{about.Dev_major, about.Dev_minor, about.Ino, nanoseconds(about.Btime)}
+	return stamp{
+		file:     file,
+		modified: nanoseconds(about.Mtime),
+		changed:  nanoseconds(about.Ctime),
+		size:     int64(about.Size),
+	}, nil
+}
+
+func nanoseconds(t unix.StatxTimestamp) int64 {
+	return time.Unix(t.Sec, int64(t.Nsec)).UnixNano()
+}
+
+// isSettled tells whether a file is not just being changed. (A time yet to come tells nothing.)
+func (now stamp) isSettled() bool {
+	age := time.Duration(time.Now().UnixNano() - now.changed)
+	return age < 0 || age >= settleTime
+}
+
+// isBeingWritten tells whether the file that we know was written into just now. Who owns it and
+// may read it is no matter; and another file is there as a whole, as it was renamed.
+func (k *knownFile) isBeingWritten(now stamp) bool {
+	k.Lock()
+	defer k.Unlock()
+	isKnown := now.file == k.read.file || now.file == k.written.file
+	return isKnown && !now.isSettled() && !now.holdsAs(k.read) && !now.holdsAs(k.written)
+}
+
+// holdsAs tells whether a file holds what it held.
+func (now stamp) holdsAs(then stamp) bool {
+	return now.file == then.file && now.modified == then.modified && now.size == then.size
+}
+
+// noteWritten notes how we wrote the file, and gives the number of that change.
+func (k *knownFile) noteWritten(written stamp) int {
+	k.Lock()
+	defer k.Unlock()
+	k.written = written
+	k.changes++
+	return k.changes
 }
 
 // parseAccounts gives the hashes by lower name, or says which line is wrong, and why.
@@ -1070,33 +1148,45 @@ func hashIsValid(hash string) bool {
 		isMadeOf(hash[headLength:], hashLetters)
 }
 
-// changeAccounts makes a change to the file as it now is. It is done by a worker. All who change the
+// changeFile makes a change to the file as it now is. It is done by a worker. All who change the
 // file take turns, other servers too.
-func changeAccounts(path string, c change) error {
+func (k *knownFile) changeFile(path string, c change) (result, error) {
 	hash, err := c.hash()
 	if err != nil {
-		return err
+		return result{}, err
 	}
 	if path, err = filepath.EvalSymlinks(path); err != nil {
-		return err
+		return result{}, err
 	}
+	seen, _ := stampAt(path)
 	file, err := lockAccounts(path)
 	if err != nil {
-		return err
+		return result{seen: seen}, err
 	}
 	defer file.Close() // which unlocks it
 	text, seen, err := readStamped(file)
+	if err == nil {
+		text, err = k.editFile(text, seen, c, hash)
+	}
 	if err != nil {
-		return err
+		return result{seen: seen}, err
+	}
+	return k.replaceAccounts(path, text, seen)
+}
+
+// editFile gives what the file shall hold, unless somebody is at it, or there is nothing to change.
+func (k *knownFile) editFile(text string, seen stamp, c change, hash string) (string, error) {
+	if k.isBeingWritten(seen) {
+		return "", errInUse
 	}
 	hashes, err := parseAccounts(text)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if isThere := hashes[lower(c.name)] != ""; isThere == c.makesNew() {
-		return errNoChange
+		return "", errNoChange
 	}
-	return replaceAccounts(path, editAccounts(text, c.name, hash), seen)
+	return editAccounts(text, c.name, hash), nil
 }
 
 // makesNew tells whether a change makes an account that must not be there yet; any other is to one
@@ -1116,12 +1206,13 @@ func (c change) hash() (string, error) {
 // lockAccounts opens the file and locks it, until it is closed. The one that was locked may have
 // been replaced meanwhile: then it is the new one that has to be.
 func lockAccounts(path string) (*os.File, error) {
+	end := time.Now().Add(lockTime)
 	for {
 		file, err := openAccounts(path)
 		if err != nil {
 			return nil, err
 		}
-		if err = lock(file); err == nil && isAt(file, path) {
+		if err = lock(file, end); err == nil && isAt(file, path) {
 			return file, nil
 		}
 		file.Close()
@@ -1132,8 +1223,8 @@ func lockAccounts(path string) (*os.File, error) {
 }
 
 // lock locks a file, but does not wait for ever: whoever has locked it may be a person.
-func lock(file *os.File) error {
-	for end := time.Now().Add(lockTime); ; time.Sleep(lockPause) {
+func lock(file *os.File, end time.Time) error {
+	for ; ; time.Sleep(lockPause) {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err != syscall.EWOULDBLOCK {
 			return err
@@ -1179,33 +1270,42 @@ func editAccounts(text, name, hash string) string {
 
 // replaceAccounts replaces the file in one step, so that at any time there is the old one or the
 // new one, whole (ACCT-5). One that somebody has changed meanwhile, who does not lock it, stays.
-func replaceAccounts(path, text string, seen stamp) error {
+func (k *knownFile) replaceAccounts(path, text string, seen stamp) (result, error) {
+	made := result{seen: seen}
+	hashes, err := parseAccounts(text)
+	if err != nil {
+		return made, err
+	}
 	aside := path + ".new"
 	syscall.Unlink(aside) // it may be left over from a crash
-	err := writeAside(aside, text)
+	written, err := writeAside(aside, text)
 	if err == nil {
 		err = renameOver(aside, path, seen)
 	}
 	if err != nil {
 		syscall.Unlink(aside)
-		return err
+		return made, err
 	}
+	made.hashes, made.number = hashes, k.noteWritten(written)
 	syncFolder(filepath.Dir(path)) // as far as the system can: the change counts already
-	return nil
+	return made, nil
 }
 
 // writeAside writes the text of the file to a new one, and to the disk.
-func writeAside(aside, text string) error {
+func writeAside(aside, text string) (stamp, error) {
 	const flags = os.O_CREATE | os.O_EXCL | os.O_WRONLY | syscall.O_NOFOLLOW
 	file, err := os.OpenFile(aside, flags, 0o600)
 	if err != nil {
-		return err
+		return stamp{}, err
 	}
 	defer file.Close()
 	if _, err := file.WriteString(text); err != nil {
-		return err
+		return stamp{}, err
 	}
-	return file.Sync()
+	if err := file.Sync(); err != nil {
+		return stamp{}, err
+	}
+	return stampOf(file)
 }
 
 // renameOver puts the new file in the place of the one that was seen there.
@@ -1253,16 +1353,11 @@ func (s *server) work() {
 	}
 }
 
-// yieldToOthers has this thread give way at once to any other that wakes up: its turns are made as
-// long as can be, and the system lets those with shorter ones break into them. Its share of the
-// processor stays the same. (A thread of low priority could, on a busy machine, be stopped for
-// seconds while it holds what the others need, such as a lock of Go's scheduler.) It is only a
-// wish: an older system does not know it.
+// yieldToOthers gives this thread a lower priority, so that whoever else wakes up breaks in, but
+// not so low that a busy machine stops it for long: it may hold what the others need, such as a lock
+// of Go's scheduler. It is only a wish.
 func yieldToOthers() {
-	if attributes, err := unix.SchedGetAttr(0, 0); err == nil {
-		attributes.Runtime = uint64(workerTurn)
-		unix.SchedSetAttr(0, attributes, 0)
-	}
+	unix.Setpriority(unix.PRIO_PROCESS, 0, workerNiceness)
 }
 
 // addJob has a job of a user's done when those before it are. Its lines wait until then, so that it
@@ -1278,12 +1373,18 @@ func (s *server) addJob(u *user, work func() func()) {
 func (s *server) startJobs() {
 	for s.idle > 0 && len(s.jobs) > 0 {
 		next := s.jobs[0]
+		s.jobs[0] = job{} // it may hold a password
 		s.jobs = s.jobs[1:]
 		if s.isPresent(next.user) {
 			s.idle--
 			s.toDo <- next
 		}
 	}
+}
+
+// forgetJobs forgets what nobody is there for any more.
+func (s *server) forgetJobs() {
+	s.jobs = slices.DeleteFunc(s.jobs, func(j job) bool { return !s.isPresent(j.user) })
 }
 
 // finishJob does what comes of a job, and hears its user again.
@@ -1306,16 +1407,17 @@ func (s *server) checkPassword(u *user, password string) {
 	hash := s.accounts.hashes[lower(u.claimed)]
 	s.addJob(u, func() func() {
 		isRight := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
-		return func() { s.passwordChecked(u, isRight) }
+		return func() { s.passwordChecked(u, hash, isRight) }
 	})
 }
 
-// passwordChecked lets a user in whose password was right, unless somebody else was before it.
-func (s *server) passwordChecked(u *user, isRight bool) {
+// passwordChecked lets a user in whose password was right, unless somebody else was before it. It
+// was right for the account with that hash: any other by now may be somebody else's.
+func (s *server) passwordChecked(u *user, hash string, isRight bool) {
 	if u.phase != proving {
 		return
 	}
-	if !isRight {
+	if !isRight || hash != s.accounts.hashes[lower(u.claimed)] {
 		s.refusePassword(u, "password", wrongPassword)
 		return
 	}
@@ -1330,25 +1432,26 @@ func (s *server) passwordChecked(u *user, isRight bool) {
 
 // changeAccount has a worker change a user's account.
 func (s *server) changeAccount(u *user, c change) {
-	path := s.accounts.path
+	path, known := s.accounts.path, &s.accounts.known
 	s.addJob(u, func() func() {
-		err := changeAccounts(path, c)
-		return func() { s.accountsChanged(u, c, err) }
+		made, err := known.changeFile(path, c)
+		return func() { s.accountsChanged(u, c, made, err) }
 	})
 }
 
 // accountsChanged takes note of a change, and tells the one who asked for it, if it is still there.
-func (s *server) accountsChanged(u *user, c change, err error) {
-	s.refreshAccounts()
+func (s *server) accountsChanged(u *user, c change, made result, err error) {
 	answer := ""
 	switch {
 	case err == nil:
+		s.adoptChange(made)
 		s.noteChange(u, c)
 		answer = c.answer()
 	case err == errNoChange:
 		answer = c.refusal()
 	default:
-		s.logFailure(err)
+		s.complain(fmt.Sprintf("cannot change accounts %s: %s", s.accounts.path, reason(err)),
+			made.seen, err)
 		answer = "! accounts cannot be changed now\n"
 	}
 	if u.phase == chatting {
@@ -1365,10 +1468,14 @@ func (s *server) noteChange(u *user, c change) {
 		slog.String("name", c.name), slog.String("reason", c.action))
 }
 
-// logFailure logs why accounts cannot be changed, unless it is known that they cannot even be read.
-func (s *server) logFailure(err error) {
-	if s.accounts.complaint == "" {
-		s.logError(fmt.Sprintf("cannot change accounts %s: %s", s.accounts.path, reason(err)))
+// adoptChange has the accounts in force at once as a worker left them, unless a later change has
+// told of them already. The file may have been changed since: once it is settled, it is read again.
+func (s *server) adoptChange(made result) {
+	a := s.accounts
+	if made.number > a.change {
+		a.hashes, a.change = made.hashes, made.number
+		a.stamp, a.complaint = stamp{}, ""
+		s.forgetAccounts()
 	}
 }
 
@@ -2152,6 +2259,9 @@ func (s *server) drop(u *user, reason string) {
 
 // reap closes the connections of those who are gone, which ends their goroutines.
 func (s *server) reap() {
+	if len(s.gone) > 0 {
+		s.forgetJobs()
+	}
 	for _, u := range s.gone {
 		u.conn.Close()
 		u.inbox.release()
