@@ -72,7 +72,7 @@
 #define MAX_WRONG_PASSWORDS 3             /* on one connection; the last ends it */
 #define HASH_SIZE           60            /* characters of a bcrypt hash */
 #define HASH_COST           10 /* how long it takes to make one: 2 to the power of that */
-#define WORKER_NICENESS     10 /* others who wake up break in, and it has a ninth of their share */
+#define WORKER_NICENESS     15 /* of a worker: others who wake up break in */
 #define MAX_ACCOUNT         (MAX_NAME + HASH_SIZE + 4) /* bytes of an account's line, ends around it */
 #define LOCK_PAUSE          10   /* milliseconds between two tries to lock the accounts */
 #define LOCK_WAIT           2000 /* milliseconds for them */
