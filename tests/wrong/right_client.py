@@ -198,11 +198,13 @@ class Client:
     # The terminal
 
     def prepare_for(self, line: bytes) -> None:
-        """Before a prompt is seen, the terminal is as it must be for the answer."""
+        """Before a prompt is seen, or the welcome, the terminal is as it must be for the answer."""
         if line.startswith(PASSWORD_PROMPT):
             self.hide_typing()
         elif line.startswith(PROMPT):
             self.forget_half_password()
+            self.show_typing()
+        elif WELCOME.match(line) and self.hidden:
             self.show_typing()
 
     def forget_half_password(self) -> None:
