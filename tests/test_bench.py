@@ -7,9 +7,7 @@ slow the machine is.
 from __future__ import annotations
 
 import json
-import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +20,9 @@ from typing import Any
 import bench_servers
 import pytest
 from bench_servers import RIGHT, WRONG, Server, running
+
+from bench.contenders import installed
+from bench.peers import PEERS, Peer
 
 PROJECT = Path(__file__).parents[1]
 PATIENT = 60.0  # seconds: what must come does come, however busy the machine is
@@ -390,57 +391,14 @@ def test_the_yardstick_is_right(
     assert counts(joined) == NOTHING_WRONG
 
 
-IRC_NAME = "irc.test.example"
-NGIRCD = """\
-[Global]
-Name = {name}
-Info = test
-Listen = 127.0.0.1
-Ports = {port}
-MotdPhrase = test
-[Limits]
-MaxConnectionsIP = 0
-MaxPenaltyTime = 0
-[Options]
-DNS = no
-Ident = no
-PAM = no
-"""
-INSPIRCD = """\
-<server name="{name}" description="test" network="test" id="0TS">
-<admin name="test" nick="test" email="test@{name}">
-<bind address="127.0.0.1" port="{port}" type="clients">
-<connect name="main" allow="*" localmax="1000" globalmax="1000" resolvehostnames="no" useident="no"
-    recvq="64M" hardsendq="64M" softsendq="64M" threshold="1000000" commandrate="1000000000"
-    fakelag="no">
-"""
-CONFIGS = {"ngircd": NGIRCD, "inspircd": INSPIRCD}
-REAL = {
-    "redis-server": ("redis", "--port {port} --bind 127.0.0.1 --save '' --appendonly no"),
-    "nats-server": ("nats", "-a 127.0.0.1 -p {port}"),
-    "ngircd": ("irc", "--nodaemon -f {config}"),
-    "inspircd": ("irc", "--nofork --nolog --nopid {root} --config {config}"),
-}
-
-
-def real_server(name: str, port: int, folder: Path) -> list[str]:
-    """The command line of a server that is installed."""
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
-    program = shutil.which(name, path=path)
-    if not program:
-        pytest.skip(f"{name} is not installed")
-    config = folder / "config"
-    config.write_text(CONFIGS.get(name, "").format(name=IRC_NAME, port=port))
-    root = "--runasroot" if os.getuid() == 0 else ""
-    words = REAL[name][1].format(port=port, config=config, root=root)
-    return [program, *(word.strip("'") for word in words.split())]
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_real_servers_have_done_nothing_wrong(run: Run, name: str, tmp_path: Path) -> None:
-    protocol, port = REAL[name][0], free_port()
-    tmp_path.chmod(0o755)
-    with started(*real_server(name, port, tmp_path), folder=tmp_path) as server:
+@pytest.mark.parametrize("peer", PEERS, ids=lambda one: one.name)
+def test_real_servers_have_done_nothing_wrong(run: Run, peer: Peer, tmp_path: Path) -> None:
+    """As the bench sets them up."""
+    contender, protocol, port = installed(peer), peer.protocol, free_port()
+    if not contender:
+        pytest.skip(f"{peer.program} is not installed")
+    tmp_path.chmod(0o755)  # some of them run as nobody
+    with started(*contender.command(port, tmp_path), folder=tmp_path) as server:
         wait_for(port, server)
         words = (*LONGER, "--senders", "3", "--receivers", "10")
         found = result(run(*words, protocol=protocol, port=port))
