@@ -1593,7 +1593,7 @@ static bool replace_file(struct ledger *ledger)
  * Whether somebody may be writing into the file, who takes no lock. Another file than the one that
  * we know is whole: it was renamed to be this one, as other servers do.
  */
-static bool is_in_flux(const struct ledger *ledger, const struct stamp *known)
+static bool is_being_written(const struct ledger *ledger, const struct stamp *known)
 {
     errno = EAGAIN;
     return same_file(&ledger->stamp, known) && !same_stamp(&ledger->stamp, known) &&
@@ -1608,7 +1608,7 @@ static enum outcome change_accounts(struct ledger *ledger, struct job *job)
 {
     char reason[MAX_REASON];
     if (!open_folder(ledger, job->path) || !open_locked(ledger) ||
-        is_in_flux(ledger, &job->stamp)) {
+        is_being_written(ledger, &job->stamp)) {
         job->error = errno == ENOENT ? 0 : errno;
         return FAILED;
     }
@@ -1715,7 +1715,7 @@ static void change_account(struct ledger *ledger, struct job *job)
  * at any place; therefore it shares no lock with the loop, and jobs go over a socket. The file
  * is unlocked only when the loop has the job back, so that it learns of changes in their order.
  */
-static void *run_worker(void *argument)
+static void *work(void *argument)
 {
     int socket = *(int *)argument;
     struct job *job;
@@ -1735,7 +1735,7 @@ static void *run_worker(void *argument)
 }
 
 /* As many workers as there are processors for us. One is enough, where there cannot be more. */
-static void start_pool(struct server *s)
+static void start_workers(struct server *s)
 {
     struct pool *pool = &s->pool;
     cpu_set_t processors;
@@ -1748,7 +1748,7 @@ static void start_pool(struct server *s)
     }
     pool->ours = ends[0];
     pool->theirs = ends[1];
-    while (pool->workers < (size_t)count && start_thread(run_worker, &pool->theirs))
+    while (pool->workers < (size_t)count && start_thread(work, &pool->theirs))
         pool->workers++;
     if (pool->workers == 0) {
         fputs("chat-server: cannot start a thread\n", stderr);
@@ -3319,7 +3319,7 @@ static void start(struct server *s)
     if (watch_source(s, STDIN_FILENO, EPOLLIN, &s->console) < 0)
         s->console_is_file = true; /* or /dev/null, or what cannot be read and is closed then */
     if (s->options.accounts) {
-        start_pool(s);
+        start_workers(s);
         watch_source(s, s->pool.ours, EPOLLIN, &s->pool);
     }
     announce(s);

@@ -1148,9 +1148,9 @@ func hashIsValid(hash string) bool {
 		isMadeOf(hash[headLength:], hashLetters)
 }
 
-// changeFile makes a change to the file as it now is. It is done by a worker. All who change the
+// changeAccounts makes a change to the file as it now is. It is done by a worker. All who change the
 // file take turns, other servers too.
-func (k *knownFile) changeFile(path string, c change) (result, error) {
+func (k *knownFile) changeAccounts(path string, c change) (result, error) {
 	hash, err := c.hash()
 	if err != nil {
 		return result{}, err
@@ -1171,7 +1171,7 @@ func (k *knownFile) changeFile(path string, c change) (result, error) {
 	if err != nil {
 		return result{seen: seen}, err
 	}
-	return k.replaceAccounts(path, text, seen)
+	return k.replaceFile(path, text, seen)
 }
 
 // editFile gives what the file shall hold, unless somebody is at it, or there is nothing to change.
@@ -1268,9 +1268,9 @@ func editAccounts(text, name, hash string) string {
 	return edited.String()
 }
 
-// replaceAccounts replaces the file in one step, so that at any time there is the old one or the
+// replaceFile replaces the file in one step, so that at any time there is the old one or the
 // new one, whole (ACCT-5). One that somebody has changed meanwhile, who does not lock it, stays.
-func (k *knownFile) replaceAccounts(path, text string, seen stamp) (result, error) {
+func (k *knownFile) replaceFile(path, text string, seen stamp) (result, error) {
 	made := result{seen: seen}
 	hashes, err := parseAccounts(text)
 	if err != nil {
@@ -1360,17 +1360,17 @@ func yieldToOthers() {
 	unix.Setpriority(unix.PRIO_PROCESS, 0, workerNiceness)
 }
 
-// addJob has a job of a user's done when those before it are. Its lines wait until then, so that it
+// startJob has a job of a user's done when those before it are. Its lines wait until then, so that it
 // has one at the most.
-func (s *server) addJob(u *user, work func() func()) {
+func (s *server) startJob(u *user, work func() func()) {
 	u.busy = true
 	s.jobs = append(s.jobs, job{user: u, work: work})
-	s.startJobs()
+	s.handOutJobs()
 }
 
-// startJobs gives those workers something to do that have nothing. What nobody is there for any
+// handOutJobs gives those workers something to do that have nothing. What nobody is there for any
 // more is not done.
-func (s *server) startJobs() {
+func (s *server) handOutJobs() {
 	for s.idle > 0 && len(s.jobs) > 0 {
 		next := s.jobs[0]
 		s.jobs[0] = job{} // it may hold a password
@@ -1390,7 +1390,7 @@ func (s *server) forgetJobs() {
 // finishJob does what comes of a job, and hears its user again.
 func (s *server) finishJob(u *user, act func()) {
 	s.idle++
-	s.startJobs()
+	s.handOutJobs()
 	u.busy = false
 	s.noteReply(u, act)
 	s.resume(u)
@@ -1405,7 +1405,7 @@ func hashPassword(password string) (string, error) {
 // checkPassword has a worker see whether a user's password is the right one.
 func (s *server) checkPassword(u *user, password string) {
 	hash := s.accounts.hashes[lower(u.claimed)]
-	s.addJob(u, func() func() {
+	s.startJob(u, func() func() {
 		isRight := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
 		return func() { s.passwordChecked(u, hash, isRight) }
 	})
@@ -1433,8 +1433,8 @@ func (s *server) passwordChecked(u *user, hash string, isRight bool) {
 // changeAccount has a worker change a user's account.
 func (s *server) changeAccount(u *user, c change) {
 	path, known := s.accounts.path, &s.accounts.known
-	s.addJob(u, func() func() {
-		made, err := known.changeFile(path, c)
+	s.startJob(u, func() func() {
+		made, err := known.changeAccounts(path, c)
 		return func() { s.accountsChanged(u, c, made, err) }
 	})
 }

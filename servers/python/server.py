@@ -982,10 +982,10 @@ def start_job(server: Server, job: Job) -> None:
 def enqueue(server: Server, pool: Pool, job: Job) -> None:
     """Put a job behind all others."""
     pool.waiting[job.user] = job
-    hand_out(server, pool)
+    hand_out_jobs(server, pool)
 
 
-def hand_out(server: Server, pool: Pool) -> None:
+def hand_out_jobs(server: Server, pool: Pool) -> None:
     """Give the workers that are free the jobs that have waited longest."""
     while pool.waiting and pool.running < pool.workers:
         _, job = pool.waiting.popitem(last=False)
@@ -1004,7 +1004,7 @@ def finish_jobs(server: Server, pool: Pool) -> None:
             finish_job(server, job)
         elif job.user.job is job:
             enqueue(server, server.clerk, job)
-    hand_out(server, pool)
+    hand_out_jobs(server, pool)
 
 
 def finish_job(server: Server, job: Job) -> None:
@@ -1024,7 +1024,7 @@ def finish_job(server: Server, job: Job) -> None:
     hear_again(server, user)
 
 
-def cancel_job(server: Server, user: User) -> None:
+def forget_job(server: Server, user: User) -> None:
     """Forget a user's job; if a worker has it already, its outcome is for nobody."""
     if user.job is not None:
         server.hashers.waiting.pop(user, None)
@@ -1626,7 +1626,7 @@ def expect_end(server: Server, user: User) -> None:
 
 def retire(server: Server, user: User, reason: str) -> None:
     """Take a user out of the room, or from the prompt; nothing that it says counts any more."""
-    cancel_job(server, user)
+    forget_job(server, user)
     if user.phase is Phase.CHATTING:
         leave(server, user, reason)
     server.joining.pop(user, None)
@@ -1652,7 +1652,7 @@ def drop(server: Server, user: User, reason: str = "") -> None:
     if user.phase is Phase.GONE:
         return
     forget_queue(user)
-    cancel_job(server, user)
+    forget_job(server, user)
     if user.phase is Phase.CHATTING:
         leave(server, user, reason)
     user.phase = Phase.GONE
