@@ -489,7 +489,7 @@ class ProgramActor(Actor):
         deadline = self.scene.deadline(step)
         while wrong := screen.differs(which, wanted, marked):
             self.scene.stage.wait(lambda: bool(source.unread or source.end), deadline)
-            if not source.unread:
+            if not source.unread or time.monotonic() > deadline:  # it may write for ever
                 expected, seen = wrong
                 raise Missed(expected, seen, "the screen is another")
         for line in self._shortened(patterns):

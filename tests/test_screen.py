@@ -132,6 +132,13 @@ def test_a_terminal_is_left_as_it_was(suite: Suite, client: str, seen: str) -> N
     assert found.seen.startswith(seen)
 
 
+def test_a_program_that_writes_for_ever_is_not_waited_for(suite: Suite) -> None:
+    steps = "- ann: starts\n- ann: {shows: done}\n- ann: {exits: 0}\n- ann: {shows: done}\n"
+    found = failure(suite, "while True: print('and so on')\n", steps, SHORT)
+    assert found
+    assert (found.expected, found.reason) == ("row 1: done", "the screen is another")
+
+
 def test_nobody_restores_a_terminal_who_is_killed(suite: Suite) -> None:
     steps = "- ann: starts\n- ann: {shows: 80x24}\n- ann: {is_sent: SIGKILL}\n"
     steps += "- ann: {exits: SIGKILL}\n- ann: {shows: 80x24}\n"
