@@ -2329,6 +2329,7 @@ func (s *server) oneRound() {
 		act := <-s.events
 		act()
 	}
+	runtime.Gosched() // whoever has something for us brings it first: all of it is sent at once
 	for n := 0; n < eventBatch && s.handleEvent(); n++ {
 	}
 	s.takeTurns()
