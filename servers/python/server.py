@@ -273,6 +273,7 @@ class Server:
     tail: Block = field(default_factory=lambda: Block(0))  # the last block of the stream
     end: int = 0  # offset of the end of the stream
     flushed: int = 0  # the end of the stream when all were last sent it
+    flushed_block: Block = field(init=False)  # where it lay then
     work: int = 0  # bytes that were taken up and said since then
 
     turns: OrderedDict[User, None] = field(default_factory=OrderedDict)  # may have lines for us
@@ -287,6 +288,10 @@ class Server:
     stopping: bool = False  # a signal or the operator wants it to end
     stop_at: float | None = None  # when it does, at the latest, once all were told
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_SIZE)))
+
+    def __post_init__(self) -> None:
+        """The stream begins."""
+        self.flushed_block = self.tail
 
 
 # ---------------------------------------------------------------------------------------------
@@ -1567,6 +1572,14 @@ def flush(server: Server, user: User) -> None:
     watch(server, user)
 
 
+def send_at_once(user: User, data: bytes) -> int:
+    """Send what the kernel takes; after an error nothing, and what is sent next will tell."""
+    try:
+        return user.sock.send(data)
+    except OSError:
+        return 0
+
+
 def send(server: Server, user: User) -> None:
     """Send what waits for a user in one call, as far as the kernel takes it."""
     sent = 0
@@ -1753,10 +1766,31 @@ def flush_all(server: Server) -> None:
     while server.pending or server.flushed < server.end:
         users, server.pending = server.pending, {}
         if server.flushed < server.end:
-            users.update(dict.fromkeys(server.users.values()))
-        server.flushed, server.work = server.end, 0
+            users.update(dict.fromkeys(send_news(server)))
+        server.work = 0
         for user in users:
             flush(server, user)
+
+
+def send_news(server: Server) -> list[User]:
+    """Send the room what it has heard in this round; list those who are to be flushed as well.
+
+    They are few. All others have been sent all before it and are to be sent the same now: that
+    is put together once, and takes but a few steps for each.
+    """
+    news = b"".join(stream_pieces(server.flushed_block, server.flushed, server.end))
+    rest = []
+    for user in server.users.values():
+        sent = 0
+        if user.sent == server.flushed and not user.splices and user.events == selectors.EVENT_READ:
+            sent = send_at_once(user, news)
+        if sent == len(news):
+            user.sent, user.block = server.end, server.tail
+        else:
+            advance(user, sent)
+            rest.append(user)
+    server.flushed, server.flushed_block = server.end, server.tail
+    return rest
 
 
 def expire(server: Server) -> None:
