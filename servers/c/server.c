@@ -841,6 +841,15 @@ static bool is_control(uint32_t code)
            (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
 }
 
+/* How many bytes are plain to the first that is not: most lines are nothing else. */
+static size_t plain_length(const char *text)
+{
+    size_t length = 0;
+    while (text[length] >= ' ' && text[length] < 0x7F)
+        length++;
+    return length;
+}
+
 /* What is wrong with a line, as its sender is told; NULL where nothing is. */
 static const char *check_line(const struct line *line)
 {
@@ -849,7 +858,7 @@ static const char *check_line(const struct line *line)
     uint32_t code;
     if (line->too_long)
         return "! line too long (limit 1024 bytes)\n";
-    for (size_t i = 0; i < line->length; i += length) {
+    for (size_t i = plain_length(line->text); i < line->length; i += length) {
         length = character_length(line->text[i]);
         if (length == 0 || length > line->length - i || !decode(line->text + i, length, &code))
             return "! not valid UTF-8\n";
@@ -2744,6 +2753,7 @@ static void greet(struct server *s, int fd, const union address *address)
     } else {
         set_deadline(s, user, &s->joining);
         tell(s, user, PROMPT);
+        receive(s, user); /* a name that came with the connection needs no answer of its own */
     }
 }
 
