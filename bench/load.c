@@ -60,7 +60,7 @@
 #define QUIET           (100 * MILLISECOND) /* without a sign: nothing more is under way */
 #define SETTLE_PATIENCE (5 * SECOND)        /* for that, once all are in */
 #define STALL           (500 * MILLISECOND) /* for that, until what is in flight is given up */
-#define AWAIT           (2 * SECOND)        /* for what is in flight at the end */
+#define AWAIT           (2 * SECOND)        /* for more of what is in flight at the end */
 #define LEAVE_PATIENCE  SECOND              /* for the server to end its side, when all leave */
 #define TICK            (20 * MILLISECOND)  /* the longest sleep */
 
@@ -109,8 +109,8 @@ struct gap {
 
 /* A connection's life, in this order. */
 enum state {
-    CONNECTING,
-    ENTERING, /* talks with the server until it is in the room */
+    OUTSIDE,
+    ENTERING, /* connects, and talks with the server until it is in the room */
     IN_ROOM,
     LEAVING, /* has ended its side, waits for the server's */
     GONE,
@@ -438,11 +438,24 @@ static char *reserve(struct buffer *buffer, size_t length)
     return buffer->bytes + buffer->end;
 }
 
-/* Sends what the kernel takes. An error is told by reading, too, with what came before it. */
+static _Noreturn void not_connected(int error)
+{
+    fail("cannot connect to %s:%s: %s", options.host, options.port, strerror(error));
+}
+
+/* Nothing can be sent: the server has ended the connection, unless there never was one. */
+static void give_up(struct user *user)
+{
+    if (!user->heard && errno != ECONNRESET && errno != EPIPE)
+        not_connected(errno);
+    user->output.begin = user->output.end;
+}
+
+/* Sends what the kernel takes; while it still connects that is nothing. */
 static void flush(struct user *user)
 {
     struct buffer *output = &user->output;
-    if (user->state == GONE || user->state == CONNECTING)
+    if (user->state == GONE)
         return;
     size_t length = output->end - output->begin;
     ssize_t count =
@@ -450,7 +463,7 @@ static void flush(struct user *user)
     if (count > 0)
         output->begin += (size_t)count;
     else if (count < 0 && errno != EAGAIN)
-        output->begin = output->end;
+        give_up(user);
     bool waits = output->begin < output->end;
     watch(user, EPOLLIN | (waits ? (uint32_t)EPOLLOUT : 0));
 }
@@ -483,17 +496,7 @@ static void open_user(struct user *user)
         set_option(user->fd, SOL_SOCKET, SO_RCVBUF, STUCK_BUFFER);
     user->started = now;
     if (connect(user->fd, (struct sockaddr *)&address, address_length) < 0 && errno != EINPROGRESS)
-        fail("cannot connect to %s:%s: %s", options.host, options.port, strerror(errno));
-    watch(user, EPOLLOUT);
-}
-
-static void on_connected(struct user *user)
-{
-    int error = 0;
-    socklen_t length = sizeof error;
-    getsockopt(user->fd, SOL_SOCKET, SO_ERROR, &error, &length);
-    if (error)
-        fail("cannot connect to %s:%s: %s", options.host, options.port, strerror(error));
+        not_connected(errno);
     user->state = ENTERING;
     watch(user, EPOLLIN);
     if (options.protocol->enter)
@@ -758,14 +761,19 @@ static void chat_hear(struct user *user, const char *line)
     welcome(user);
 }
 
+/* Nobody waits for the prompt, as nobody waits for what other protocols answer to a beginning. */
+static void chat_enter(struct user *user)
+{
+    say(user, "u%u\n", user->index);
+}
+
 /* Returns how long the prompt is, where it is one. */
-static size_t answer_prompt(struct user *user, const char *text, size_t length)
+static size_t skip_prompt(struct user *user, const char *text, size_t length)
 {
     const char *prompt = options.protocol->prompt;
     if (!prompt || user->step || length < strlen(prompt) || memcmp(text, prompt, strlen(prompt)))
         return 0;
     user->step++;
-    say(user, "u%u\n", user->index);
     return strlen(prompt);
 }
 
@@ -879,6 +887,7 @@ static const struct protocol protocols[] = {
         .tail = "\n",
         .origin = "u%u: ",
         .lead = "",
+        .enter = chat_enter,
         .hear = chat_hear,
         .pass = chat_pass,
         .take = take_lines,
@@ -950,7 +959,7 @@ static size_t consume(struct user *user, char *text, size_t length)
 {
     size_t used = 0;
     if (user->state == ENTERING) {
-        used = answer_prompt(user, text, length);
+        used = skip_prompt(user, text, length);
         used += hear_lines(user, text + used, length - used);
     }
     if (user->state != IN_ROOM)
@@ -1015,6 +1024,8 @@ static void on_readable(struct user *user)
     if (count < 0 && errno == EAGAIN)
         return;
     if (count <= 0) {
+        if (count < 0)
+            give_up(user);
         on_end(user);
         return;
     }
@@ -1033,9 +1044,7 @@ static void on_event(struct user *user, uint32_t events)
 {
     if (user->state == GONE)
         return;
-    if (user->state == CONNECTING)
-        on_connected(user);
-    else if (user->stuck && user->state == IN_ROOM)
+    if (user->stuck && user->state == IN_ROOM)
         on_end(user);
     else if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         on_readable(user);
@@ -1145,7 +1154,7 @@ static void end_span(void)
 static void await(void)
 {
     bool all_came = due == come + skipped && now - last_sign > QUIET;
-    if (all_came || now >= phase_end)
+    if (all_came || (now >= phase_end && now - last_coming > AWAIT))
         phase = OVER;
 }
 

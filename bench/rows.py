@@ -124,7 +124,10 @@ FIGURES = {
 # --- The rows ------------------------------------------------------------------------------------
 
 _LATENCY = ("p50", "p99", "p999")
-_FLOOD = "flood --seconds {{seconds}} --warm-up {{warm_up}} --senders {} --receivers {}"
+_IN_FLIGHT = 1024  # ten for each of a hundred; with 1, no batching is possible
+_FLOOD = (
+    "flood --seconds {{seconds}} --warm-up {{warm_up}} --senders {} --receivers {} --in-flight {}"
+)
 
 _THROUGHPUT = (
     ("1-100", "1→100", 1, 100),
@@ -136,9 +139,9 @@ _RATES = (("2k", 2_000), ("50k", 50_000))
 
 
 def _throughput(key: str, title: str, senders: int, receivers: int, one: bool = False) -> Row:
-    load = _FLOOD.format(senders, receivers)
-    if one:  # no batching is possible
-        key, title, load = f"{key}-one", f"{title}, one in flight", f"{load} --in-flight 1"
+    load = _FLOOD.format(senders, receivers, 1 if one else _IN_FLIGHT)
+    if one:
+        key, title = f"{key}-one", f"{title}, one in flight"
     return Row(key, title, Kind.TRAFFIC, ("rate", "cpu", *_LATENCY), load)
 
 
@@ -174,7 +177,7 @@ ROWS = (
         "one user who never reads beside 100 who talk",
         Kind.STUCK,
         ("kept", "rate", "grown"),
-        _FLOOD.format(100, 100),
+        _FLOOD.format(100, 100, _IN_FLIGHT),
     ),
     Row("start", "start-up and size", Kind.START, ("start", "resident", "binary")),
 )
