@@ -46,7 +46,16 @@ def _guard_of(_pid: int) -> Guard:
     """This process's guard; orphans of the programs come to this process too."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _keep_descriptors()
     return Guard()
+
+
+def _keep_descriptors() -> None:
+    """What this process was started with is not for programs: some count what they have left."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the listing's own is closed by now
+                os.set_inheritable(int(name), False)
 
 
 @dataclass(slots=True)

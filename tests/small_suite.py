@@ -79,6 +79,6 @@ def write_suite(folder: Path) -> Path:
 def add_server(folder: Path, name: str, program: str, more: str = "") -> None:
     """Write one more server; `more` is added to what any manifest holds."""
     home = folder / name
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     (home / "server.py").write_text(program)
     (home / "implementation.yaml").write_text(f"name: {name}\n{MANIFEST}{more}")

@@ -18,6 +18,8 @@ from small_suite import MUTE_SERVER, SERVER, SHOUTING_SERVER, add_server, write_
 from conformance.cli import Progress, main
 from conformance.model import Result, Verdict
 
+# Comes up only where it has no more than its three streams, and what lists them.
+COUNTING_SERVER = f"import os\nassert len(os.listdir('/proc/self/fd')) == 4\n{SERVER}"
 COMMAND = [sys.executable, "-m", "conformance"]
 
 
@@ -47,6 +49,14 @@ def test_a_green_run(suite: Path) -> None:
     assert done.returncode == 0, done
     assert "2 PASSED" in done.stdout
     assert [case["verdict"] for case in results().values()] == ["PASSED", "PASSED"]
+
+
+def test_programs_get_nothing_that_the_command_was_started_with(suite: Path) -> None:
+    add_server(suite / "servers", "right", COUNTING_SERVER)
+    with open(os.devnull) as null:
+        command = [*COMMAND, "run", str(suite)]
+        done = subprocess.run(command, capture_output=True, check=False, pass_fds=[null.fileno()])
+    assert done.returncode == 0, done
 
 
 def test_durations_tell_where_the_time_goes(suite: Path) -> None:
