@@ -33,8 +33,8 @@ class Figure:
 class Scale:
     """How long, and with how many: all that `--quick` makes smaller."""
 
-    seconds: float = 3.0
-    warm_up: float = 0.5
+    seconds: float = 1.0
+    warm_up: float = 0.3
     idle_users: int = 5000
     joins: int = 5000
 
@@ -61,6 +61,7 @@ class Row:
     kind: Kind
     figures: tuple[str, ...]  # by which of FIGURES it is judged; the first leads
     load: str = ""  # the words for the load generator
+    once: bool = False  # however often others are: for what is slow to measure and hardly varies
 
     @property
     def leading(self) -> Figure:
@@ -164,6 +165,7 @@ ROWS = (
         Kind.IDLE,
         ("per_user", "idle_cpu"),
         "idle --users {idle_users} --seconds {seconds}",
+        once=True,
     ),
     Row(
         "joins",

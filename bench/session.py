@@ -16,11 +16,13 @@ Turn = tuple[int, Row, Contender]
 def turns(rows: Sequence[Row], contenders: Sequence[Contender], repeats: int) -> Iterator[Turn]:
     """Who is measured when: each row with everybody, then the next row, then all of it again.
 
+    What is measured once is measured in the first round.
+
     Each repeat begins with another contender, so that nobody always comes after the same one.
     """
     for repeat in range(repeats):
         first = repeat % len(contenders) if contenders else 0
-        for row in rows:
+        for row in rows if repeat == 0 else [row for row in rows if not row.once]:
             for contender in (*contenders[first:], *contenders[:first]):
                 yield repeat, row, contender
 

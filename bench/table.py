@@ -53,7 +53,7 @@ def _head(run: Run) -> str:
         f"{run.time}, {machine['processor']}, {machine['kernel']}; the server on core "
         f"{cores['server']}, the load on core {cores['load']}; load average before: "
         f"{machine['load_average']:.2f}. Medians of {run.repeats} (lowest–highest), "
-        f"{scale.seconds:g} seconds each, 64-byte messages.{small}",
+        f"{scale.seconds:g} s each, 64-byte messages; idle users once.{small}",
         "",
         *(f"- `{one.name}`: {one.title}{_in_brackets(one.version)}" for one in run.entries),
     ]
@@ -141,14 +141,15 @@ def _row(run: Run, row: Row) -> str:
     """Every figure, and the ratios of the first one."""
     better = "more" if row.leading.more_is_better else "less"
     peers = [entry.name for entry in run.entries_of(Standing.PEER)]
-    heads = ["", *(FIGURES[key].title for key in row.figures), *(f"÷ {name}" for name in peers)]
+    others = [entry.name for entry in run.entries_of(Standing.FIRST)] + peers
+    heads = ["", *(FIGURES[key].title for key in row.figures), *(f"÷ {name}" for name in others)]
     if peers:
         heads.append("÷ best peer")
     lines = [
         [
             entry.name,
             *(_cell(run, row, entry.name, key) for key in row.figures),
-            *_ratios(run, row, entry.name, peers),
+            *_ratios(run, row, entry.name, others),
         ]
         for entry in run.entries
     ]
@@ -156,11 +157,11 @@ def _row(run: Run, row: Row) -> str:
     return f"## {_capital(row.title)}\n\n{note}\n\n{grid(heads, lines)}"
 
 
-def _ratios(run: Run, row: Row, name: str, peers: Sequence[str]) -> list[str]:
+def _ratios(run: Run, row: Row, name: str, others: Sequence[str]) -> list[str]:
     key = row.leading.key
-    cells = [_times(run.ratio(row, key, name, peer)) for peer in peers]
+    cells = [_times(run.ratio(row, key, name, other)) for other in others]
     best = run.best_peer(row, key)
-    if peers:
+    if run.entries_of(Standing.PEER):
         cells.append(_times(run.ratio(row, key, name, best)) if best else NOTHING)
     return cells
 

@@ -375,6 +375,11 @@ def test_contenders_take_turns() -> None:
     assert [row.key for _, row, _ in planned[:6]] == ["1-100"] * 3 + ["start"] * 3
 
 
+def test_what_hardly_varies_is_measured_once() -> None:
+    planned = list(turns([BY_KEY["idle"], BY_KEY["start"]], [contender("a", Path("/x"))], 3))
+    assert [row.key for _, row, _ in planned] == ["idle", "start", "start", "start"]
+
+
 def test_progress_knows_what_took_long() -> None:
     planned = list(turns([FLOOD], [contender(name, Path("/x")) for name in "ab"], 2))
     progress = Progress(planned)
