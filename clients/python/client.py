@@ -43,11 +43,12 @@ import termios
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NoReturn
 
-if TYPE_CHECKING:  # slow to import: only the editor needs it
+TYPE_CHECKING = False  # as in typing, which is slow to import
+if TYPE_CHECKING:  # so is this: only the editor needs it
+    from typing import Any, NoReturn
+
     from prompt_toolkit.buffer import Buffer
     from prompt_toolkit.data_structures import Size
     from prompt_toolkit.keys import Keys
@@ -104,15 +105,15 @@ class Phase(Enum):
     RETURNING = 4  # connected again: what we remember answers the prompts
 
 
-@dataclass(slots=True)
 class Options:
     """The command line."""
 
-    host: str = HOST
-    port: int = PORT
-    name: bytes | None = None
-    retries: int = RETRIES
-    retry_delay: float = RETRY_SECONDS
+    def __init__(self) -> None:
+        self.host: str = HOST
+        self.port: int = PORT
+        self.name: bytes | None = None
+        self.retries: int = RETRIES
+        self.retry_delay: float = RETRY_SECONDS
 
 
 class Mode(Enum):
@@ -123,92 +124,96 @@ class Mode(Enum):
     EDITED = 3  # gives us each key, and shows none: that is for the editor
 
 
-@dataclass(slots=True)
 class Editor:
     """The line that is being typed, where it can be edited."""
 
-    buffer: Buffer  # its text, and where in it the cursor is
-    output: Vt100_Output
-    sequences: Mapping[str, Keys | tuple[Keys, ...]]  # what terminals send for keys
-    width: Callable[[str], int]  # gives the columns of a character
+    def __init__(
+        self,
+        buffer: Buffer,
+        output: Vt100_Output,
+        sequences: Mapping[str, Keys | tuple[Keys, ...]],
+        width: Callable[[str], int],
+    ) -> None:
+        self.buffer = buffer  # its text, and where in it the cursor is
+        self.output = output
+        self.sequences = sequences  # what terminals send for keys
+        self.width = width  # gives the columns of a character
 
-    decoder: codecs.IncrementalDecoder = field(
-        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("ignore")
-    )
-    held_key: str = ""  # the beginning of what a key sends
-    row: int | None = None  # the cursor's, on the rows of what is drawn; None: nothing is
-    rest: tuple[int, int] = (0, 0)  # rows from there to the end of it, and the column there
-    drawn: tuple[str, str, int, Size] | None = None  # what it shows
+        self.decoder: codecs.IncrementalDecoder = codecs.getincrementaldecoder("utf-8")("ignore")
+        self.held_key: str = ""  # the beginning of what a key sends
+        self.row: int | None = None  # the cursor's, on the rows of what is drawn; None: nothing is
+        self.rest: tuple[int, int] = (0, 0)  # rows from there to its end, and the column there
+        self.drawn: tuple[str, str, int, Size] | None = None  # what it shows
 
-    killed: str = ""  # for Ctrl+Y
-    kills: bool = False  # the last key has killed: the next one adds to it
-    history: list[str] = field(default_factory=list)
-    lines: list[str] = field(default_factory=lambda: [""])  # ... as edited, and a new one
-    line: int = 0  # the one that is in the buffer
+        self.killed: str = ""  # for Ctrl+Y
+        self.kills: bool = False  # the last key has killed: the next one adds to it
+        self.history: list[str] = []
+        self.lines: list[str] = [""]  # ... as edited, and a new one
+        self.line: int = 0  # the one that is in the buffer
 
 
-@dataclass(slots=True)
 class Terminal:
     """The user's terminal, and the signals: most of them come from there."""
 
-    wake: int  # descriptor that can be read once a signal has come
-    mode: Mode = Mode.FOUND  # that it is in
-    wanted: Mode = Mode.FOUND  # that it shall be in, when it is ours
-    found: list[Any] | None = None  # the attributes that it had; None: it was never changed
-    editor: Editor | None = None  # None: there is none, or no more
+    def __init__(self, wake: int) -> None:
+        self.wake = wake  # descriptor that can be read once a signal has come
+        self.mode: Mode = Mode.FOUND  # that it is in
+        self.wanted: Mode = Mode.FOUND  # that it shall be in, when it is ours
+        self.found: list[Any] | None = None  # its attributes then; None: it was never changed
+        self.editor: Editor | None = None  # None: there is none, or no more
 
-    ended_by: int = 0  # the signal that ends us
-    stopped: bool = False  # Ctrl+Z was pressed
-    continued: bool = False  # it goes on, and the terminal may have been another's meanwhile
+        self.ended_by: int = 0  # the signal that ends us
+        self.stopped: bool = False  # Ctrl+Z was pressed
+        self.continued: bool = False  # it goes on, and the terminal may have been another's
 
 
-@dataclass(slots=True)
 class Link:
     """One connection, and what is known of it."""
 
-    sock: socket.socket
-    sent: int = 0  # bytes of the outbox: the beginning of a line
-    sent_all: bool = False  # the input has ended, and so has, in order, our side
-    broken: bool = False  # the server takes no more, or has reset the connection
-    ended: bool = False  # nothing more comes from the server, or shall come
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.sent: int = 0  # bytes of the outbox: the beginning of a line
+        self.sent_all: bool = False  # the input has ended, and so has, in order, our side
+        self.broken: bool = False  # the server takes no more, or has reset the connection
+        self.ended: bool = False  # nothing more comes from the server, or shall come
 
-    line: bytearray = field(default_factory=bytearray)  # what the server's last line has so far
-    last_line: bytes = b""  # its last whole one; both without prompts, and cut at LINE_KEPT
-    prompts: int = 0  # how often it has asked
-    asked: bytes = b""  # its last prompt
-    answers: list[bytes] = field(default_factory=list)  # the first lines typed, until the welcome
-    named: bool = False  # the answer that --name gives was given
+        self.line: bytearray = bytearray()  # what the server's last line has so far
+        self.last_line: bytes = b""  # its last whole one; both without prompts, cut at LINE_KEPT
+        self.prompts: int = 0  # how often it has asked
+        self.asked: bytes = b""  # its last prompt
+        self.answers: list[bytes] = []  # the first lines typed, until the welcome
+        self.named: bool = False  # the answer that --name gives was given
 
-    decoder: codecs.IncrementalDecoder = field(
-        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
-    )
-    held_return: str = ""  # a carriage return, until it is seen whether a line end follows
+        self.decoder: codecs.IncrementalDecoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.held_return: str = ""  # a carriage return, until it is seen if a line end follows
 
 
-@dataclass(slots=True)
 class Client:
     """Everything."""
 
-    options: Options
-    terminal: Terminal
-    link: Link  # the connection; AWAY: the last one
-    answer: bytes | None  # to the prompt for the name, by --name, until it is refused
-    phase: Phase = Phase.ASKED
+    def __init__(
+        self, options: Options, terminal: Terminal, link: Link, answer: bytes | None
+    ) -> None:
+        self.options = options
+        self.terminal = terminal
+        self.link = link  # the connection; AWAY: the last one
+        self.answer = answer  # to the prompt for the name, by --name, until it is refused
+        self.phase: Phase = Phase.ASKED
 
-    outbox: bytearray = field(default_factory=bytearray)  # from the keyboard, for the server
-    kept: bytearray = field(default_factory=bytearray)  # ... and typed while there was none
-    typed: bytearray = field(default_factory=bytearray)  # the line that is passed on, cut
-    unfinished: bool = False  # the last line of the input is not whole yet
-    forgets: bool = False  # ... and is for nobody
-    typed_all: bool = False  # the input has ended
-    screen: bytearray = field(default_factory=bytearray)  # for standard output, and the prompt
+        self.outbox: bytearray = bytearray()  # from the keyboard, for the server
+        self.kept: bytearray = bytearray()  # ... and typed while there was none
+        self.typed: bytearray = bytearray()  # the line that is passed on, cut
+        self.unfinished: bool = False  # the last line of the input is not whole yet
+        self.forgets: bool = False  # ... and is for nobody
+        self.typed_all: bool = False  # the input has ended
+        self.screen: bytearray = bytearray()  # for standard output, and the prompt
 
-    name: bytes | None = None  # the one we have, or last had; None before the first welcome
-    password: bytes | None = None  # the one that was accepted, if any was
-    offered: bytes | None = None  # one that a command has in it, until the server agrees
-    tries: int = 0  # since the last welcome
-    delay: float = 0.0  # before the next one
-    deadline: float = 0.0  # AWAY: for the next try; RETURNING: for its end
+        self.name: bytes | None = None  # the one we have, or last had; None before the welcome
+        self.password: bytes | None = None  # the one that was accepted, if any was
+        self.offered: bytes | None = None  # one that a command has in it, until the server agrees
+        self.tries: int = 0  # since the last welcome
+        self.delay: float = 0.0  # before the next one
+        self.deadline: float = 0.0  # AWAY: for the next try; RETURNING: for its end
 
 
 # ---------------------------------------------------------------------------------------------
@@ -447,18 +452,20 @@ def stop(terminal: Terminal) -> None:
 # 5. Editor
 # ---------------------------------------------------------------------------------------------
 
+# These patterns are compiled at their first use, for most clients have no editor.
+
 # What one key sends, or several that are text; any number of escapes may stand before it.
-KEY = re.compile(
+KEY = (
     "[^\x00-\x1f\x7f]+"
     "|\x1b*?(?:\x1b\\[\\[?[0-?]*[ -/]*[@-~]|\x1bO[0-9;]*[@-~]|[^\x00-\x1f])"
     "|[\x00-\x1f]"
 )
-UNFINISHED_KEY = re.compile("\x1b+(?:\\[\\[?[0-?]*[ -/]*|O[0-9;]*)?\\Z")
+UNFINISHED_KEY = "\x1b+(?:\\[\\[?[0-?]*[ -/]*|O[0-9;]*)?\\Z"
 LONG_KEY = 64  # characters that no key sends
 
 TAB_STOP = 8
-WORD = re.compile(r"[^\W_]+")
-BLANK_WORD = re.compile(r"\S+")
+WORD = r"[^\W_]+"
+BLANK_WORD = r"\S+"
 SECRET_COMMANDS = ("/register ", "/passwd ")
 
 
@@ -676,9 +683,9 @@ def on_keys(client: Client, data: bytes) -> None:
         leave_editor(client)
         return
     text = editor.held_key + editor.decoder.decode(data)
-    unfinished = UNFINISHED_KEY.search(text)
+    unfinished = re.search(UNFINISHED_KEY, text)
     editor.held_key = unfinished[0] if unfinished and len(unfinished[0]) < LONG_KEY else ""
-    for key in KEY.findall(text[: unfinished.start()] if unfinished else text):
+    for key in re.findall(KEY, text[: unfinished.start()] if unfinished else text):
         if not client.typed_all:
             on_key(client, editor, key)
 
@@ -793,16 +800,17 @@ def line_end(editor: Editor) -> int:
     return len(editor.buffer.text)
 
 
-def word_before(editor: Editor, word: re.Pattern[str] = WORD) -> int:
+def word_before(editor: Editor, word: str = WORD) -> int:
     """Find where the word before the cursor begins."""
-    words = word.finditer(editor.buffer.text, 0, editor.buffer.cursor_position)
+    words = re.finditer(word, editor.buffer.text[: editor.buffer.cursor_position])
     return max((found.start() for found in words), default=0)
 
 
 def word_after(editor: Editor) -> int:
     """Find where the word behind the cursor ends."""
-    found = WORD.search(editor.buffer.text, editor.buffer.cursor_position)
-    return found.end() if found else line_end(editor)
+    place = editor.buffer.cursor_position
+    found = re.search(WORD, editor.buffer.text[place:])
+    return place + found.end() if found else line_end(editor)
 
 
 HISTORY = {"up": -1, "c-p": -1, "down": 1, "c-n": 1}

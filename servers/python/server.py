@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import resource
 import select
 import selectors
@@ -34,18 +33,20 @@ import signal
 import socket
 import stat
 import sys
-import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 from heapq import heappop, heappush
+from io import BufferedIOBase
 from itertools import chain, islice, takewhile
-from queue import SimpleQueue
-from typing import BinaryIO, NoReturn
+
+TYPE_CHECKING = False  # as in typing, which is slow to import
+if TYPE_CHECKING:
+    from queue import SimpleQueue
+    from typing import NoReturn
 
 # ---------------------------------------------------------------------------------------------
 # 1. Limits
@@ -106,35 +107,37 @@ class Phase(Enum):
     GONE = auto()  # to be reaped
 
 
-@dataclass(slots=True)
 class Block:
     """A stretch of the stream. It links only forward, so what all have read frees itself."""
 
-    start: int  # offset in the stream of its first byte
-    data: memoryview = field(default_factory=lambda: memoryview(bytearray(BLOCK_SIZE)))
-    next: Block | None = None
+    def __init__(self, start: int) -> None:
+        self.start = start  # offset in the stream of its first byte
+        self.data: memoryview = memoryview(bytearray(BLOCK_SIZE))
+        self.next: Block | None = None
 
 
-@dataclass(slots=True)
 class Splice:
     """At the offset `at` of the stream put in `text`, then leave out the next `skip` bytes."""
 
-    at: int
-    text: bytearray
-    skip: int = 0
+    def __init__(self, at: int, text: bytearray, skip: int = 0) -> None:
+        self.at = at
+        self.text = text
+        self.skip = skip
 
 
-@dataclass(slots=True)
 class Sink:
     """Where lines go that must hold up nobody: what it does not take at once waits, or is lost."""
 
-    name: str
-    descriptor: int
-    write: Callable[[int, bytes], int] = os.write  # to it; never blocks
-    pending: bytearray = field(default_factory=bytearray)
-    torn: int = 0  # bytes that were written of a line whose rest waits
-    blocked: bool = False  # it takes no more for now; the selector tells when it does
-    lost: bool = False  # lines were lost, and that was said
+    def __init__(
+        self, name: str, descriptor: int, write: Callable[[int, bytes], int] = os.write
+    ) -> None:
+        self.name = name
+        self.descriptor = descriptor
+        self.write = write  # to it; never blocks
+        self.pending: bytearray = bytearray()
+        self.torn: int = 0  # bytes that were written of a line whose rest waits
+        self.blocked: bool = False  # it takes no more for now; the selector tells when it does
+        self.lost: bool = False  # lines were lost, and that was said
 
 
 class Task(Enum):
@@ -146,56 +149,58 @@ class Task(Enum):
     UNREGISTER = auto()  # take it away
 
 
-@dataclass(slots=True, eq=False)
 class Job:
     """Work for a worker, with all that it needs; what comes of it is put in here too."""
 
-    task: Task
-    user: User
-    name: bytes  # the account's, as the user has it
-    password: bytes = b""
-    hash: bytes = b""  # of the right password, or of the new one
-    right: bool = False  # CHECK: it is that one
-    hashes: dict[bytes, bytes] | None = None  # the accounts after a change
-    data: bytes = b""  # what the file holds then
-    known: Held | None = None  # the file that we know: at first the last one, then the changed one
-    seen: Stamp | None = None  # of the file that was to be changed
-    refusal: bytes = b""  # what the user is told where there was no change
-    error: str = ""  # why not, for the log
+    def __init__(
+        self, task: Task, user: User, name: bytes, password: bytes = b"", hash: bytes = b""
+    ) -> None:
+        self.task = task
+        self.user = user
+        self.name = name  # the account's, as the user has it
+        self.password = password
+        self.hash = hash  # of the right password, or of the new one
+        self.right: bool = False  # CHECK: it is that one
+        self.hashes: dict[bytes, bytes] | None = None  # the accounts after a change
+        self.data: bytes = b""  # what the file holds then
+        self.known: Held | None = None  # the file that we know: the last one, then the changed one
+        self.seen: Stamp | None = None  # of the file that was to be changed
+        self.refusal: bytes = b""  # what the user is told where there was no change
+        self.error: str = ""  # why not, for the log
 
 
-@dataclass(slots=True)
 class Pool:
     """Workers of one kind. What waits only the loop knows; who is free is handed the next job."""
 
-    workers: int = 0  # threads
-    running: int = 0  # jobs that they have
-    waiting: OrderedDict[User, Job] = field(default_factory=OrderedDict)  # for a worker
-    todo: SimpleQueue[Job] = field(default_factory=SimpleQueue)  # to the workers
-    done: SimpleQueue[Job] = field(default_factory=SimpleQueue)  # from them
-    wake: int = -1  # descriptor that can be read once a job is done
+    todo: SimpleQueue[Job]  # to the workers; made with the first of them
+    done: SimpleQueue[Job]  # from them
+
+    def __init__(self) -> None:
+        self.workers: int = 0  # threads
+        self.running: int = 0  # jobs that they have
+        self.waiting: OrderedDict[User, Job] = OrderedDict()  # for a worker
+        self.wake: int = -1  # descriptor that can be read once a job is done
 
 
 # What tells a file that was changed from what it was: device, inode, mtime, size, ctime.
 Stamp = tuple[int, int, int, int, int]
 
 # A file as it was, held open: so nobody else's new one is given its inode, and taken for it.
-Held = tuple[BinaryIO, Stamp]
+Held = tuple[BufferedIOBase, Stamp]
 
 
-@dataclass(slots=True)
 class Accounts:
     """The accounts file, as it was when it was last good."""
 
-    path: str
-    hashes: dict[bytes, bytes] = field(default_factory=dict)  # by lower name
-    data: bytes = b""  # what the file held; only where that is another it is parsed anew
-    stamp: Stamp | None = None  # of what was last read; none where that may have changed since
-    known: Held | None = None  # what was last taken over, or written by ourselves
-    bad: tuple[Stamp | None, str] | None = None  # what was last found wrong, to log it once
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.hashes: dict[bytes, bytes] = {}  # by lower name
+        self.data: bytes = b""  # what the file held; only where that is another it is parsed anew
+        self.stamp: Stamp | None = None  # of what was last read; none where it may have changed
+        self.known: Held | None = None  # what was last taken over, or written by ourselves
+        self.bad: tuple[Stamp | None, str] | None = None  # last found wrong, to log it once
 
 
-@dataclass(slots=True, eq=False)
 class User:
     """One connection.
 
@@ -203,41 +208,42 @@ class User:
     message is kept once for all who get it, and costs its sender (who does not) one `skip`.
     """
 
-    sock: socket.socket
-    phase: Phase = Phase.NAMING
-    name: bytes = b""  # or the one that it wants, while asked for its password
-    inbox: bytearray = field(default_factory=bytearray)  # received, and not yet acted on
-    refusals: int = 0
-    wrong: int = 0  # wrong passwords
-    verified: frozenset[bytes] = frozenset()  # lower names whose passwords it gave, or made
-    job: Job | None = None  # what is done for it by a worker; its lines wait meanwhile
-    block: Block | None = None  # where in the stream it reads; none outside the room
-    sent: int = 0  # offset of the next byte of the stream to send to it
-    splices: deque[Splice] = field(default_factory=deque)
-    extra: int = 0  # bytes of text in its splices, less those that they skip
-    reply: int = 0  # bytes that the last line of its own brought it
-    allowance: float = 0.0  # lines that may be taken up at once, when last reckoned; for --rate
-    reckoned: float = 0.0  # when that was
-    due: float | None = None  # when its next line is taken up, while it is throttled
-    addr: str = ""  # its address, for the log
-    ended: bool = False  # its client has ended its side
-    events: int = selectors.EVENT_READ  # what the selector waits for
+    def __init__(self, sock: socket.socket, addr: str) -> None:
+        self.sock = sock
+        self.phase: Phase = Phase.NAMING
+        self.name: bytes = b""  # or the one that it wants, while asked for its password
+        self.inbox: bytearray = bytearray()  # received, and not yet acted on
+        self.refusals: int = 0
+        self.wrong: int = 0  # wrong passwords
+        self.verified: frozenset[bytes] = frozenset()  # lower names whose passwords it gave or made
+        self.job: Job | None = None  # what is done for it by a worker; its lines wait meanwhile
+        self.block: Block | None = None  # where in the stream it reads; none outside the room
+        self.sent: int = 0  # offset of the next byte of the stream to send to it
+        self.splices: deque[Splice] = deque()
+        self.extra: int = 0  # bytes of text in its splices, less those that they skip
+        self.reply: int = 0  # bytes that the last line of its own brought it
+        self.allowance: float = 0.0  # for --rate: lines it may say at once, when last reckoned
+        self.reckoned: float = 0.0  # when that was
+        self.due: float | None = None  # when its next line is taken up, while it is throttled
+        self.addr = addr  # its address, for the log
+        self.ended: bool = False  # its client has ended its side
+        self.events: int = selectors.EVENT_READ  # what the selector waits for
 
 
-@dataclass(slots=True)
 class Options:
     """The command line."""
 
-    host: str = "127.0.0.1"
-    port: int = PORT
-    max_clients: int = MAX_CLIENTS
-    max_queue: int = MAX_QUEUE
-    join_timeout: float = JOIN_SECONDS
-    rate: int | None = None
-    accounts: str | None = None
-    members_only: bool = False
-    log: str | None = None
-    quiet: bool = False
+    def __init__(self) -> None:
+        self.host: str = "127.0.0.1"
+        self.port: int = PORT
+        self.max_clients: int = MAX_CLIENTS
+        self.max_queue: int = MAX_QUEUE
+        self.join_timeout: float = JOIN_SECONDS
+        self.rate: int | None = None
+        self.accounts: str | None = None
+        self.members_only: bool = False
+        self.log: str | None = None
+        self.quiet: bool = False
 
 
 # Users and when their time is up. All in one queue wait equally long, so that the first is always
@@ -245,7 +251,6 @@ class Options:
 Deadlines = OrderedDict[User, float]
 
 
-@dataclass(slots=True)
 class Server:
     """Everything.
 
@@ -253,45 +258,51 @@ class Server:
     two whose client has ended its side, while lines of its own are held back, is in draining too.
     """
 
-    options: Options
-    listener: socket.socket
-    wake: int  # descriptor that can be read once a signal has come
-    address: str  # that it listens on
-    output: Sink  # standard output
-    log: Sink | None = None
+    def __init__(
+        self,
+        options: Options,
+        listener: socket.socket,
+        wake: int,
+        address: str,
+        output: Sink,
+        log: Sink | None,
+        accounts: Accounts | None,
+    ) -> None:
+        self.options = options
+        self.listener = listener
+        self.wake = wake  # descriptor that can be read once a signal has come
+        self.address = address  # that it listens on
+        self.output = output  # standard output
+        self.log = log
 
-    accounts: Accounts | None = None
-    hashers: Pool = field(default_factory=Pool)
-    clerk: Pool = field(default_factory=Pool)  # one worker, who changes the accounts file
+        self.accounts = accounts
+        self.hashers: Pool = Pool()
+        self.clerk: Pool = Pool()  # one worker, who changes the accounts file
 
-    joining: Deadlines = field(default_factory=OrderedDict)  # NAMING, PASSWORD
-    users: dict[bytes, User] = field(default_factory=dict)  # CHATTING: the room, by lower name
-    draining: Deadlines = field(default_factory=OrderedDict)  # mostly LEAVING: the client ended
-    lingering: Deadlines = field(default_factory=OrderedDict)  # LEAVING, LINGERING: we ended it
-    gone: list[User] = field(default_factory=list)  # GONE
+        self.joining: Deadlines = OrderedDict()  # NAMING, PASSWORD
+        self.users: dict[bytes, User] = {}  # CHATTING: the room, by lower name
+        self.draining: Deadlines = OrderedDict()  # mostly LEAVING: the client ended it
+        self.lingering: Deadlines = OrderedDict()  # LEAVING, LINGERING: we ended it
+        self.gone: list[User] = []  # GONE
 
-    tail: Block = field(default_factory=lambda: Block(0))  # the last block of the stream
-    end: int = 0  # offset of the end of the stream
-    flushed: int = 0  # the end of the stream when all were last sent it
-    flushed_block: Block = field(init=False)  # where it lay then
-    work: int = 0  # bytes that were taken up and said since then
+        self.tail: Block = Block(0)  # the last block of the stream
+        self.end: int = 0  # offset of the end of the stream
+        self.flushed: int = 0  # the end of the stream when all were last sent it
+        self.flushed_block: Block = self.tail  # where it lay then
+        self.work: int = 0  # bytes that were taken up and said since then
 
-    turns: OrderedDict[User, None] = field(default_factory=OrderedDict)  # may have lines for us
-    throttled: list[tuple[float, int, User]] = field(default_factory=list)  # a heap, by `due`
-    pending: dict[User, None] = field(default_factory=dict)  # to be flushed, room or not
-    console: bytearray = field(default_factory=bytearray)  # from standard input
-    console_is_file: bool = False  # a file is always ready, and selectors refuse it
+        self.turns: OrderedDict[User, None] = OrderedDict()  # may have lines for us
+        self.throttled: list[tuple[float, int, User]] = []  # a heap, by `due`
+        self.pending: dict[User, None] = {}  # to be flushed, room or not
+        self.console: bytearray = bytearray()  # from standard input
+        self.console_is_file: bool = False  # a file is always ready, and selectors refuse it
 
-    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    accept_at: float | None = None  # when to accept again, while descriptors have run out
-    accept_fails: bool = False  # it did at the last attempt; so much is logged once
-    stopping: bool = False  # a signal or the operator wants it to end
-    stop_at: float | None = None  # when it does, at the latest, once all were told
-    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_SIZE)))
-
-    def __post_init__(self) -> None:
-        """The stream begins."""
-        self.flushed_block = self.tail
+        self.selector: selectors.BaseSelector = selectors.DefaultSelector()
+        self.accept_at: float | None = None  # when to accept again, while descriptors have run out
+        self.accept_fails: bool = False  # it did at the last attempt; so much is logged once
+        self.stopping: bool = False  # a signal or the operator wants it to end
+        self.stop_at: float | None = None  # when it does, at the latest, once all were told
+        self.buffer: memoryview = memoryview(bytearray(READ_SIZE))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -469,7 +480,8 @@ NOT_UTF8 = b"! not valid UTF-8\n"
 HAS_CONTROL = b"! control characters are not allowed\n"
 
 # C0 except TAB, DEL and C1, and what breaks a line or turns its direction on the screen.
-CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+CONTROL_RANGES = ((0, 0x08), (0x0A, 0x1F), (0x7F, 0x9F), (0x2028, 0x202E), (0x2066, 0x2069))
+CONTROL = {chr(code) for first, last in CONTROL_RANGES for code in range(first, last + 1)}
 
 
 def take_line(inbox: bytearray) -> bytes | None:
@@ -494,7 +506,9 @@ def check_line(line: bytes) -> bytes | None:
         text = line.decode()
     except UnicodeDecodeError:
         return NOT_UTF8
-    return HAS_CONTROL if CONTROL.search(text) else None
+    if text.isprintable():  # most are, and that is seen at once: none of CONTROL is
+        return None
+    return None if CONTROL.isdisjoint(text) else HAS_CONTROL
 
 
 def is_blank(text: bytes) -> bool:
@@ -692,7 +706,7 @@ def leave(server: Server, user: User, reason: str) -> None:
 
 # The file: read by the loop when a name is given, changed by workers.
 
-HASH = re.compile(rb"\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}")
+HASH = rb"\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}"
 ALREADY = b"! already registered: %s\n"
 NOT_REGISTERED = b"! not registered: %s\n"
 UNCHANGED = b"! accounts cannot be changed now\n"
@@ -721,14 +735,16 @@ def parse_accounts(data: bytes) -> dict[bytes, bytes]:
 
 def account_problem(hashes: dict[bytes, bytes], name: bytes, secret: bytes) -> str | None:
     """Say what is wrong with a line of the file, if anything is."""
+    import re  # late, for without accounts the program starts more quickly without it
+
     if not name_is_valid(name):
         return "invalid name"
-    if not HASH.fullmatch(secret):
+    if not re.fullmatch(HASH, secret):
         return "not a bcrypt hash"
     return "name given twice" if name.lower() in hashes else None
 
 
-def open_accounts(path: str) -> BinaryIO:
+def open_accounts(path: str) -> BufferedIOBase:
     """Open the file; were it a pipe, that must not wait until somebody writes to it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -848,7 +864,7 @@ def change_accounts(path: str, job: Job) -> None:
     job.hashes, job.data = parse_accounts(data), data
 
 
-def lock_accounts(path: str) -> BinaryIO:
+def lock_accounts(path: str) -> BufferedIOBase:
     """Open the file as the only one who may change it: anew, if meanwhile it was replaced."""
     end = time.monotonic() + LOCK_SECONDS
     while True:
@@ -861,7 +877,7 @@ def lock_accounts(path: str) -> BinaryIO:
         time.sleep(LOCK_PAUSE)
 
 
-def lock(file: BinaryIO) -> bool:
+def lock(file: BufferedIOBase) -> bool:
     """Lock a file, unless somebody else has."""
     with suppress(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -930,7 +946,11 @@ def start_workers(server: Server, path: str) -> None:
 
 def start_worker(server: Server, pool: Pool, task: Callable[[Pool], None]) -> None:
     """Start one worker; the first one makes the pool one that wakes the loop."""
+    import threading  # late, for without accounts the program starts more quickly without them
+    from queue import SimpleQueue
+
     if not pool.workers:
+        pool.todo, pool.done = SimpleQueue(), SimpleQueue()
         pool.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         server.selector.register(pool.wake, selectors.EVENT_READ, partial(finish_jobs, pool=pool))
     try:
@@ -1876,16 +1896,22 @@ def answer(text: str) -> NoReturn:
     sys.exit(0)
 
 
+def is_number(text: str) -> bool:
+    """Tell whether a text is one to nine digits."""
+    return len(text) <= 9 and text.isascii() and text.isdigit()
+
+
 def whole(text: str, low: int, high: int = 999_999_999) -> int:
     """Read a whole number of one to nine digits."""
-    if not re.fullmatch("[0-9]{1,9}", text) or not low <= int(text) <= high:
+    if not is_number(text) or not low <= int(text) <= high:
         raise ValueError(text)
     return int(text)
 
 
 def seconds(text: str) -> float:
     """Read a time above 0."""
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or float(text) == 0:
+    before, point, after = text.partition(".")
+    if not is_number(before) or (point and not is_number(after)) or float(text) == 0:
         raise ValueError(text)
     return float(text)
 
