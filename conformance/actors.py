@@ -84,7 +84,7 @@ class Scene:
 class Actor:
     """What every kind of actor can do: have what it gets looked at, line by line."""
 
-    line_end = b"\n"
+    line_end = "\n"
 
     @property
     def label(self) -> str:
@@ -115,8 +115,8 @@ class Actor:
     # --- Saying ------------------------------------------------------------------------------
 
     def types(self, step: Step) -> None:
-        lines = [one.text for one in self._patterns(step.argument, single=True)]
-        self.send(b"".join(encode(line) + self.line_end for line in lines), step)
+        lines = (one.text + self.line_end for one in self._patterns(step.argument, single=True))
+        self.send(encode("".join(lines)), step)
         for line in self._shortened(step.argument):
             self.note(">", line)
 
@@ -168,16 +168,20 @@ class Actor:
 
     def _hear(self, ear: Ear | None, patterns: Iterator[Pattern], step: Step) -> None:
         for pattern in patterns:
-            line = self._line(ear, str(pattern), step)
+            line = self._line(ear, pattern, step)
             if not pattern.meets(line):
                 extra = self._is_behind(ear, pattern)
                 reason = "an unexpected line before the expected one" if extra else "another line"
                 raise Missed(str(pattern), line, reason, extra)
 
-    def _line(self, ear: Ear | None, wanted: str, step: Step) -> str:
-        heard = self._ear(ear).line(self.scene.deadline(step))
+    def _line(self, ear: Ear | None, wanted: object, step: Step) -> str:
+        ear = self._ear(ear)
+        line = ear.line_at_hand()
+        if line is not None:
+            return decode(line)
+        heard = ear.line(self.scene.deadline(step))
         if heard.why:
-            raise Missed(wanted, decode(heard.text), self._why(heard, step))
+            raise Missed(str(wanted), decode(heard.text), self._why(heard, step))
         return decode(heard.text)
 
     def _is_behind(self, ear: Ear | None, pattern: Pattern) -> bool:
@@ -247,7 +251,7 @@ class ProgramActor(Actor):
         self._screen: Screen | None = None
         self._resident_at_first = 0
         if medium is Medium.SCREEN:
-            self.line_end = b"\r"  # what the key sends
+            self.line_end = "\r"  # what the key sends
 
     def send(self, data: bytes, step: Step) -> None:
         process = self._running()

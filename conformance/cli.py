@@ -22,14 +22,16 @@ from conformance.durations import Durations
 from conformance.model import Case, Mistake, Result
 from conformance.plan import Selection
 from conformance.pool import play_all
+from conformance.runner import timed
 from conformance.session import CHOOSING, OUTPUT, PLAYING, Request, Session, publish
 from conformance.suite import SUITE_FILE, load_suite
 
 GREEN, RED, MISTAKEN, INTERRUPTED = 0, 1, 2, 130
 
 SUITE = "scenarios"
-JOBS_PER_PROCESSOR = 5  # half of a run's time is waiting, for what rules say of time
+JOBS_PER_PROCESSOR = 8  # half of a run's time is waiting, for what rules say of time
 LONG_SECONDS = 5.0  # a step that may wait so long is begun early
+SHORT_STEPS = 12  # a case of so few is over at once, unless it waits
 SHOWN_DURATIONS = 20
 SHOWN_FAILURES = 10  # in full, after a run; the reports have them all
 
@@ -266,16 +268,19 @@ def _results(session: Session, jobs: int, durations: Durations) -> Iterable[Resu
         yield session.judge(case, outcome)
 
 
-def _turn(case: Case) -> tuple[float, int]:
+def _turn(case: Case) -> tuple[float, bool, int]:
     """When to play a case: the same order in every run.
 
-    Those that may wait longest for a rule's time come first, so that none is left over at the end.
-    All others are mingled, by checksum: cases that wait stand together in a file, and cost nothing
+    Those that may wait longest for a rule's time come first, so that none is left over at the end,
+    where the short ones come: they fill what the last of the others leave idle. Within these, all
+    are mingled, by checksum: cases that wait stand together in a file, and cost nothing
     beside those that compute.
     """
-    times = [step.options.get("within", 0.0) for step in case.scenario.steps]
+    steps = case.scenario.steps
+    times = [step.options.get("within", 0.0) for step in steps]
     longest = max(time for time in times if isinstance(time, int | float))
-    return (-longest if longest >= LONG_SECONDS else 0.0, zlib.crc32(case.id.encode()))
+    short = len(steps) <= SHORT_STEPS and not any(map(timed, steps))
+    return (-longest if longest >= LONG_SECONDS else 0.0, short, zlib.crc32(case.id.encode()))
 
 
 def _read(path: Path) -> str:

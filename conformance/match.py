@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 from conformance.model import Place
 from conformance.placeholder import fill, plain
@@ -70,8 +71,13 @@ class Pattern:
         if self.times == 1 and "{" not in self.text:
             yield self
             return
+        # Where the number goes, as a line end, which no line holds.
+        parts = plain(fill(self.text, {"n": "\n"})).split("\n")
+        if len(parts) == 1:
+            yield from repeat(Pattern(parts[0], self.how), self.times)
+            return
         for n in range(1, self.times + 1):
-            yield Pattern(plain(fill(self.text, {"n": str(n)})), self.how)
+            yield Pattern(str(n).join(parts), self.how)
 
     def filled(self, values: Mapping[str, str]) -> Pattern:
         """With what is known only when the server runs filled in."""

@@ -10,6 +10,8 @@ _PLACE = re.compile(r"\{\{|\{([a-z_]+)\}")
 
 def fill(text: str, values: Mapping[str, str]) -> str:
     """The text with what is known filled in; the rest, and `{{`, stay for a later filling."""
+    if "{" not in text:  # most texts are as they are
+        return text
     return _PLACE.sub(lambda found: values.get(found[1], found[0]), text)
 
 

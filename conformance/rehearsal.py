@@ -53,6 +53,8 @@ def filled(node: Node, values: Values) -> Node:
         return node if same else replace(node, value=items)
     if isinstance(node.value, dict):
         entries = {fill(key, values): filled(item, values) for key, item in node.value.items()}
+        if all(entries.get(key) is item for key, item in node.value.items()):
+            return node
         keys = {fill(key, values): place for key, place in node.keys.items()}
         return replace(node, value=entries, keys=keys)
     return node
@@ -225,8 +227,8 @@ class Rehearsal:
         if name in BOOKKEEPING:
             self._keep_book(name, actor, argument, options, place)
         else:
-            step = self._step(verb, name, actor, argument, options, place)
-            self._append(replace(step, by_hand=use is None), place if use else doing.place)
+            step = self._step(verb, name, actor, argument, options, place, by_hand=use is None)
+            self._append(step, place if use else doing.place)
 
     def _split(self, doing: Node) -> tuple[str, Node | None, dict[str, Node]]:
         """The verb, its argument, and the options that stand beside it."""
@@ -280,6 +282,8 @@ class Rehearsal:
         argument: Node | None,
         options: Mapping[str, Node],
         place: Place,
+        *,
+        by_hand: bool,
     ) -> Step:
         for node in (argument, *options.values()):
             if node:
@@ -293,6 +297,7 @@ class Rehearsal:
             options={k: known[k].value(n) for k, n in options.items() if k != "proves"},
             proves=self._rule(options.get("proves")),
             source=_written(actor, name, argument),
+            by_hand=by_hand,
         )
 
     def _argument(
@@ -496,8 +501,9 @@ class Rehearsal:
     ) -> None:
         rows = [(actor, "types", text), *((other, "sees", line) for other, line in seen)]
         for who, verb, line in rows:
-            step = self._step(VERBS[verb], verb, who, Node(place, line), options, place)
-            self._append(replace(step, by_hand="proves" in options), place)
+            node, by_hand = Node(place, line), "proves" in options
+            step = self._step(VERBS[verb], verb, who, node, options, place, by_hand=by_hand)
+            self._append(step, place)
 
 
 def check_shorthands(suite: Suite, problems: Problems) -> None:

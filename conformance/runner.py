@@ -114,14 +114,14 @@ def _play_steps(
             return _failure(case, step, endless, actors, transcript)
         doing = (
             actors[step.actor].label,
-            "(time that a rule names)" if _timed(step) else step.verb,
+            "(time that a rule names)" if timed(step) else step.verb,
         )
         count, seconds = spent.get(doing, (0, 0.0))
         spent[doing] = (count + 1, seconds + time.monotonic() - began)
     return None
 
 
-def _timed(step: Step) -> bool:
+def timed(step: Step) -> bool:
     """Whether a step is slow for a good reason."""
     return "within" in step.options or step.verb == "idles_for"
 

@@ -17,13 +17,14 @@ import re
 import struct
 import termios
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import pexpect
-from pexpect import fdpexpect
+from pexpect import expect, fdpexpect
 
-from conformance.stage import Source
+from conformance.stage import READ_SIZE, Source
 
 COLUMNS, ROWS = 80, 24
 _IUTF8 = 0x4000  # Linux's; characters of several bytes are erased whole
@@ -44,15 +45,30 @@ class Heard:
     why: str = ""  # "", "eof", "reset" or "nothing" (before the deadline)
 
 
+class _LastLineEnd(expect.searcher_string):  # type: ignore[type-arg]  # as below
+    """What an ear expects: all whole lines that came, at the cost of one."""
+
+    def __init__(self) -> None:
+        super().__init__([b"\n", pexpect.EOF, pexpect.TIMEOUT])
+
+    def search(self, buffer: bytes, freshlen: int, searchwindowsize: int | None = None) -> int:
+        """What pexpect calls to find the first line end: the last one is found."""
+        self.match = b"\n"
+        self.start = buffer.rfind(self.match)
+        self.end = self.start + 1
+        return min(self.start, 0)
+
+
 class Ear(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stubs alone
     """Takes lines and prompts from a source."""
 
     def __init__(self, source: Source) -> None:
-        # A small maxread: pexpect copies its whole buffer for each line that is taken from it.
-        super().__init__(source.fd, timeout=None, maxread=8192, use_poll=True)
+        super().__init__(source.fd, timeout=None, maxread=READ_SIZE, use_poll=True)
         self.delaybeforesend = None
         self.delayafterread = None
         self.source = source
+        self._line_ends = _LastLineEnd()
+        self._lines: deque[bytes] = deque()  # taken from pexpect, and not asked for yet
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
         """What pexpect calls for more input; the stage serves everybody meanwhile."""
@@ -72,16 +88,34 @@ class Ear(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stubs 
 
     def line(self, deadline: float) -> Heard:
         """The next line."""
-        found = self.expect_exact([b"\n", pexpect.EOF, pexpect.TIMEOUT], timeout=_left(deadline))
-        return self._heard(found, self.before or b"")
+        if not self._lines:
+            found = self.expect_loop(self._line_ends, timeout=_left(deadline))
+            text = self.before or b""
+            if found != 0:
+                return self._heard(found, text)
+            self._lines.extend(text.split(b"\n"))
+        return Heard(self._lines.popleft())
+
+    def line_at_hand(self) -> bytes | None:
+        """The next line, if it is there already: most of a thousand lines are."""
+        return self._lines.popleft() if self._lines else None
 
     def text(self, length: int, deadline: float) -> Heard:
         """The next `length` bytes, or a whole line where one ends before that."""
+        if self._lines:
+            return Heard(self._start_of_line(length))
         pattern = re.compile(rb"(?s)(?:[^\n]{%d}|[^\n]*\n)" % length)
         found = self.expect([pattern, pexpect.EOF, pexpect.TIMEOUT], timeout=_left(deadline))
         text = self.after if found == 0 else self.before
         assert isinstance(text, bytes)
         return self._heard(found, text)
+
+    def _start_of_line(self, length: int) -> bytes:
+        line = self._lines.popleft()
+        if len(line) < length:
+            return line + b"\n"
+        self._lines.appendleft(line[length:])
+        return line[:length]
 
     def _heard(self, found: int, text: bytes) -> Heard:
         if found == 0:
