@@ -1,7 +1,8 @@
 """What a case costs: the harness beside the bare minimum, in turns. `python -m bench.harness`
 
 The same programs play the same dialogue: once by the harness, as in every run, and once by bare.c,
-which knows nothing but terminals, bytes and exit statuses.
+which knows nothing but terminals, bytes and exit statuses. What it costs to collect cases is
+measured by collecting.py, and shown below that.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from bench import PROJECT, CannotMeasure
+from bench import PROJECT, CannotMeasure, collecting
 from bench.build import BUILDS, compiled
+from bench.collecting import collect
 from conformance.build import Build, build_all
 from conformance.manifest import find
 from conformance.match import Pattern
@@ -57,13 +59,15 @@ def main() -> int:
     costs = [
         Cost(case) for case in cases if case.server and case.server.name == case.clients[0].name
     ]
-    bare = compiled(PROJECT / "bench" / "bare.c", PROJECT / "build" / "bench")
+    folder = PROJECT / "build" / "bench"
+    bare = compiled(PROJECT / "bench" / "bare.c", folder)
     for round_ in range(ROUNDS):
         print(f"round {round_ + 1} of {ROUNDS}", file=sys.stderr)
         for cost in costs:
             cost.harness += by_harness(cost.case, suite, builds)
             cost.bare += by_bare(bare, dialogue(cost.case, suite, builds))
-    print("\n".join(table(costs)))
+    rows = list(collect(folder / "collecting"))
+    print("\n".join([*table(costs), "", *collecting.table(rows)]))
     return 0
 
 
@@ -156,7 +160,8 @@ def _start(
 
 
 def _absolute(word: str, folder: Path) -> str:
-    return str((folder / word).resolve()) if (folder / word).is_file() else word
+    """Not resolved: the interpreter of an environment is a link, and another one where it leads."""
+    return str((folder / word).absolute()) if (folder / word).is_file() else word
 
 
 def _lines(step: Step) -> list[str]:

@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the bench is not installed
 from bench import PROJECT, CannotMeasure, child, proc, results
 from bench.__main__ import ours_failed, read_options, scale_of
 from bench.build import names, servers
+from bench.collecting import measured, write_copies
+from bench.collecting import table as collecting_table
 from bench.contenders import Contender, Standing, configured, threads
 from bench.machine import Cores, choose_cores, numbers
 from bench.measure import Bed, Sample, measure
@@ -528,3 +530,14 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert all(run.spread(row, "c", row.figures[0]) for row in run.rows)
     assert done.stdout == (tmp_path / "table.md").read_text() + "\n"
     assert done.stderr.count("/8, ") == 8
+
+
+# --- Collecting ----------------------------------------------------------------------------------
+
+
+def test_two_copies_of_all_scenarios_are_twice_as_many_cases(tmp_path: Path) -> None:
+    for copies in (1, 2):
+        write_copies(tmp_path / str(copies), copies)
+    once, twice = (measured(tmp_path / str(copies)) for copies in (1, 2))
+    assert once.cases * 2 == twice.cases > 0
+    assert "\n".join(collecting_table([once])).splitlines()[1].split()[0] == f"{once.cases:,}"

@@ -1,0 +1,84 @@
+"""What it costs to read scenarios and to plan their cases, as there are more and more of them.
+
+Each count is measured in a process of its own, which is this module run as a program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench import PROJECT, CannotMeasure
+from conformance.manifest import find
+from conformance.plan import Selection, plan
+from conformance.scenario import load
+
+SCENARIOS = PROJECT / "scenarios"
+COPIES = (1, 2, 4)  # of all scenarios
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What one collection took."""
+
+    cases: int
+    seconds: float  # of processor time
+    bytes: int  # of memory, at the peak
+
+
+def collect(folder: Path) -> Iterator[Collected]:
+    """Collect as many cases as there are, twice as many, and so on."""
+    for copies in COPIES:
+        suite = folder / f"copies-{copies}"
+        write_copies(suite, copies)
+        command = [sys.executable, "-m", "bench.collecting", str(suite)]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise CannotMeasure(done.stderr)
+        yield Collected(**json.loads(done.stdout))
+
+
+def write_copies(folder: Path, copies: int) -> None:
+    """Write the suite with each of its scenario files so often."""
+    folder.mkdir(parents=True, exist_ok=True)
+    way_back = os.path.relpath(PROJECT, folder)
+    for path in SCENARIOS.glob("*.yaml"):
+        text = path.read_text("utf-8")
+        if path.name == "suite.yaml":
+            (folder / path.name).write_text(text.replace("../", f"{way_back}/"), "utf-8")
+            continue
+        for number in range(copies):
+            (folder / f"{path.stem}-{number}.yaml").write_text(text, "utf-8")
+
+
+def measured(folder: Path) -> Collected:
+    """Read and plan in this process."""
+    implementations = find([PROJECT / "servers", PROJECT / "clients"])
+    memory, began = _peak(), time.process_time()
+    _, scenarios = load([folder])
+    cases = plan(scenarios, implementations, Selection())
+    return Collected(len(cases), time.process_time() - began, _peak() - memory)
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def table(rows: Sequence[Collected]) -> Iterator[str]:
+    """Rows for a person; where growth is linear, the figures for a thousand stay the same."""
+    yield "collecting, cases   CPU, s     MiB   for 1,000: CPU, s     MiB"
+    for row in rows:
+        thousands, mib = row.cases / 1000, row.bytes / 2**20
+        each = f"{row.seconds / thousands:17.2f}  {mib / thousands:6.1f}"
+        yield f"{row.cases:17,}  {row.seconds:7.2f}  {mib:6.1f}   {each}"
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(measured(Path(sys.argv[1])))))
