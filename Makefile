@@ -69,7 +69,8 @@ clean: ## Remove all that make made
 	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(BENCH_READY): $(READY)
-	@pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat \
+		--editable '.[bench]' # in the form that .ci/setup chose
 	@touch $@
 
 $(READY): pyproject.toml .ci/setup
