@@ -303,9 +303,10 @@ func (s *server) printLine(lines string) {
 	s.output.put(lines)
 }
 
-// put has whole lines written at the end of the round. They are lost where too much waits already.
+// put has whole lines written at the end of the round. They are lost where too much waits already,
+// unless that is for a disk: after each round there is a wait for that.
 func (k *sink) put(lines string) {
-	if len(k.pending)+len(lines) > maxPending {
+	if len(k.pending)+len(lines) > maxPending && !k.isOnDisk() {
 		k.lose("not read")
 	} else {
 		k.pending = append(k.pending, lines...)
@@ -384,6 +385,16 @@ func (s *server) wroteSink(k *sink, lines []byte, err error) {
 	}
 	if err != nil {
 		k.lose(reason(err))
+	}
+}
+
+// awaitDisk waits for disks that are far behind, so that a burst does not fill memory.
+func (s *server) awaitDisk() {
+	for _, k := range []*sink{s.output, s.logFile} {
+		for k != nil && k.writing && len(k.pending) > maxPending/2 && k.isOnDisk() {
+			(<-s.events)()
+			s.flushSinks()
+		}
 	}
 }
 
@@ -2339,6 +2350,7 @@ func (s *server) oneRound() {
 	s.flushAll()
 	s.reap()
 	s.flushSinks()
+	s.awaitDisk()
 }
 
 // isIdle tells whether nothing can be done before the next event.
