@@ -506,7 +506,7 @@ def check_line(line: bytes) -> bytes | None:
         text = line.decode()
     except UnicodeDecodeError:
         return NOT_UTF8
-    if text.isprintable():  # most are, and that is seen at once: none of CONTROL is
+    if text.replace("\t", "").isprintable():  # most are, and that is seen at once
         return None
     return None if CONTROL.isdisjoint(text) else HAS_CONTROL
 
