@@ -26,6 +26,9 @@ ENVIRONMENT = {
     # What was freed is held back for a while: without a bound, memory that grows for no other
     # reason would break LIMIT-4.
     "ASAN_OPTIONS": "detect_leaks=1:quarantine_size_mb=1",
+    # The shadow of a Go program's memory is several times as large, and that of garbage stays: for
+    # the same reason there may be less of it.
+    "GOGC": "10",
     # Each Go program would wait for a second at its end, for races to be told.
     "GORACE": "halt_on_error=1:atexit_sleep_ms=0".replace(":", " "),
 }
