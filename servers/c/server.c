@@ -841,7 +841,7 @@ static bool is_control(uint32_t code)
            (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
 }
 
-/* How many bytes are plain to the first that is not: most lines are nothing else. */
+/* How many bytes of plain ASCII come first, which nothing is wrong with: mostly that is all. */
 static size_t plain_length(const char *text)
 {
     size_t length = 0;
