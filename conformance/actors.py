@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.build import Build
+from conformance.files import Files
 from conformance.match import Pattern, decode, encode
-from conformance.model import Implementation, Medium, Step
+from conformance.model import FailureKind, Implementation, Medium, Step
 from conformance.placeholder import fill, plain
-from conformance.process import CannotStart, Launch, Process, start
-from conformance.stage import READ_SIZE, Source, Stage
+from conformance.process import LOOK_SECONDS, CannotStart, Launch, Process, ending, start
+from conformance.stage import Source, Stage
 from conformance.suite import Program
 from conformance.terminal import COLUMNS, ROWS, Ear, Heard, left_changed, resize
 from conformance.transcript import Transcript, visible
@@ -38,13 +40,17 @@ from conformance.wire import (
 if TYPE_CHECKING:
     from conformance.screen import Screen
 
-BEHIND_SECONDS = 0.3  # how long a failed step still looks for what it wanted
-LOOK_SECONDS = 0.002  # between two looks at what tells nobody that it changes
+BEHIND_SECONDS = 1.0  # how long a failed step still looks for what it wanted
+BEHIND_LINES = 1000  # and in how many lines
+START_SECONDS = 30.0  # that a program may take to get ready, or to write its first byte
+GROUP_SECONDS = 1.0  # that the other processes of a program may take to end after it
 _IDLE_SHARE = 0.1  # of a processor
 
 
 class Missed(Exception):
     """A step that did not come true: facts for the failure."""
+
+    kind = FailureKind.STEP
 
     def __init__(self, expected: str, seen: str, reason: str = "", extra: bool = False) -> None:
         super().__init__(reason)
@@ -52,6 +58,22 @@ class Missed(Exception):
         self.seen = seen
         self.reason = reason
         self.extra = extra  # what was expected came too, behind something that nobody named
+
+
+class Lacking(Exception):
+    """This machine lacks what a step needs; the text says what, where, and what to do."""
+
+
+class NeverReady(Missed):
+    """A program that did not start, or did not get ready."""
+
+    kind = FailureKind.START
+
+
+class LeftOver(Missed):
+    """A program that ended, and processes of its own that did not."""
+
+    kind = FailureKind.LEFT_OVER
 
 
 @dataclass(slots=True)
@@ -62,23 +84,52 @@ class Scene:
     transcript: Transcript
     host: str
     seconds: float  # how long a step waits, unless it says `within`
+    start_seconds: float  # how long a program may take to start
     environment: Mapping[str, str]
     folder: Path  # the suite's, for files that scenarios name
     port: int = 0  # the server's, once it is known
-    scratch: Path = Path()  # a folder of the case's own
-    read: dict[int, int] = field(default_factory=dict)  # by inode there: bytes that steps named
+    files: Files = field(default_factory=lambda: Files(Path()))  # in a folder of the case's own
+    until: float = 0.0  # when the step that is played has to be done (monotonic)
     orders: dict[str, list[str]] = field(default_factory=dict)  # by actor: its last `sees_all`
+    someone_starts: Callable[[], bool] = lambda: False  # whether a program may still be starting
 
     @property
     def values(self) -> dict[str, str]:
         """What is known only now, for the placeholders in texts."""
         return {"host": self.host, "port": str(self.port), "scratch": str(self.scratch)}
 
-    def deadline(self, step: Step) -> float:
-        """Until when this step may wait (monotonic)."""
-        within = step.options.get("within", self.seconds)
-        assert isinstance(within, int | float)
-        return time.monotonic() + within
+    @property
+    def scratch(self) -> Path:
+        """The folder of the case's own."""
+        return self.files.folder
+
+    def begin(self, step: Step) -> None:
+        """From now on the time of this step runs: one deadline for all that it waits for."""
+        self.until = time.monotonic() + allowance(step, self.seconds)
+
+
+def allowance(step: Step, seconds: float) -> float:
+    """How long a step may take: what it says itself, or `seconds`, and more where it is a big one.
+
+    A rule's own time stands in `within`. The other deadlines only keep a run from hanging, so a
+    step gets as many seconds again for each thousand lines, and for each megabyte, that it names.
+    """
+    within = step.options.get("within")
+    if isinstance(within, int | float):
+        return within
+    if step.verb == "idles_for":
+        assert isinstance(step.argument, int | float)
+        return seconds + step.argument
+    return seconds * (1 + _size(step.argument))
+
+
+def _size(argument: object) -> int:
+    """Thousands of lines, or megabytes."""
+    if isinstance(argument, bytes):
+        return len(argument) // 1_000_000
+    if isinstance(argument, Pattern):
+        return argument.times // 1000
+    return sum(map(_size, argument)) if isinstance(argument, tuple) else 0
 
 
 class Actor:
@@ -107,6 +158,13 @@ class Actor:
 
     def destroy(self) -> None:
         """Leave nothing behind."""
+
+    def finish(self, step: Step) -> None:
+        """After the last step: raise Missed for what came and no step has named."""
+
+    def _deadline(self, step: Step) -> float:
+        """Until when the step that is played may wait (monotonic)."""
+        return self.scene.until
 
     def send(self, data: bytes, step: Step) -> None:
         """Bytes to the other side; each kind has its own way."""
@@ -160,7 +218,7 @@ class Actor:
     def is_asked(self, step: Step) -> None:
         assert isinstance(step.argument, str)
         text = plain(fill(step.argument, self.scene.values))
-        heard = self._ear(self.ear).text(len(encode(text)), self.scene.deadline(step))
+        heard = self._ear(self.ear).text(len(encode(text)), self._deadline(step))
         seen = decode(heard.text)
         if heard.why or seen != text:
             raise Missed(text, seen, self._why(heard, step) or "a prompt was expected")
@@ -172,29 +230,35 @@ class Actor:
             if not pattern.meets(line):
                 extra = self._is_behind(ear, pattern)
                 reason = "an unexpected line before the expected one" if extra else "another line"
-                raise Missed(str(pattern), line, reason, extra)
+                raise Missed(str(pattern), line, pattern.difference(line) or reason, extra)
 
     def _line(self, ear: Ear | None, wanted: object, step: Step) -> str:
         ear = self._ear(ear)
         line = ear.line_at_hand()
         if line is not None:
             return decode(line)
-        heard = ear.line(self.scene.deadline(step))
+        heard = ear.line(self._deadline(step))
         if heard.why:
             raise Missed(str(wanted), decode(heard.text), self._why(heard, step))
         return decode(heard.text)
 
     def _is_behind(self, ear: Ear | None, pattern: Pattern) -> bool:
         """Whether the expected line comes after all, behind one that nobody named."""
-        deadline = time.monotonic() + BEHIND_SECONDS
-        while not (heard := self._ear(ear).line(deadline)).why:
-            if pattern.meets(decode(heard.text)):
-                return True
-        return False
+        heard = self._heard_until(ear, time.monotonic() + BEHIND_SECONDS)
+        lines = (one.text for one in itertools.islice(heard, BEHIND_LINES) if not one.why)
+        return any(pattern.meets(decode(line)) for line in lines)
+
+    def _heard_until(self, ear: Ear | None, deadline: float) -> Iterator[Heard]:
+        """The lines that come until the deadline or the end; the last one says which."""
+        heard = Heard(b"")
+        while not heard.why:
+            late = time.monotonic() > deadline
+            heard = Heard(b"", "nothing") if late else self._ear(ear).line(deadline)
+            yield heard
 
     def _ends(self, ear: Ear | None, wanted: str, step: Step) -> str:
         """How the output ends, "eof" or "reset"; a line or bytes before that are a failure."""
-        heard = self._ear(ear).line(self.scene.deadline(step))
+        heard = self._ear(ear).line(self._deadline(step))
         if not heard.why:
             raise Missed(wanted, decode(heard.text), "an unexpected line", extra=True)
         if heard.why == "nothing":
@@ -205,10 +269,18 @@ class Actor:
 
     def _why(self, heard: Heard, step: Step) -> str:
         if heard.why == "nothing":
-            seconds = step.options.get("within", self.scene.seconds)
             rest = ", only this without a line end" if heard.text else ""
-            return f"nothing more came within {seconds:g} s{rest}"
-        return {"eof": "the output ended", "reset": "the connection was reset"}.get(heard.why, "")
+            return f"nothing more came within {allowance(step, self.scene.seconds):g} s{rest}"
+        known = {"": "", "eof": "the output ended", "reset": "the connection was reset"}
+        return known.get(heard.why, f"reading failed: {heard.why}")
+
+    def _check_rest(self, ear: Ear | None, wanted: str) -> None:
+        """Raise Missed where something has come that no step has named."""
+        rest = ear.rest() if ear else b""
+        if rest:
+            line, end, _ = decode(rest).partition("\n")
+            reason = "an unexpected line" if end else "text without a line end"
+            raise Missed(wanted, line, reason, extra=True)
 
     def _ear(self, ear: Ear | None) -> Ear:
         if ear is None:
@@ -244,6 +316,8 @@ class ProgramActor(Actor):
         super().__init__(name, scene)
         self.program = program
         self.medium = medium
+        self.left_over = 0  # processes that went on when it had ended
+        self._started = 0.0
         self.process: Process | None = None
         self._turns = cycle(turns)
         self.build = turns[0]
@@ -256,7 +330,7 @@ class ProgramActor(Actor):
     def send(self, data: bytes, step: Step) -> None:
         process = self._running()
         self.scene.transcript.note(self.name, "sent", data)
-        if not process.write(data, self.scene.deadline(step)):
+        if not process.write(data, self._deadline(step)):
             raise Missed("it takes its input", "it does not", "the program does not read")
 
     def _running(self) -> Process:
@@ -279,15 +353,29 @@ class ProgramActor(Actor):
         if self.process:
             self.process.destroy()  # it has exited, and starts again
         self.build = next(self._turns)
+        launch = self._launch(step)
+        note = self.scene.transcript.note
+        note(self.name, "event", encode(f"(starts {shlex.join(launch.argv)})"))
         try:
-            launch = self._launch(step)
             self.process = start(self.name, launch, self.scene.stage, self._environment())
         except CannotStart as error:
-            raise Missed("a program that starts", str(error)) from None
+            raise NeverReady("a program that starts", str(error)) from None
+        self._started = time.monotonic()
         self._look_at(self.process, launch)
-        self.did("starts" + "".join(f" {word}" for word in self._told(step)))
+        self.note("*", "starts" + "".join(f" {word}" for word in self._told(step)))
         if self.implementation.role == "server" and "arguments" not in step.options:
             self._get_ready(step)
+
+    def _deadline(self, step: Step) -> float:
+        """A program that has not written anything yet may still be starting."""
+        if "within" in step.options or self.process is None or self.process.output.began:
+            return self.scene.until
+        return max(self.scene.until, self._started + self.scene.start_seconds)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it runs and has not written anything yet."""
+        return self.process is not None and self.process.running and not self.process.output.began
 
     @property
     def label(self) -> str:
@@ -376,25 +464,30 @@ class ProgramActor(Actor):
     def _announced(self, ready: str, step: Step) -> int:
         """Wait for the ready line; the port that it names."""
         wanted = plain(fill(ready, {"host": self.scene.host}))
-        heard = self._ear(self.ear).line(self.scene.deadline(step))
+        heard = self._ear(self.ear).line(self._deadline(step))
         line = decode(heard.text)
         pattern = re.escape(wanted).replace(re.escape("{port}"), "([0-9]{1,5})", 1)
         found = re.fullmatch(pattern, line)
         if heard.why or not found:
-            why = self._why(heard, step)
-            reason = f"it never got ready: {why}" if why else "not its ready line"
-            raise Missed(wanted, line, reason)
+            raise NeverReady(wanted, line, self._not_ready(heard, step))
         if found.groups():
             return int(found[1])
         return self.implementation.port or self._looked_up(step)
 
+    def _not_ready(self, heard: Heard, step: Step) -> str:
+        process = self._running()
+        if heard.why == "eof" and process.wait(self._deadline(step)):
+            return f"it never got ready: {_status_text(process.status)}"
+        why = self._why(heard, step)
+        return f"it never got ready: {why}" if why else "not its ready line"
+
     def _looked_up(self, step: Step) -> int:
         """For a program that announces nothing: wait until it has a listening socket."""
-        process, deadline = self._running(), self.scene.deadline(step)
+        process, deadline = self._running(), self._deadline(step)
         while (port := listening_port(process.pid) if process.running else None) is None:
             moment = time.monotonic()
             if moment > deadline or not process.running:
-                raise Missed("a listening socket", "none", "it never got ready")
+                raise NeverReady("a listening socket", "none", "it never got ready")
             # The kernel tells nobody that a socket listens.
             self.scene.stage.wait(lambda: not process.running, moment + LOOK_SECONDS)
         return port
@@ -432,16 +525,19 @@ class ProgramActor(Actor):
 
     def runs(self, step: Step) -> None:
         """Somebody does something to its files, in the case's own folder."""
-        command = self._fill(str(step.argument))
+        words = [self._fill(word) for word in _words(str(step.argument))]
+        command = shlex.join(words)
+        if shutil.which(words[0]) is None:
+            raise Lacking(f"{step.place}: `{words[0]}` is not on PATH; install it")
         try:
             done = subprocess.run(
-                shlex.split(command),
+                words,
                 cwd=self.scene.scratch,
                 env=dict(self.scene.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=self.scene.deadline(step) - time.monotonic(),
+                timeout=max(self._deadline(step) - time.monotonic(), 0),
                 check=False,
             )
         except subprocess.TimeoutExpired as late:
@@ -456,25 +552,30 @@ class ProgramActor(Actor):
 
     def exits(self, step: Step) -> None:
         process = self._running()
-        wanted = f"exit status {step.argument}"
-        if not process.wait(self.scene.deadline(step)):
-            seconds = step.options.get("within", self.scene.seconds)
+        assert isinstance(step.argument, tuple)
+        wanted = " or ".join(map(_status_words, step.argument))
+        if not process.wait(self._deadline(step)):
+            seconds = allowance(step, self.scene.seconds)
             raise Missed(wanted, "it is still running", f"after {seconds:g} s")
-        if not _status_meets(process.status, step.argument):
-            raise Missed(wanted, _status_text(process.status), "another exit status")
-        if process.left_behind:
-            raise Missed("no process left behind", "others of its group go on without it")
+        if not any(_status_meets(process.status, status) for status in step.argument):
+            raise Missed(wanted, _status_text(process.status), "it ended in another way")
+        self.left_over += process.end_group(time.monotonic() + GROUP_SECONDS)
         if self.medium is Medium.SCREEN:
             self._leaves_terminal(process, step)
         else:
-            if "rest" not in step.options:
-                self._ends(self.ear, "nothing more, and its end", step)
+            self._says_no_more(step)
+        self.did(f"exits {' or '.join(map(str, step.argument))}")
+
+    def _says_no_more(self, step: Step) -> None:
+        """All that it wrote before its end was named, as far as that is accounted for."""
+        if "rest" not in step.options:
+            self._ends(self.ear, "nothing more, and its end", step)
+        if self.program.errors == "accounted":
             self._ends(self._complaints, "nothing more on standard error, and its end", step)
-        self.did(f"exits {step.argument}")
 
     def _leaves_terminal(self, process: Process, step: Step) -> None:
         """Whoever uses the terminal next finds it as this program did."""
-        self.scene.stage.wait(lambda: bool(process.output.end), self.scene.deadline(step))
+        self.scene.stage.wait(lambda: bool(process.output.end), self._deadline(step))
         if process.status == -signal.SIGKILL:
             return
         assert process.terminal
@@ -490,7 +591,7 @@ class ProgramActor(Actor):
         wanted = list(self._patterns(patterns, single=True))
         marked = any(CURSOR in one.text for one in wanted)
         screen, source = self._on_screen(), self._running().output
-        deadline = self.scene.deadline(step)
+        deadline = self._deadline(step)
         while wrong := screen.differs(which, wanted, marked):
             self.scene.stage.wait(lambda: bool(source.unread or source.end), deadline)
             if not source.unread or time.monotonic() > deadline:  # it may write for ever
@@ -507,34 +608,35 @@ class ProgramActor(Actor):
     def prints(self, step: Step) -> None:
         """For a program that comes to its end by itself: its whole output holds these texts."""
         assert isinstance(step.argument, tuple)
-        deadline, output = self.scene.deadline(step), b""
-        while not (heard := self._ear(self.ear).line(deadline)).why:
-            output += heard.text + b"\n"
-        output += heard.text
+        deadline, output = self._deadline(step), b""
+        for heard in self._heard_until(self.ear, deadline):
+            output += heard.text + (b"" if heard.why else b"\n")
         for text in step.argument:
             if text not in decode(output):
                 raise Missed(f"somewhere in its output: {text}", "it is not there")
-        if heard.why == "nothing":
+        if heard.why != "eof":
             raise Missed("the end of its output", decode(heard.text), self._why(heard, step))
         self.note("<~", " … ".join(step.argument))
 
     def writes(self, step: Step) -> None:
         """The next lines of a file in the case's own folder; none: nothing more has come."""
         name = str(step.options.get("to", ""))
-        deadline = self.scene.deadline(step)
+        deadline = self._deadline(step)
         patterns = list(self._patterns(step.argument, single=True))
         for pattern in patterns:
             line = self._line_of(name, str(pattern), deadline)
             if not pattern.meets(line):
-                raise Missed(str(pattern), line, f"another line in {name}")
-        if not patterns and (rest := self._rest_of(name)):
-            raise Missed(f"nothing more in {name}", decode(rest), extra=True)
+                difference = pattern.difference(line)
+                reason = f"another line in {name}" + (f": {difference}" if difference else "")
+                raise Missed(str(pattern), line, reason)
+        if not patterns:
+            self._writes_no_more(name)
         for line in self._shortened(step.argument):
             self.note(f"<{name}", line)
 
     def makes(self, step: Step) -> None:
         """A file is there, in time; and a line in it matches, where that is asked."""
-        path, deadline = self.scene.scratch / str(step.argument), self.scene.deadline(step)
+        path, deadline = self.scene.scratch / str(step.argument), self._deadline(step)
         wanted = re.compile(str(step.options.get("holding", "")), re.MULTILINE)
         while not (path.exists() and wanted.search(decode(path.read_bytes()))):
             if time.monotonic() > deadline:
@@ -543,43 +645,55 @@ class ProgramActor(Actor):
             self.scene.stage.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
         self.did(f"makes {step.argument}")
 
+    def _writes_no_more(self, name: str) -> None:
+        rest = self.scene.files.rest(name)
+        if rest is None:
+            raise Missed(f"the file {name}, with nothing more in it", "there is no such file")
+        if rest:
+            raise Missed(f"nothing more in {name}", decode(rest).partition("\n")[0], extra=True)
+
     def _line_of(self, name: str, wanted: str, deadline: float) -> str:
         """The next line of a file, waited for: files tell nobody that they grow."""
-        while b"\n" not in (rest := self._rest_of(name)):
+        while b"\n" not in (rest := self.scene.files.rest(name) or b""):
             if time.monotonic() > deadline:
                 raise Missed(wanted, decode(rest), f"nothing more came in {name}")
             self.scene.stage.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
         line = rest[: rest.index(b"\n")]
-        inode = (self.scene.scratch / name).stat().st_ino
-        self.scene.read[inode] = self.scene.read.get(inode, 0) + len(line) + 1
+        self.scene.files.take(name, len(line) + 1)
         return decode(line)
-
-    def _rest_of(self, name: str) -> bytes:
-        """What no step has named yet. A file that was renamed is known by its inode."""
-        try:
-            with (self.scene.scratch / name).open("rb") as file:
-                file.seek(self.scene.read.get(os.fstat(file.fileno()).st_ino, 0))
-                return file.read(READ_SIZE)
-        except FileNotFoundError:
-            return b""
 
     def complains(self, step: Step) -> None:
         assert isinstance(step.argument, tuple)
         which, patterns = step.argument
         if which == "last":
             self._last_complaint(patterns, step)
-        else:
+        elif self.program.errors == "accounted":
             self._hear(self._complaints, self._patterns(patterns, single=True), step)
+        else:
+            self._find_complaints(self._patterns(patterns, single=True), step)
         for line in self._shortened(patterns):
             self.note("!", line)
 
+    def _find_complaints(self, patterns: Iterator[Pattern], step: Step) -> None:
+        """Its standard error is free: these lines are among the others, in this order."""
+        deadline, last = self._deadline(step), ""
+        heard = self._heard_until(self._complaints, deadline)
+        lines = (decode(one.text) for one in heard if not one.why)
+        for pattern in patterns:
+            for last in lines:
+                if pattern.meets(last):
+                    break
+            else:
+                wanted = f"among the lines of standard error: {pattern}"
+                raise Missed(wanted, last, "no such line; this is the last one that came")
+
     def _last_complaint(self, patterns: tuple[Pattern, ...], step: Step) -> None:
         last = ""
-        deadline = self.scene.deadline(step)
-        while not (heard := self._ear(self._complaints).line(deadline)).why:
-            last = decode(heard.text)
+        deadline = self._deadline(step)
+        for heard in self._heard_until(self._complaints, deadline):
+            last = last if heard.why else decode(heard.text)
         (pattern,) = self._patterns(patterns, single=True)
-        if heard.why == "nothing" or heard.text or not pattern.meets(last):
+        if heard.why != "eof" or heard.text or not pattern.meets(last):
             seen = decode(heard.text) or last
             wanted = f"as the last line of standard error: {pattern}"
             raise Missed(wanted, seen, self._why(heard, step))
@@ -632,18 +746,23 @@ def _options(step: Step) -> dict[str, str | None]:
     return step.argument or {}
 
 
-def _status_meets(status: int | None, wanted: object) -> bool:
+def _status_meets(status: int | None, wanted: int | str) -> bool:
     if wanted == "nonzero":
-        return status != 0
+        return status is not None and status > 0
     if isinstance(wanted, str):
         return status == -signal.Signals[wanted]
     return status == wanted
 
 
+def _status_words(wanted: int | str) -> str:
+    """What a step asks for, in the words of what is seen."""
+    if wanted == "nonzero":
+        return "an exit status above 0"
+    return f"killed by {wanted}" if isinstance(wanted, str) else f"exit status {wanted}"
+
+
 def _status_text(status: int | None) -> str:
-    if status is not None and status < 0:
-        return f"died of {signal.Signals(-status).name}"
-    return f"exit status {status}"
+    return ending(status) if status is not None else "it is still running"
 
 
 @dataclass(slots=True)
@@ -652,7 +771,9 @@ class _Line:
 
     connection: Connection
     source: Source
+    ear: Ear
     gone: bool = False
+    is_free: bool = False  # a step has said that anything may still come
 
     def close(self, how: Callable[[], None]) -> None:
         if not self.gone:
@@ -670,8 +791,8 @@ class Peer(Actor):
 
     def _open(self, connection: Connection) -> None:
         source = Source(self.scene.stage, self.name, "seen", connection.fd, connection.read)
-        self._lines.append(_Line(connection, source))
         self.ear = Ear(source)
+        self._lines.append(_Line(connection, source, self.ear))
 
     def _line_in_use(self) -> _Line:
         if not self._lines or self._lines[-1].gone:
@@ -682,7 +803,7 @@ class Peer(Actor):
         line = self._line_in_use()
         self.scene.transcript.note(self.name, "sent", data)
         fd, write = line.connection.fd, line.connection.write
-        sent = self.scene.stage.write(fd, write, data, self.scene.deadline(step))
+        sent = self.scene.stage.write(fd, write, data, self._deadline(step))
         if sent < len(data):
             reason = "the other side does not read"
             raise Missed(f"{len(data)} bytes are taken", f"{sent} are", reason)
@@ -698,14 +819,23 @@ class Peer(Actor):
         self.did("ends its side")
 
     def closes(self, step: Step) -> None:
+        line = self._line_in_use()
+        self._leave(line, step)
         # What still comes is read and dropped: closing with unread bytes would be a reset.
-        self._line_in_use().connection.end_writing()
+        line.connection.end_writing()
         self.did("closes")
 
     def resets(self, step: Step) -> None:
         line = self._line_in_use()
+        self._leave(line, step)
         line.close(line.connection.reset)
         self.did("resets")
+
+    def _leave(self, line: _Line, step: Step) -> None:
+        """All that has come was named, unless the step leaves that open."""
+        line.is_free = "rest" in step.options
+        if not line.is_free:
+            self._check_rest(line.ear, "nothing more before it closes")
 
     def stops_reading(self, step: Step) -> None:
         self._line_in_use().source.pause()
@@ -717,8 +847,9 @@ class Peer(Actor):
 
     def is_closed(self, step: Step) -> None:
         end = self._ends(self.ear, "end of file", step)
-        if end == "reset":
-            raise Missed("end of file", "a reset", "closed, but not in order")
+        if end != "eof":
+            seen = "a reset" if end == "reset" else end
+            raise Missed("end of file", seen, "closed, but not in order")
         self._let_go()
         self.did("is closed")
 
@@ -730,7 +861,7 @@ class Peer(Actor):
     def is_reset(self, step: Step) -> None:
         end = self._ends(self.ear, "a reset", step)
         if end != "reset":
-            raise Missed("a reset", "end of file")
+            raise Missed("a reset", "end of file" if end == "eof" else end)
         line = self._line_in_use()
         line.close(line.connection.close)
         self.did("is reset")
@@ -747,14 +878,14 @@ class Wire(Peer):
         size = step.options.get("receive_buffer")
         assert size is None or isinstance(size, int)
         try:
-            self._open(connect(self.scene.host, self.scene.port, size, self.scene.deadline(step)))
+            self._open(connect(self.scene.host, self.scene.port, size, self._deadline(step)))
         except Refused as error:
             raise Missed("a connection", str(error)) from None
         self.did("connects")
 
     def is_refused(self, step: Step) -> None:
         try:
-            connect(self.scene.host, self.scene.port, None, self.scene.deadline(step)).close()
+            connect(self.scene.host, self.scene.port, None, self._deadline(step)).close()
         except Refused as error:
             if not error.at_once:
                 raise Missed("a refused connection", str(error)) from None
@@ -780,11 +911,27 @@ class ScriptedServer(Peer):
 
     def accepts(self, step: Step) -> None:
         assert self._listener  # the rehearsal has seen `starts`
-        connection = self._listener.accept(self.scene.stage, self.scene.deadline(step))
+        if self._lines and not self._lines[-1].is_free:
+            self._check_rest(self.ear, "nothing more on the connection before this one")
+        connection = self._listener.accept(self.scene.stage, self._deadline(step))
         if connection is None:
             raise Missed("a connection", "none", "the client does not connect")
         self._open(connection)
         self.did("accepts")
+
+    def _deadline(self, step: Step) -> float:
+        """A client that has not written anything yet may still be starting."""
+        if step.verb != "accepts" or "within" in step.options or not self.scene.someone_starts():
+            return self.scene.until
+        return self.scene.until + self.scene.start_seconds
+
+    def finish(self, step: Step) -> None:
+        """Every connection is read to its end, and none is left that no step has accepted."""
+        for line in self._lines:
+            if not line.gone and not line.is_free:
+                self._ends(line.ear, "nothing more, and the end of the connection", step)
+        if self._listener and self._listener.accept(self.scene.stage, 0.0):
+            raise Missed("no further connection", "one", "no step has accepted it", extra=True)
 
     def destroy(self) -> None:
         super().destroy()

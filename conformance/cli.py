@@ -177,6 +177,7 @@ def run(arguments: Arguments) -> int:
     request = replace(
         _request(arguments),
         required=arguments.require,
+        probing=arguments.probe_features,
         deadline=arguments.deadline,
         output=arguments.output,
     )
@@ -263,7 +264,7 @@ def _results(session: Session, jobs: int, durations: Durations) -> Iterable[Resu
         else:
             playable.append(case)
     playable.sort(key=_turn)
-    for case, outcome in play_all(playable, session.play, jobs=jobs):
+    for case, outcome in play_all(playable, session.play, jobs=jobs, limit=session.longest):
         durations.add(case, outcome)
         yield session.judge(case, outcome)
 

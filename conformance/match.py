@@ -41,6 +41,24 @@ def _is_object(line: str, wanted: str) -> bool:
     return all(got == want or (want == ANY and isinstance(got, str)) for got, want in values)
 
 
+def _object_difference(line: str, wanted: str) -> str:
+    try:
+        got = json.loads(line)
+    except (ValueError, RecursionError):
+        return "not JSON"
+    if not isinstance(got, dict):
+        return "not a JSON object"
+    expected = json.loads(wanted)
+    words = [f"`{key}` is missing" for key in expected if key not in got]
+    words += [f"`{key}` is too much" for key in got if key not in expected]
+    for key in [key for key in expected if key in got]:
+        want, have = expected[key], got[key]
+        if have != want and not (want == ANY and isinstance(have, str)):
+            kind = "any text" if want == ANY else json.dumps(want, ensure_ascii=False)
+            words.append(f"`{key}` is {json.dumps(have, ensure_ascii=False)}, expected {kind}")
+    return "; ".join(words) or "the keys stand in another order, or one of them twice"
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """What a line must be; with `times`, so many lines, `{n}` in them counting from 1."""
@@ -65,6 +83,10 @@ class Pattern:
                 return _is_object(line, self.text)
             case _:
                 return re.fullmatch(self.text, line) is not None
+
+    def difference(self, line: str) -> str:
+        """Where two JSON objects differ, key by key; nothing where that cannot be said."""
+        return _object_difference(line, self.text) if self.how == "json" else ""
 
     def each(self) -> Iterator[Pattern]:
         """The single lines that it stands for."""

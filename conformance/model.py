@@ -54,6 +54,25 @@ class Verdict(StrEnum):
     ERRORED = "ERRORED"  # the harness or the build is at fault
 
 
+class Origin(StrEnum):
+    """Who put a step into a scenario."""
+
+    WRITTEN = "written"  # the person who wrote the scenario
+    SHORTHAND = "shorthand"  # one of the suite's own verbs, written by that person
+    FENCE = "fence"  # the harness: to prove that nothing else has come
+    ENDING = "ending"  # the suite: its ending is played where a server still runs
+
+
+class FailureKind(StrEnum):
+    """What went wrong. Only a failed step is blamed on the rules that its scenario proves."""
+
+    STEP = "step"  # a claim of the scenario is not true
+    START = "start"  # a program did not get ready
+    FENCE = "fence"  # the line that proves that nothing else has come did not arrive
+    ENDING = "ending"  # all steps came true, and then the suite's ending did not
+    LEFT_OVER = "left-over"  # a program ended, and processes of its own did not
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
     """Where something stands in a file that a person wrote; lines and columns count from 1."""
@@ -111,8 +130,9 @@ class Step:
     argument: object = None  # parsed by the verb's own grammar
     options: Mapping[str, object] = field(default_factory=dict)  # `within`, `under`, …
     proves: str | None = None  # the rule this very step proves; None: the scenario's first
+    own_rule: str | None = None  # of a step that nobody wrote: the rule that it breaks by itself
     source: str = ""  # the step as written, shortened, for people
-    by_hand: bool = True  # False: part of a shorthand, a fence or the suite's ending
+    origin: Origin = Origin.WRITTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +157,13 @@ class Scenario:
 
         What shorthands are tagged with is not among them: else everything would prove joining.
         """
-        own = (step.proves for step in self.steps if step.proves and step.by_hand)
+        own = (step.proves for step in self.steps if step.proves)
         return tuple(dict.fromkeys((*self.proves, *own)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What names it: its key, and the key without its example, which names all of them."""
+        return tuple(dict.fromkeys((self.key, self.key.partition(":")[0])))
 
     @property
     def id(self) -> str:
@@ -177,14 +202,16 @@ class Case:
 class Failure:
     """The step at which a scenario went wrong, with all that a person needs to see why."""
 
-    requirement: str  # the rule's id
+    requirement: str  # the rule's id; "": no rule names it (processes that were left over)
     actor: str
     step: str  # `scenarios/chat.yaml:14:9  bob: {sees: "alice: hello"}`
     expected: str
     seen: str
     reason: str = ""  # what the harness makes of it: "an unexpected line", "nothing for 10 s"
     timeline: tuple[str, ...] = ()  # the last lines of every actor, in the order of their coming
-    stderr: tuple[str, ...] = ()  # the server's last lines on standard error
+    stderr: tuple[str, ...] = ()  # the first and the last lines on standard error, by program
+    kind: FailureKind = FailureKind.STEP
+    program: str = ""  # `server-go`: the program at fault, where the kind is not STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +221,9 @@ class Outcome:
     seconds: float
     failure: Failure | None = None  # None: every step came true
     error: str | None = None  # the harness or the machine is at fault
+    afterwards: Failure | None = None  # an ENDING or a LEFT_OVER, where every step came true
     transcript: str = ""  # step by step, without times or ports: equal for equal behaviour
+    output: str = ""  # where something went wrong: all that the programs wrote
     # By who (`server-go`, `wire`) and what (`starts`): how many steps, and their seconds.
     spent: Mapping[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
 
@@ -213,3 +242,4 @@ class Result:
     seconds: float
     reason: str = ""  # why unsupported, unavailable, errored, or expected to fail
     failure: Failure | None = None
+    afterwards: Failure | None = None  # see Outcome; it makes the run red, and not this case

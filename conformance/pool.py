@@ -2,16 +2,18 @@
 
 A worker inherits the cases; it is sent the number of one through a pipe of its own and answers with
 the outcome. A worker that dies costs the case that it played, which becomes an error of the
-harness, and is replaced. However the iteration ends, no worker outlives it.
+harness, and is replaced. So is one that has played a case for longer than that can take. However
+the iteration ends, no worker outlives it.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import signal
 import time
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -19,33 +21,47 @@ from multiprocessing.process import BaseProcess
 from conformance.model import Case, Outcome
 
 STOP_SECONDS = 10.0  # for a worker that is stopped in a case, to end the programs of that case
+MARGIN_SECONDS = 60.0  # for what a case does beside its steps: starting actors, ending them
 
 Play = Callable[[Case], Outcome]
+Limit = Callable[[Case], float]  # the longest that the steps of a case can take, in seconds
 
 _FORK = multiprocessing.get_context("fork")
 
 
 def play_all(
-    cases: Sequence[Case], play: Play, *, jobs: int
+    cases: Sequence[Case], play: Play, *, jobs: int, limit: Limit = lambda _: math.inf
 ) -> Generator[tuple[Case, Outcome], None, None]:
     """Play every case once, `jobs` of them at a time; each outcome as it comes."""
     workers = [_Worker(cases, play) for _ in range(min(jobs, len(cases)))]
     numbers = iter(range(len(cases)))
     try:
         firsts = zip(workers, numbers, strict=False)
-        busy = {worker.begin(number): worker for worker, number in firsts}
+        busy = {worker.begin(number, limit): worker for worker, number in firsts}
         while busy:
-            for pipe in wait(list(busy)):
-                worker = busy.pop(pipe)  # type: ignore[call-overload]
+            for pipe in _next(busy):
+                worker = busy.pop(pipe)
                 case, outcome = cases[worker.number], worker.outcome()
                 if (number := next(numbers, None)) is not None:
-                    busy[worker.begin(number)] = worker
+                    busy[worker.begin(number, limit)] = worker
                 yield case, outcome
     finally:
         for worker in workers:
             worker.stop()
         for worker in workers:
             worker.wait()
+
+
+def _next(busy: Mapping[Connection, _Worker]) -> Sequence[Connection]:
+    """The pipes of the workers that have an outcome, or have been stopped for being late."""
+    first = min(worker.until for worker in busy.values())
+    left = None if first == math.inf else max(first - time.monotonic(), 0)
+    if ready := wait(list(busy), left):
+        return ready  # type: ignore[return-value]
+    late = [pipe for pipe, worker in busy.items() if worker.until <= time.monotonic()]
+    for pipe in late:
+        busy[pipe].give_up()
+    return late
 
 
 class _Worker:
@@ -57,14 +73,18 @@ class _Worker:
         self._process: BaseProcess | None = None
         self._pipe: Connection
         self._began = 0.0
+        self._gave_up = False
+        self.until = math.inf  # when its case has to be over (monotonic)
         self.number = 0
 
-    def begin(self, number: int) -> Connection:
+    def begin(self, number: int, limit: Limit) -> Connection:
         """Have a case played; the pipe through which its outcome will come."""
         if self._process is None:
             self._hire()
         self.number = number
         self._began = time.monotonic()
+        self._gave_up = False
+        self.until = self._began + limit(self._cases[number]) + MARGIN_SECONDS
         with suppress(BrokenPipeError):  # it died since its last case: `outcome` will find out
             self._pipe.send(number)
         return self._pipe
@@ -77,6 +97,14 @@ class _Worker:
             return self._bury()
         assert isinstance(answer, Outcome)
         return answer
+
+    def give_up(self) -> None:
+        """Stop the process, and the programs of its case: it takes too long."""
+        self._gave_up = True
+        self.stop()
+        assert self._process is not None
+        self._process.join(STOP_SECONDS)
+        self._process.kill()
 
     def stop(self) -> None:
         """Ask the process to end, and the programs of its case with it."""
@@ -107,8 +135,11 @@ class _Worker:
         status = self._process.exitcode
         self._process = None
         self._pipe.close()
+        seconds = time.monotonic() - self._began
         error = f"the worker process that played this case ended with status {status}"
-        return Outcome(time.monotonic() - self._began, error=error)
+        if self._gave_up:
+            error = f"stopped after {seconds:.0f} s: that is longer than all its steps may take"
+        return Outcome(seconds, error=error)
 
 
 def _serve(ours: Connection, pipe: Connection, cases: Sequence[Case], play: Play) -> None:
@@ -117,8 +148,8 @@ def _serve(ours: Connection, pipe: Connection, cases: Sequence[Case], play: Play
     with suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
         # A Ctrl+C reaches the whole process group. The parent alone acts on it, and stops its
         # workers by SIGTERM, once each, so that nothing interrupts the ending of their programs.
-        # (A handler, since programs that they start would inherit that a signal is ignored.)
         signal.signal(signal.SIGINT, lambda *_: None)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, no child could be waited for
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         while True:
             pipe.send(_outcome(cases[pipe.recv()], play))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import os
+import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from conformance.guard import Guard
 from conformance.model import Medium
@@ -20,9 +25,11 @@ from conformance.terminal import COLUMNS, ROWS, Terminal, open_terminal
 _PR_SET_CHILD_SUBREAPER = 36
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
+LOOK_SECONDS = 0.002  # between two looks at what tells nobody that it changes
 
-# A program started from a shell's background job has SIGINT ignored; under test it starts clean.
-_DEFAULT_SIGNALS = [signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM]
+# Whatever the harness was started with (a shell's background job has SIGINT ignored), programs
+# start with every signal at its default.
+_DEFAULT_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 class CannotStart(Exception):
@@ -62,15 +69,16 @@ def _keep_descriptors() -> None:
 class Process:
     """One running program: session leader of its own, with its standard streams in our hands."""
 
+    actor: str
     pid: int
-    pidfd: int
+    pidfd: int  # readable once it has ended
     input_fd: int  # -1: it has none
     output: Source
     errors: Source | None  # None: its standard error is its screen
     terminal: Terminal | None
     stage: Stage
     status: int | None = None  # as os.waitstatus_to_exitcode gives it: < 0 is a signal
-    left_behind: bool = False  # others of its process group went on without it
+    group_is_gone: bool = False  # then its number may be another's
     _fds: list[int] = field(default_factory=list)
 
     @property
@@ -84,8 +92,8 @@ class Process:
 
     def signal(self, name: str) -> None:
         """Send it a signal, itself alone."""
-        if self.running:
-            signal.pidfd_send_signal(self.pidfd, signal.Signals[name])
+        if self.running:  # not waited for yet, so that its number is its own
+            os.kill(self.pid, signal.Signals[name])
 
     def end_input(self) -> None:
         """End of file on its standard input."""
@@ -108,8 +116,7 @@ class Process:
 
     def cpu_seconds(self) -> float:
         """Processor time that it has used; it must be running."""
-        row = Path(f"/proc/{self.pid}/stat").read_text("ascii", "replace")
-        fields = row.rpartition(")")[2].split()  # the name before it may hold anything
+        fields = _stat(self.pid)
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def resident(self) -> int:
@@ -118,12 +125,10 @@ class Process:
 
     def destroy(self) -> None:
         """Kill it and its group, and close all that belongs to it."""
-        if self.running or self.left_behind:  # else its number may be another's by now
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
         if self.running:
+            self._kill_group()
             self._on_end()
-        self.left_behind = False
+        self.end_group(time.monotonic())
         _guard_of(os.getpid()).remove(self.pid)
         self.output.close()
         if self.errors:
@@ -135,9 +140,66 @@ class Process:
     def _on_end(self) -> None:
         self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         self.stage.forget(self.pidfd)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        self.stage.transcript.note(self.actor, "event", f"({ending(self.status)})".encode())
+        self._look_for_group()
+
+    def end_group(self, deadline: float) -> int:
+        """See the others of its process group end; kill those that have not by the deadline.
+
+        Returns how many there were to kill. The kernel gives no number away that a group has.
+        """
+        while count := len(self._others()):
+            if time.monotonic() >= deadline:
+                self._kill_group()
+                return count
+            self.stage.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
+        return 0
+
+    def _others(self) -> list[int]:
+        """The living processes of its group; the dead ones that came to us are taken away."""
+        if self.group_is_gone:
+            return []
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-self.pid, os.WNOHANG) != (0, 0):
+                pass
+        self._look_for_group()
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._has(pid)]
+
+    def _look_for_group(self) -> None:
+        try:
             os.killpg(self.pid, 0)
-            self.left_behind = True
+        except ProcessLookupError:
+            self.group_is_gone = True
+        except PermissionError:  # some of it changed its user: it is there
+            pass
+
+    def _has(self, pid: int) -> bool:
+        """Whether a process is of its group, and lives."""
+        fields = _stat(pid)
+        return len(fields) > 2 and int(fields[2]) == self.pid and fields[0] not in "ZX"
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+def ending(status: int) -> str:
+    """How a program ended, in words, of a status as `Process` has it."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:  # a real-time signal
+        return f"killed by signal {-status}"
+
+
+def _stat(pid: int) -> list[str]:
+    """What the kernel tells of a process, from its state on; nothing where it is gone."""
+    try:
+        row = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return []
+    return row.rpartition(")")[2].split()  # the name before it may hold anything
 
 
 def start(actor: str, launch: Launch, stage: Stage, environment: Mapping[str, str]) -> Process:
@@ -164,9 +226,10 @@ def start(actor: str, launch: Launch, stage: Stage, environment: Mapping[str, st
 
 
 def _process(actor: str, pid: int, streams: _Streams, stage: Stage) -> Process:
-    pidfd = os.pidfd_open(pid)
+    pidfd = _end_of(pid)
     errors_fd = streams.errors_fd
     process = Process(
+        actor=actor,
         pid=pid,
         pidfd=pidfd,
         input_fd=streams.input_fd,
@@ -180,6 +243,28 @@ def _process(actor: str, pid: int, streams: _Streams, stage: Stage) -> Process:
     )
     stage.watch(pidfd, process._on_end)
     return process
+
+
+def _end_of(pid: int) -> int:
+    """A descriptor that is readable once a child has ended.
+
+    Where the system refuses pidfds (old kernels, some containers), a thread waits for the child
+    and then closes the other end of a pipe.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EACCES):
+            raise
+    reading, writing = os.pipe()
+    threading.Thread(target=_wait_and_close, args=(pid, writing), daemon=True).start()
+    return reading
+
+
+def _wait_and_close(pid: int, fd: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    os.close(fd)
 
 
 def _reader(fd: int) -> Callable[[], bytes]:
@@ -258,21 +343,30 @@ def children() -> set[int]:
     path = Path(f"/proc/self/task/{os.getpid()}/children")
     try:
         return {int(pid) for pid in path.read_text("ascii").split()} - {guard}
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        return set()
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN: its parent tells
+        return {child.pid for child in psutil.Process().children()} - {guard}
 
 
-def bury(kept: set[int]) -> int:
-    """Kill all children but those to be kept, whatever session they fled to; how many ran.
+def bury(kept: set[int], seconds: float) -> int:
+    """See all children end but those to be kept, whatever session they fled to.
 
-    The children of one that is killed come to this process in turn.
+    Those that have not ended in `seconds` are killed; returns how many. The children of one that
+    is killed come to this process in turn.
     """
-    count = 0
-    while left := children() - kept:
+    deadline, count = time.monotonic() + seconds, 0
+    while left := {pid for pid in children() - kept if not _has_ended(pid)}:
+        if time.monotonic() < deadline:
+            select.select([], [], [], LOOK_SECONDS)  # the kernel tells nobody of a grandchild's end
+            continue
         for pid in left:
-            with contextlib.suppress(ChildProcessError):
-                if os.waitpid(pid, os.WNOHANG) == (0, 0):  # else it had ended by itself
-                    os.kill(pid, signal.SIGKILL)
-                    os.waitpid(pid, 0)
-                    count += 1
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        count += len(left)
     return count
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended; if so, it is taken away."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG) != (0, 0)
+    return True

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from conformance.model import Medium, Place, Step
+from conformance.model import Medium, Origin, Place, Step
 from conformance.placeholder import fill, places
 from conformance.source import Fault, Node, Problems, meant
 from conformance.suite import Shorthand, Suite
@@ -103,6 +103,7 @@ class Use:
     place: Place
     options: Mapping[str, Node] = field(default_factory=dict)
     depth: int = 1  # shorthands within shorthands
+    origin: Origin = Origin.SHORTHAND
 
 
 @dataclass(slots=True)
@@ -113,7 +114,9 @@ class Rehearsal:
     parts: dict[str, Part]
     steps: list[Step] = field(default_factory=list)
     groups: dict[str, dict[str, str]] = field(default_factory=dict)  # group → actor → name there
-    last: str = ""  # who acted last: the stimulating connection of a fence
+    # Who has acted since the last fence, in this order, with nothing seen of the effect yet.
+    unproven: dict[str, Place] = field(default_factory=dict)
+    last: str = ""  # who acted last
     fences: int = 0
     taken: set[str] = field(default_factory=set)  # options of a shorthand that fitted a step of it
 
@@ -154,7 +157,7 @@ class Rehearsal:
             self._fence(place, {})
             for node in self.suite.ending:
                 with _told_at(place, "the suite's ending"):
-                    self.perform(node, Use(place))
+                    self.perform(node, Use(place, origin=Origin.ENDING))
         for actor, part in self.parts.items():
             if part.state == "on" and part.kind != "scripted":
                 end = "`exits`" if part.kind in PROGRAMS else "`is_closed` or `closes`"
@@ -227,7 +230,8 @@ class Rehearsal:
         if name in BOOKKEEPING:
             self._keep_book(name, actor, argument, options, place)
         else:
-            step = self._step(verb, name, actor, argument, options, place, by_hand=use is None)
+            origin = use.origin if use else Origin.WRITTEN
+            step = self._step(verb, name, actor, argument, options, place, origin)
             self._append(step, place if use else doing.place)
 
     def _split(self, doing: Node) -> tuple[str, Node | None, dict[str, Node]]:
@@ -282,22 +286,24 @@ class Rehearsal:
         argument: Node | None,
         options: Mapping[str, Node],
         place: Place,
-        *,
-        by_hand: bool,
+        origin: Origin,
     ) -> Step:
         for node in (argument, *options.values()):
             if node:
                 check_placeholders(node)
         known = verb.options | COMMON_OPTIONS
+        rule = self._rule(options.get("proves"))
+        written = origin is Origin.WRITTEN
         return Step(
             place=place,
             actor=actor,
             verb=name,
             argument=self._argument(verb, name, actor, argument, place),
             options={k: known[k].value(n) for k, n in options.items() if k != "proves"},
-            proves=self._rule(options.get("proves")),
+            proves=rule if written else None,
+            own_rule=None if written else rule,
             source=_written(actor, name, argument),
-            by_hand=by_hand,
+            origin=origin,
         )
 
     def _argument(
@@ -341,12 +347,21 @@ class Rehearsal:
         self._check_saying(step, part, place)
         if step.verb in ("stops_reading", "reads_again"):
             part.reads = step.verb == "reads_again"
-        if verb.acts:
-            self.last = step.actor
+        self._note_effects(step, verb, place)
         if step.verb == "sees_as" and not self._has_seen_all(str(step.argument)):
             message = f"`{step.argument}` has seen nothing by `sees_all` before this step"
             raise Misstep(place, message)
         self.steps.append(step)
+
+    def _note_effects(self, step: Step, verb: Verb, place: Place) -> None:
+        """Remember who acted, until somebody sees something: then the act has been handled."""
+        if verb.acts:
+            self.last = step.actor
+            self.unproven.pop(step.actor, None)
+            if not (verb.effect == "starts" and self.parts[step.actor].kind == "server"):
+                self.unproven[step.actor] = place  # a server that starts says when it is ready
+        elif verb.observes:
+            self.unproven.clear()
 
     def _check_server(self, step: Step, part: Part, place: Place) -> None:
         """Nobody can be told the port of a server that never ran."""
@@ -408,7 +423,8 @@ class Rehearsal:
         if use is None:
             self.taken = set()
         handed_down = {**options, **(use.options if use else {})}
-        inner = Use(place, handed_down, use.depth + 1 if use else 1)
+        origin = use.origin if use else Origin.SHORTHAND
+        inner = Use(place, handed_down, use.depth + 1 if use else 1, origin)
         for node in steps:
             values = self._values(actor, shorthand.argument, argument)
             with _told_at(place, f"`{shorthand.name}`"):
@@ -466,8 +482,9 @@ class Rehearsal:
     def _fence(self, place: Place, options: Mapping[str, Node]) -> None:
         """A double fence: nothing but what the steps named has come to anyone in the group.
 
-        Lines of one connection are handled in order, so the first fence, from the connection that
-        acted last, is handled after what it did. Whoever has seen it says the second, which then
+        Lines of one connection are handled in order. So each member that acted since the last
+        fence, and whose effect nobody has seen yet, says a fence line, the last one first: it is
+        handled after what that member did. Another member, who has seen it, says one more, which
         comes to the first one behind anything that was wrongly sent to it.
         """
         fence = self.suite.fence
@@ -478,18 +495,38 @@ class Rehearsal:
             if self.parts[actor].state != "on":
                 remedy = f"say so by `- {actor}: {{leaves: {fence.group}}}`"
                 raise Misstep(place, f"{actor} is gone, but counts as in {fence.group}; {remedy}")
+        self._check_unproven(members, place)
         if len(members) == 1:
             (alone,) = members
-            self._say(alone, fence.alone_types, [(alone, fence.alone_sees)], options, place)
-            return
+            seen = [(alone, fence.alone_sees)]
+            self._say(alone, fence.alone_types, seen, options, place, fence.alone_proves)
+        else:
+            for actor in self._sayers(members):
+                self.fences += 1
+                values = {"n": str(self.fences), "name": members[actor]}
+                said, heard = fill(fence.types, values), fill(fence.others_see, values)
+                others = [(other, heard) for other in members if other != actor]
+                self._say(actor, said, others, options, place, fence.proves)
+        self.unproven.clear()
+
+    def _sayers(self, members: Mapping[str, str]) -> list[str]:
+        """Who says a fence line: those whose acts are unproven, and at least two."""
         first = self.last if self.last in members else next(iter(members))
-        second = next(actor for actor in members if actor != first)
-        for actor in (first, second):
-            self.fences += 1
-            values = {"n": str(self.fences), "name": members[actor]}
-            said, heard = fill(fence.types, values), fill(fence.others_see, values)
-            others = [(other, heard) for other in members if other != actor]
-            self._say(actor, said, others, options, place)
+        unproven = [actor for actor in self.unproven if actor in members and actor != first]
+        others = [actor for actor in members if actor != first]
+        return [first, *(unproven or others[:1])]
+
+    def _check_unproven(self, members: Mapping[str, str], place: Place) -> None:
+        """A fence proves nothing of one who is outside the group and acted unseen."""
+        for actor in self.unproven:
+            if actor not in members:
+                remedy = "let somebody see an effect of it before this step"
+                raise Misstep(
+                    place,
+                    f"nothing proves that the server has handled what {actor} did last: "
+                    f"{actor} is not in {self.suite.fence.group if self.suite.fence else ''}, and "
+                    f"nothing was seen since; {remedy}",
+                )
 
     def _say(
         self,
@@ -498,12 +535,14 @@ class Rehearsal:
         seen: list[tuple[str, str]],
         options: Mapping[str, Node],
         place: Place,
+        rule: str | None,
     ) -> None:
+        """One fence line; where it does not arrive, the rule of the fence itself is broken."""
         rows = [(actor, "types", text), *((other, "sees", line) for other, line in seen)]
         for who, verb, line in rows:
-            node, by_hand = Node(place, line), "proves" in options
-            step = self._step(VERBS[verb], verb, who, node, options, place, by_hand=by_hand)
-            self._append(step, place)
+            node = Node(place, line)
+            step = self._step(VERBS[verb], verb, who, node, options, place, Origin.FENCE)
+            self._append(replace(step, proves=step.own_rule, own_rule=rule), place)
 
 
 def check_shorthands(suite: Suite, problems: Problems) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conformance.model import Failure, Mistake, Place, Requirement, Result, Verdict
+from conformance.model import Failure, FailureKind, Mistake, Place, Requirement, Result, Verdict
 from conformance.transcript import visible
 
 SCHEMA = 1  # to be raised when a reader of an older file would misread a newer one
@@ -21,7 +21,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # What is plain data in a Run already.
 _PLAIN = ("suite", "version", "started", "seconds", "planned")
 _PLAIN_LISTS = ("toolchains", "implementations", "left_over", "folders")
-_OPTIONAL = ("reason", "failure")  # left out of a case that has none
+_OPTIONAL = ("reason", "failure", "afterwards")  # left out of a case that has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,15 @@ def result_to_json(result: Result) -> dict[str, Any]:
 def result_from_json(data: dict[str, Any]) -> Result:
     """The reverse of `result_to_json`."""
     tuples = {key: tuple(data[key]) for key in ("clients", "requirements")}
-    verdict = Verdict(data["verdict"])
-    failure = _failure(data["failure"]) if data.get("failure") else None
-    return Result(**(data | tuples | {"verdict": verdict, "failure": failure}))
+    failures = {
+        key: _failure(data[key]) if data.get(key) else None for key in ("failure", "afterwards")
+    }
+    return Result(**(data | tuples | {"verdict": Verdict(data["verdict"])} | failures))
 
 
 def _failure(data: dict[str, Any]) -> Failure:
-    return Failure(**(data | {key: tuple(data[key]) for key in ("timeline", "stderr")}))
+    tuples = {key: tuple(data[key]) for key in ("timeline", "stderr")}
+    return Failure(**(data | tuples | {"kind": FailureKind(data.get("kind", FailureKind.STEP))}))
 
 
 def _requirement(id: str, data: dict[str, Any]) -> Requirement:

@@ -5,14 +5,38 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from conformance.actors import Actor, Missed, ProgramActor, Scene, ScriptedServer, Wire
+from conformance.actors import (
+    GROUP_SECONDS,
+    START_SECONDS,
+    Actor,
+    Lacking,
+    Missed,
+    ProgramActor,
+    Scene,
+    ScriptedServer,
+    Wire,
+    allowance,
+)
 from conformance.build import Build
-from conformance.model import Case, Failure, Implementation, Outcome, Role, Step
+from conformance.files import Files
+from conformance.model import (
+    Case,
+    Failure,
+    FailureKind,
+    Implementation,
+    Origin,
+    Outcome,
+    Role,
+    Step,
+)
 from conformance.process import bury, children
 from conformance.stage import Flood, Stage
 from conformance.suite import Suite, kind_and_medium
@@ -20,7 +44,8 @@ from conformance.transcript import Transcript, visible
 
 DEADLINE = 10.0  # seconds that a step waits for what must come
 TIMELINE_LINES = 6  # of each actor
-STDERR_LINES = 8
+OVERDUE_SECONDS = 30.0  # behind a step's deadline, before it is taken for one that never ends
+STDERR_LINES = 4  # of each program, from the beginning, and as many from the end
 
 # A program that buffers its output is to show it: nothing of ours may unbuffer it.
 _HIDDEN = ("PYTHONUNBUFFERED", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")
@@ -31,45 +56,127 @@ _loopback = itertools.count(2)  # for programs that cannot be told their port
 
 
 def play(
-    case: Case, suite: Suite, builds: Mapping[str, Build], *, deadline: float = DEADLINE
+    case: Case,
+    suite: Suite,
+    builds: Mapping[str, Build],
+    *,
+    deadline: float = DEADLINE,
+    start_deadline: float = START_SECONDS,
 ) -> Outcome:
-    """Play a case. Never raises for what programs do; `deadline` is in seconds a step."""
-    started = time.monotonic()
+    """Play a case. Never raises for what programs do.
+
+    `deadline` is in seconds a step, `start_deadline` in seconds for the start of a program.
+    """
+    began = time.monotonic()
     transcript = Transcript()
-    before = children()
-    failure, error = None, None
     spent: Spent = {}
-    actors: dict[str, Actor] = {}
-    scene = _scene(case, suite, transcript, deadline)
+    failure, error, afterwards = None, None, None
     try:
-        actors = _cast(case, suite, builds, scene)
-        failure = _play_steps(case, actors, transcript, spent)
+        before = children()
+        with _Stage(case, suite, builds, transcript, deadline, start_deadline) as actors:
+            failure = _play_steps(case, actors, transcript, spent, start_deadline)
+        afterwards = _left_over(case, actors, bury(before, 0.0 if failure else GROUP_SECONDS))
+    except Lacking as lacking:
+        error = str(lacking)
     except OSError as problem:  # out of descriptors, processes, terminals …
-        error = f"the machine: {problem}"
-    finally:
-        for actor in reversed(actors.values()):
-            actor.destroy()
-        left = bury(before)
-        shutil.rmtree(scene.scratch, ignore_errors=True)
-    if left and not failure:
-        failure = _left_behind(case, left)
-    seconds = time.monotonic() - started
-    return Outcome(seconds, failure, error, transcript.text, spent)
-
-
-def _scene(case: Case, suite: Suite, transcript: Transcript, deadline: float) -> Scene:
-    environment = {k: v for k, v in os.environ.items() if k not in _HIDDEN}
-    environment |= {"TERM": "dumb", "LC_ALL": "C.UTF-8"}
-    fixed = case.server is not None and case.server.port is not None
-    return Scene(
-        stage=Stage(transcript),
-        transcript=transcript,
-        host=_own_address() if fixed else "127.0.0.1",
-        seconds=deadline,
-        environment=environment,
-        folder=suite.folder,
-        scratch=Path(tempfile.mkdtemp(prefix="conformance-")),
+        error = f"this machine: {problem}"
+    if failure and failure.kind is FailureKind.ENDING:
+        failure, afterwards = None, failure
+    return Outcome(
+        seconds=time.monotonic() - began,
+        failure=failure,
+        error=error,
+        afterwards=None if failure else afterwards,
+        transcript=transcript.text,
+        output=transcript.output if failure or error or afterwards else "",
+        spent=spent,
     )
+
+
+def longest(case: Case, deadline: float, start_deadline: float = START_SECONDS) -> float:
+    """How long a case can take: the deadlines of its steps, and of what starts in it."""
+    steps = case.scenario.steps
+    starts = sum(step.verb in ("starts", "accepts") for step in steps)
+    return sum(allowance(step, deadline) for step in steps) + starts * start_deadline
+
+
+class Overdue(Exception):
+    """A step that goes on long after its deadline: it computes, and does not look at the clock."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise Overdue in the block when the time is over; where the main thread, and no one else's
+    alarm, allows that.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _overdue)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _overdue(*_: object) -> None:
+    raise Overdue
+
+
+class _Stage:
+    """The actors of a case, from the raising of the curtain to its fall.
+
+    Whatever goes wrong in taking one thing away, all others are taken away too.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        suite: Suite,
+        builds: Mapping[str, Build],
+        transcript: Transcript,
+        deadline: float,
+        start_deadline: float,
+    ) -> None:
+        self._case, self._suite, self._builds = case, suite, builds
+        self._transcript = transcript
+        self._deadline, self._start_deadline = deadline, start_deadline
+        self._cleaning = ExitStack()
+
+    def __enter__(self) -> dict[str, Actor]:
+        scratch = Path(tempfile.mkdtemp(prefix="conformance-"))
+        self._cleaning.callback(shutil.rmtree, scratch, ignore_errors=True)
+        files = Files(scratch)
+        self._cleaning.callback(files.close)
+        fixed = self._case.server is not None and self._case.server.port is not None
+        scene = Scene(
+            stage=Stage(self._transcript),
+            transcript=self._transcript,
+            host=_own_address() if fixed else "127.0.0.1",
+            seconds=self._deadline,
+            start_seconds=self._start_deadline,
+            environment=_environment(),
+            folder=self._suite.folder,
+            files=files,
+        )
+        actors = _cast(self._case, self._suite, self._builds, scene)
+        programs = [actor for actor in actors.values() if isinstance(actor, ProgramActor)]
+        scene.someone_starts = lambda: any(program.is_starting for program in programs)
+        for actor in actors.values():
+            self._cleaning.callback(actor.destroy)
+        return actors
+
+    def __exit__(self, *_: object) -> None:
+        self._cleaning.close()
+
+
+def _environment() -> dict[str, str]:
+    """What programs are started with."""
+    kept = {k: v for k, v in os.environ.items() if k not in _HIDDEN}
+    return kept | {"TERM": "dumb", "LC_ALL": "C.UTF-8"}
 
 
 def _own_address() -> str:
@@ -101,23 +208,42 @@ def _turns(case: Case, actor: str) -> list[Implementation]:
 
 
 def _play_steps(
-    case: Case, actors: Mapping[str, Actor], transcript: Transcript, spent: Spent
+    case: Case,
+    actors: Mapping[str, Actor],
+    transcript: Transcript,
+    spent: Spent,
+    start_deadline: float,
 ) -> Failure | None:
     for step in case.scenario.steps:
         began = time.monotonic()
+        actor = actors[step.actor]
+        actor.scene.begin(step)
         try:
-            getattr(actors[step.actor], step.verb)(step)
-        except Missed as missed:
+            with time_limit(actor.scene.until - began + start_deadline + OVERDUE_SECONDS):
+                getattr(actor, step.verb)(step)
+        except (Missed, Flood) as missed:
             return _failure(case, step, missed, actors, transcript)
-        except Flood as flood:
-            endless = Missed("what the steps name", f"{flood.actor} sends without end", "a flood")
-            return _failure(case, step, endless, actors, transcript)
-        doing = (
-            actors[step.actor].label,
-            "(time that a rule names)" if timed(step) else step.verb,
-        )
+        except Overdue:
+            remedy = "does a pattern in it take for ever?"
+            raise Lacking(f"{step.place}: this step does not end; {remedy}") from None
+        doing = (actor.label, "(time that a rule names)" if timed(step) else step.verb)
         count, seconds = spent.get(doing, (0, 0.0))
         spent[doing] = (count + 1, seconds + time.monotonic() - began)
+    return _look_at_the_rest(case, actors, transcript)
+
+
+def _look_at_the_rest(
+    case: Case, actors: Mapping[str, Actor], transcript: Transcript
+) -> Failure | None:
+    """Nothing that came to anyone is left that no step has named."""
+    last = case.scenario.steps[-1]
+    for name, actor in actors.items():
+        step = Step(case.scenario.place, name, "finish", source="at the end")
+        actor.scene.begin(last)
+        try:
+            actor.finish(step)
+        except (Missed, Flood) as missed:
+            return _failure(case, step, missed, actors, transcript)
     return None
 
 
@@ -127,10 +253,18 @@ def timed(step: Step) -> bool:
 
 
 def _failure(
-    case: Case, step: Step, missed: Missed, actors: Mapping[str, Actor], transcript: Transcript
+    case: Case,
+    step: Step,
+    problem: Missed | Flood,
+    actors: Mapping[str, Actor],
+    transcript: Transcript,
 ) -> Failure:
+    missed = problem
+    if isinstance(missed, Flood):
+        missed = Missed("what the steps name", f"{missed.actor} sends without end", "a flood")
+    kind = _kind(step, missed)
     return Failure(
-        requirement=_rule(case, step, missed),
+        requirement=_rule(case, step, missed, kind, actors),
         actor=step.actor,
         step=f"{step.place}  {step.source}",
         expected=visible(missed.expected),
@@ -138,18 +272,40 @@ def _failure(
         reason=missed.reason,
         timeline=transcript.timeline(TIMELINE_LINES),
         stderr=_stderr(actors, transcript),
+        kind=kind,
+        program="" if kind is FailureKind.STEP else _at_fault(step, actors),
     )
 
 
-def _rule(case: Case, step: Step, missed: Missed) -> str:
-    """Which rule is broken: the step's own, else the scenario's first.
-
-    What nobody named often shows only later, in front of a line that a shorthand or the ending
-    expected. It is then the scenario's own claim that is broken, not the shorthand's.
+def _kind(step: Step, missed: Missed) -> FailureKind:
+    """What nobody named often shows only later, in front of a fence or in the ending: then the
+    scenario's own claim is not true, and the fence and the ending are as they should be.
     """
-    if step.proves and (step.by_hand or not missed.extra):
-        return step.proves
-    return case.scenario.proves[0]
+    if missed.extra or missed.kind is not FailureKind.STEP:
+        return missed.kind
+    kinds = {Origin.FENCE: FailureKind.FENCE, Origin.ENDING: FailureKind.ENDING}
+    return kinds.get(step.origin, FailureKind.STEP)
+
+
+def _rule(
+    case: Case, step: Step, missed: Missed, kind: FailureKind, actors: Mapping[str, Actor]
+) -> str:
+    """Which rule is broken: the step's own, else the scenario's first."""
+    if kind is FailureKind.LEFT_OVER:
+        return ""
+    actor = actors[step.actor]
+    if kind is FailureKind.START and isinstance(actor, ProgramActor) and not step.proves:
+        return actor.program.proves or case.scenario.proves[0]
+    own = None if missed.extra else step.own_rule
+    return own or step.proves or case.scenario.proves[0]
+
+
+def _at_fault(step: Step, actors: Mapping[str, Actor]) -> str:
+    """The program that a start, a fence or an ending is blamed on: the server, where one runs."""
+    actor = actors["server"] if isinstance(actors["server"], ProgramActor) else actors[step.actor]
+    if step.verb in ("starts", "exits", "complains"):
+        actor = actors[step.actor]
+    return actor.label
 
 
 def _stderr(actors: Mapping[str, Actor], transcript: Transcript) -> tuple[str, ...]:
@@ -157,16 +313,24 @@ def _stderr(actors: Mapping[str, Actor], transcript: Transcript) -> tuple[str, .
         f"{name}: {line}"
         for name, actor in actors.items()
         if isinstance(actor, ProgramActor)
-        for line in transcript.last_errors(name, STDERR_LINES)
+        for line in transcript.errors(name, STDERR_LINES)
     )
 
 
-def _left_behind(case: Case, count: int) -> Failure:
+def _left_over(case: Case, actors: Mapping[str, Actor], fled: int) -> Failure | None:
+    """Processes of programs that had ended: in their own group, or fled to another."""
+    programs = [actor for actor in actors.values() if isinstance(actor, ProgramActor)]
+    guilty = [actor for actor in programs if actor.left_over] or programs[: 1 if fled else 0]
+    if not guilty:
+        return None
+    count = sum(actor.left_over for actor in programs) + fled
     return Failure(
-        requirement=case.scenario.proves[0],
-        actor="server",
+        requirement="",
+        actor=guilty[0].name,
         step=f"{case.scenario.place}  at the end",
         expected="no process left behind",
         seen=f"{count} left, and killed",
-        reason="a program left processes behind",
+        reason="a program has ended, and processes that it started have not",
+        kind=FailureKind.LEFT_OVER,
+        program=guilty[0].label,
     )

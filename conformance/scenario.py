@@ -39,8 +39,27 @@ def load(paths: Sequence[Path]) -> tuple[Suite, list[Scenario]]:
     for file in dict.fromkeys(file for path in paths for file in _files(path)):
         with problems.gathered():
             scenarios += load_file(suite, file)
+    _check_probes(suite, scenarios, problems)
     problems.report()
     return suite, scenarios
+
+
+def _check_probes(suite: Suite, scenarios: Sequence[Scenario], problems: Problems) -> None:
+    """Each probe is a scenario that needs its feature alone, of the files that were read."""
+    known = {name: one for one in scenarios for name in (one.key, one.key.partition(":")[0])}
+    read = {one.key.partition("/")[0] for one in scenarios}
+    for role, probes in suite.probes.items():
+        kind = Kind.SERVER if role is Role.SERVER else Kind.CLIENT
+        for feature, node in probes.items():
+            with problems.gathered():
+                key = node.text("a scenario")
+                if key.partition("/")[0] not in read:
+                    continue
+                if key not in known:
+                    raise node.fault(f"no such scenario `{key}`; {meant(key, known)}")
+                if known[key].kind is not kind or known[key].needs != {role: frozenset([feature])}:
+                    what = f"a {role} alone, and needs its feature {feature} alone"
+                    raise node.fault(f"`{key}` cannot be the probe: it must be one for {what}")
 
 
 def _files(path: Path) -> Iterable[Path]:

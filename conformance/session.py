@@ -17,9 +17,9 @@ from typing import Any
 
 from conformance import __version__, manifest, report, results, runner, scenario
 from conformance.build import Build, Say, build_all, toolchains
-from conformance.model import Case, Implementation, Outcome, Result
+from conformance.model import Case, Implementation, Outcome, Result, Verdict
 from conformance.plan import Selection, plan
-from conformance.verdict import expectation, judge, unplayed
+from conformance.verdict import expectation, is_probe, judge, unplayed
 
 OUTPUT = Path("build") / "conformance"
 
@@ -57,6 +57,10 @@ PLAYING: Options = {
         "action": "store_true",
         "help": "an implementation that cannot run on this machine makes the run red",
     },
+    "--probe-features": {
+        "action": "store_true",
+        "help": "play one scenario for each feature that a manifest does not list: it must fail",
+    },
     "--deadline": {
         "type": seconds,
         "metavar": "SECONDS",
@@ -80,6 +84,7 @@ class Request:
     selection: Selection
     folders: Sequence[Path] = ()  # of implementations beside the suite's own
     required: bool = False
+    probing: bool = False  # a feature that a manifest does not list must be absent
     deadline: float = runner.DEADLINE
     output: Path = OUTPUT
 
@@ -122,7 +127,18 @@ class Session:
     def foregone(self, case: Case) -> Result | None:
         """The result of a case that cannot be played here; None: play it."""
         known = expectation(case, self.builds)
+        if known and known[0] is Verdict.UNSUPPORTED and self._is_probe(case):
+            return None
         return unplayed(case, *known, required=self.request.required) if known else None
+
+    def _is_probe(self, case: Case) -> bool:
+        builds = [self.builds[one.label] for one in case.implementations]
+        ready = not any(build.error or build.unavailable for build in builds)
+        return self.request.probing and ready and is_probe(case, self.suite)
+
+    def longest(self, case: Case) -> float:
+        """How long the steps of a case can take at the most, in seconds."""
+        return runner.longest(case, self.request.deadline)
 
     def play(self, case: Case) -> Outcome:
         """See what happens in a case."""

@@ -7,6 +7,7 @@ is true, and the stage serves all descriptors until then.
 
 from __future__ import annotations
 
+import errno
 import select
 import time
 from collections.abc import Callable
@@ -115,7 +116,8 @@ class Source:
         self.how = how  # for the timeline: "seen", or "error" for standard error
         self.fd = fd
         self.unread = bytearray()
-        self.end = ""  # "eof" or "reset", once it has ended
+        self.began = False  # whether anything has come
+        self.end = ""  # once it has ended: "eof", "reset", or the error in the system's words
         self._read = read
         stage.watch(fd, self._on_ready)
 
@@ -124,14 +126,16 @@ class Source:
             data = self._read()
         except BlockingIOError:
             return
-        except ConnectionError:
+        except ConnectionResetError:
             self._finish("reset")
-        except OSError:  # EIO: no program has the terminal open any more
-            self._finish("eof")
+        except OSError as error:
+            # EIO comes from a terminal that no program has open any more.
+            self._finish("eof" if error.errno == errno.EIO else error.strerror or "an error")
         else:
             self._take(data) if data else self._finish("eof")
 
     def _take(self, data: bytes) -> None:
+        self.began = True
         self.stage.transcript.note(self.actor, self.how, data)
         self.unread += data
         if len(self.unread) > MOST_UNREAD:
@@ -141,7 +145,8 @@ class Source:
         self.end = end
         self.stage.forget(self.fd)
         if self.how == "seen":
-            self.stage.transcript.note(self.actor, "event", f"({end})".encode())
+            words = {"eof": "end of file", "reset": "the connection was reset"}
+            self.stage.transcript.note(self.actor, "event", f"({words.get(end, end)})".encode())
 
     def pause(self) -> None:
         """Stop reading; what comes stays with the kernel."""

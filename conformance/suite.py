@@ -39,6 +39,8 @@ class Program:
     """How the programs of one role are called."""
 
     arguments: str = ""  # `--host {host} --port {port}`
+    proves: str | None = None  # the rule that one breaks that does not get ready
+    errors: str = "free"  # "accounted": a line on standard error that no step names is a failure
     options: Mapping[str, str | None] | None = None  # given unless a step says otherwise
     ready: str = ""  # its ready line, `Listening on {host}:{port}`; "": it has none
 
@@ -62,6 +64,8 @@ class Fence:
     others_see: str
     alone_types: str  # for a group of one: a request that is answered to the asker
     alone_sees: str
+    proves: str | None = None  # the rule that is broken where a fence line does not arrive
+    alone_proves: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Suite:
     shorthands: Mapping[str, Shorthand]
     fence: Fence | None
     ending: list[Node]  # played where a scenario leaves the server running
+    # By role and feature: the scenario that must fail where a manifest does not list the feature.
+    probes: Mapping[Role, Mapping[str, Node]]
 
 
 def load_suite(folder: Path) -> Suite:
@@ -93,10 +99,12 @@ def load_suite(folder: Path) -> Suite:
         "verbs": _shorthands,
         "fence": _fence,
         "ending": lambda node: node.items("`ending`"),
+        "probes": _probes,
     }
     problems = Problems()
     parts = record(root, "a suite", readers, ("name", "protocol", "programs"), problems)
     problems.report()
+    _check_rules(root, parts["protocol"])
     return Suite(
         folder=folder,
         name=parts["name"],
@@ -106,7 +114,22 @@ def load_suite(folder: Path) -> Suite:
         shorthands=parts.get("verbs", {}),
         fence=parts.get("fence"),
         ending=parts.get("ending", []),
+        probes=parts.get("probes", {}),
     )
+
+
+def _check_rules(root: Node, rules: Mapping[str, Requirement]) -> None:
+    """Raise Mistake where `proves` in `programs` or `fence` names a rule that is none."""
+    sections = root.mapping("a suite")
+    nodes = [*sections["programs"].mapping("`programs`").values()]
+    nodes += [sections["fence"]] if "fence" in sections else []
+    problems = Problems()
+    for node in nodes:
+        for key, entry in node.mapping("a section").items():
+            if key in ("proves", "alone_proves") and entry.value not in rules:
+                message = f"no such rule `{entry.value}`; {meant(str(entry.value), rules)}"
+                problems.add(entry.fault(message))
+    problems.report()
 
 
 def _folders(folder: Path, node: Node) -> list[Path]:
@@ -175,10 +198,19 @@ def _program(node: Node) -> Program:
         "arguments": program_arguments,
         "options": options,
         "ready": ready_line,
+        "proves": lambda entry: entry.text("`proves`"),
+        "errors": _errors,
     }
     parts = record(node, "a program", readers, (), problems)
     problems.report()
     return Program(**parts)
+
+
+def _errors(node: Node) -> str:
+    word = node.text("`errors`")
+    if word not in (known := ("free", "accounted")):
+        raise node.fault(f"no such way to treat standard error: `{word}`; {meant(word, known)}")
+    return word
 
 
 def program_arguments(node: Node) -> str:
@@ -264,10 +296,21 @@ def _steps_by_kind(node: Node) -> dict[str, list[Node]]:
     return {kind: entry.items("`steps`") for kind, entry in node.mapping("`steps`").items()}
 
 
+def _probes(node: Node) -> dict[Role, dict[str, Node]]:
+    """`{server: {log: log/a-scenario}}`; once scenarios are read, the names are checked."""
+    node.allow(map(str, Role), "`probes`")
+    return {
+        Role(role): dict(entry.mapping("scenarios by feature"))
+        for role, entry in node.mapping("`probes`").items()
+    }
+
+
 def _fence(node: Node) -> Fence:
     keys = ("group", "types", "others_see", "alone_types", "alone_sees")
     problems = Problems()
-    readers = {key: partial(Node.text, what=f"`{key}`") for key in keys}
+    readers = {
+        key: partial(Node.text, what=f"`{key}`") for key in (*keys, "proves", "alone_proves")
+    }
     parts = record(node, "a fence", readers, keys, problems)
     problems.report()
     return Fence(**parts)

@@ -42,7 +42,7 @@ class Heard:
     """What came: a line or a text, or why it did not."""
 
     text: bytes  # without its line end; the rest that had come, where `why` is set
-    why: str = ""  # "", "eof", "reset" or "nothing" (before the deadline)
+    why: str = ""  # "", "eof", "reset", another error, or "nothing" (before the deadline)
 
 
 class _LastLineEnd(expect.searcher_string):  # type: ignore[type-arg]  # as below
@@ -99,6 +99,12 @@ class Ear(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stubs 
     def line_at_hand(self) -> bytes | None:
         """The next line, if it is there already: most of a thousand lines are."""
         return self._lines.popleft() if self._lines else None
+
+    def rest(self) -> bytes:
+        """What has come and nobody has asked for yet. It stays, to be asked for."""
+        self.source.stage.serve()
+        taken = b"".join(line + b"\n" for line in self._lines)
+        return taken + (self.buffer or b"") + bytes(self.source.unread)
 
     def text(self, length: int, deadline: float) -> Heard:
         """The next `length` bytes, or a whole line where one ends before that."""

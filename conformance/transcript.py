@@ -15,8 +15,38 @@ from conformance.match import decode
 
 TIMELINE_CHUNKS = 4000  # the last ones are those that explain a failure
 TIMELINE_BYTES = 2000  # of one chunk; a flood is not worth more
+KEPT_BYTES = 64 << 10  # of what an actor wrote, from the beginning, and as many from the end
 
+_STREAMS = {"seen": "its output", "error": "its standard error"}
 _MARKS = {"sent": ">", "seen": "<", "error": "!", "event": "*"}
+
+
+@dataclass(slots=True)
+class Spoken:
+    """What one actor wrote on one stream: its beginning and its end."""
+
+    head: bytearray = field(default_factory=bytearray)
+    tail: bytearray = field(default_factory=bytearray)
+    left_out: int = 0  # bytes between these two
+
+    def add(self, data: bytes) -> None:
+        """Keep what follows."""
+        room = KEPT_BYTES - len(self.head)
+        if room > 0:
+            self.head += data[:room]
+            data = data[room:]
+        self.tail += data
+        surplus = len(self.tail) - KEPT_BYTES
+        if surplus > KEPT_BYTES:  # not at each chunk: that would move the rest each time
+            del self.tail[:surplus]
+            self.left_out += surplus
+
+    @property
+    def text(self) -> str:
+        """All that was kept, with nothing in it that a terminal acts on but line ends."""
+        gap = f"\n[... {self.left_out} bytes ...]\n" if self.left_out else ""
+        whole = decode(bytes(self.head)) + gap + decode(bytes(self.tail))
+        return "\n".join(visible(line) for line in whole.split("\n"))
 
 
 @dataclass(slots=True)
@@ -28,9 +58,12 @@ class Transcript:
     _chunks: deque[tuple[float, str, str, bytes]] = field(
         default_factory=lambda: deque(maxlen=TIMELINE_CHUNKS)
     )
+    _spoken: dict[tuple[str, str], Spoken] = field(default_factory=dict)
 
     def note(self, actor: str, how: str, data: bytes) -> None:
         """A chunk, as it came or went. `how`: sent, seen, error (standard error), event."""
+        if how in _STREAMS:
+            self._spoken.setdefault((actor, how), Spoken()).add(data)
         chunk = data if len(data) <= TIMELINE_BYTES else data[:TIMELINE_BYTES] + b" [...]\n"
         self._chunks.append((time.monotonic() - self.started, actor, how, chunk))
 
@@ -54,10 +87,23 @@ class Transcript:
                 rows.append((actor, row))
         return tuple(_last_of_each(rows, lines_per_actor))
 
-    def last_errors(self, actor: str, count: int) -> tuple[str, ...]:
-        """The last lines that an actor wrote on its standard error."""
-        data = b"".join(d for _, who, how, d in self._chunks if who == actor and how == "error")
-        return tuple(visible(line) for line in decode(data).splitlines()[-count:])
+    def errors(self, actor: str, count: int) -> tuple[str, ...]:
+        """The first and the last lines of an actor's standard error, `count` of each."""
+        spoken = self._spoken.get((actor, "error"))
+        lines = spoken.text.rstrip("\n").split("\n") if spoken else []
+        between = len(lines) - 2 * count
+        if between <= 1:  # a line that says so takes as much room
+            return tuple(lines)
+        return (*lines[:count], f"[... {between} lines ...]", *lines[-count:])
+
+    @property
+    def output(self) -> str:
+        """All that the actors wrote, stream by stream; of long ones the beginning and the end."""
+        parts = []
+        for (actor, how), spoken in self._spoken.items():
+            if text := spoken.text.rstrip("\n"):
+                parts.append(f"--- {actor}: {_STREAMS[how]} ---\n{text}\n")
+        return "\n".join(parts)
 
 
 def _last_of_each(rows: list[tuple[str, str]], count: int) -> list[str]:

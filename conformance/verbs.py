@@ -64,6 +64,7 @@ class Verb:
     options: dict[str, Option] = field(default_factory=dict)  # further keys beside it
     effect: str = ""  # "starts" or "ends" the actor's part
     acts: bool = False  # it sends something, so what follows may answer it
+    observes: bool = False  # it waits for something that a program or a connection does
     anytime: bool = False  # before its actor has started, too, and after its end
     media: frozenset[Medium] = frozenset(Medium)  # of programs
 
@@ -239,8 +240,17 @@ def signal_name(node: Node) -> str:
     return name
 
 
-def status(node: Node) -> int | str:
-    """An exit status: a number, `nonzero`, or the name of the signal that ended it."""
+def statuses(node: Node) -> tuple[int | str, ...]:
+    """How a program may end: an exit status, `nonzero`, a signal's name, or a list of these."""
+    if not isinstance(node.value, list):
+        return (_status(node),)
+    if not node.value:
+        raise node.fault("no status at all; name one, or several of which one must come")
+    return tuple(_status(item) for item in node.value)
+
+
+def _status(node: Node) -> int | str:
+    """An exit status; `nonzero` is any but 0, and no end by a signal."""
     if isinstance(node.value, int) and not isinstance(node.value, bool):
         if 0 <= node.value <= 255:
             return node.value
@@ -335,38 +345,38 @@ _START_OPTIONS = {
 _WRITE_OPTIONS = {"to": Option(PROGRAMS, text)}
 _MAKE_OPTIONS = {"holding": Option(PROGRAMS, regex)}
 
-# How much is shown of what comes at the same time as a signal is nobody's rule.
-_EXIT_OPTIONS = {"rest": Option(PROGRAMS, ignored)}
+# Where the text leaves open what else comes: at the same time as a signal, or as a closing.
+_REST_OPTIONS = {"rest": Option(ALL, ignored)}
 
 VERBS: dict[str, Verb] = {
     "starts": Verb(ALL, options, False, _START_OPTIONS, effect="starts", acts=True),
-    "exits": Verb(PROGRAMS, status, options=_EXIT_OPTIONS, effect="ends"),
+    "exits": Verb(PROGRAMS, statuses, options=_REST_OPTIONS, effect="ends", observes=True),
     "presses": Verb(PROGRAMS, key, acts=True, media=AT_KEYS),
     "resizes": Verb(PROGRAMS, columns_and_rows, acts=True, media=ON_SCREEN),
-    "shows": Verb(PROGRAMS, rows, anytime=True, media=ON_SCREEN),
+    "shows": Verb(PROGRAMS, rows, anytime=True, media=ON_SCREEN, observes=True),
     "is_sent": Verb(PROGRAMS, signal_name, acts=True),
     "types": Verb(ALL, lines_to_say, acts=True),
     "sends": Verb(ALL, data, acts=True),
     "dribbles": Verb(PEERS, data, acts=True),
     "ends_input": Verb(ALL, None, acts=True),
-    "closes": Verb(PEERS, None, effect="ends", acts=True),
-    "resets": Verb(PEERS, None, effect="ends", acts=True),
+    "closes": Verb(PEERS, None, options=_REST_OPTIONS, effect="ends", acts=True),
+    "resets": Verb(PEERS, None, options=_REST_OPTIONS, effect="ends", acts=True),
     "stops_reading": Verb(ALL, None),
     "reads_again": Verb(ALL, None),
     "accepts": Verb(SCRIPTED, None),
-    "sees": Verb(ALL, lines, media=IN_LINES),
-    "receives": Verb(PEERS, lines),
-    "sees_all": Verb(ALL, interleaved, media=IN_LINES),
+    "sees": Verb(ALL, lines, media=IN_LINES, observes=True),
+    "receives": Verb(PEERS, lines, observes=True),
+    "sees_all": Verb(ALL, interleaved, media=IN_LINES, observes=True),
     # What another saw by `sees_all`, in the same order.
-    "sees_as": Verb(ALL, text, media=IN_LINES),
-    "is_asked": Verb(ALL, text, media=IN_LINES),
-    "prints": Verb(PROGRAMS, texts, media=IN_LINES),
-    "writes": Verb(PROGRAMS, lines, options=_WRITE_OPTIONS, anytime=True),
-    "makes": Verb(PROGRAMS, text, options=_MAKE_OPTIONS, anytime=True),
+    "sees_as": Verb(ALL, text, media=IN_LINES, observes=True),
+    "is_asked": Verb(ALL, text, media=IN_LINES, observes=True),
+    "prints": Verb(PROGRAMS, texts, media=IN_LINES, observes=True),
+    "writes": Verb(PROGRAMS, lines, options=_WRITE_OPTIONS, anytime=True, observes=True),
+    "makes": Verb(PROGRAMS, text, options=_MAKE_OPTIONS, anytime=True, observes=True),
     "runs": Verb(PROGRAMS, command_line, anytime=True),
-    "complains": Verb(PROGRAMS, errors, media=IN_LINES),
-    "is_closed": Verb(PEERS, None, effect="ends"),
-    "is_reset": Verb(PEERS, None, effect="ends"),
+    "complains": Verb(PROGRAMS, errors, media=IN_LINES, observes=True),
+    "is_closed": Verb(PEERS, None, effect="ends", observes=True),
+    "is_reset": Verb(PEERS, None, effect="ends", observes=True),
     "is_refused": Verb(WIRE, None),
     "has_socket_option": Verb(PROGRAMS, socket_options),
     "idles_for": Verb(PROGRAMS, seconds),

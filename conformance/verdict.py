@@ -7,10 +7,11 @@ anything is played, from the manifests and the builds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from conformance.build import Build
 from conformance.model import Case, Implementation, Outcome, Result, Role, Verdict
+from conformance.suite import Suite
 
 
 def expectation(case: Case, builds: Mapping[str, Build]) -> tuple[Verdict, str] | None:
@@ -31,14 +32,32 @@ def expectation(case: Case, builds: Mapping[str, Build]) -> tuple[Verdict, str] 
 
 
 def _unsupported(case: Case, implementation: Implementation) -> str:
-    needed = case.scenario.needs.get(implementation.role, frozenset())
-    missing = ", ".join(sorted(needed - implementation.features))
+    missing = ", ".join(sorted(_lacking(case, implementation)))
     who = f"{implementation.role} {implementation.name}"
     return f"{who} does not list the feature {missing}" if missing else ""
 
 
+def _lacking(case: Case, implementation: Implementation) -> frozenset[str]:
+    """The features that the scenario needs and the manifest does not list."""
+    needed = case.scenario.needs.get(implementation.role, frozenset())
+    return needed - implementation.features
+
+
+def is_probe(case: Case, suite: Suite) -> bool:
+    """Whether an unsupported case is the one that shows that a feature is really absent."""
+    lacking = [(one.role, name) for one in case.implementations for name in _lacking(case, one)]
+    if len(lacking) != 1:
+        return False
+    ((role, feature),) = lacking
+    probe = suite.probes.get(role, {}).get(feature)
+    return probe is not None and probe.value in case.scenario.names
+
+
 def judge(case: Case, outcome: Outcome) -> Result:
     """The verdict on a case that was played. Known failures are strict both ways."""
+    unsupported = next(filter(None, (_unsupported(case, one) for one in case.implementations)), "")
+    if unsupported and outcome.error is None:
+        return _judge_probe(case, outcome, unsupported)
     known = _known_failure(case)
     if outcome.error is not None:
         return _result(case, Verdict.ERRORED, False, outcome.error, outcome)
@@ -49,6 +68,15 @@ def judge(case: Case, outcome: Outcome) -> Result:
     return _result(case, Verdict.PASSED, not known, reason, outcome)
 
 
+def _judge_probe(case: Case, outcome: Outcome, unsupported: str) -> Result:
+    """A feature that is not listed must be absent: its probe must fail."""
+    if outcome.failure is None:
+        reason = f"passed, but {unsupported}; list it, so that all its scenarios are played"
+        return _result(case, Verdict.PASSED, False, reason, outcome)
+    seen = replace(outcome, failure=None, afterwards=None)
+    return _result(case, Verdict.UNSUPPORTED, True, f"{unsupported}, and it is absent", seen)
+
+
 def unplayed(case: Case, verdict: Verdict, reason: str, *, required: bool = False) -> Result:
     """The result of a case that was not played, as `expectation` told."""
     expected = verdict is Verdict.UNSUPPORTED or (verdict is Verdict.UNAVAILABLE and not required)
@@ -57,9 +85,8 @@ def unplayed(case: Case, verdict: Verdict, reason: str, *, required: bool = Fals
 
 def _known_failure(case: Case) -> str:
     """`server go: why`, where an implementation that takes part lists this scenario."""
-    key = case.scenario.key
     for implementation in case.implementations:
-        for listed in (key, key.partition(":")[0]):
+        for listed in case.scenario.names:
             if listed in implementation.known_failures:
                 why = implementation.known_failures[listed]
                 return f"{implementation.role} {implementation.name}: {why}"
@@ -79,6 +106,7 @@ def _result(case: Case, verdict: Verdict, expected: bool, reason: str, outcome: 
         seconds=round(outcome.seconds, 4),
         reason=reason,
         failure=outcome.failure,
+        afterwards=outcome.afterwards,
     )
 
 

@@ -110,7 +110,7 @@ subprocess.Popen([sys.executable, "-S", "chain.py", "2"], **options)
 open("last").read()
 """
     steps = "- server: starts\n- server: {exits: 0}"
-    failure = played(suite, scenario(suite, steps, "{}"), *programs(suite, server)).failure
+    failure = played(suite, scenario(suite, steps, "{}"), *programs(suite, server)).afterwards
     assert failure
     assert failure.seen == "3 left, and killed"
     assert_gone(told(suite), 3)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny import ECHO, SHORT, SUITE, played, program, scenario, write_suite
 
-from conformance.model import Failure, Outcome, Role
+from conformance.model import Failure, FailureKind, Outcome, Role
 from conformance.suite import Suite
 
 # Answers each line of a connection by what `answer` makes of it.
@@ -46,6 +47,7 @@ while True:
 """
 
 PIPES = "{server: server on pipes}"
+ACCOUNTED = SUITE.replace("  server:\n", "  server:\n    errors: accounted\n", 1)
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_a_server_that_never_gets_ready(suite: Suite) -> None:
 
 def test_a_server_that_dies_at_the_start(suite: Suite) -> None:
     failure = fails(suite, 'sys.exit("no luck today")', "- server: starts", "{}")
-    assert failure.reason == "it never got ready: the output ended"
+    assert failure.reason == "it never got ready: exit status 1"
     assert failure.stderr == ("server: no luck today",)
 
 
@@ -268,24 +270,42 @@ line = input()
 """
 
 
+DEATH = "os.kill(os.getpid(), signal.SIGKILL)"
+IN_WORDS = {
+    "0": "exit status 0",
+    "nonzero": "an exit status above 0",
+    "SIGTERM": "killed by SIGTERM",
+    "[3, SIGTERM]": "exit status 3 or killed by SIGTERM",
+}
+
+
 @pytest.mark.parametrize(
     ("end", "wanted", "seen"),
     [
         ("sys.exit(3)", "0", "exit status 3"),
         ("sys.exit(0)", "nonzero", "exit status 0"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "0", "died of SIGKILL"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGTERM", "died of SIGKILL"),
+        (DEATH, "0", "killed by SIGKILL"),
+        (DEATH, "nonzero", "killed by SIGKILL"),
+        (DEATH, "SIGTERM", "killed by SIGKILL"),
+        (DEATH, "[3, SIGTERM]", "killed by SIGKILL"),
     ],
 )
 def test_another_exit(suite: Suite, end: str, wanted: str, seen: str) -> None:
     steps = f"- server: starts\n- server: {{types: end}}\n- server: {{exits: {wanted}}}"
     failure = fails(suite, ENDING + end, steps, "{}")
-    assert (failure.expected, failure.seen) == (f"exit status {wanted}", seen)
+    assert failure.expected == IN_WORDS[wanted]
+    assert failure.seen == seen
+    assert any(f"({seen})" in row for row in failure.timeline)
 
 
 @pytest.mark.parametrize(
     ("end", "wanted"),
-    [("sys.exit(3)", "3"), ("sys.exit(3)", "nonzero"), ("os.abort()", "SIGABRT")],
+    [
+        ("sys.exit(3)", "3"),
+        ("sys.exit(3)", "nonzero"),
+        ("os.abort()", "SIGABRT"),
+        ("os.abort()", "[nonzero, SIGABRT]"),
+    ],
 )
 def test_the_exit_that_is_wanted(suite: Suite, end: str, wanted: str) -> None:
     steps = f"- server: starts\n- server: {{types: end}}\n- server: {{exits: {wanted}}}"
@@ -299,6 +319,7 @@ def test_a_program_that_does_not_end(suite: Suite) -> None:
 
 
 STAYING = """
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # of the terminal that goes
 ready()
 line = input()
 subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"], **{options})
@@ -306,15 +327,24 @@ subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"], 
 TO_THE_END = "- server: starts\n- server: {types: end}\n- server: {exits: 0}"
 
 
+def leaves(suite: Suite, server: str) -> Failure:
+    """What is told of a program that leaves processes behind: its case passes."""
+    found = passes(suite, server, TO_THE_END, "{}")
+    assert found.afterwards
+    assert found.afterwards.kind is FailureKind.LEFT_OVER
+    assert (found.afterwards.requirement, found.afterwards.program) == ("", "server-tiny")
+    return found.afterwards
+
+
 def test_a_child_that_is_left_behind(suite: Suite) -> None:
-    failure = fails(suite, STAYING.replace("{options}", "{}"), TO_THE_END, "{}")
+    failure = leaves(suite, STAYING.replace("{options}", "{}"))
     assert failure.expected == "no process left behind"
-    assert failure.seen == "others of its group go on without it"
+    assert failure.seen == "1 left, and killed"
 
 
 def test_a_child_that_fled_to_a_session_of_its_own(suite: Suite) -> None:
     options = "{'start_new_session': True, 'stdin': -3, 'stdout': -3, 'stderr': -3}"  # DEVNULL
-    failure = fails(suite, STAYING.replace("{options}", options), TO_THE_END, "{}")
+    failure = leaves(suite, STAYING.replace("{options}", options))
     assert failure.step.endswith("at the end")
     assert failure.seen == "1 left, and killed"
 
@@ -327,9 +357,18 @@ def test_a_child_that_holds_the_output_open(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_something_unnamed_before_the_end(suite: Suite, stream: str) -> None:
+def test_something_unnamed_before_the_end(tmp_path: Path, stream: str) -> None:
+    suite = write_suite(tmp_path, ACCOUNTED)
     failure = fails(suite, ENDING + f"print('by the way', file=sys.{stream})", TO_THE_END, "{}")
     assert (failure.seen, failure.reason) == ("by the way", "an unexpected line")
+
+
+def test_standard_error_is_free_unless_the_suite_accounts_for_it(suite: Suite) -> None:
+    passes(suite, ENDING + "print('by the way', file=sys.stderr)", TO_THE_END, "{}")
+    some = TO_THE_END.replace("- server: {exits", "- server: {complains: [a, c]}\n- server: {exits")
+    passes(suite, ENDING + "print('a\\nb\\nc\\nd', file=sys.stderr)", some, "{}")
+    failure = fails(suite, ENDING + "print('c\\na', file=sys.stderr)", some, "{}")
+    assert failure.expected == "among the lines of standard error: c"
 
 
 def test_half_a_line_before_the_end(suite: Suite) -> None:
@@ -531,7 +570,7 @@ def answer(connection, line):
 def test_everything_that_comes_is_shown_in_a_failure(suite: Suite) -> None:
     failure = fails(suite, answering("pass"), MEET + f"- ann: {{sees: hello, within: {SHORT}}}")
     rows = [" ".join(row.split()[2:]) for row in failure.timeline]
-    assert rows[0] == "server * (starts)"
+    assert rows[0] == f"server * (starts {sys.executable} -I -S server.py 0)"
     assert rows[1].startswith("server < ready on ")
     assert rows[2] == "ann * (connects)"
 
@@ -853,15 +892,17 @@ def test_what_a_program_writes_to_files(suite: Suite) -> None:
     renamed = "- server: {runs: mv chat.log old.log}\n"
     line = f"- server: {{writes: {{json: {row}}}, to: old.log}}\n- ann: closes"
     passes(suite, server, asked + renamed + line)
-    for other in (
-        "{name: ann, time: '*', n: 3}",
-        "{time: '*', name: ann}",
-        "{time: '*', name: bob, n: 3}",
+    for other, why in (
+        ("{name: ann, time: '*', n: 3}", "the keys stand in another order, or one of them twice"),
+        ("{time: '*', name: ann}", "`n` is too much"),
+        ("{time: '*', name: bob, n: 3, m: 1}", '`m` is missing; `name` is "ann", expected "bob"'),
     ):
         wrong = f"{asked}- server: {{writes: {{json: {other}}}, to: chat.log}}\n- ann: closes"
-        assert fails(suite, server, wrong).reason == "another line in chat.log"
+        assert fails(suite, server, wrong).reason == f"another line in chat.log: {why}"
     nothing = f"{asked}- server: {{writes: [], to: chat.log}}\n- ann: closes"
-    assert fails(suite, server, nothing).seen.endswith("⏎half")
+    assert '"ann"' in fails(suite, server, nothing).seen
+    absent = f"{asked}- server: {{writes: [], to: caht.log}}\n- ann: closes"
+    assert fails(suite, server, absent).seen == "there is no such file"
     more = f"{asked}- server: {{writes: [{{contains: ann}}, half], to: chat.log}}\n- ann: closes"
     assert fails(suite, server, more).reason == "nothing more came in chat.log"
 

@@ -8,7 +8,7 @@ import pytest
 from tiny import read_scenarios, scenario, write_suite
 
 from conformance.match import Pattern
-from conformance.model import Kind, Scenario, Step
+from conformance.model import Kind, Origin, Scenario, Step
 from conformance.suite import Suite
 
 ROOM = "{ann: wire, bob: wire, carl: wire}"
@@ -24,8 +24,8 @@ def shown(step: Step) -> str:
     match step.argument:
         case None:
             return f"{step.actor} {step.verb}"
-        case (*patterns,) if all(isinstance(one, Pattern) for one in patterns):
-            return f"{step.actor} {step.verb} " + " | ".join(map(str, patterns))
+        case (*parts,):
+            return f"{step.actor} {step.verb} " + " | ".join(map(str, parts))
     return f"{step.actor} {step.verb} {step.argument}"
 
 
@@ -82,7 +82,10 @@ ROOM_OF_TWO = "{ann: wire, bob: wire}"
 
 def test_what_a_person_wrote_is_told_from_what_it_stands_for(suite: Suite) -> None:
     one = scenario(suite, COMES + "- ann: {sees: more}\n", ROOM_OF_TWO)
-    assert [shown(step) for step in one.steps if step.by_hand] == ["server starts", "ann sees more"]
+    assert [shown(step) for step in one.steps if step.origin is Origin.WRITTEN] == [
+        "server starts",
+        "ann sees more",
+    ]
 
 
 def test_every_step_of_a_shorthand_stands_where_the_shorthand_does(suite: Suite) -> None:
@@ -185,6 +188,7 @@ def test_everyone_in_and_outside_the_group(suite: Suite) -> None:
         - everyone in hall: {types: in}
         - everyone outside hall: {types: out}
         - everyone in hall but ann: {types: but}
+        - carl: {sees: "out"}
         """.replace("        ", ""),
         ROOM,
     )
@@ -228,7 +232,7 @@ def test_the_options_of_a_shorthand_go_to_the_steps_that_take_them(suite: Suite)
         suite,
         "- server: starts\n- ann: {comes: ann, within: 2, receive_buffer: 4096, proves: LOUD-1}",
     )
-    start, types, sees = (step for step in one.steps if step.proves == "LOUD-1")
+    start, types, sees = (step for step in one.steps if step.own_rule == "LOUD-1")
     assert start.options == {"within": 2, "receive_buffer": 4096}
     assert types.options == sees.options == {"within": 2}
 

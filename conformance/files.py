@@ -1,0 +1,59 @@
+"""The files that programs write in a case's own folder, read line by line as steps name the lines.
+
+It knows files alone: which program wrote them, and which step asks, is the caller's business.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from conformance.stage import READ_SIZE
+
+
+@dataclass(slots=True)
+class _Read:
+    """How far one file was read. It stays open, so that no other file gets its inode."""
+
+    fd: int
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class Files:
+    """The files of one folder. One that was renamed is known by its inode."""
+
+    folder: Path
+    _read: dict[tuple[int, int], _Read] = field(default_factory=dict)  # by device and inode
+
+    def rest(self, name: str) -> bytes | None:
+        """What no step has named yet, 64 KiB at the most; None where there is no such file."""
+        read = self._open(name)
+        if read is None:
+            return None
+        if os.fstat(read.fd).st_size < read.bytes:  # it was emptied, and is written anew
+            read.bytes = 0
+        return os.pread(read.fd, READ_SIZE, read.bytes)
+
+    def take(self, name: str, count: int) -> None:
+        """So many bytes were named by a step."""
+        if read := self._open(name):
+            read.bytes += count
+
+    def close(self) -> None:
+        """No more reading."""
+        for read in self._read.values():
+            os.close(read.fd)
+        self._read.clear()
+
+    def _open(self, name: str) -> _Read | None:
+        try:
+            fd = os.open(self.folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        status = os.fstat(fd)
+        known = self._read.setdefault((status.st_dev, status.st_ino), _Read(fd))
+        if known.fd != fd:
+            os.close(fd)
+        return known
