@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance import pool
 from conformance.model import Case, Kind, Outcome, Place, Scenario
 from conformance.pool import play_all
 
@@ -125,3 +126,21 @@ def test_programs_that_a_case_starts_do_not_inherit_a_deafness_to_ctrl_c() -> No
         return Outcome(0.0, transcript=str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
 
     assert played(start, 1, [FIRST])[FIRST.id].transcript == str(-signal.SIGINT)
+
+
+def test_a_case_that_takes_longer_than_its_steps_may_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "MARGIN_SECONDS", 0.0)
+
+    def never_ends(case: Case) -> Outcome:
+        if case is FIRST:
+            signal.pause()
+        return says_its_id(case)
+
+    def limit(case: Case) -> float:
+        return 0.2 if case is FIRST else 60.0
+
+    outcomes = {case.id: one for case, one in play_all(CASES, never_ends, jobs=2, limit=limit)}
+    assert str(outcomes[FIRST.id].error).endswith("longer than all its steps may take")
+    assert [one.error for id, one in outcomes.items() if id != FIRST.id] == [None] * 5

@@ -1,0 +1,435 @@
+"""A green case means that every claim was checked, and a red one that a rule is broken.
+
+Each test here fails when the harness overlooks something again, or accuses a right program.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+from tiny import (
+    PATIENT,
+    SHORT,
+    SUITE,
+    implementation,
+    only_case,
+    played,
+    program,
+    read_scenarios,
+    scenario,
+    write_suite,
+)
+
+from conformance import runner
+from conformance.actors import START_SECONDS, Wire, allowance
+from conformance.model import Failure, FailureKind, Mistake, Outcome, Role, Verdict
+from conformance.runner import longest, play
+from conformance.stage import Source, Stage
+from conformance.suite import Suite
+from conformance.transcript import KEPT_BYTES, Transcript
+from conformance.verdict import is_probe, judge
+
+MEET = "- server: starts\n- ann: starts\n- ann: {types: hello}\n"
+
+# Answers every line of every connection by what `answer` makes of it.
+ANSWERING = """
+def serve(connection):
+    with connection:
+        for line in connection.makefile("rb"):
+            answer(connection, line)
+ready()
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+# Says all that its standard input brings, and shows all that comes, until the server closes.
+CLIENT = """
+import socket, sys, threading
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def speak():
+    for line in sys.stdin.buffer:
+        connection.sendall(line)
+threading.Thread(target=speak, daemon=True).start()
+{first}
+while data := connection.recv(65536):
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    return write_suite(tmp_path)
+
+
+def answering(expression: str) -> str:
+    """A server that answers each line by these bytes."""
+    return f"def answer(connection, line): connection.sendall({expression})\n{ANSWERING}"
+
+
+def outcome(suite: Suite, server: str, steps: str, cast: str = "{ann: wire}") -> Outcome:
+    """What happens when the server, the text of a program, plays these steps."""
+    return played(suite, scenario(suite, steps, cast), program(suite.folder, server))
+
+
+def failure_of(found: Outcome) -> Failure:
+    assert found.error is None
+    assert found.failure
+    return found.failure
+
+
+# --- Time ------------------------------------------------------------------------------------
+
+
+def test_within_is_one_deadline_for_all_lines_of_a_step(suite: Suite) -> None:
+    """Each line comes soon after the one before, all together much too late."""
+    slow = """
+def answer(connection, line):
+    for _ in range(400):
+        select.select([], [], [], 0.02)
+        connection.sendall(b"tick\\n")
+"""
+    steps = MEET + "- ann: {sees: {line: tick, times: 400}, within: 1}"
+    failure = failure_of(outcome(suite, slow + ANSWERING, steps))
+    assert failure.reason == "nothing more came within 1 s"
+
+
+def test_a_step_of_many_lines_gets_more_time_where_no_rule_names_one(suite: Suite) -> None:
+    steps = MEET + "- ann: {sees: {line: x, times: 5000}}\n- ann: {closes: , rest: ignored}"
+    case, _ = only_case(scenario(suite, steps), program(suite.folder, ""))
+    one, many = (next(s for s in case.scenario.steps if s.verb == v) for v in ("types", "sees"))
+    assert (allowance(one, 10), allowance(many, 10)) == (10, 60)
+    assert longest(case, 10) == 10 * (len(case.scenario.steps) - 1) + 60 + 2 * START_SECONDS
+
+
+def test_a_start_has_time_of_its_own(suite: Suite) -> None:
+    """A step's deadline is over long before this program is ready."""
+    one = program(suite.folder, "select.select([], [], [], 1)\nready()\nsignal.pause()")
+    case, builds = only_case(scenario(suite, "- server: {starts: }", "{}"), one)
+    assert play(case, suite, builds, deadline=0.2, start_deadline=PATIENT).failure is None
+
+
+def test_wrong_lines_without_end_do_not_hold_a_case_up(suite: Suite) -> None:
+    endless = "def answer(connection, line):\n    while True: connection.sendall(b'no\\n' * 9999)\n"
+    failure = failure_of(outcome(suite, endless + ANSWERING, MEET + "- ann: {sees: yes sir}"))
+    assert (failure.expected, failure.seen) == ("yes sir", "no")
+
+
+def test_a_pattern_that_takes_for_ever_is_stopped(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "OVERDUE_SECONDS", 0.0)
+    one = scenario(suite, MEET + "- ann: {sees: {matches: '(x+x+)+y'}}")
+    case, builds = only_case(one, program(suite.folder, answering("b'x' * 60 + b'\\n'")))
+    found = play(case, suite, builds, deadline=1, start_deadline=PATIENT / 10)
+    assert found.error
+    assert found.error.startswith(f"{suite.folder / 'file.yaml'}:9:7: this step does not end")
+
+
+# --- Nothing is left unread ------------------------------------------------------------------
+
+TWO = answering("b'one\\ntwo\\n'")
+
+
+@pytest.mark.parametrize("verb", ["closes", "resets"])
+def test_what_came_before_it_goes_must_have_been_named(suite: Suite, verb: str) -> None:
+    steps = MEET + f"- ann: {{sees: one}}\n- ann: {verb}"
+    failure = failure_of(outcome(suite, TWO, steps))
+    assert (failure.seen, failure.reason) == ("two", "an unexpected line")
+    assert outcome(suite, TWO, steps.replace(verb, f"{{{verb}: , rest: ignored}}")).failure is None
+
+
+def scripted(suite: Suite, first: str, steps: str) -> Outcome:
+    """What happens when a client that first does this meets a scripted server."""
+    text = "- server: starts\n- tom: starts\n- server: accepts\n" + steps
+    one = scenario(suite, text, "{server: scripted, tom: client}")
+    return played(suite, one, program(suite.folder, CLIENT.format(first=first), Role.CLIENT))
+
+
+SAYS_TWO = "connection.sendall(b'one\\ntwo\\n')"
+AGAIN = "connection.shutdown(1); connection = socket.create_connection(connection.getpeername())"
+
+
+def test_a_line_that_a_scripted_server_does_not_name(suite: Suite) -> None:
+    for end in ("- server: closes\n", ""):
+        steps = f"- server: {{receives: one}}\n{end}- tom: {{is_sent: SIGKILL}}\n"
+        failure = failure_of(scripted(suite, SAYS_TWO, steps + "- tom: {exits: SIGKILL}"))
+        assert (failure.seen, failure.reason) == ("two", "an unexpected line")
+
+
+def test_half_a_line_that_a_scripted_server_does_not_name(suite: Suite) -> None:
+    steps = "- tom: {is_sent: SIGTERM}\n- tom: {exits: SIGTERM}"
+    says = "connection.sendall(b'half'); print('said', flush=True)"
+    failure = failure_of(scripted(suite, says, "- tom: {sees: said}\n" + steps))
+    assert (failure.seen, failure.reason) == ("half", "text without a line end")
+
+
+def test_a_line_on_the_connection_before(suite: Suite) -> None:
+    steps = "- server: {receives: one}\n- server: accepts\n- server: closes\n- tom: {exits: 0}"
+    failure = failure_of(scripted(suite, f"{SAYS_TWO}; {AGAIN}", steps))
+    assert failure.expected == "nothing more on the connection before this one"
+    assert failure.seen == "two"
+
+
+def test_a_connection_that_no_step_accepts(suite: Suite) -> None:
+    steps = "- tom: {sees: again}\n- tom: {is_sent: SIGTERM}\n- tom: {exits: SIGTERM}"
+    failure = failure_of(scripted(suite, f"{AGAIN}; print('again', flush=True)", steps))
+    assert failure.expected == "no further connection"
+
+
+def test_a_read_that_fails_is_no_end_of_file() -> None:
+    stage = Stage(Transcript())
+    reading, writing = os.pipe()
+
+    def read() -> bytes:
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    source = Source(stage, "ann", "seen", reading, read)
+    os.write(writing, b"x")
+    assert stage.wait(lambda: bool(source.end), time.monotonic() + PATIENT)
+    assert source.end == os.strerror(errno.ETIMEDOUT)
+    for fd in (reading, writing):
+        os.close(fd)
+
+
+# --- Files -----------------------------------------------------------------------------------
+
+LOGGING = """
+def answer(connection, line):
+    exec(line)
+    connection.sendall(b"done\\n")
+"""
+
+
+def written(suite: Suite, *statements: str) -> Outcome:
+    """Two lines are named, then this is done to their file, then a third line is named."""
+    scratch = "- server: {starts: {log: '{scratch}/log'}}\n- ann: starts\n"
+    lines = [
+        "open(sys.argv[3], 'a').write('one\\\\ntwo\\\\n')",
+        *statements,
+        "open(sys.argv[3], 'a').write('three\\\\n')",
+    ]
+    say = [f'- ann: {{types: "{line}"}}\n- ann: {{sees: done}}\n' for line in lines]
+    two = "- server: {writes: [one, two], to: log}\n"
+    end = "- server: {writes: three, to: log}\n- ann: closes"
+    return outcome(suite, LOGGING + ANSWERING, scratch + say[0] + two + "".join(say[1:]) + end)
+
+
+def test_a_file_that_grows(suite: Suite) -> None:
+    assert written(suite).failure is None
+
+
+def test_a_file_that_was_emptied_is_read_from_its_beginning(suite: Suite) -> None:
+    assert written(suite, "os.truncate(sys.argv[3], 0)").failure is None
+
+
+def test_a_file_in_place_of_another_is_read_from_its_beginning(suite: Suite) -> None:
+    assert written(suite, "os.unlink(sys.argv[3])").failure is None
+
+
+# --- Fences ----------------------------------------------------------------------------------
+
+ROOM = "{ann: wire, bob: wire, carl: wire, dora: wire}"
+ALL_IN = "- server: starts\n- ann, bob, carl: comes\n"
+
+
+def test_a_fence_proves_nothing_of_one_who_is_outside(suite: Suite) -> None:
+    outside = ALL_IN + "- dora: starts\n- dora: {sends: boo}\n"
+    remedy = "nothing was seen since; let somebody see an effect"
+    with pytest.raises(Mistake, match=f"what dora did last: dora is not in hall, and {remedy}"):
+        scenario(suite, outside + "- ann: sees_nothing", ROOM)
+    with pytest.raises(Mistake, match=remedy):  # of the fence before the ending
+        scenario(suite, outside, ROOM)
+    scenario(suite, outside + "- dora: {sees: hush}\n- ann: sees_nothing", ROOM)
+
+
+def test_whoever_acted_unseen_says_a_fence_line(suite: Suite) -> None:
+    one = scenario(
+        suite,
+        ALL_IN + "- ann, bob, carl: {types: hm}\n- ann: sees_nothing",
+        ROOM.replace(", dora: wire", ""),
+    )
+    said = [step.actor for step in one.steps if step.verb == "types" and step.origin == "fence"]
+    assert said[:3] == ["carl", "ann", "bob"]
+
+
+# --- Kinds of failure ------------------------------------------------------------------------
+
+BLAMING = (
+    SUITE.replace("  server:\n", "  server:\n    proves: LOUD-1\n", 1)
+    .replace("  alone_types", "  proves: ECHO-2\n  alone_proves: LOUD-1\n  alone_types")
+    .replace("{exits: SIGTERM}", "{exits: SIGTERM, proves: LOUD-1}")
+)
+ONE_IN = "- server: starts\n- ann: comes\n"
+WELCOMING = "b'hello ann, one of 1\\n' if line == b'I am ann\\n' else b'fence!\\n'"
+
+
+@pytest.fixture
+def blaming(tmp_path: Path) -> Suite:
+    """A suite that names the rules of its start, its fence and its ending."""
+    return write_suite(tmp_path, BLAMING)
+
+
+def test_a_start_breaks_its_own_rule(blaming: Suite) -> None:
+    failure = failure_of(outcome(blaming, "sys.exit('port in use')", MEET + "- ann: closes"))
+    assert (failure.kind, failure.requirement) == (FailureKind.START, "LOUD-1")
+    assert failure.program == "server-tiny"
+
+
+def test_a_fence_that_is_not_answered_breaks_its_own_rule(blaming: Suite) -> None:
+    server = answering(WELCOMING.replace("fence!", "what?"))
+    failure = failure_of(outcome(blaming, server, ONE_IN))
+    assert (failure.kind, failure.requirement) == (FailureKind.FENCE, "LOUD-1")
+
+
+def test_a_line_in_front_of_a_fence_breaks_the_scenarios_rule(blaming: Suite) -> None:
+    server = answering(WELCOMING.replace("fence!", "boo\\nfence!"))
+    failure = failure_of(outcome(blaming, server, ONE_IN))
+    assert (failure.kind, failure.requirement) == (FailureKind.STEP, "ECHO-1")
+
+
+def test_a_program_that_does_not_end_passes_everything_else(blaming: Suite) -> None:
+    server = "signal.signal(signal.SIGTERM, lambda *_: os._exit(3))\n" + answering(WELCOMING)
+    steps = ONE_IN + "- ann: {leaves: hall}\n- ann: closes\n"
+    one = scenario(blaming, steps)
+    case, builds = only_case(one, program(blaming.folder, server))
+    result = judge(case, play(case, blaming, builds, deadline=PATIENT))
+    assert (result.verdict, result.expected, result.failure) == (Verdict.PASSED, True, None)
+    assert result.afterwards
+    assert (result.afterwards.kind, result.afterwards.requirement) == (FailureKind.ENDING, "LOUD-1")
+    assert result.afterwards.seen == "exit status 3"
+
+
+def test_a_dead_child_that_nobody_has_waited_for_is_not_left_over(suite: Suite) -> None:
+    """As of `sh -c '( (true) & ); exec …'`: the child of a dead child."""
+    server = """
+if os.fork() == 0:
+    if os.fork() == 0: os._exit(0)
+    os._exit(0)
+os.wait()
+ready()
+signal.pause()
+"""
+    steps = "- server: starts\n- server: {is_sent: SIGTERM}\n- server: {exits: SIGTERM}"
+    found = outcome(suite, server, steps, "{}")
+    assert (found.failure, found.afterwards) == (None, None)
+
+
+# --- Features --------------------------------------------------------------------------------
+
+PROBED = SUITE + "probes: {server: {loud: file/shouts}}\n"
+SHOUTS = """
+- id: shouts
+  title: Shouting is heard
+  proves: [LOUD-1]
+  needs: {server: [loud]}
+  cast: {ann: wire}
+  steps:
+    - server: starts
+    - ann: starts
+    - ann: {types: HELLO}
+    - ann: {sees: HELLO}
+    - ann: closes
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict", "expected"),
+    [("line", Verdict.PASSED, False), ("b'pardon?\\n'", Verdict.UNSUPPORTED, True)],
+)
+def test_a_feature_that_is_not_listed_is_absent(
+    tmp_path: Path, answer: str, verdict: Verdict, expected: bool
+) -> None:
+    suite = write_suite(tmp_path, PROBED)
+    (one,) = read_scenarios(suite, SHOUTS)
+    case, builds = only_case(one, program(tmp_path, answering(answer)))
+    assert is_probe(case, suite)
+    result = judge(case, play(case, suite, builds, deadline=PATIENT))
+    assert (result.verdict, result.expected, result.failure) == (verdict, expected, None)
+    assert "server tiny does not list the feature loud" in result.reason
+
+
+def test_only_one_scenario_probes_a_feature(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, PROBED)
+    (one,) = read_scenarios(suite, SHOUTS.replace("shouts", "shouts-on"), "other")
+    case, _ = only_case(one, program(tmp_path, ""))
+    assert not is_probe(case, suite)
+    assert implementation("tiny").features == frozenset()
+
+
+# --- This machine ----------------------------------------------------------------------------
+
+ENDS = "- server: starts\n- server: {is_sent: SIGTERM}\n- server: {exits: SIGTERM}"
+
+
+def test_without_pidfds(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(pid: int) -> int:
+        raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    found = outcome(suite, "ready()\nsignal.pause()", ENDS, "{}")
+    assert (found.failure, found.error) == (None, None)
+
+
+def test_one_thing_that_cannot_be_taken_away_keeps_none_of_the_others(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stuck(wire: Wire) -> None:
+        raise OSError(errno.EIO, "stuck")
+
+    monkeypatch.setattr(Wire, "destroy", stuck)
+    server = "open('pid', 'w').write(str(os.getpid()))\n" + answering("line")
+    found = outcome(suite, server, MEET + "- ann: {sees: hello}\n- ann: closes")
+    assert found.error
+    assert "stuck" in found.error
+    pid = int((suite.folder / "pid").read_text())
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_tool_that_is_not_there_is_told_with_its_place(suite: Suite) -> None:
+    steps = "- server: starts\n- server: {runs: nosuchtool --all}"
+    found = outcome(suite, "ready()\nsignal.pause()", steps, "{}")
+    place = suite.folder / "file.yaml"
+    assert found.error == f"{place}:7:7: `nosuchtool` is not on PATH; install it"
+
+
+# --- Last words ------------------------------------------------------------------------------
+
+
+def test_first_and_last_words_are_kept_and_found(suite: Suite) -> None:
+    server = """
+for n in range(100): print("line", n, file=sys.stderr)
+sys.exit("the message itself is the last line here")
+"""
+    found = outcome(suite, server, "- server: starts", "{}")
+    errors = failure_of(found).stderr
+    assert errors[0] == "server: line 0"
+    assert errors[4] == "server: [... 93 lines ...]"
+    assert errors[-1] == "server: the message itself is the last line here"
+    assert "server: its standard error" in found.output
+    assert all(f"line {n}\n" in found.output for n in range(100))
+
+
+def test_a_flood_of_words_is_kept_at_both_ends() -> None:
+    transcript = Transcript()
+    for n in range(1000):
+        transcript.note("ann", "seen", f"{n} ".encode() * 500)
+    assert transcript.output.startswith("--- ann: its output ---\n0 0 0 ")
+    assert transcript.output.endswith("999 999 \n")
+    assert "bytes ...]" in transcript.output
+    assert len(transcript.output) < 5 * KEPT_BYTES
+
+
+def test_no_output_of_a_case_that_passes(suite: Suite) -> None:
+    assert outcome(suite, "ready()\nsignal.pause()", ENDS, "{}").output == ""
+
+
+def test_a_start_shows_its_command_line(suite: Suite) -> None:
+    found = outcome(
+        suite, "sys.exit()", f"- server: {{starts: {{loud: very}}, within: {SHORT}}}", "{}"
+    )
+    assert "server.py 0 --loud very)" in failure_of(found).timeline[0]
