@@ -230,7 +230,8 @@ class Actor:
             if not pattern.meets(line):
                 extra = self._is_behind(ear, pattern)
                 reason = "an unexpected line before the expected one" if extra else "another line"
-                raise Missed(str(pattern), line, pattern.difference(line) or reason, extra)
+                expected, seen, why = pattern.compared(line)
+                raise Missed(expected, seen, why or reason, extra)
 
     def _line(self, ear: Ear | None, wanted: object, step: Step) -> str:
         ear = self._ear(ear)
@@ -626,9 +627,8 @@ class ProgramActor(Actor):
         for pattern in patterns:
             line = self._line_of(name, str(pattern), deadline)
             if not pattern.meets(line):
-                difference = pattern.difference(line)
-                reason = f"another line in {name}" + (f": {difference}" if difference else "")
-                raise Missed(str(pattern), line, reason)
+                expected, seen, why = pattern.compared(line)
+                raise Missed(expected, seen, f"another line in {name}" + (why and f": {why}"))
         if not patterns:
             self._writes_no_more(name)
         for line in self._shortened(step.argument):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 
@@ -41,22 +41,32 @@ def _is_object(line: str, wanted: str) -> bool:
     return all(got == want or (want == ANY and isinstance(got, str)) for got, want in values)
 
 
-def _object_difference(line: str, wanted: str) -> str:
+def _compared_objects(line: str, wanted: str) -> tuple[str, str, str]:
+    """Two JSON objects, reduced to the keys in which they differ, and why these differ."""
     try:
         got = json.loads(line)
     except (ValueError, RecursionError):
-        return "not JSON"
+        return f"as JSON: {wanted}", line, "not JSON"
     if not isinstance(got, dict):
-        return "not a JSON object"
+        return f"as JSON: {wanted}", line, "not a JSON object"
     expected = json.loads(wanted)
-    words = [f"`{key}` is missing" for key in expected if key not in got]
-    words += [f"`{key}` is too much" for key in got if key not in expected]
-    for key in [key for key in expected if key in got]:
-        want, have = expected[key], got[key]
-        if have != want and not (want == ANY and isinstance(have, str)):
-            kind = "any text" if want == ANY else json.dumps(want, ensure_ascii=False)
-            words.append(f"`{key}` is {json.dumps(have, ensure_ascii=False)}, expected {kind}")
-    return "; ".join(words) or "the keys stand in another order, or one of them twice"
+    words, keys = [], []
+    for key in dict.fromkeys((*expected, *got)):
+        want, have = expected.get(key), got.get(key)
+        if key not in got or key not in expected:
+            words.append(f"`{key}` is {'missing' if key in expected else 'too much'}")
+        elif have != want and not (want == ANY and isinstance(have, str)):
+            words.append(f"`{key}` is another")
+        else:
+            continue
+        keys.append(key)
+    if not keys:
+        return f"as JSON: {wanted}", line, "the keys stand in another order, or one of them twice"
+    return _only(expected, keys), _only(got, keys), "; ".join(words)
+
+
+def _only(values: Mapping[str, object], keys: Sequence[str]) -> str:
+    return json.dumps({key: values[key] for key in keys if key in values}, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +94,11 @@ class Pattern:
             case _:
                 return re.fullmatch(self.text, line) is not None
 
-    def difference(self, line: str) -> str:
-        """Where two JSON objects differ, key by key; nothing where that cannot be said."""
-        return _object_difference(line, self.text) if self.how == "json" else ""
+    def compared(self, line: str) -> tuple[str, str, str]:
+        """What was expected, what was seen, and how these differ, where more can be said of it."""
+        if self.how == "json":
+            return _compared_objects(line, self.text)
+        return str(self), line, ""
 
     def each(self) -> Iterator[Pattern]:
         """The single lines that it stands for."""
