@@ -906,7 +906,8 @@ def test_what_a_program_writes_to_files(suite: Suite) -> None:
     assert '"ann"' in fails(suite, server, nothing).seen
     absent = f"{asked}- server: {{writes: [], to: caht.log}}\n- ann: closes"
     assert fails(suite, server, absent).seen == "there is no such file"
-    more = f"{asked}- server: {{writes: [{{contains: ann}}, half], to: chat.log}}\n- ann: closes"
+    two = f"[{{contains: ann}}, half], to: chat.log, within: {SHORT}"
+    more = f"{asked}- server: {{writes: {two}}}\n- ann: closes"
     assert fails(suite, server, more).reason == "nothing more came in chat.log"
 
 
