@@ -927,7 +927,7 @@ def test_a_program_that_nobody_reads(suite: Suite) -> None:
     server = answering("print('x' * 1000000, flush=True); connection.sendall(b'ok\\n')")
     unread = f"{MEET}- server: stops_reading\n- ann: {{types: a}}\n"
     read = "- server: reads_again\n- server: {sees: {matches: x+}}\n- ann: closes"
-    failure = fails(suite, server, f"{unread}- ann: {{sees: ok}}\n{read}")
+    failure = fails(suite, server, f"{unread}- ann: {{sees: ok, within: {SHORT}}}\n{read}")
     assert failure.reason.startswith("nothing more came")
     passes(
         suite, server, unread + read.replace("- ann: closes", "- ann: {sees: ok}\n- ann: closes")
