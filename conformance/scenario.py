@@ -46,7 +46,7 @@ def load(paths: Sequence[Path]) -> tuple[Suite, list[Scenario]]:
 
 def _check_probes(suite: Suite, scenarios: Sequence[Scenario], problems: Problems) -> None:
     """Each probe is a scenario that needs its feature alone, of the files that were read."""
-    known = {name: one for one in scenarios for name in (one.key, one.key.partition(":")[0])}
+    known = {one.key: one for one in scenarios}
     read = {one.key.partition("/")[0] for one in scenarios}
     for role, probes in suite.probes.items():
         kind = Kind.SERVER if role is Role.SERVER else Kind.CLIENT

@@ -50,7 +50,7 @@ def is_probe(case: Case, suite: Suite) -> bool:
         return False
     ((role, feature),) = lacking
     probe = suite.probes.get(role, {}).get(feature)
-    return probe is not None and probe.value in case.scenario.names
+    return probe is not None and probe.value == case.scenario.key
 
 
 def judge(case: Case, outcome: Outcome) -> Result:

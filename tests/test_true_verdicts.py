@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tiny import (
 from conformance import runner
 from conformance.actors import START_SECONDS, Wire, allowance
 from conformance.model import Failure, FailureKind, Mistake, Outcome, Role, Verdict
+from conformance.process import children
 from conformance.runner import longest, play
 from conformance.stage import Source, Stage
 from conformance.suite import Suite
@@ -433,3 +435,16 @@ def test_a_start_shows_its_command_line(suite: Suite) -> None:
         suite, "sys.exit()", f"- server: {{starts: {{loud: very}}, within: {SHORT}}}", "{}"
     )
     assert "server.py 0 --loud very)" in failure_of(found).timeline[0]
+
+
+def test_children_where_the_kernel_has_no_list_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(path: Path, *_: object) -> str:
+        raise FileNotFoundError(path)
+
+    before = children()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_text", absent)
+            found = children()
+        assert found - before == {child.pid}
+        child.communicate()
