@@ -7,6 +7,8 @@ VERSIONS := locked
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Go asks for it; a service or a container may have none.
+export HOME := $(or $(HOME),$(shell unset HOME; echo ~))
 
 PYTHON_CODE := conformance tests bench servers/python clients/python
 GO_CODE := servers/go clients/go
