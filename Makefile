@@ -3,9 +3,12 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 VENV := .venv
+VERSIONS := locked
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Go asks for it; a service or a container may have none.
+export HOME := $(or $(HOME),$(shell unset HOME; echo ~))
 
 PYTHON_CODE := conformance tests bench servers/python clients/python
 GO_CODE := servers/go clients/go
@@ -14,7 +17,11 @@ C_FEATURES := -DACCOUNTS -DLINE_EDITING
 PEERS := redis-server nats-server ngircd inspircd
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 
-.PHONY: help conformance test bench bench-harness bench-peers lint format clean
+# One lock each, for every Python and platform that is supported, with the hashes of all files.
+LOCK := build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command "make lock"
+
+.PHONY: help conformance test test-newest bench bench-harness bench-peers lint format lock clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +31,10 @@ conformance: $(READY) ## Play every scenario over every pairing, show the matrix
 
 test: $(READY) ## Run everything that can fail: the harness's own tests, then the whole matrix
 	@pytest -n auto tests scenarios $(ARGS)
+
+test-newest: ## Run the same with the newest versions that pyproject.toml allows, in .venv-newest
+	@rm -f .venv-newest/.ready # what is newest changes
+	@$(MAKE) --no-print-directory test VENV=.venv-newest VERSIONS=newest
 
 bench: $(BENCH_READY) ## Measure the servers beside those people would pick (ARGS="--quick --only 1-100")
 	@python -m bench $(ARGS)
@@ -65,14 +76,20 @@ format: $(READY) ## Put all code into its style
 	gofmt -w $(GO_CODE)
 	clang-format -i $(C_CODE)
 
-clean: ## Remove all that make made
-	rm -rf build $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
+lock: ## Take the newest versions that pyproject.toml allows into requirements/*.txt
+	@$(or $(PYTHON),python3) -m venv build/lock
+	@.ci/pip build/lock/bin/python 'uv>=0.9,<1'
+	@$(LOCK) --extra dev pyproject.toml -o requirements/dev.txt
+	@$(LOCK) --extra bench -c requirements/dev.txt pyproject.toml -o requirements/bench.txt
+	@$(LOCK) requirements/go.in -o requirements/go.txt
 
-$(BENCH_READY): $(READY)
-	@pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat \
-		--editable '.[bench]' # in the form that .ci/setup chose
+clean: ## Remove all that make made
+	rm -rf build $(VENV) .venv-newest *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(BENCH_READY): $(READY) requirements/bench.txt
+	@.ci/pip $(VENV)/bin/python --require-hashes --requirement requirements/bench.txt
 	@touch $@
 
-$(READY): pyproject.toml .ci/setup
-	@.ci/setup $(VENV)
+$(READY): pyproject.toml requirements/dev.txt requirements/go.txt .ci/setup .ci/pip
+	@.ci/setup $(VENV) $(VERSIONS)
 	@touch $@

@@ -244,7 +244,7 @@ def test_values_that_mean_nothing(words: Sequence[str], capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as ended:
         main(["run", *words])
     assert ended.value.code == 2
-    assert f"argument {words[0]}: invalid" in capsys.readouterr().err
+    assert words[0] in capsys.readouterr().err.splitlines()[-1]
 
 
 # The other commands

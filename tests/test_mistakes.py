@@ -149,7 +149,7 @@ STEPS = {
     "an option that is no command line": (
         '- tom: {starts: , under: "nice \'x"}',
         "7:30",
-        "not a command line: no closing quotation",
+        "not a command line: ",
     ),
     "a start where none was": (
         "- tom: {starts: , same_port: maybe}",
@@ -211,7 +211,7 @@ STEPS = {
     "a bad regular expression": (
         '- ann: starts\n- ann: {sees: {matches: "a("}}',
         "8:29",
-        "not a regular expression: missing )",
+        "not a regular expression: ",
     ),
     "a regular expression that is too big": (
         '- ann: starts\n- ann: {sees: {matches: "a{99999999999}"}}',
@@ -358,7 +358,7 @@ STEPS = {
         "`types` stands here twice; the first is at file.yaml:7:13",
     ),
     "a tab": ("-\tann: starts", "7:6", "a tab; indent with spaces"),
-    "an undefined alias": ("- ann: *starts", "7:12", "found undefined alias"),
+    "an undefined alias": ("- ann: *starts", "7:12", "not YAML: "),
     "a tag": ("- ann: !!python/name:os.system x", "7:12", "put it in quotes"),
     "a key that is a list": ("- [ann]: starts", "7:7", "a key must be plain text"),
 }
@@ -371,13 +371,13 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {
     "a NUL": (b"- id: \0", ["1:7: not YAML: a control character"]),
     "an open bracket": (
         "- id: it\n  proves: [ECHO-1\n",
-        ["3:1: not YAML: while parsing a flow sequence"],
+        ["3:1: not YAML: "],
     ),
     "an empty file": ("", ["1:1: a scenario file must be a list, not empty"]),
     "only a comment": ("# nothing\n", ["1:1: a scenario file must be a list, not empty"]),
     "a mapping": ("id: it\n", ["1:1: a scenario file must be a list, not a mapping"]),
-    "two documents": ("- id: a\n---\n- id: b\n", ["2:1: not YAML: expected a single document"]),
-    "deep nesting": ("[" * 100_000, ["1:51: nested too deeply"]),
+    "two documents": ("- id: a\n---\n- id: b\n", ["2:1: not YAML: "]),
+    "deep nesting": ("[" * 60 + "]" * 60, ["1:51: nested too deeply"]),
     "an alias of itself": ("- &a [*a]\n", ["1:3: nested too deeply: an alias holds itself"]),
     "an alias bomb": (
         "- &a [x, x, x, x, x, x, x, x, x]\n"
@@ -524,11 +524,11 @@ SUITES = {
     ),
     "a protocol that is not there": (
         SUITE.replace("PROTOCOL.md", "protocol.txt"),
-        ["suite.yaml:2:11: the protocol text protocol.txt cannot be read: No such file"],
+        ["suite.yaml:2:11: the protocol text protocol.txt cannot be read: "],
     ),
     "a protocol that is a folder": (
         SUITE.replace("PROTOCOL.md", "."),
-        ["suite.yaml:2:11: the protocol text . cannot be read: Is a directory"],
+        ["suite.yaml:2:11: the protocol text . cannot be read: "],
     ),
     "a protocol without rules": (
         SUITE.replace("PROTOCOL.md", "suite.yaml"),
@@ -555,7 +555,7 @@ SUITES = {
     ),
     "arguments that are no command line": (
         SUITE.replace('"{port}"', "\"'{port}\""),
-        ["suite.yaml:6:16: not a command line: no closing quotation"],
+        ["suite.yaml:6:16: not a command line: "],
     ),
     "a verb without steps": (
         SUITE.replace("    steps:\n      client:", "    step:\n      client:"),
@@ -628,7 +628,7 @@ MANIFESTS = {
     "an empty command": (MANIFEST.replace("{python} server.py", " "), ["4:6: an empty command"]),
     "an open quote": (
         MANIFEST.replace("server.py", "'server.py"),
-        ["4:6: not a command line: no closing quotation"],
+        ["4:6: not a command line: "],
     ),
     "a NUL": (MANIFEST.replace("server.py", "\\0"), ["4:6: not a command line"]),
     "an unknown placeholder": (
@@ -697,7 +697,10 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def assert_told(mistake: Mistake, *expected: str) -> None:
-    """Each problem at its exact place; of the words, the beginning or a part will do."""
+    """Each problem at its exact place; of the words, the beginning or a part will do.
+
+    What a library or the system says is no part of what is expected: each version words it anew.
+    """
     assert len(mistake.problems) == len(expected), mistake.problems
     for problem, wanted in zip(mistake.problems, expected, strict=True):
         place, _, words = wanted.partition(": ")
@@ -752,6 +755,15 @@ def test_a_wrong_manifest(name: str) -> None:
     assert_told(caught.value, *(f"implementation.yaml:{problem}" for problem in problems))
 
 
+def test_nesting_that_the_parser_itself_refuses() -> None:
+    """Its words and its column differ from version to version."""
+    write_suite(Path())
+    Path("file.yaml").write_text("[" * 100_000)
+    with pytest.raises(Mistake, match=r"^file\.yaml:1:[0-9]+: ") as caught:
+        load([Path("file.yaml")])
+    assert len(caught.value.problems) == 1
+
+
 def test_two_manifests_of_one_name() -> None:
     for folder in ("one", "two"):
         Path(folder).mkdir()
@@ -783,7 +795,7 @@ def test_no_such_file() -> None:
     write_suite(Path())
     with pytest.raises(Mistake) as caught:
         load([Path("absent.yaml")])
-    assert_told(caught.value, "absent.yaml:1:1: cannot be read: No such file or directory")
+    assert_told(caught.value, "absent.yaml:1:1: cannot be read: ")
 
 
 def test_a_file_that_would_be_overlooked() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +130,7 @@ def test_a_program_that_cannot_be_executed(suite: Suite) -> None:
     one = replace(program(suite.folder, ""), argv=("./absent",))
     failure = played(suite, scenario(suite, "- server: starts", "{}"), one).failure
     assert failure
-    assert failure.seen == "./absent: No such file or directory"
+    assert failure.seen == f"./absent: {os.strerror(errno.ENOENT)}"
 
 
 def test_a_folder_that_is_gone(suite: Suite) -> None:
@@ -136,7 +138,7 @@ def test_a_folder_that_is_gone(suite: Suite) -> None:
     one = replace(one, implementation=replace(one.implementation, folder=suite.folder / "gone"))
     failure = played(suite, scenario(suite, "- server: starts", "{}"), one).failure
     assert failure
-    assert "No such file or directory" in failure.seen
+    assert os.strerror(errno.ENOENT) in failure.seen
 
 
 TELLING = """

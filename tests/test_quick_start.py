@@ -5,6 +5,7 @@ Whatever is played here is what README.md holds; `test_readme` sees to that.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import re
 import shutil
@@ -181,7 +182,7 @@ def is_free(host: str) -> bool:
     try:
         socket.create_server((host, PORT), family=family).close()
     except OSError as error:
-        return "in use" not in str(error)
+        return error.errno != errno.EADDRINUSE
     return True
 
 
