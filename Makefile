@@ -27,7 +27,7 @@ help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 conformance: $(READY) ## Play every scenario over every pairing, show the matrix (ARGS="--server c")
-	@conformance run $(ARGS)
+	@conformance run --probe-features $(ARGS)
 
 test: $(READY) ## Run everything that can fail: the harness's own tests, then the whole matrix
 	@pytest -n auto tests scenarios $(ARGS)
