@@ -236,12 +236,19 @@ class EndsWithStatus1AfterABadOption(Client):
 @wrong(
     "PROG-5",
     "program/client-version",
-    r'alice: {sees: {matches: "chat-client [0-9]+\.[0-9]+\.[0-9]+ \([A-Z][^,',
+    r'alice: {sees: {matches: "chat-client [^ ]+ \([^',
 )
 class KeepsItsProtocolToItself(Client):
     class command_line(CommandLine):
         def version(self) -> str:
             return super().version().replace(", protocol 1", "")
+
+
+@wrong("PROG-6", "program/no-other-words", 'alice: {complains: "Disconnected"}')
+class TellsThatItIsConnected(Client):
+    def connect(self) -> None:
+        super().connect()
+        self.complain("connected")
 
 
 # Away and back
