@@ -531,6 +531,7 @@ class Client:
             signal.signal(each, self.on_signal)
         for each in (signal.SIGHUP, signal.SIGQUIT):
             signal.signal(each, self.on_deadly_signal)
+        signal.signal(signal.SIGTSTP, self.on_stop)
         signal.signal(signal.SIGWINCH, lambda *_: None)  # it wakes the loop
 
     def on_deadly_signal(self, which: int, frame: object) -> None:
@@ -538,6 +539,22 @@ class Client:
         self.terminal.restore()
         signal.signal(which, signal.SIG_DFL)
         os.kill(os.getpid(), which)
+
+    def on_stop(self, which: int, frame: object) -> None:
+        """Ctrl+Z: whoever has the terminal meanwhile finds it as we did."""
+        if self.editor and not self.hidden:
+            self.editor.leave()
+        self.terminal.restore()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self.on_continued()
+
+    def on_continued(self) -> None:
+        """The shell has put us in the foreground again, and the cursor on a row of its own."""
+        if self.hidden:
+            self.terminal.hide_typing()
+        elif self.editor:
+            self.terminal.edit()
+            self.editor.redraw()
 
     def on_signal(self, which: int, frame: object) -> None:
         self.signalled = True

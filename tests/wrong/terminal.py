@@ -15,29 +15,18 @@ KEYBOARD, SCREEN = 0, 1
 KEY = re.compile("\x1b\\[[0-9;]*[@-~]|\x1bO.|\x1b[^\\[O]|[^\x1b]", re.DOTALL)
 NAMES = {
     "\x1b[D": "left",
-    "\x02": "left",
     "\x1b[C": "right",
-    "\x06": "right",
     "\x1b[H": "home",
     "\x01": "home",
     "\x1b[F": "end",
     "\x05": "end",
     "\x7f": "backspace",
-    "\x08": "backspace",
     "\x1b[3~": "delete",
-    "\x04": "delete",
     "\x0b": "kill_rest",
     "\x15": "kill_beginning",
     "\x17": "kill_word",
-    "\x19": "yank",
-    "\x1bb": "word_left",
-    "\x1b[1;5D": "word_left",
-    "\x1bf": "word_right",
-    "\x1b[1;5C": "word_right",
     "\x1b[A": "older",
-    "\x10": "older",
     "\x1b[B": "newer",
-    "\x0e": "newer",
     "\x0c": "clear_screen",
 }
 
@@ -96,7 +85,6 @@ class Editor:
         self.prompt = ""
         self.text = ""
         self.place = 0
-        self.killed = ""
         self.history: list[str] = []
         self.back = 0  # how far we have gone into it
         self.half = ""  # what was typed before that
@@ -198,10 +186,8 @@ class Editor:
         self.text = self.text[: self.place] + text + self.text[self.place :]
         self.place += len(text)
 
-    def cut(self, start: int, end: int) -> str:
-        gone = self.text[start:end]
+    def cut(self, start: int, end: int) -> None:
         self.text, self.place = self.text[:start] + self.text[end:], start
-        return gone
 
     def left(self) -> None:
         self.place = self.step(-1)
@@ -229,27 +215,17 @@ class Editor:
         self.cut(self.place, self.step(1))
 
     def kill_rest(self) -> None:
-        self.killed = self.cut(self.place, len(self.text))
+        self.cut(self.place, len(self.text))
 
     def kill_beginning(self) -> None:
-        self.killed = self.cut(0, self.place)
+        self.cut(0, self.place)
 
     def kill_word(self) -> None:
-        self.killed = self.cut(self.word_start(), self.place)
-
-    def yank(self) -> None:
-        self.insert(self.killed)
-
-    def word_left(self) -> None:
-        self.place = self.word_start()
+        self.cut(self.word_start(), self.place)
 
     def word_start(self) -> int:
         before = self.text[: self.place].rstrip(" ")
         return before.rfind(" ") + 1
-
-    def word_right(self) -> None:
-        found = re.compile(" *[^ ]*").match(self.text, self.place)
-        self.place = found.end() if found else self.place
 
     def older(self) -> None:
         self.recall(self.back + 1)
