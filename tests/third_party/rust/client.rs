@@ -503,6 +503,7 @@ struct Client {
     input_open: bool,
     half_line: Vec<u8>, // of the input
     kept: Vec<u8>,      // whole lines of the input that wait for the gate to open
+    forgets: bool,      // the next one may be a password, whose prompt has gone
     name: Option<String>, // known from the first welcome on
     passwords: HashMap<String, Vec<u8>>, // that were accepted, by name in lower case
 }
@@ -527,6 +528,7 @@ impl Client {
             input_open: true,
             half_line: Vec::new(),
             kept: Vec::new(),
+            forgets: false,
             name: None,
             passwords: HashMap::new(),
         })
@@ -795,6 +797,7 @@ impl Client {
             let newer = mem::replace(&mut self.kept, talk.queue);
             self.kept.extend(newer);
         }
+        self.forgets |= talk.prompt == Some(Prompt::Password) && talk.unanswered && !talk.welcomed;
         let retries = self.options.retries;
         if self.tries == retries {
             return Err(Ending::with_message(1, format!("Giving up after {} attempts", retries)));
@@ -846,6 +849,9 @@ impl Client {
         line.push(b'\n');
         if is_terminal(STDIN) {
             self.screen.mid_line = false; // the Enter key was echoed
+        }
+        if mem::take(&mut self.forgets) {
+            return;
         }
         let answers = self.talk.unanswered || self.talk.prompt == Some(Prompt::Password);
         match self.talk.gate {
@@ -1000,6 +1006,7 @@ impl Client {
         self.talk.prompts += 1;
         self.talk.prompt = Some(prompt);
         self.talk.unanswered = true;
+        self.forgets = false;
         if self.on_way_back_by_name() {
             self.answer_on_way_back(prompt);
             return;
