@@ -497,7 +497,8 @@ class ProgramActor(Actor):
 
     def presses(self, step: Step) -> None:
         assert isinstance(step.argument, bytes)
-        self.send(step.argument, step)
+        keys = self._screen.keys(step.argument) if self._screen else step.argument
+        self.send(keys, step)
         self.did(f"presses {step.source.partition('presses: ')[2].rstrip('}')}")
 
     def resizes(self, step: Step) -> None:
@@ -592,10 +593,9 @@ class ProgramActor(Actor):
         wanted = list(self._patterns(patterns, single=True))
         marked = any(CURSOR in one.text for one in wanted)
         screen, source = self._on_screen(), self._running().output
-        deadline = self._deadline(step)
         while wrong := screen.differs(which, wanted, marked):
-            self.scene.stage.wait(lambda: bool(source.unread or source.end), deadline)
-            if not source.unread or time.monotonic() > deadline:  # it may write for ever
+            self.scene.stage.wait(lambda: bool(source.unread or source.end), self._deadline(step))
+            if not source.unread or time.monotonic() > self._deadline(step):  # it may never end
                 expected, seen = wrong
                 raise Missed(expected, seen, "the screen is another")
         for line in self._shortened(patterns):

@@ -47,8 +47,11 @@ TIMELINE_LINES = 6  # of each actor
 OVERDUE_SECONDS = 30.0  # behind a step's deadline, before it is taken for one that never ends
 STDERR_LINES = 4  # of each program, from the beginning, and as many from the end
 
-# A program that buffers its output is to show it: nothing of ours may unbuffer it.
-_HIDDEN = ("PYTHONUNBUFFERED", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")
+# A program that buffers its output is to show it: nothing of ours may unbuffer it. And the size of
+# its window is that of its own terminal, not that of the terminal in which the harness runs.
+_HIDDEN = ("PYTHONUNBUFFERED", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "COLUMNS", "LINES")
+# The same on every machine, whatever its user has set: readline reads no file with keys of theirs.
+_GIVEN = {"TERM": "dumb", "LC_ALL": "C.UTF-8", "INPUTRC": os.devnull}
 
 Spent = dict[tuple[str, str], tuple[int, float]]  # see Outcome
 
@@ -176,7 +179,7 @@ class _Stage:
 def _environment() -> dict[str, str]:
     """What programs are started with."""
     kept = {k: v for k, v in os.environ.items() if k not in _HIDDEN}
-    return kept | {"TERM": "dumb", "LC_ALL": "C.UTF-8"}
+    return kept | _GIVEN
 
 
 def _own_address() -> str:

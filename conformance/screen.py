@@ -7,6 +7,7 @@ terminal's window, and steps name the rows that are then to be seen.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pyte
@@ -16,6 +17,8 @@ from wcwidth import wcwidth
 from conformance.match import Pattern
 from conformance.stage import Source
 from conformance.verbs import CURSOR
+
+_APPLICATION_KEYS = 1 << 5  # as pyte keeps the private mode 1
 
 
 class Screen:
@@ -33,6 +36,13 @@ class Screen:
         """Another size; what was on it stays where it was, or is cut off."""
         self._catch_up()
         self._window.resize(rows, columns)
+
+    def keys(self, data: bytes) -> bytes:
+        """The bytes of keys as this terminal sends them: some depend on a mode (DECCKM)."""
+        self._catch_up()
+        if _APPLICATION_KEYS not in self._window.mode:
+            return data
+        return re.sub(rb"\x1b\[([ABCDHF])", rb"\x1bO\1", data)
 
     def rows(self, *, cursor: bool) -> list[str]:
         """The rows from the first to the last that is not blank, the blanks behind them off.
