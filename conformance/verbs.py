@@ -49,6 +49,9 @@ CURSOR = "\N{CARET}"  # stands in a row of a screen where the cursor is
 
 _HOW = ("starts", "ends", "contains", "matches", "json")
 
+# What places in a text are likely to be filled with, when it comes to it.
+_LIKELY = {"host": "127.0.0.1", "port": "8080", "scratch": "/tmp/a-b"}
+
 # An expression that takes all of these, and counts nothing, takes whatever there is.
 _ANYTHING = ("", "x", "0 \t-", "{}", "\N{LATIN SMALL LETTER E WITH ACUTE}\N{PILE OF POO}\udcff\x00")
 
@@ -160,11 +163,12 @@ def _check_count(node: Node) -> None:
 
 
 def _regex(node: Node, text: str) -> re.Pattern[str]:
-    """An expression, with a number where lines are counted and braces as they will be."""
+    """An expression as it will be when its places are filled."""
+    filled = Pattern(text, "matches").filled(_LIKELY).text.replace("{n}", "1")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # what Python doubts, it may read otherwise one day
-            return compiled(plain(text.replace("{n}", "1")))
+            return compiled(plain(filled))
     except (re.error, OverflowError, RecursionError, Warning) as error:
         raise node.fault(f"not a regular expression: {error}") from None
 

@@ -215,6 +215,11 @@ STEPS: dict[str, tuple[str, ...]] = {
         "8:29",
         "not a regular expression: ",
     ),
+    "a regular expression that is none once it is filled": (
+        '- ann: starts\n- ann: {sees: {matches: "[z-{scratch}]"}}',
+        "8:29",
+        "not a regular expression: bad character range z-/",
+    ),
     "a regular expression that is too big": (
         '- ann: starts\n- ann: {sees: {matches: "a{99999999999}"}}',
         "8:29",
