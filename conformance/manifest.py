@@ -85,12 +85,15 @@ def _places(root: Node) -> dict[str, Place]:
 def check_against(
     implementations: Iterable[Implementation], suite: Suite, scenarios: Sequence[Scenario]
 ) -> None:
-    """See that what manifests name is there: features in the text, known failures in the suite.
+    """See that what is named is there: folders, features of the text, failures of the suite.
 
     A run of some of a suite's files reads no others, so that nothing in those can stop it. Known
     failures of files that were not read are therefore held to the files' names alone.
     """
     problems = Problems()
+    for node in suite.unmatched:
+        message = f"`{node.value}` names no folder with an {MANIFEST_FILE}; mend it or take it out"
+        problems.add(node.fault(message))
     for one in implementations:
         for feature in sorted(one.features - known_features(suite)):
             message = f"no rule of the protocol text is marked with the feature `{feature}`"

@@ -96,6 +96,7 @@ class Suite:
     name: str
     requirements: Mapping[str, Requirement]
     implementation_folders: list[Path]
+    unmatched: list[Node]  # patterns of these that name none
     programs: Mapping[Role, Program]
     shorthands: Mapping[str, Shorthand]
     fence: Fence | None
@@ -119,7 +120,7 @@ def load_suite(folder: Path) -> Suite:
     readers: dict[str, Callable[[Node], object]] = {
         "name": partial(Node.words, what="`name`"),
         "protocol": partial(_requirements, folder),
-        "implementations": partial(_folders, folder),
+        "implementations": partial(_patterns, folder),
         "programs": _programs,
         "verbs": _shorthands,
         "fence": _fence,
@@ -130,11 +131,13 @@ def load_suite(folder: Path) -> Suite:
     parts = record(root, "a suite", readers, ("name", "protocol", "programs"), problems)
     problems.report()
     _check_rules(root, parts["protocol"])
+    patterns: list[tuple[Node, list[Path]]] = parts.get("implementations", [])
     return Suite(
         folder=folder,
         name=parts["name"],
         requirements=parts["protocol"],
-        implementation_folders=parts.get("implementations", []),
+        implementation_folders=sorted({path for _, found in patterns for path in found}),
+        unmatched=[node for node, found in patterns if not found],
         programs=parts["programs"],
         shorthands=parts.get("verbs", {}),
         fence=parts.get("fence"),
@@ -157,23 +160,24 @@ def _check_rules(root: Node, rules: Mapping[str, Requirement]) -> None:
     problems.report()
 
 
+def _patterns(folder: Path, node: Node) -> list[tuple[Node, list[Path]]]:
+    """Patterns such as `../servers/*`, and the folders with a manifest that each of them names."""
+    return [(entry, _folders(folder, entry)) for entry in node.items("`implementations`")]
+
+
 def _folders(folder: Path, node: Node) -> list[Path]:
-    """The folders that patterns such as `../servers/*` name and that hold a manifest."""
-    found = []
-    for entry in node.items("`implementations`"):
-        base, pattern = folder, entry.text("a folder")
-        while pattern.startswith("../"):
-            base, pattern = base.resolve().parent, pattern.removeprefix("../")
-        try:
-            folders = sorted(base.glob(pattern))
-        except (ValueError, NotImplementedError, IndexError, OSError):
-            remedy = "give folders from this file's own on, such as `../servers/*`"
-            raise entry.fault(f"`{pattern}` names no folders; {remedy}") from None
-        for path in folders:
-            if (path / "implementation.yml").is_file():
-                raise Fault(Place(str(path / "implementation.yml"), 1), "call it `.yaml`")
-        found += [path for path in folders if (path / "implementation.yaml").is_file()]
-    return sorted(set(found))
+    base, pattern = folder, node.text("a folder")
+    while pattern.startswith("../"):
+        base, pattern = base.resolve().parent, pattern.removeprefix("../")
+    try:
+        folders = sorted(base.glob(pattern))
+    except (ValueError, NotImplementedError, IndexError, OSError):
+        remedy = "give folders from this file's own on, such as `../servers/*`"
+        raise node.fault(f"`{pattern}` names no folders; {remedy}") from None
+    for path in folders:
+        if (path / "implementation.yml").is_file():
+            raise Fault(Place(str(path / "implementation.yml"), 1), "call it `.yaml`")
+    return [path for path in folders if (path / "implementation.yaml").is_file()]
 
 
 def _requirements(folder: Path, node: Node) -> dict[str, Requirement]:

@@ -59,7 +59,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def told(more: str, text: str = MANIFEST) -> list[str]:
     """What is wrong with a manifest's names, for a suite of two files."""
-    write_files(Path())
+    write_files(Path(), SUITE.replace("[servers/*]", "[]"))
     Path("file.yaml").write_text(SCENARIOS)
     Path("other.yaml").write_text(SCENARIOS)
     Path("implementation.yaml").write_text(text + more)
@@ -165,6 +165,19 @@ def test_an_input_that_is_there() -> None:
     for name in ("words.txt", "/dev/null", "closed", "{scratch}/made"):
         steps = f'- server: starts\n- tom: {{starts: , input: "{name}"}}\n- tom: {{exits: 0}}'
         scenario(suite, steps, "{tom: client on pipes}")
+
+
+def test_folders_that_there_are_not() -> None:
+    """Else a run of the scenarios that need no server would be green."""
+    suite = write_small_suite(Path())
+    text = (suite / "suite.yaml").read_text()
+    (suite / "suite.yaml").write_text(text.replace("[servers/*]", "[servers/*, clionts/*]"))
+    with pytest.raises(Mistake) as caught:
+        Session(Request([suite], Selection()))
+    assert_told(
+        caught.value,
+        "echo/suite.yaml:3:30: `clionts/*` names no folder with an implementation.yaml; mend it",
+    )
 
 
 def test_a_manifest_that_would_be_overlooked() -> None:
