@@ -70,7 +70,7 @@ def _compared_objects(line: str, wanted: str) -> tuple[str, str, str]:
         want, have = expected.get(key), got.get(key)
         if key not in got or key not in expected:
             words.append(f"`{key}` is {'missing' if key in expected else 'too much'}")
-        elif have != want and not (want == ANY and isinstance(have, str)):
+        elif not _is_value(have, want):
             words.append(f"`{key}` is another")
         else:
             continue
