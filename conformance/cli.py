@@ -216,9 +216,10 @@ def check(arguments: Arguments) -> int:
             print(f"{path}: {_read(path)}")
         except Mistake as mistake:
             problems += mistake.problems
-    if problems:
-        raise Mistake(problems)
-    return GREEN
+    if not problems:
+        _check_names(arguments.paths)
+        return GREEN
+    raise Mistake(problems)
 
 
 def draw_again(arguments: Arguments) -> int:
@@ -296,6 +297,16 @@ def _read(path: Path) -> str:
     if path.is_dir() and not (path / SUITE_FILE).exists():
         return f"{len(manifest.find([path]))} implementations"
     return f"{len(scenario.load([path])[1])} scenarios"
+
+
+def _check_names(paths: Sequence[Path]) -> None:
+    """Hold the manifests among the paths to the suite among them, else to the usual one."""
+    suites = [path for path in paths if (path / SUITE_FILE).is_file()]
+    suites = suites or [path for path in [Path(SUITE)] if (path / SUITE_FILE).is_file()]
+    folders = [path if path.is_dir() else path.parent for path in paths if path not in suites]
+    with_manifests = [folder for folder in folders if not (folder / SUITE_FILE).is_file()]
+    if len(suites) == 1 and with_manifests:
+        manifest.check_against(manifest.find(with_manifests), *scenario.load(suites))
 
 
 # What a person sees

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
-from conformance.model import Implementation, Mistake, Role
-from conformance.placeholder import places
+from conformance.model import Implementation, Kind, Mistake, Place, Role, Scenario
 from conformance.source import Fault, Node, Problems, meant, read, record
-from conformance.suite import command_line, program_arguments, ready_line
+from conformance.suite import (
+    Suite,
+    check_filled,
+    command_line,
+    known_features,
+    program_arguments,
+    ready_line,
+)
 
 MANIFEST_FILE = "implementation.yaml"
 
@@ -49,7 +56,7 @@ def load(path: Path) -> Implementation:
     readers: dict[str, Callable[[Node], object]] = {
         "name": _name,
         "role": _role,
-        "language": lambda node: node.text("`language`"),
+        "language": partial(Node.words, what="`language`"),
         "needs": lambda node: tuple(_names(node)),
         "build": _command,
         "run": _command,
@@ -64,7 +71,69 @@ def load(path: Path) -> Implementation:
     needed = ("name", "role", "language", "run")
     parts = record(root, "a manifest", readers, needed, problems)
     problems.report()
-    return Implementation(folder=path.parent, place=root.place, **parts)
+    return Implementation(folder=path.parent, place=root.place, places=_places(root), **parts)
+
+
+def _places(root: Node) -> dict[str, Place]:
+    """Where each feature and each known failure stands; their names differ by the `/`."""
+    entries = root.mapping("a manifest")
+    features = entries["features"].items("features") if "features" in entries else []
+    failures = entries["known_failures"].keys if "known_failures" in entries else {}
+    return {str(node.value): node.place for node in features} | failures
+
+
+def check_against(
+    implementations: Iterable[Implementation], suite: Suite, scenarios: Sequence[Scenario]
+) -> None:
+    """See that what is named is there: folders, features of the text, failures of the suite.
+
+    A run of some of a suite's files reads no others, so that nothing in those can stop it. Known
+    failures of files that were not read are therefore held to the files' names alone.
+    """
+    problems = Problems()
+    for node in suite.unmatched:
+        message = f"`{node.value}` names no folder with an {MANIFEST_FILE}; mend it or take it out"
+        problems.add(node.fault(message))
+    for one in implementations:
+        for feature in sorted(one.features - known_features(suite)):
+            message = f"no rule of the protocol text is marked with the feature `{feature}`"
+            remedy = meant(feature, known_features(suite))
+            problems.add(Fault(one.places.get(feature, one.place), f"{message}; {remedy}"))
+        for key in one.known_failures:
+            with problems.gathered():
+                _check_known_failure(one, key, suite, scenarios)
+    problems.report()
+
+
+def _check_known_failure(
+    one: Implementation, key: str, suite: Suite, scenarios: Sequence[Scenario]
+) -> None:
+    place = one.places.get(key, one.place)
+    file, slash, _ = key.partition("/")
+    read_here = {Path(scenario.file).stem for scenario in scenarios}
+    if slash and file not in read_here and (suite.folder / f"{file}.yaml").is_file():
+        return
+    names = {name: scenario for scenario in scenarios for name in _names_of(scenario)}
+    if key not in names:
+        remedy = meant(key, names)
+        raise Fault(
+            place, f"no such scenario `{key}`, written `FILE/ID` or `FILE/ID:EXAMPLE`; {remedy}"
+        )
+    if not _plays(names[key], one):
+        raise Fault(place, f"`{key}` is never played by {one.role} {one.name}; take it out")
+
+
+def _names_of(scenario: Scenario) -> tuple[str, str]:
+    """The name of an example, and that of the whole scenario."""
+    return scenario.key, scenario.key.partition(":")[0]
+
+
+def _plays(scenario: Scenario, one: Implementation) -> bool:
+    """Whether an implementation takes part in some case of a scenario that is played."""
+    absent = Kind.CLIENT if one.role is Role.SERVER else Kind.SERVER
+    needed = scenario.needs.get(one.role, frozenset())
+    barred = scenario.without.get(one.role, frozenset())
+    return scenario.kind is not absent and needed <= one.features and not barred & one.features
 
 
 def _name(node: Node) -> str:
@@ -83,11 +152,7 @@ def _role(node: Node) -> Role:
 
 def _command(node: Node) -> str:
     command = command_line(node)
-    if not command.strip():
-        raise node.fault("an empty command")
-    for name in places(command):
-        if name not in _FILLED:
-            raise node.fault(f"nothing fills the placeholder `{{{name}}}`; {meant(name, _FILLED)}")
+    check_filled(node, command, _FILLED)
     return command
 
 
@@ -105,6 +170,6 @@ def _names(node: Node) -> list[str]:
 
 def _known_failures(node: Node) -> dict[str, str]:
     return {
-        key: entry.text("the reason of a known failure")
+        key: entry.words("the reason of a known failure")
         for key, entry in node.mapping("`known_failures`").items()
     }

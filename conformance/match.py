@@ -6,12 +6,15 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import repeat
 
 from conformance.model import Place
-from conformance.placeholder import fill, plain
+from conformance.placeholder import fill, plain, quoted
 
 ANY = "*"  # as a value of a JSON object: any text
+
+_MOST_PATTERNS = 4096  # that are kept compiled: more than there are in a suite
 
 
 def decode(data: bytes) -> str:
@@ -37,8 +40,20 @@ def _is_object(line: str, wanted: str) -> bool:
     expected = json.loads(wanted, object_pairs_hook=_Object)
     if not isinstance(pairs, _Object) or [key for key, _ in pairs] != [key for key, _ in expected]:
         return False
-    values = [(got, want) for (_, got), (_, want) in zip(pairs, expected, strict=True)]
-    return all(got == want or (want == ANY and isinstance(got, str)) for got, want in values)
+    return all(_is_value(got, want) for (_, got), (_, want) in zip(pairs, expected, strict=True))
+
+
+def _is_value(got: object, wanted: object) -> bool:
+    """Whether a value is the wanted one; to Python, but not in JSON, `true` is 1."""
+    if wanted == ANY:
+        return isinstance(got, str)
+    return got == wanted and isinstance(got, bool) == isinstance(wanted, bool)
+
+
+@lru_cache(_MOST_PATTERNS)
+def compiled(expression: str) -> re.Pattern[str]:
+    """A regular expression, compiled once: when its scenario is read."""
+    return re.compile(expression)
 
 
 def _compared_objects(line: str, wanted: str) -> tuple[str, str, str]:
@@ -55,7 +70,7 @@ def _compared_objects(line: str, wanted: str) -> tuple[str, str, str]:
         want, have = expected.get(key), got.get(key)
         if key not in got or key not in expected:
             words.append(f"`{key}` is {'missing' if key in expected else 'too much'}")
-        elif have != want and not (want == ANY and isinstance(have, str)):
+        elif not _is_value(have, want):
             words.append(f"`{key}` is another")
         else:
             continue
@@ -92,7 +107,7 @@ class Pattern:
             case "json":
                 return _is_object(line, self.text)
             case _:
-                return re.fullmatch(self.text, line) is not None
+                return compiled(self.text).fullmatch(line) is not None
 
     def compared(self, line: str) -> tuple[str, str, str]:
         """What was expected, what was seen, and how these differ, where more can be said of it."""
@@ -114,8 +129,17 @@ class Pattern:
             yield Pattern(str(n).join(parts), self.how)
 
     def filled(self, values: Mapping[str, str]) -> Pattern:
-        """With what is known only when the server runs filled in."""
-        return replace(self, text=fill(self.text, values)) if "{" in self.text else self
+        """With what is known only when the server runs filled in, each value as a plain text."""
+        if "{" not in self.text:
+            return self
+        meant = {name: quoted(self._spelled(value)) for name, value in values.items()}
+        return replace(self, text=fill(self.text, meant))
+
+    def _spelled(self, value: str) -> str:
+        """How a text is written in an expectation of this kind."""
+        if self.how == "matches":
+            return re.escape(value)
+        return json.dumps(value, ensure_ascii=False)[1:-1] if self.how == "json" else value
 
     def __str__(self) -> str:
         words = {"is": "", "starts": "a line that starts with ", "ends": "a line that ends with "}

@@ -113,6 +113,7 @@ class Implementation:
     ready: str | None = None  # pattern of its ready line; None: the suite's; "": it has none
     port: int | None = None  # for one that cannot be told its port
     place: Place = field(default=Place("", 0))
+    places: Mapping[str, Place] = field(default_factory=dict)  # of features and known failures
 
     @property
     def label(self) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 _PLACE = re.compile(r"\{\{|\{([a-z_]+)\}")
+_BRACE = re.compile(r"\{\{|\{[a-z_]+\}|(\{)")
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
@@ -20,6 +21,21 @@ def plain(text: str) -> str:
     return text.replace("{{", "{")
 
 
+def complete(text: str, values: Mapping[str, str]) -> str:
+    """What is meant: all filled in, where braces in a value are nothing but braces."""
+    return _PLACE.sub(lambda found: values.get(found[1], found[0]) if found[1] else "{", text)
+
+
+def quoted(text: str) -> str:
+    """A text whose braces are nothing but braces, for a later filling."""
+    return text.replace("{", "{{")
+
+
 def places(text: str) -> list[str]:
     """The names of the places that are still to be filled."""
     return [found[1] for found in _PLACE.finditer(text) if found[1]]
+
+
+def lone_brace(text: str) -> bool:
+    """Whether some `{` is neither part of a place nor doubled, and so probably a slip."""
+    return any(found[1] for found in _BRACE.finditer(text))

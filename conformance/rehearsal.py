@@ -52,29 +52,32 @@ def filled(node: Node, values: Values) -> Node:
         same = all(new is old for new, old in zip(items, node.value, strict=True))
         return node if same else replace(node, value=items)
     if isinstance(node.value, dict):
-        entries = {fill(key, values): filled(item, values) for key, item in node.value.items()}
-        if all(entries.get(key) is item for key, item in node.value.items()):
-            return node
-        keys = {fill(key, values): place for key, place in node.keys.items()}
-        return replace(node, value=entries, keys=keys)
+        return _filled_mapping(node, node.value, values)
     return node
 
 
+def _filled_mapping(node: Node, old: Mapping[str, Node], values: Values) -> Node:
+    entries: dict[str, Node] = {}
+    keys: dict[str, Place] = {}
+    for key, item in old.items():
+        name = fill(key, values)
+        if name in entries:
+            raise Fault(node.keys[key], f"`{key}`, once it is filled in, is `{name}` a second time")
+        entries[name], keys[name] = filled(item, values), node.keys[key]
+    if all(entries.get(key) is item for key, item in old.items()):
+        return node
+    return replace(node, value=entries, keys=keys)
+
+
 def check_placeholders(node: Node) -> None:
-    """Raise a fault where a text still holds a placeholder that nothing will fill."""
-    if isinstance(node.value, str):
-        for name in places(node.value):
+    """Raise a fault where a text or a key holds a placeholder that nothing will fill."""
+    texts = {node.value: node.place} if isinstance(node.value, str) else node.keys
+    for text, place in texts.items():
+        for name in places(text):
             if name not in LATER:
-                raise node.fault(f"nothing fills the placeholder `{{{name}}}`")
-    for child in _children(node):
+                raise Fault(place, f"nothing fills the placeholder `{{{name}}}`")
+    for child in node.children:
         check_placeholders(child)
-
-
-def _children(node: Node) -> Iterator[Node]:
-    if isinstance(node.value, list):
-        yield from node.value
-    elif isinstance(node.value, dict):
-        yield from node.value.values()
 
 
 def _actor_and_doing(node: Node) -> tuple[str, Node]:

@@ -8,16 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from conformance.model import Kind, Mistake, Place, Role, Scenario
-from conformance.placeholder import plain
-from conformance.rehearsal import Part, Rehearsal, check_placeholders, check_shorthands, filled
+from conformance.model import Kind, Mistake, Place, Role, Scenario, Step
+from conformance.placeholder import places, plain
+from conformance.rehearsal import Part, Rehearsal, check_shorthands, filled
 from conformance.source import Fault, Node, Problems, meant, read, record
 from conformance.suite import (
     ACTOR_KINDS,
     MEDIA,
     SUITE_FILE,
+    Options,
     Suite,
     kind_and_medium,
+    known_features,
     load_suite,
 )
 
@@ -36,7 +38,11 @@ def load(paths: Sequence[Path]) -> tuple[Suite, list[Scenario]]:
     problems = Problems()
     check_shorthands(suite, problems)
     scenarios: list[Scenario] = []
-    for file in dict.fromkeys(file for path in paths for file in _files(path)):
+    files: dict[Path, None] = {}
+    for path in paths:
+        with problems.gathered():
+            files |= dict.fromkeys(_files(path))
+    for file in files:
         with problems.gathered():
             scenarios += load_file(suite, file)
     _check_probes(suite, scenarios, problems)
@@ -67,7 +73,11 @@ def _files(path: Path) -> Iterable[Path]:
         return [path]
     for file in path.glob("*.yml"):
         raise Fault(Place(str(file), 1), "is not played; call it `.yaml`")
-    return sorted(file for file in path.glob("*.yaml") if file.name != SUITE_FILE)
+    files = sorted(file for file in path.glob("*.yaml") if file.name != SUITE_FILE)
+    if not files:
+        remedy = "write scenarios into a `.yaml` file beside it"
+        raise Fault(Place(str(path / SUITE_FILE), 1), f"a suite without a scenario; {remedy}")
+    return files
 
 
 def load_file(suite: Suite, path: Path) -> list[Scenario]:
@@ -75,10 +85,13 @@ def load_file(suite: Suite, path: Path) -> list[Scenario]:
     problems = Problems()
     scenarios: list[Scenario] = []
     seen: dict[str, Place] = {}
-    for node in read(path).items("a scenario file"):
+    root = read(path)
+    for node in root.items("a scenario file"):
         with problems.gathered():
             scenarios += _scenarios(suite, path, node, seen)
     problems.report()
+    if not scenarios:
+        raise root.fault("a file without a scenario proves nothing; write one, or remove the file")
     return scenarios
 
 
@@ -87,7 +100,7 @@ def _scenarios(suite: Suite, path: Path, node: Node, seen: dict[str, Place]) -> 
     features = partial(_features, suite)
     readers: dict[str, Callable[[Node], object]] = {
         "id": partial(_id, seen),
-        "title": lambda entry: entry.text("`title`") and entry,
+        "title": lambda entry: entry if entry.words("`title`") else None,
         "proves": partial(_proves, suite),
         "cast": partial(_cast, suite),
         "steps": _steps,
@@ -125,14 +138,13 @@ def _scenario(
         raise node.fault("`servers: in turn` goes with wires for the others, not with clients")
     rehearsal = Rehearsal(suite, {a: Part(*kind_and_medium(kind)) for a, kind in cast.items()})
     rehearsal.walk([filled(step, example) for step in top["steps"]])
+    _check_steps(suite, cast, rehearsal.steps)
     _check_parts(rehearsal, node)
-    title = filled(top.get("title", node), example)
-    check_placeholders(title)
     name = f":{example['id']}" if example["id"] else ""
     return Scenario(
         key=f"{path.stem}/{top.get('id')}{name}",
         file=str(path),
-        title=plain(str(title.value)),
+        title=_title(top["title"], example) if "title" in top else "",
         proves=top.get("proves", ()),
         kind=kind,
         cast=cast,
@@ -142,6 +154,26 @@ def _scenario(
         place=node.place,
         in_turn="servers" in top,
     )
+
+
+def _title(node: Node, example: Mapping[str, str]) -> str:
+    title = filled(node, example).words("`title`")
+    if unknown := places(title):
+        raise node.fault(f"nothing fills the placeholder `{{{unknown[0]}}}`")
+    return plain(title)
+
+
+def _check_steps(suite: Suite, cast: Mapping[str, str], steps: Iterable[Step]) -> None:
+    """What a step says of a program or of a file can be so."""
+    problems = Problems()
+    for step in steps:
+        with problems.gathered():
+            if step.verb == "writes" and "to" not in step.options:
+                raise Fault(step.place, "`writes` needs the file: `{writes: LINES, to: FILE}`")
+            if isinstance(step.argument, Options):
+                role, _ = kind_and_medium(cast[step.actor])
+                step.argument.check(suite.programs[Role(role)].takes)
+    problems.report()
 
 
 def _check_parts(rehearsal: Rehearsal, node: Node) -> None:
@@ -224,6 +256,8 @@ def _cast(suite: Suite, node: Node) -> dict[str, str]:
             _check_actor(actor, node.keys[actor])
             cast[actor] = _actor_kind(suite, actor, entry)
     problems.report()
+    if cast["server"] == "server" and Role.SERVER not in suite.programs:
+        raise node.fault("the suite says nothing about a server's program; see `programs` there")
     if cast["server"] == "scripted":
         for actor, kind in cast.items():
             if kind.startswith("server"):
@@ -287,13 +321,17 @@ def _features(suite: Suite, node: Node) -> dict[Role, frozenset[str]]:
     readers = {str(role): partial(_feature_names, suite) for role in Role}
     parts = record(node, "features by role", readers, (), problems)
     problems.report()
+    if not parts:
+        raise node.fault("no feature is named; name some by role, or leave the key out")
     return {Role(role): names for role, names in parts.items()}
 
 
 def _feature_names(suite: Suite, node: Node) -> frozenset[str]:
-    known = {rule.feature for rule in suite.requirements.values() if rule.feature}
+    known = known_features(suite)
     for entry in node.items("features"):
         name = entry.text("a feature")
         if name not in known:
             raise entry.fault(f"no rule is marked with the feature `{name}`; {meant(name, known)}")
+    if not node.value:
+        raise node.fault("no feature is named; name some, or leave the key out")
     return frozenset(node.texts("a feature"))

@@ -99,6 +99,7 @@ class Session:
         self.scenarios = scenarios
         folders = [*request.folders, *self.suite.implementation_folders]
         found = manifest.find({folder.resolve(): folder for folder in folders}.values())
+        manifest.check_against(found, self.suite, scenarios)
         self.cases = plan(scenarios, found, request.selection)
         self.builds: Mapping[str, Build] = {}
         self._started = datetime.now(UTC)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,11 +26,24 @@ Scalar: TypeAlias = bool | int | float | str | None
 # libyaml's parser is ten times faster. (The pure one is stricter about `?` in `[…]` and `{…}`.)
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_MOST_BYTES = 16 << 20  # in one file
 _MOST_DEEP = 50  # lists and mappings within each other
 _MOST_NODES = 200_000  # in one file; a few aliases of aliases stand for billions
 _MOST_NAMED = 60  # words of a list of what is known
 
+_TOO_DEEP = "nested too deeply"
 _QUOTES = "(quote text that holds `: `, `#` or begins with a special character)"
+
+# What a bare word can be, other than text. All else stays as it was typed: to YAML, `1:30` may be
+# 90, `010` be 8 and `on` be true, which nobody who writes it has in mind.
+_EMPTY = frozenset({"", "~", "null", "Null", "NULL"})
+_YES = frozenset({"yes", "Yes", "YES", "true", "True", "TRUE"})
+_NO = frozenset({"no", "No", "NO", "false", "False", "FALSE"})
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?")
+_LIKE_A_NUMBER = re.compile(r"[-+.]?[0-9]|[-+]?\.(inf|nan)", re.IGNORECASE)
+
+# What YAML takes for no character.
+_CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Fault(Mistake):
@@ -71,6 +86,7 @@ class Node:
     place: Place
     value: Scalar | list[Node] | dict[str, Node]
     keys: dict[str, Place] = field(default_factory=dict)  # where each key of a mapping stands
+    typed: str = ""  # a scalar as the person wrote it: `1.50`, where the value is 1.5
 
     def fault(self, message: str) -> Fault:
         """A mistake at this node, to be raised."""
@@ -87,6 +103,13 @@ class Node:
             raise self.fault(f"{what} must be a mapping (`key: value`), not {self.kind}")
         return self.value
 
+    @property
+    def children(self) -> Iterable[Node]:
+        """The nodes right below it."""
+        if isinstance(self.value, dict):
+            return self.value.values()
+        return self.value if isinstance(self.value, list) else ()
+
     def items(self, what: str) -> list[Node]:
         """The nodes of a list."""
         if not isinstance(self.value, list):
@@ -94,22 +117,40 @@ class Node:
         return self.value
 
     def text(self, what: str) -> str:
-        """A string; YAML makes numbers and booleans of some bare words, so those are named."""
+        """A string; a bare number, `yes` or `no` is none, so that nobody mistakes one for it."""
         if isinstance(self.value, str):
             return self.value
-        quotable = self.value is not None and not isinstance(self.value, list | dict)
-        remedy = "; put it in quotes" if quotable else ""
+        remedy = "; put it in quotes" if self.typed else ""
         raise self.fault(f"{what} must be text, not {self.kind}{remedy}")
 
-    def number(self, what: str, *, least: float = 0) -> float:
-        """A number of at least `least`."""
+    def words(self, what: str) -> str:
+        """A string of one line, in which there is something to read."""
+        text = self.text(what)
+        if not text.strip():
+            raise self.fault(f"{what} is empty; say something, or leave the key out")
+        if "\n" in text or "\0" in text:
+            raise self.fault(f"{what} must be one line of text")
+        return text
+
+    def number(self, what: str, *, least: float = 0, most: float = math.inf) -> float:
+        """A number from `least` to `most`, written in plain decimal digits."""
         if isinstance(self.value, bool) or not isinstance(self.value, int | float):
-            raise self.fault(f"{what} must be a number, not {self.kind}")
-        if not (math.isfinite(self.value) and self.value >= least):
+            raise self.fault(f"{what} must be {self._no_number()}")
+        if self.value < least:
             raise self.fault(f"{what} must be {least:g} or more")
+        if self.value > most:
+            raise self.fault(f"{what} must be {most:g} or less")
         return self.value
 
-    def count(self, what: str, *, least: int = 1, most: int = 1 << 31) -> int:
+    def _no_number(self) -> str:
+        word = self.value if isinstance(self.value, str) else ""
+        if _DECIMAL.fullmatch(word):
+            return "a number, not text; leave the quotes out"
+        if _LIKE_A_NUMBER.match(word):
+            return f"a plain decimal number such as `90` or `0.5`, not `{word[:_MOST_NAMED]}`"
+        return f"a number, not {self.kind}"
+
+    def count(self, what: str, *, least: int = 1, most: int = (1 << 31) - 1) -> int:
         """A whole number from `least` to `most`."""
         number = self.number(what, least=least)
         if number != int(number) or number > most:
@@ -170,25 +211,37 @@ def record(
 
 def read(path: Path) -> Node:
     """The tree of a YAML file; raises Mistake where it cannot be read or is not YAML."""
+    text = _text(path)
+    if found := _CONTROL.search(text):
+        remedy = 'write it as an escape in double quotes, such as "\\x1b"'
+        message = f"not YAML: a control character; {remedy}"
+        raise Fault(_place_of(path, text[: found.start()]), message)
+    try:
+        return _Reader(path, text).document()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = _place(path, mark) if mark else Place(str(path), 1)
+        raise Fault(place, _explain(error, text)) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as an escape out of range
+        raise Fault(Place(str(path), 1), f"not YAML: {error}") from None
+
+
+def _text(path: Path) -> str:
+    """What a file holds, without the mark that some editors put in front of it."""
     start = Place(str(path), 1)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise Fault(start, "cannot be read: a folder or a device, not a file")
         data = path.read_bytes()
     except OSError as error:
         raise Fault(start, f"cannot be read: {error.strerror}") from None
+    if len(data) > _MOST_BYTES:
+        raise Fault(start, f"more than {_MOST_BYTES >> 20} MiB")
     try:
-        text = data.decode("utf-8")
+        return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         place = _place_of(path, data[: error.start].decode("utf-8"))
         raise Fault(place, "not UTF-8; save the file as UTF-8") from None
-    try:
-        return _Reader(path).read(text)
-    except yaml.reader.ReaderError as error:
-        place = _place_of(path, text[: error.position])
-        remedy = 'write it as an escape in double quotes, such as "\\x1b"'
-        raise Fault(place, f"not YAML: a control character; {remedy}") from None
-    except yaml.MarkedYAMLError as error:
-        place = _place(path, error.problem_mark) if error.problem_mark else start
-        raise Fault(place, _explain(error, text)) from None
 
 
 def _place(path: Path, mark: Any) -> Place:  # libyaml's marks are of a class of their own
@@ -204,60 +257,112 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> str:
     if error.problem_mark and text.startswith("\t", error.problem_mark.index):
         return "not YAML: a tab; indent with spaces"
     words = " ".join(part for part in (error.context, error.problem) if part)
+    if "nesting" in words:  # some parsers have a limit of their own, and words of their own for it
+        return _TOO_DEEP
     return f"not YAML: {words} {_QUOTES}"
 
 
-class _Reader:
-    """Makes nodes of one file's YAML."""
+def _meaning(word: str) -> Scalar:
+    """What a bare word is: nothing, yes or no, a plain decimal number, else text as typed."""
+    if word in _EMPTY:
+        return None
+    if word in _YES or word in _NO:
+        return word in _YES
+    if _DECIMAL.fullmatch(word):
+        return float(word) if "." in word else int(word)
+    return word
 
-    def __init__(self, path: Path) -> None:
+
+class _Reader:
+    """Makes nodes of one file's YAML, event by event; YAML's own types play no part."""
+
+    def __init__(self, path: Path, text: str) -> None:
         self.path = path
+        self.events: Iterator[Any] = yaml.parse(text, Loader=_Loader)
+        self.anchors: dict[str, Node] = {}
         self.nodes = 0
 
-    def read(self, text: str) -> Node:
-        self._check_depth(text)
-        tree = yaml.compose(text, Loader=_Loader)
-        return self._convert(tree, depth=0) if tree else Node(Place(str(self.path), 1), None)
+    def document(self) -> Node:
+        """The one document of the file."""
+        next(self.events)  # the stream starts
+        if isinstance(next(self.events), yaml.StreamEndEvent):
+            return Node(Place(str(self.path), 1), None)
+        root = self._node(next(self.events), depth=0)
+        next(self.events)  # the document ends
+        event = next(self.events)
+        if not isinstance(event, yaml.StreamEndEvent):
+            message = "a second document begins here; one file holds one"
+            raise Fault(_place(self.path, event.start_mark), message)
+        return root
 
-    def _check_depth(self, text: str) -> None:
-        """libyaml's composer calls itself, and brings the process down where that goes too deep."""
-        depth = 0
-        for event in yaml.parse(text, Loader=_Loader):
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
-            if depth > _MOST_DEEP:
-                raise Fault(_place(self.path, event.start_mark), "nested too deeply")
+    def _node(self, event: Any, depth: int) -> Node:
+        place = _place(self.path, event.start_mark)
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(str(event.anchor), place, depth)
+        self._check_room(place, depth)
+        if event.tag is not None:
+            message = "a tag, which means nothing here; leave it out, or put all of it in quotes"
+            raise Fault(place, message)
+        if isinstance(event, yaml.ScalarEvent):
+            node = _scalar(event, place)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = Node(place, self._items(depth + 1))
+        else:
+            node = self._mapping(place, depth + 1)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = node
+        return node
 
-    def _convert(self, node: yaml.Node, depth: int) -> Node:
-        place = _place(self.path, node.start_mark)
+    def _check_room(self, place: Place, depth: int) -> None:
+        """All that goes through the tree calls itself: nothing may stand too deep in it."""
         self.nodes += 1
-        if depth > _MOST_DEEP:  # an alias can hold itself
-            raise Fault(place, "nested too deeply: an alias holds itself")
+        if depth > _MOST_DEEP:
+            raise Fault(place, _TOO_DEEP)
         if self.nodes > _MOST_NODES:
             raise Fault(place, f"more than {_MOST_NODES} entries, aliases spelled out")
-        if isinstance(node, yaml.MappingNode):
-            return self._convert_mapping(node, depth)
-        if isinstance(node, yaml.SequenceNode):
-            return Node(place, [self._convert(item, depth + 1) for item in node.value])
-        try:
-            value = yaml.constructor.SafeConstructor().construct_object(node)
-        except (yaml.YAMLError, ValueError, KeyError, AttributeError):  # whatever the tag's type
-            raise Fault(place, f"cannot be read as {node.tag}; put it in quotes") from None
-        # A date or a binary is of no use here: keep what the person typed.
-        return Node(place, value if isinstance(value, Scalar) else str(node.value))
 
-    def _convert_mapping(self, node: yaml.MappingNode, depth: int) -> Node:
+    def _alias(self, name: str, place: Place, depth: int) -> Node:
+        if name not in self.anchors:
+            raise Fault(place, f"`*{name}` stands for nothing: no `&{name}` has ended before it")
+        self._check_copy(self.anchors[name], place, depth)
+        return self.anchors[name]
+
+    def _check_copy(self, node: Node, place: Place, depth: int) -> None:
+        """What an alias stands for counts as if it were written there."""
+        self._check_room(place, depth)
+        for child in node.children:
+            self._check_copy(child, place, depth + 1)
+
+    def _items(self, depth: int) -> list[Node]:
+        items = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            items.append(self._node(event, depth))
+        return items
+
+    def _mapping(self, place: Place, depth: int) -> Node:
         values: dict[str, Node] = {}
         keys: dict[str, Place] = {}
-        for key_node, value_node in node.value:
-            place = _place(self.path, key_node.start_mark)
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise Fault(place, "a key must be plain text")
-            key = str(key_node.value)
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            key, key_place = self._key(event)
             if key in values:
-                raise Fault(place, f"`{key}` stands here twice; the first is at {keys[key]}")
-            values[key] = self._convert(value_node, depth + 1)
-            keys[key] = place
-        return Node(_place(self.path, node.start_mark), values, keys)
+                message = f"`{key}` stands here twice; the first is at {keys[key]}"
+                raise Fault(key_place, message)
+            keys[key] = key_place
+            values[key] = self._node(next(self.events), depth)
+        return Node(place, values, keys)
+
+    def _key(self, event: Any) -> tuple[str, Place]:
+        """A key is a word as it was typed, be it a number, `on` or `null`."""
+        place = _place(self.path, event.start_mark)
+        if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
+            raise Fault(place, "a key must be plain text")
+        if event.value == "<<" and event.implicit[0]:
+            raise Fault(place, "`<<` merges nothing here; write the keys out")
+        return str(_scalar(event, place).typed), place
+
+
+def _scalar(event: Any, place: Place) -> Node:
+    word = str(event.value)
+    if not word.isascii() and any("\ud800" <= char <= "\udfff" for char in word):
+        raise Fault(place, 'half a character; bytes are written as {hex: "ff"}')
+    return Node(place, _meaning(word) if event.implicit[0] else word, typed=word)

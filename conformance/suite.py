@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from conformance.model import Medium, Place, Requirement, Role
-from conformance.placeholder import places
+from conformance.placeholder import lone_brace, places
 from conformance.source import Fault, Node, Problems, meant, read, record
 
 SUITE_FILE = "suite.yaml"
@@ -43,6 +43,26 @@ class Program:
     errors: str = "free"  # "accounted": a line on standard error that no step names is a failure
     options: Mapping[str, str | None] | None = None  # given unless a step says otherwise
     ready: str = ""  # its ready line, `Listening on {host}:{port}`; "": it has none
+    takes: frozenset[str] | None = None  # the options that it can be given; None: any
+
+
+class Options(dict[str, str | None]):
+    """A program's options as they are given: text, "" for a bare flag, None for one left out."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self.places = node.keys  # where each stands
+
+    def check(self, takes: frozenset[str] | None) -> None:
+        """Refuse those that a program does not take; None: it takes any."""
+        problems = Problems()
+        for name, place in self.places.items():
+            if takes is not None and name not in takes:
+                message = (
+                    f"no such option `{name}`; {meant(name, takes)} (see `takes` in the suite)"
+                )
+                problems.add(Fault(place, message))
+        problems.report()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +96,18 @@ class Suite:
     name: str
     requirements: Mapping[str, Requirement]
     implementation_folders: list[Path]
+    unmatched: list[Node]  # patterns of these that name none
     programs: Mapping[Role, Program]
     shorthands: Mapping[str, Shorthand]
     fence: Fence | None
     ending: list[Node]  # played where a scenario leaves the server running
     # By role and feature: the scenario that must fail where a manifest does not list the feature.
     probes: Mapping[Role, Mapping[str, Node]]
+
+
+def known_features(suite: Suite) -> frozenset[str]:
+    """The features that some rule of the protocol text is marked with."""
+    return frozenset(rule.feature for rule in suite.requirements.values() if rule.feature)
 
 
 def load_suite(folder: Path) -> Suite:
@@ -92,24 +118,26 @@ def load_suite(folder: Path) -> Suite:
         raise Fault(Place(str(path), 1), f"no such file; {remedy}")
     root = read(path)
     readers: dict[str, Callable[[Node], object]] = {
-        "name": lambda node: node.text("`name`"),
+        "name": partial(Node.words, what="`name`"),
         "protocol": partial(_requirements, folder),
-        "implementations": partial(_folders, folder),
+        "implementations": partial(_patterns, folder),
         "programs": _programs,
         "verbs": _shorthands,
         "fence": _fence,
-        "ending": lambda node: node.items("`ending`"),
+        "ending": _some_steps,
         "probes": _probes,
     }
     problems = Problems()
     parts = record(root, "a suite", readers, ("name", "protocol", "programs"), problems)
     problems.report()
     _check_rules(root, parts["protocol"])
+    patterns: list[tuple[Node, list[Path]]] = parts.get("implementations", [])
     return Suite(
         folder=folder,
         name=parts["name"],
         requirements=parts["protocol"],
-        implementation_folders=parts.get("implementations", []),
+        implementation_folders=sorted({path for _, found in patterns for path in found}),
+        unmatched=[node for node, found in patterns if not found],
         programs=parts["programs"],
         shorthands=parts.get("verbs", {}),
         fence=parts.get("fence"),
@@ -132,19 +160,24 @@ def _check_rules(root: Node, rules: Mapping[str, Requirement]) -> None:
     problems.report()
 
 
+def _patterns(folder: Path, node: Node) -> list[tuple[Node, list[Path]]]:
+    """Patterns such as `../servers/*`, and the folders with a manifest that each of them names."""
+    return [(entry, _folders(folder, entry)) for entry in node.items("`implementations`")]
+
+
 def _folders(folder: Path, node: Node) -> list[Path]:
-    """The folders that patterns such as `../servers/*` name and that hold a manifest."""
-    found = []
-    for entry in node.items("`implementations`"):
-        base, pattern = folder, entry.text("a folder")
-        while pattern.startswith("../"):
-            base, pattern = base.resolve().parent, pattern.removeprefix("../")
-        try:
-            found += [p for p in base.glob(pattern) if (p / "implementation.yaml").is_file()]
-        except (ValueError, NotImplementedError):
-            remedy = "give folders from this file's own on, such as `../servers/*`"
-            raise entry.fault(f"`{pattern}` names no folders; {remedy}") from None
-    return sorted(found)
+    base, pattern = folder, node.text("a folder")
+    while pattern.startswith("../"):
+        base, pattern = base.resolve().parent, pattern.removeprefix("../")
+    try:
+        folders = sorted(base.glob(pattern))
+    except (ValueError, NotImplementedError, IndexError, OSError):
+        remedy = "give folders from this file's own on, such as `../servers/*`"
+        raise node.fault(f"`{pattern}` names no folders; {remedy}") from None
+    for path in folders:
+        if (path / "implementation.yml").is_file():
+            raise Fault(Place(str(path / "implementation.yml"), 1), "call it `.yaml`")
+    return [path for path in folders if (path / "implementation.yaml").is_file()]
 
 
 def _requirements(folder: Path, node: Node) -> dict[str, Requirement]:
@@ -154,8 +187,10 @@ def _requirements(folder: Path, node: Node) -> dict[str, Requirement]:
         lines = path.read_text("utf-8").splitlines()
     except OSError as error:
         raise node.fault(f"the protocol text {path} cannot be read: {error.strerror}") from None
-    except ValueError:
+    except UnicodeDecodeError:
         raise node.fault(f"the protocol text {path} cannot be read: not UTF-8") from None
+    except ValueError:
+        raise node.fault("a file's name holds no NUL") from None
     rules: dict[str, Requirement] = {}
     problems = Problems()
     for number, line in enumerate(lines, 1):
@@ -200,10 +235,26 @@ def _program(node: Node) -> Program:
         "ready": ready_line,
         "proves": lambda entry: entry.text("`proves`"),
         "errors": _errors,
+        "takes": _takes,
     }
     parts = record(node, "a program", readers, (), problems)
     problems.report()
-    return Program(**parts)
+    program = Program(**parts)
+    if isinstance(program.options, Options):
+        program.options.check(program.takes)
+    return program
+
+
+def _takes(node: Node) -> frozenset[str]:
+    """`[max-clients, quiet]`: the options that scenarios may give."""
+    for entry in node.items("`takes`"):
+        _check_option(entry.text("an option"), entry.place)
+    return frozenset(node.texts("an option"))
+
+
+def _check_option(name: str, place: Place) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise Fault(place, f"`{name}` is no name of an option; write it without its dashes")
 
 
 def _errors(node: Node) -> str:
@@ -215,14 +266,15 @@ def _errors(node: Node) -> str:
 
 def program_arguments(node: Node) -> str:
     """A command line's end, `--host {host} --port {port}`."""
-    _check_places(node, command_line(node), _TOLD)
-    return command_line(node)
+    arguments = any_command_line(node)
+    check_filled(node, arguments, _TOLD)
+    return arguments
 
 
 def ready_line(node: Node) -> str:
     """What a server prints once it is ready, `Listening on {host}:{port}`."""
     text = node.text("`ready`")
-    _check_places(node, text, ("host", "port"))
+    check_filled(node, text, ("host", "port"))
     if "\n" in text:
         raise node.fault("a ready line is one line")
     return text
@@ -230,6 +282,14 @@ def ready_line(node: Node) -> str:
 
 def command_line(node: Node) -> str:
     """Words as a shell cuts them; nothing else of a shell is there."""
+    text = any_command_line(node)
+    if not (words := shlex.split(text)) or not words[0]:
+        raise node.fault("an empty command; say what is to be run")
+    return text
+
+
+def any_command_line(node: Node) -> str:
+    """The same, or none at all."""
     text = node.text("a command line")
     try:
         shlex.split(text)
@@ -237,26 +297,42 @@ def command_line(node: Node) -> str:
         raise node.fault(f"not a command line: {str(error).lower()}") from None
     if "\0" in text:
         raise node.fault("not a command line: no program can be given a NUL")
+    if "n" in places(text):
+        raise node.fault("`{n}` counts lines; write `{{n}` for itself")
     return text
 
 
-def _check_places(node: Node, text: str, known: tuple[str, ...]) -> None:
+def check_filled(node: Node, text: str, known: tuple[str, ...]) -> None:
+    """See that something fills every place in a text, and that no brace stands there by itself."""
     for name in places(text):
         if name not in known:
             raise node.fault(f"nothing fills the placeholder `{{{name}}}`; {meant(name, known)}")
+    if lone_brace(text):
+        remedy = f"write `{{{known[0]}}}` for a placeholder, and `{{{{` for a brace itself"
+        raise node.fault(f"a `{{` that begins no placeholder; {remedy}")
 
 
-def options(node: Node) -> dict[str, str | None]:
-    """`{max-clients: 2, members-only: yes, quiet: no}`: text, "" for a bare flag, None: no."""
-    values: dict[str, str | None] = {}
+def options(node: Node) -> Options:
+    """`{max-clients: 2, members-only: yes, quiet: no}`: each value as it was typed."""
+    values = Options(node)
     for name, entry in node.mapping("options").items():
-        if isinstance(entry.value, bool):
-            values[name] = "" if entry.value else None
-        elif isinstance(entry.value, str | int | float):
-            values[name] = str(entry.value)
-        else:
-            raise entry.fault(f"the option `{name}` must be a text, a number, yes or no")
+        _check_option(name, node.keys[name])
+        values[name] = _option(name, entry)
     return values
+
+
+def _option(name: str, node: Node) -> str | None:
+    """Text, "" for a bare flag, None for an option that is left out."""
+    if isinstance(node.value, bool):
+        return "" if node.value else None
+    if node.value is None or isinstance(node.value, list | dict):
+        raise node.fault(f"the option `{name}` must be a text, a number, yes or no")
+    text = node.value if isinstance(node.value, str) else node.typed
+    if not text:
+        raise node.fault(f"the option `{name}` is empty; write `yes` where it takes no value")
+    if "\0" in text or "n" in places(text):
+        raise node.fault(f"the option `{name}` cannot hold a NUL, or `{{n}}`, which counts lines")
+    return text
 
 
 def _shorthands(node: Node) -> dict[str, Shorthand]:
@@ -272,13 +348,21 @@ def _shorthands(node: Node) -> dict[str, Shorthand]:
 def _shorthand(name: str, node: Node) -> Shorthand:
     problems = Problems()
     readers: dict[str, Callable[[Node], object]] = {
-        "meaning": lambda entry: entry.text("`meaning`"),
-        "argument": lambda entry: entry.text("`argument`"),
+        "meaning": partial(Node.words, what="`meaning`"),
+        "argument": _parameter,
         "steps": _steps_by_kind,
     }
     parts = record(node, f"the verb `{name}`", readers, ("steps",), problems)
     problems.report()
     return Shorthand(name, parts.get("argument"), parts["steps"], node.place)
+
+
+def _parameter(node: Node) -> str:
+    name = node.text("`argument`")
+    if places(f"{{{name}}}") != [name] or name == "actor":
+        remedy = "use lower-case letters and `_`, and not `actor`"
+        raise node.fault(f"`{name}` cannot be a placeholder; {remedy}")
+    return name
 
 
 def kind_and_medium(words: str) -> tuple[str, Medium]:
@@ -291,9 +375,17 @@ def kind_and_medium(words: str) -> tuple[str, Medium]:
 
 def _steps_by_kind(node: Node) -> dict[str, list[Node]]:
     if not node.is_mapping:
-        return {"": node.items("`steps`")}
+        return {"": _some_steps(node)}
     node.allow(ACTOR_KINDS, "steps by the actor's kind")
-    return {kind: entry.items("`steps`") for kind, entry in node.mapping("`steps`").items()}
+    if not node.value:
+        raise node.fault("no steps; name some")
+    return {kind: _some_steps(entry) for kind, entry in node.mapping("`steps`").items()}
+
+
+def _some_steps(node: Node) -> list[Node]:
+    if not node.items("steps"):
+        raise node.fault("no steps; name some, or leave the key out")
+    return node.items("steps")
 
 
 def _probes(node: Node) -> dict[Role, dict[str, Node]]:
@@ -308,9 +400,8 @@ def _probes(node: Node) -> dict[Role, dict[str, Node]]:
 def _fence(node: Node) -> Fence:
     keys = ("group", "types", "others_see", "alone_types", "alone_sees")
     problems = Problems()
-    readers = {
-        key: partial(Node.text, what=f"`{key}`") for key in (*keys, "proves", "alone_proves")
-    }
+    optional = ("proves", "alone_proves")
+    readers = {key: partial(Node.words, what=f"`{key}`") for key in (*keys, *optional)}
     parts = record(node, "a fence", readers, keys, problems)
     problems.report()
     return Fence(**parts)

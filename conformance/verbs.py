@@ -7,20 +7,24 @@ the table at the end, and that method.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 
-from conformance.match import Pattern, encode
+from conformance.match import Pattern, compiled, encode
 from conformance.model import Medium
 from conformance.placeholder import places, plain
-from conformance.source import Node, meant
-from conformance.suite import command_line, options
+from conformance.source import Fault, Node, meant
+from conformance.suite import any_command_line, command_line, options
 
 TERMINAL_LINE = 4095  # bytes: a terminal silently cuts a longer line
 MOST_LINES = 1_000_000  # that one step names
-MOST_BYTES = 64 << 20  # that one step sends
+MOST_BYTES = 64 << 20  # that one step sends, or names
+MOST_SECONDS = 86_400  # that one step waits
 
 KEYS = {f"Ctrl+{chr(code + 64)}": bytes([code]) for code in range(1, 27)} | {
     "Ctrl+\\": b"\x1c",
@@ -44,6 +48,12 @@ KEYS = {f"Ctrl+{chr(code + 64)}": bytes([code]) for code in range(1, 27)} | {
 CURSOR = "\N{CARET}"  # stands in a row of a screen where the cursor is
 
 _HOW = ("starts", "ends", "contains", "matches", "json")
+
+# What places in a text are likely to be filled with, when it comes to it.
+_LIKELY = {"host": "127.0.0.1", "port": "8080", "scratch": "/tmp/a-b"}
+
+# An expression that takes all of these, and counts nothing, takes whatever there is.
+_ANYTHING = ("", "x", "0 \t-", "{}", "\N{LATIN SMALL LETTER E WITH ACUTE}\N{PILE OF POO}\udcff\x00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +84,57 @@ class Verb:
 
 def lines(node: Node) -> tuple[Pattern, ...]:
     """One line or several, as text or by pattern."""
-    if isinstance(node.value, list):
-        return tuple(pattern for item in node.value for pattern in lines(item))
+    if node.value == []:
+        raise node.fault("no line at all claims nothing; name a line, or leave the step out")
+    return lines_or_none(node)
+
+
+def lines_or_none(node: Node) -> tuple[Pattern, ...]:
+    """The same, or `[]`, where it is a claim that there is none."""
+    if not isinstance(node.value, list):
+        return (_line(node),)
+    patterns = tuple(pattern for item in node.value for pattern in lines(item))
+    if sum(pattern.times for pattern in patterns) > MOST_LINES:
+        raise node.fault(f"more than {MOST_LINES} lines")
+    if sum(len(pattern.text) * pattern.times for pattern in patterns) > MOST_BYTES:
+        raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
+    return patterns
+
+
+def _line(node: Node) -> Pattern:
     if not node.is_mapping:
         _check_count(node)
-        return (Pattern(_one_line(node), place=node.place),)
+        return Pattern(_one_line(node), place=node.place)
     node.allow(("line", "times", *_HOW), "a line")
     parts = node.mapping("a line")
     how = [key for key in ("line", *_HOW) if key in parts]
     if len(how) != 1:
         raise node.fault(f"say what the line is by one of: line, {', '.join(_HOW)}")
-    times = parts["times"].count("times", most=MOST_LINES) if "times" in parts else 1
     if how[0] == "json":
         if "times" in parts:
             raise parts["times"].fault("`times` goes with a line's text, not with `json`")
-        return (Pattern(_object(parts["json"]), "json", place=node.place),)
-    text = _one_line(parts[how[0]])
+        return Pattern(_object(parts["json"]), "json", place=node.place)
+    times = parts["times"].count("times", most=MOST_LINES) if "times" in parts else 1
+    text = _part_of_line(how[0], parts[how[0]])
     if "times" not in parts:
         _check_count(parts[how[0]])
-    if how[0] == "matches":
-        _check_regex(parts["matches"], text)
-    return (Pattern(text, "is" if how[0] == "line" else how[0], times, node.place),)
+    if len(text) * times > MOST_BYTES:
+        raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
+    return Pattern(text, "is" if how[0] == "line" else how[0], times, node.place)
+
+
+def _part_of_line(how: str, node: Node) -> str:
+    """What a line is, or how it begins, ends …; but for the line itself, not what any line has."""
+    text = _one_line(node)
+    if how == "matches":
+        expression = _regex(node, text)
+        if not text:
+            raise node.fault('only an empty line matches it; name that as `""`')
+        if "{" not in text and all(expression.fullmatch(line) for line in _ANYTHING):
+            raise node.fault("any line matches it, so it claims nothing; say what the line holds")
+    elif how != "line" and not text:
+        raise node.fault(f"`{how}` of nothing is true of any line; say what the line {how} with")
+    return text
 
 
 def _object(node: Node) -> str:
@@ -103,7 +143,10 @@ def _object(node: Node) -> str:
     for name, entry in node.mapping("a JSON object").items():
         if isinstance(entry.value, list | dict):
             raise entry.fault("a value of a JSON object is a text, a number, yes, no or empty")
+        _check_count(entry)
         values[name] = entry.value
+    if not values:
+        raise node.fault("an object without keys; say which it has, or write the line as text")
     return json.dumps(values, ensure_ascii=False)
 
 
@@ -119,11 +162,20 @@ def _check_count(node: Node) -> None:
         raise node.fault("`{n}` counts lines; write `{line: …, times: …}`, or `{{n}` for itself")
 
 
-def _check_regex(node: Node, text: str) -> None:
+def _regex(node: Node, text: str) -> re.Pattern[str]:
+    """An expression as it will be when its places are filled."""
+    filled = Pattern(text, "matches").filled(_LIKELY).text.replace("{n}", "1")
     try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python doubts, it may read otherwise one day
+            return compiled(plain(filled))
+    except (re.error, OverflowError, RecursionError, Warning) as error:
         raise node.fault(f"not a regular expression: {error}") from None
+
+
+def _check_unfilled(node: Node, text: str) -> None:
+    for name in places(text):
+        raise node.fault(f"`{{{name}}}` cannot be filled in here; write `{{{{` for a brace itself")
 
 
 def lines_to_say(node: Node) -> tuple[Pattern, ...]:
@@ -137,7 +189,10 @@ def lines_to_say(node: Node) -> tuple[Pattern, ...]:
 
 def interleaved(node: Node) -> tuple[tuple[Pattern, ...], ...]:
     """Several sequences of lines; their order among each other is free."""
-    return tuple(lines(item) for item in node.items("what is seen in any order"))
+    sequences = tuple(lines(item) for item in node.items("what is seen in any order"))
+    if not sequences:
+        raise node.fault("no line at all claims nothing; name lines, or leave the step out")
+    return sequences
 
 
 def errors(node: Node) -> tuple[str, tuple[Pattern, ...]]:
@@ -155,7 +210,7 @@ def errors(node: Node) -> tuple[str, tuple[Pattern, ...]]:
 def rows(node: Node) -> tuple[str, tuple[Pattern, ...]]:
     """Rows of a screen: all of them, or only the `last` ones."""
     if not (node.is_mapping and "last" in node.mapping("rows")):
-        return "all", lines(node)
+        return "all", lines_or_none(node)
     node.allow(("last",), "rows")
     return "last", lines(node.mapping("rows")["last"])
 
@@ -170,8 +225,24 @@ def columns_and_rows(node: Node) -> tuple[int, int]:
 
 def data(node: Node) -> bytes:
     """Bytes: text, `{hex: "ff 0a"}`, `{text: x, times: 9}`, or a list of them."""
+    said = bytearray()
+    _add_bytes(node, said)
+    if not said:
+        raise node.fault("no bytes at all; say which, or leave the step out")
+    return bytes(said)
+
+
+def _add_bytes(node: Node, said: bytearray) -> None:
     if isinstance(node.value, list):
-        return b"".join(data(item) for item in node.value)
+        for item in node.value:
+            _add_bytes(item, said)
+        return
+    said += _bytes(node)
+    if len(said) > MOST_BYTES:
+        raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
+
+
+def _bytes(node: Node) -> bytes:
     if not node.is_mapping:
         return _text_bytes(node)
     parts = node.mapping("bytes")
@@ -187,8 +258,7 @@ def data(node: Node) -> bytes:
 
 def _text_bytes(node: Node) -> bytes:
     text = node.text("bytes")
-    if later := places(text):
-        raise node.fault(f"bytes are sent as they are; `{{{later[0]}}}` cannot be filled in them")
+    _check_unfilled(node, text)
     return encode(plain(text))
 
 
@@ -208,10 +278,33 @@ def text(node: Node) -> str:
     return _one_line(node)
 
 
+def file_name(node: Node) -> str:
+    """A file in the case's own folder, `{scratch}`; its name is taken as it is."""
+    name = text(node)
+    _check_unfilled(node, name)
+    path = PurePath(name)
+    if "\0" in name or path.is_absolute() or ".." in path.parts or not path.name:
+        raise node.fault("a file is named from `{scratch}` on, such as `out.log`")
+    return name
+
+
+def input_file(node: Node) -> str:
+    """`closed`, or a file: one that is there, from this folder on; or one in `{scratch}`."""
+    name = text(node)
+    if name == "closed" or places(name):
+        return name
+    folder = Path(node.place.file).parent
+    if not os.path.lexists(folder / name) or os.path.isdir(folder / name):
+        raise node.fault(f"no such file `{folder / name}`; files are named from {folder} on")
+    return name
+
+
 def regex(node: Node) -> str:
-    """A regular expression."""
+    """A regular expression, to be found somewhere in a file."""
     expression = _one_line(node)
-    _check_regex(node, expression)
+    _check_unfilled(node, expression)
+    if _regex(node, expression).search(""):
+        raise node.fault("it is found in any file, so it claims nothing; say what the file holds")
     return expression
 
 
@@ -219,11 +312,15 @@ def texts(node: Node) -> tuple[str, ...]:
     """Several plain texts."""
     if not node.items("texts"):
         raise node.fault("no text at all says nothing")
+    for item in node.items("texts"):
+        _check_unfilled(item, text(item))
     return tuple(plain(text(item)) for item in node.items("texts"))
 
 
 def key(node: Node) -> bytes:
     """The bytes that a key or a combination sends; several as a list."""
+    if node.value == []:
+        raise node.fault("no key at all; name one, or leave the step out")
     if isinstance(node.value, list):
         return b"".join(key(item) for item in node.value)
     name = node.text("a key")
@@ -234,6 +331,9 @@ def key(node: Node) -> bytes:
 
 def signal_name(node: Node) -> str:
     """`SIGTERM` and its kind."""
+    if node.typed[:1].isdigit():
+        message = "write a signal by its name, and a status as a whole number from 0 to 255"
+        raise node.fault(f"`{node.typed}` is neither; {message}")
     name = node.text("a signal")
     if name not in signal.Signals.__members__:
         raise node.fault(f"no such signal `{name}`; {meant(name, signal.Signals.__members__)}")
@@ -265,7 +365,7 @@ def rule(node: Node) -> str:
 
 def seconds(node: Node) -> float:
     """A time in seconds."""
-    return node.number("seconds", least=0.01)
+    return node.number("seconds", least=0.01, most=MOST_SECONDS)
 
 
 def yes(node: Node) -> bool:
@@ -282,7 +382,7 @@ def receive_buffer(node: Node) -> int:
 
 def size(node: Node) -> int:
     """`16 MiB` in bytes."""
-    found = re.fullmatch(r"([0-9]+) (KiB|MiB|GiB)", node.text("a size"))
+    found = re.fullmatch(r"([1-9][0-9]{0,5}) (KiB|MiB|GiB)", node.text("a size"))
     if not found:
         raise node.fault("a size is a number and KiB, MiB or GiB, such as `16 MiB`")
     return int(found[1]) << {"KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
@@ -304,7 +404,13 @@ def ignored(node: Node) -> str:
 
 def socket_options(node: Node) -> dict[str, tuple[int, int]]:
     """`{TCP_NODELAY: 1, TCP_USER_TIMEOUT: {most: 120000}}`: the least and the most, by name."""
-    return {name: _between(name, entry) for name, entry in node.mapping("options").items()}
+    options = {name: _between(name, entry) for name, entry in node.mapping("options").items()}
+    if not options:
+        raise node.fault("no option at all claims nothing; name one, such as `TCP_NODELAY: 1`")
+    for name, place in node.keys.items():
+        if not re.fullmatch(r"(TCP|SO)_[A-Z0-9_]+", name):
+            raise Fault(place, f"no such socket option `{name}`; use SO_… or TCP_…")
+    return options
 
 
 def _between(name: str, node: Node) -> tuple[int, int]:
@@ -332,9 +438,9 @@ ON_SCREEN = frozenset({Medium.SCREEN})
 COMMON_OPTIONS = {"proves": Option(ALL, rule), "within": Option(ALL, seconds)}
 
 _START_OPTIONS = {
-    "arguments": Option(PROGRAMS, command_line),
+    "arguments": Option(PROGRAMS, any_command_line),
     "under": Option(PROGRAMS, command_line),
-    "input": Option(PROGRAMS, text),
+    "input": Option(PROGRAMS, input_file),
     "output": Option(PROGRAMS, closed),
     "errors": Option(PROGRAMS, closed),
     "size": Option(PROGRAMS, columns_and_rows),
@@ -342,7 +448,7 @@ _START_OPTIONS = {
     "receive_buffer": Option(WIRE, receive_buffer),
 }
 
-_WRITE_OPTIONS = {"to": Option(PROGRAMS, text)}
+_WRITE_OPTIONS = {"to": Option(PROGRAMS, file_name)}
 _MAKE_OPTIONS = {"holding": Option(PROGRAMS, regex)}
 
 # Where the text leaves open what else comes: at the same time as a signal, or as a closing.
@@ -371,8 +477,8 @@ VERBS: dict[str, Verb] = {
     "sees_as": Verb(ALL, text, media=IN_LINES, observes=True),
     "is_asked": Verb(ALL, text, media=IN_LINES, observes=True),
     "prints": Verb(PROGRAMS, texts, media=IN_LINES, observes=True),
-    "writes": Verb(PROGRAMS, lines, options=_WRITE_OPTIONS, anytime=True, observes=True),
-    "makes": Verb(PROGRAMS, text, options=_MAKE_OPTIONS, anytime=True, observes=True),
+    "writes": Verb(PROGRAMS, lines_or_none, options=_WRITE_OPTIONS, anytime=True, observes=True),
+    "makes": Verb(PROGRAMS, file_name, options=_MAKE_OPTIONS, anytime=True, observes=True),
     "runs": Verb(PROGRAMS, command_line, anytime=True),
     "complains": Verb(PROGRAMS, errors, media=IN_LINES, observes=True),
     "is_closed": Verb(PEERS, None, effect="ends", observes=True),

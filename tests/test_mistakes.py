@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -34,8 +35,9 @@ RIGHT = """\
     - ann: closes
 """
 
-# Each: the wrong steps; the place of the mistake; words of what is told.
-STEPS = {
+# Each: the wrong steps; the place of the mistake; words of what is told; and, where it is not a
+# plain client, what bob is.
+STEPS: dict[str, tuple[str, ...]] = {
     "an unknown verb": (
         "- ann: {seees: hello}",
         "7:13",
@@ -144,7 +146,7 @@ STEPS = {
     "a time without end": (
         "- ann: starts\n- ann: {sees: hello, within: .inf}",
         "8:34",
-        "seconds must be 0.01 or more",
+        "seconds must be a plain decimal number such as `90` or `0.5`, not `.inf`",
     ),
     "an option that is no command line": (
         '- tom: {starts: , under: "nice \'x"}',
@@ -213,6 +215,11 @@ STEPS = {
         "8:29",
         "not a regular expression: ",
     ),
+    "a regular expression that is none once it is filled": (
+        '- ann: starts\n- ann: {sees: {matches: "[z-{scratch}]"}}',
+        "8:29",
+        "not a regular expression: bad character range z-/",
+    ),
     "a regular expression that is too big": (
         '- ann: starts\n- ann: {sees: {matches: "a{99999999999}"}}',
         "8:29",
@@ -251,7 +258,7 @@ STEPS = {
     "endless times": (
         "- ann: starts\n- ann: {sees: {line: a, times: .inf}}",
         "8:36",
-        "times must be 1 or more",
+        "times must be a plain decimal number such as `90` or `0.5`, not `.inf`",
     ),
     "a count without times": (
         '- ann: starts\n- ann: {sees: "line {n}"}',
@@ -266,7 +273,7 @@ STEPS = {
     "a port among bytes": (
         '- ann: starts\n- ann: {sends: "{port}"}',
         "8:20",
-        "`{port}` cannot be filled in them",
+        "`{port}` cannot be filled in here",
     ),
     "an unknown key of the keyboard": (
         "- server: {presses: Ctrl-C}",
@@ -358,9 +365,212 @@ STEPS = {
         "`types` stands here twice; the first is at file.yaml:7:13",
     ),
     "a tab": ("-\tann: starts", "7:6", "a tab; indent with spaces"),
-    "an undefined alias": ("- ann: *starts", "7:12", "not YAML: "),
-    "a tag": ("- ann: !!python/name:os.system x", "7:12", "put it in quotes"),
+    "an undefined alias": ("- ann: *starts", "7:12", "no `&starts` has ended before it"),
+    "a tag": ("- ann: !!python/name:os.system x", "7:12", "a tag, which means nothing here"),
     "a key that is a list": ("- [ann]: starts", "7:7", "a key must be plain text"),
+    "a key with a tag": ("- !!str ann: starts", "7:7", "a key must be plain text"),
+    "a merge": ("- &a {ann: starts}\n- {<<: *a}", "8:8", "`<<` merges nothing here"),
+    "half a character": (
+        '- ann: starts\n- ann: {types: "\\ud800"}',
+        "8:23",
+        "not YAML: while parsing a quoted scalar found invalid Unicode character escape code",
+    ),
+    # Steps that claim nothing.
+    "no line to see": ("- ann: starts\n- ann: {sees: []}", "8:19", "no line at all claims nothing"),
+    "no line among lines": ("- ann: starts\n- ann: {sees: [a, []]}", "8:23", "no line at all"),
+    "no line to receive": ("- ann: starts\n- ann: {receives: []}", "8:23", "no line at all"),
+    "no lines in any order": ("- ann: starts\n- ann: {sees_all: []}", "8:23", "no line at all"),
+    "no line of some": ("- ann: starts\n- ann: {sees_all: [[]]}", "8:24", "no line at all"),
+    "no complaint": ("- server: {complains: []}", "7:27", "no line at all claims nothing"),
+    "no last complaint": ("- server: {complains: {last: []}}", "7:34", "no line at all"),
+    "no last row": ("- bob: {shows: {last: []}}", "7:27", "no line at all", "client on a screen"),
+    "nothing typed": ("- ann: starts\n- ann: {types: []}", "8:20", "no line at all"),
+    "no bytes in a list": ("- ann: starts\n- ann: {sends: []}", "8:20", "no bytes at all"),
+    "no bytes in a text": ('- ann: starts\n- ann: {sends: ""}', "8:20", "no bytes at all"),
+    "no bytes in hex": ('- ann: starts\n- ann: {sends: {hex: ""}}', "8:20", "no bytes at all"),
+    "nothing dribbled": ('- ann: starts\n- ann: {dribbles: ""}', "8:23", "no bytes at all"),
+    "no key": ("- server: {presses: []}", "7:25", "no key at all; name one"),
+    "no file": ('- server: {makes: ""}', "7:23", "an empty text says nothing"),
+    "any file": (
+        '- server: {makes: a, holding: "x*"}',
+        "7:35",
+        "it is found in any file, so it claims nothing",
+    ),
+    "no command": ('- server: {runs: " "}', "7:22", "an empty command; say what is to be run"),
+    "an empty command word": ("- server: {runs: \"''\"}", "7:22", "an empty command"),
+    "under nothing": ('- tom: {starts: , under: ""}', "7:30", "an empty command"),
+    "no socket option": ("- server: {has_socket_option: {}}", "7:35", "no option at all"),
+    "a line that starts with nothing": (
+        '- ann: starts\n- ann: {sees: {starts: ""}}',
+        "8:28",
+        "`starts` of nothing is true of any line",
+    ),
+    "a line that ends with nothing": (
+        '- ann: starts\n- ann: {sees: {ends: ""}}',
+        "8:26",
+        "`ends` of nothing is true of any line",
+    ),
+    "a line that contains nothing": (
+        '- ann: starts\n- ann: {sees: {contains: ""}}',
+        "8:30",
+        "`contains` of nothing is true of any line",
+    ),
+    "any line": (
+        '- ann: starts\n- ann: {sees: {matches: ".*"}}',
+        "8:29",
+        "any line matches it, so it claims nothing",
+    ),
+    "any line in other words": (
+        '- ann: starts\n- ann: {sees: {matches: "(?s:.)*|[^x]+"}}',
+        "8:29",
+        "any line matches it, so it claims nothing",
+    ),
+    "an empty expression": (
+        '- ann: starts\n- ann: {sees: {matches: ""}}',
+        "8:29",
+        'only an empty line matches it; name that as `""`',
+    ),
+    "an object without keys": (
+        "- ann: starts\n- ann: {sees: {json: {}}}",
+        "8:26",
+        "an object without keys",
+    ),
+    "a limit of nothing": ("- server: {grows_less_than: 0 MiB}", "7:33", "a size is a number and"),
+    # Numbers that YAML reads in a way of its own, and those that are too big for anything.
+    "a time in minutes": (
+        "- ann: starts\n- ann: {sees: hello, within: 1:30}",
+        "8:34",
+        "seconds must be a plain decimal number such as `90` or `0.5`, not `1:30`",
+    ),
+    "an octal number": (
+        "- ann: starts\n- ann: {sees: {line: a, times: 010}}",
+        "8:36",
+        "times must be a plain decimal number such as `90` or `0.5`, not `010`",
+    ),
+    "a number in hex": (
+        "- ann: starts\n- ann: {sees: {line: a, times: 0x10}}",
+        "8:36",
+        "not `0x10`",
+    ),
+    "a number with an underscore": (
+        "- ann: starts\n- ann: {sees: {line: a, times: 1_000}}",
+        "8:36",
+        "not `1_000`",
+    ),
+    "a number with an exponent": (
+        "- ann: starts\n- ann: {sees: {line: a, times: 1e3}}",
+        "8:36",
+        "not `1e3`",
+    ),
+    "a number of 401 digits": (
+        f"- ann: starts\n- ann: {{sees: {{line: a, times: {'9' * 401}}}}}",
+        "8:36",
+        "times must be a plain decimal number",
+    ),
+    "a number in quotes": (
+        '- ann: starts\n- ann: {sees: {line: a, times: "3"}}',
+        "8:36",
+        "times must be a number, not text; leave the quotes out",
+    ),
+    "a time for ever": (
+        "- ann: starts\n- ann: {sees: hello, within: 999999999}",
+        "8:34",
+        "seconds must be 86400 or less",
+    ),
+    "a buffer that no machine has": (
+        "- ann: {starts: , receive_buffer: 2147483648}",
+        "7:39",
+        "receive_buffer must be a whole number from 1 to 2147483647",
+    ),
+    "a size of 5,000 digits": (
+        f"- server: {{grows_less_than: {'9' * 5000} MiB}}",
+        "7:33",
+        "a size is a number and KiB, MiB or GiB",
+    ),
+    "an octal status": (
+        "- server: {exits: 010}",
+        "7:23",
+        "`010` is neither; write a signal by its name, and a status as a whole number",
+    ),
+    "more lines than one step names": (
+        "- ann: starts\n- ann: {sees: [{line: a, times: 999999}, {line: b, times: 2}]}",
+        "8:19",
+        "more than 1000000 lines",
+    ),
+    "longer lines than there is room for": (
+        f"- ann: starts\n- ann: {{sees: {{line: {'x' * 100}, times: 1000000}}}}",
+        "8:19",
+        "more than 64 MiB",
+    ),
+    "more bytes in a list than there is room for": (
+        "- ann: starts\n- ann: {sends: [{text: x, times: 67108864}, {text: x, times: 67108864}]}",
+        "8:49",
+        "more than 64 MiB",
+    ),
+    # What is filled in, and where.
+    "an unfilled placeholder in a key": (
+        '- ann: starts\n- ann: {sees: {json: {"{nmae}": 1}}}',
+        "8:27",
+        "nothing fills the placeholder `{nmae}`",
+    ),
+    "a place in a text that is taken as it is": (
+        '- tom: {prints: ["{host}"]}',
+        "7:22",
+        "`{host}` cannot be filled in here; write `{{` for a brace itself",
+    ),
+    "a count in JSON": (
+        '- ann: starts\n- ann: {sees: {json: {a: "{n}"}}}',
+        "8:30",
+        "`{n}` counts lines",
+    ),
+    "a count in a command": ('- server: {runs: "echo {n}"}', "7:22", "`{n}` counts lines"),
+    "an expression that Python doubts": (
+        '- ann: starts\n- ann: {sees: {matches: "[[a]"}}',
+        "8:29",
+        "not a regular expression: Possible nested set",
+    ),
+    # Names that there are not.
+    "an input that is not there": (
+        "- tom: {starts: , input: absent.txt}",
+        "7:30",
+        "no such file `absent.txt`; files are named from . on",
+    ),
+    "an input that is a folder": ("- tom: {starts: , input: .}", "7:30", "no such file `.`"),
+    "lines of no file": (
+        "- ann: starts\n- tom: starts\n- tom: {writes: hello}\n- tom: {exits: 0}\n- ann: closes",
+        "9:7",
+        "`writes` needs the file: `{writes: LINES, to: FILE}`",
+    ),
+    "a file elsewhere": (
+        "- server: {makes: ../out.log}",
+        "7:23",
+        "a file is named from `{scratch}` on, such as `out.log`",
+    ),
+    "a file by its whole path": (
+        "- server: {writes: hello, to: /etc/passwd}",
+        "7:35",
+        "a file is named from `{scratch}` on",
+    ),
+    "a socket option that is none": (
+        "- server: {has_socket_option: {NODELAY: 1}}",
+        "7:36",
+        "no such socket option `NODELAY`; use SO_… or TCP_…",
+    ),
+    "an option that is empty": (
+        '- tom: {starts: {size: ""}}',
+        "7:28",
+        "the option `size` is empty; write `yes` where it takes no value",
+    ),
+    "an option with its dashes": (
+        "- tom: {starts: {--size: 5}}",
+        "7:22",
+        "`--size` is no name of an option; write it without its dashes",
+    ),
+    "an option that is nothing": (
+        "- tom: {starts: {size: }}",
+        "7:28",
+        "the option `size` must be a text, a number, yes or no",
+    ),
 }
 
 # Whole files; each with all of its problems.
@@ -375,17 +585,72 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "an empty file": ("", ["1:1: a scenario file must be a list, not empty"]),
     "only a comment": ("# nothing\n", ["1:1: a scenario file must be a list, not empty"]),
+    "a list of nothing": ("[]\n", ["1:1: a file without a scenario proves nothing; write one"]),
+    "a mark in front, and ends of lines from elsewhere": (
+        b"\xef\xbb\xbf- id: It\r\n  title: x\r\n",
+        ["1:3: a scenario needs `proves`", "1:3: a scenario needs `steps`", "1:7: an id is lower"],
+    ),
+    "a control character behind others that are long": (
+        "- id: \u00e9\u00e9\u00e9\x07",
+        ["1:10: not YAML: a control character"],
+    ),
+    "more than anybody writes": (b"#" * ((16 << 20) + 1), ["1:1: more than 16 MiB"]),
+    "aliases that lead deep": (
+        "- &a [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]\n"
+        "- [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[*a]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]\n",
+        ["2:33: nested too deeply"],
+    ),
+    "a set": (RIGHT.replace("{ann: wire}", "!!set {ann}"), ["4:9: a tag, which means nothing"]),
+    "no title": (
+        RIGHT.replace("title: It", 'title: ""'),
+        ["2:10: `title` is empty; say something, or leave the key out"],
+    ),
+    "a title of blanks": (RIGHT.replace("title: It", 'title: " "'), ["2:10: `title` is empty"]),
+    "a title that is a list": (
+        RIGHT.replace("title: It", "title: [It]"),
+        ["2:10: `title` must be text, not a list"],
+    ),
+    "a title of two lines": (
+        RIGHT.replace("title: It", 'title: "It\\nis"'),
+        ["2:10: `title` must be one line of text"],
+    ),
+    "a title that is filled too late": (
+        RIGHT.replace("title: It", 'title: "{port}"'),
+        ["2:10: nothing fills the placeholder `{port}`"],
+    ),
+    "no feature that is needed": (
+        RIGHT.replace("steps:", "needs: {}\n  steps:"),
+        ["5:10: no feature is named; name some by role, or leave the key out"],
+    ),
+    "no feature of a role": (
+        RIGHT.replace("steps:", "needs: {server: []}\n  steps:"),
+        ["5:19: no feature is named; name some, or leave the key out"],
+    ),
+    "without nothing": (
+        RIGHT.replace("steps:", "without: {}\n  steps:"),
+        ["5:12: no feature is named; name some by role, or leave the key out"],
+    ),
+    "two keys that an example makes one": (
+        RIGHT.replace("steps:", "examples: [{id: a, who: ann}]\n  steps:")
+        + '    - {ann: starts, "{who}": closes}\n',
+        ["10:21: `{who}`, once it is filled in, is `ann` a second time"],
+    ),
     "a mapping": ("id: it\n", ["1:1: a scenario file must be a list, not a mapping"]),
-    "two documents": ("- id: a\n---\n- id: b\n", ["2:1: not YAML: "]),
-    "deep nesting": ("[" * 60 + "]" * 60, ["1:51: nested too deeply"]),
-    "an alias of itself": ("- &a [*a]\n", ["1:3: nested too deeply: an alias holds itself"]),
+    "two documents": (
+        "- id: a\n---\n- id: b\n",
+        ["2:1: a second document begins here; one file holds one"],
+    ),
+    "an alias of itself": (
+        "- &a [*a]\n",
+        ["1:7: `*a` stands for nothing: no `&a` has ended before it"],
+    ),
     "an alias bomb": (
         "- &a [x, x, x, x, x, x, x, x, x]\n"
         + "".join(
             f"- &{b} [{', '.join([f'*{a}'] * 9)}]\n"
             for a, b in zip("abcdefg", "bcdefgh", strict=True)
         ),
-        ["1:31: more than 200000 entries, aliases spelled out"],
+        ["6:11: more than 200000 entries, aliases spelled out"],
     ),
     "no id": (
         "- title: It\n  proves: [ECHO-1]\n  steps: []\n",
@@ -541,6 +806,38 @@ SUITES = {
             "suite.yaml:1:1: a suite needs `programs`",
         ],
     ),
+    "a name that is empty": (
+        SUITE.replace("name: tiny", 'name: ""'),
+        ["suite.yaml:1:7: `name` is empty; say something"],
+    ),
+    "a protocol with a NUL in its name": (
+        SUITE.replace("PROTOCOL.md", '"\\0"'),
+        ["suite.yaml:2:11: a file's name holds no NUL"],
+    ),
+    "an option that its program does not take": (
+        SUITE.replace('"{port}"\n', '"{port}"\n    takes: [size]\n    options: {sice: 1}\n'),
+        ["suite.yaml:8:15: no such option `sice`; did you mean `size`?"],
+    ),
+    "an option to be taken that is none": (
+        SUITE.replace('"{port}"\n', '"{port}"\n    takes: [--size]\n'),
+        ["suite.yaml:7:13: `--size` is no name of an option; write it without its dashes"],
+    ),
+    "a brace by itself": (
+        SUITE.replace('"{port}"\n', '"{port} {"\n'),
+        ["suite.yaml:6:16: a `{` that begins no placeholder; write `{host}` for a placeholder"],
+    ),
+    "a verb without any steps": (
+        SUITE.replace("        - \"{actor}\": is_closed\n", "        []\n"),
+        ["suite.yaml:30:9: no steps; name some, or leave the key out"],
+    ),
+    "a verb whose argument fills nothing": (
+        SUITE.replace("    argument: name\n", "    argument: Name\n", 1),
+        ["suite.yaml:13:15: `Name` cannot be a placeholder; use lower-case letters and `_`"],
+    ),
+    "a fence of nothing": (
+        SUITE.replace("fence!", '" "'),
+        ["suite.yaml:40:15: `alone_sees` is empty; say something"],
+    ),
     "folders from the root": (
         SUITE.replace("servers/*", "/servers/*"),
         ["suite.yaml:3:19: `/servers/*` names no folders; give folders from this file's own on"],
@@ -635,6 +932,20 @@ MANIFESTS = {
         MANIFEST.replace("{python}", "{pyton}"),
         ["4:6: nothing fills the placeholder `{pyton}`; did you mean `python`?"],
     ),
+    "a brace by itself": (
+        MANIFEST.replace("{python}", "{python"),
+        ["4:6: a `{` that begins no placeholder; write `{build}` for a placeholder, and `{{` for"],
+    ),
+    "a brace by itself in a build": (
+        MANIFEST + 'build: "cc -o {build/x"\n',
+        ["5:8: a `{` that begins no placeholder"],
+    ),
+    "no language": (MANIFEST.replace("Python", '""'), ["3:11: `language` is empty"]),
+    "a known failure for no reason": (
+        MANIFEST + 'known_failures: {file/it: ""}\n',
+        ["5:27: the reason of a known failure is empty"],
+    ),
+    "a port in hex": (MANIFEST + "port: 0x50\n", ["5:7: `port` must be a plain decimal number"]),
     "an unknown role": (
         MANIFEST.replace("role: server", "role: sever"),
         ["2:7: no such role `sever`; did you mean `server`?"],
@@ -711,8 +1022,9 @@ def assert_told(mistake: Mistake, *expected: str) -> None:
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_wrong_step(name: str) -> None:
-    steps, place, words = STEPS[name]
-    text = HEAD + "".join(f"    {line}\n" for line in steps.split("\n"))
+    steps, place, words, *kind = STEPS[name]
+    head = HEAD.replace("bob: client", f"bob: {kind[0]}") if kind else HEAD
+    text = head + "".join(f"    {line}\n" for line in steps.split("\n"))
     with pytest.raises(Mistake) as caught:
         read_scenarios(write_suite(Path()), text)
     assert_told(caught.value, f"file.yaml:{place}: {words}")
@@ -732,6 +1044,7 @@ def test_a_wrong_scenario_file(name: str) -> None:
 def test_a_wrong_suite(name: str) -> None:
     text, problems = SUITES[name]
     write_files(Path(), text)
+    Path("file.yaml").write_text(RIGHT)
     with pytest.raises(Mistake) as caught:
         load([Path()])
     assert_told(caught.value, *problems)
@@ -806,6 +1119,33 @@ def test_a_file_that_would_be_overlooked() -> None:
     assert_told(caught.value, "more.yml:1:1: is not played; call it `.yaml`")
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 10_000_000, "- " * 60 + "x"])
+def test_what_is_nested_too_deeply(text: str) -> None:
+    """Where exactly that is noticed differs between versions of the parser."""
+    write_suite(Path())
+    Path("file.yaml").write_text(text)
+    with pytest.raises(Mistake, match=r"^file\.yaml:1:[0-9]+: nested too deeply$"):
+        load([Path("file.yaml")])
+
+
+@pytest.mark.parametrize("name", ["folder.yaml", "pipe.yaml"])
+def test_what_is_no_file(name: str) -> None:
+    write_suite(Path())
+    os.mkdir("folder.yaml")
+    os.mkfifo("pipe.yaml")
+    with pytest.raises(Mistake) as caught:
+        load([Path(name)] if name == "pipe.yaml" else [Path()])
+    told = f"{name}:1:1: cannot be read: a folder or a device, not a file"
+    assert told in caught.value.problems
+
+
+def test_a_suite_without_a_scenario() -> None:
+    write_suite(Path())
+    with pytest.raises(Mistake) as caught:
+        load([Path()])
+    assert_told(caught.value, "suite.yaml:1:1: a suite without a scenario; write scenarios into a")
+
+
 def test_two_suites_at_once(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write_suite(tmp_path / name)
@@ -835,7 +1175,7 @@ def test_mistakes_of_all_files_are_told_at_once() -> None:
 @pytest.mark.parametrize("seed", range(200))
 def test_whatever_is_written_nothing_but_a_mistake_is_raised(seed: int) -> None:
     random = Random(seed)
-    steps, _, _ = random.choice(list(STEPS.values()))
+    steps, *_ = random.choice(list(STEPS.values()))
     scenarios = HEAD + "".join(f"    {line}\n" for line in steps.split("\n"))
     write_files(Path(), spoilt(SUITE, random))
     Path("file.yaml").write_text(spoilt(scenarios, random), "utf-8")

@@ -105,13 +105,26 @@ MISTAKES = {
         ("within: 1", "whithin: 1"),
         ("sees: hello", "sees: {contains: hello, time: 5}"),
         ("- server: starts", "- {server: starts, alice: starts}"),
+        ("sees: hello", "sees_all: []"),
+        ("sees: hello", "sees: {contains: ''}"),
+        ("sees: hello", "sees: {json: {}}"),
+        ("sees: hello", "grows_less_than: 0 MiB"),
+        ("types: hello", "presses: []"),
+        ("types: hello", "has_socket_option: {}"),
+        ("cast:", "needs: {server: []}\n  cast:"),
+        ("cast:", "without: {}\n  cast:"),
     ],
     "implementation": [
         ("role: server", "role: proxy"),
         ("run: it", "ruin: it"),
         ("run: it", "run: it, ruin: it"),
     ],
-    "suite": [("others_see:", "others:"), ("meaning:", "means:"), ("ready:", "redy:")],
+    "suite": [
+        ("others_see:", "others:"),
+        ("meaning:", "means:"),
+        ("ready:", "redy:"),
+        ('arguments: "{port}"', "takes: [--port]"),
+    ],
 }
 RIGHT = {"scenarios": SCENARIO, "implementation": MANIFEST, "suite": tiny.SUITE}
 
