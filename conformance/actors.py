@@ -20,7 +20,7 @@ from conformance.build import Build
 from conformance.files import Files
 from conformance.match import Pattern, decode, encode
 from conformance.model import FailureKind, Implementation, Medium, Step
-from conformance.placeholder import fill, plain
+from conformance.placeholder import complete, plain
 from conformance.process import LOOK_SECONDS, CannotStart, Launch, Process, ending, start
 from conformance.stage import Source, Stage
 from conformance.suite import Program
@@ -217,7 +217,7 @@ class Actor:
 
     def is_asked(self, step: Step) -> None:
         assert isinstance(step.argument, str)
-        text = plain(fill(step.argument, self.scene.values))
+        text = complete(step.argument, self.scene.values)
         heard = self._ear(self.ear).text(len(encode(text)), self._deadline(step))
         seen = decode(heard.text)
         if heard.why or seen != text:
@@ -448,7 +448,7 @@ class ProgramActor(Actor):
         values = self.scene.values | {"name": self.name}
         if self.implementation.role == "server" and step and not step.options.get("same_port"):
             values["port"] = str(self.implementation.port or 0)
-        return plain(fill(word, values))
+        return complete(word, values)
 
     # --- Ready -------------------------------------------------------------------------------
 
@@ -464,7 +464,7 @@ class ProgramActor(Actor):
 
     def _announced(self, ready: str, step: Step) -> int:
         """Wait for the ready line; the port that it names."""
-        wanted = plain(fill(ready, {"host": self.scene.host}))
+        wanted = complete(ready, {"host": self.scene.host})
         heard = self._ear(self.ear).line(self._deadline(step))
         line = decode(heard.text)
         pattern = re.escape(wanted).replace(re.escape("{port}"), "([0-9]{1,5})", 1)

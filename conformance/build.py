@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.model import Implementation
-from conformance.placeholder import fill
+from conformance.placeholder import complete
 
 BUILD_SECONDS = 600.0  # a first build may compile a whole standard library
 VERSION_SECONDS = 10.0
@@ -165,7 +165,7 @@ def _program(implementation: Implementation, name: str) -> str | None:
 def _words(command: str, home: Path) -> list[str]:
     """Cut a command line into words, then fill in the places, so that these may hold spaces."""
     places = {"build": str(home), "python": sys.executable}
-    return [fill(word, places) for word in shlex.split(command)]
+    return [complete(word, places) for word in shlex.split(command)]
 
 
 def _fingerprint(implementation: Implementation) -> str:

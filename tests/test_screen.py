@@ -141,11 +141,17 @@ def test_a_program_that_writes_for_ever_is_not_waited_for(suite: Suite) -> None:
 
 @pytest.mark.parametrize(("mode", "sent"), [("l", "[A"), ("h", "OA")])
 def test_keys_are_sent_as_the_mode_of_the_terminal_asks(suite: Suite, mode: str, sent: str) -> None:
-    client = RESTORED.replace("tell_size()\nwhile", f"os.write(1, b'\\x1b[?1{mode}')\nwhile")
+    client = RESTORED.replace("tell_size()\nwhile", f"os.write(1, b'\\x1b[?1{mode}>')\nwhile")
     client = client.replace("os.write(1, data.", "os.write(1, data.replace(b'\\x1b', b'E').")
     client += "os.write(1, b'\\x1b[?1l')\n"
-    steps = "- ann: starts\n- ann: {shows: [80x24, ‸]}\n- ann: {presses: Up}\n- ann: {sends: q}\n- ann: {exits: 0}\n"
-    assert failure(suite, client, steps + f"- ann: {{shows: [80x24, 'E{sent}']}}\n") is None
+    steps = """\
+- ann: starts
+- ann: {shows: ">‸"}
+- ann: {presses: Up}
+- ann: {sends: q}
+- ann: {exits: 0}
+"""
+    assert failure(suite, client, steps + f"- ann: {{shows: '>E{sent}'}}\n") is None
 
 
 def test_nobody_restores_a_terminal_who_is_killed(suite: Suite) -> None:
