@@ -369,7 +369,7 @@ def test_junit_fails_only_what_is_not_as_expected() -> None:
 def test_junit_is_red_where_results_are_missing() -> None:
     root = Xml.fromstring(report.junit_xml(run(SMALL[0], planned=2)).encode())
     (error,) = root.findall(".//error")
-    assert error.get("message") == "1 of 2 planned cases have no result"
+    assert error.get("message") == "1 of 2 planned cases has no result"
 
 
 def tags(page: str) -> list[str]:
@@ -455,7 +455,7 @@ def test_every_rule_is_shown_with_what_proves_it() -> None:
         "CHAT-1  MUST    chat/names\n"
         "ACCT-1  MAY     no scenario (accounts)\n"
         "\n"
-        "1 of 2 rules are proven by a scenario; not: ACCT-1"
+        "1 of 2 rules is proven by a scenario; not: ACCT-1"
     )
 
 
