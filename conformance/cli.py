@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 
 if sys.platform != "linux":
-    sys.exit(f"conformance: this is {sys.platform}; it needs Linux, or a container with Linux")
+    print(f"conformance: it needs Linux, and this is {sys.platform}", file=sys.stderr)
+    sys.exit(2)
 
 import argparse
 import os
@@ -19,7 +20,7 @@ import tempfile
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -64,19 +65,16 @@ def main(words: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
     try:
         streams.prepare()
-        status = _obey(words)
-        streams.finish()
+        try:
+            return _obey(words)
+        finally:  # where argparse ends the program, too
+            streams.finish()
     except streams.Unshown as unshown:
         if not unshown.silent:
             complain(f"standard output cannot be written to: {unshown}")
         return MISTAKEN
     except KeyboardInterrupt:
         return INTERRUPTED
-    except SystemExit:  # argparse has said what there is to say
-        with suppress(streams.Unshown):
-            streams.finish()
-        raise
-    return status
 
 
 def _obey(words: Sequence[str] | None) -> int:

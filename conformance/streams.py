@@ -92,6 +92,7 @@ def show(text: str) -> None:
 
 def finish() -> None:
     """See that all is out that was shown; raises Unshown."""
+    tell(sys.stderr, "")
     _shown(sys.stdout.flush)
 
 
