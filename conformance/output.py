@@ -33,6 +33,19 @@ FILES = (RESULTS_FILE, PAGE, "summary.md", "junit.xml")  # what every run writes
 OURS = frozenset({*FILES, BADGES, TRANSCRIPTS})  # no listing speaks of anything else
 
 
+_held: set[int] = set()  # the locks of drafts
+
+
+def _let_go() -> None:
+    """A worker that outlives its run must not hold the run's lock."""
+    for lock in _held:
+        os.close(lock)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 class Draft:
     """The files of one run until they are swapped in."""
 
@@ -44,6 +57,7 @@ class Draft:
             folder = tempfile.mkdtemp(prefix=f"{DRAFT_PREFIX}{os.getpid()}-", dir=output)
             self.path = Path(folder).resolve()
             self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            _held.add(self._lock)
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
                 os.write(self._lock, b"%d\n" % os.getpid())  # fails where the disk is full
@@ -75,7 +89,8 @@ class Draft:
     def discard(self) -> None:
         """Remove what is left of it."""
         shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock >= 0:
+        if self._lock in _held:
+            _held.remove(self._lock)
             os.close(self._lock)
             self._lock = -1
 
