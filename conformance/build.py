@@ -191,7 +191,9 @@ def _build_into(made: Path, implementation: Implementation, log: Path, commands:
     if answer.status == 0:
         return ""
     shown = answer.output.splitlines()[-LOG_LINES:]
-    return "\n".join([f"`{shlex.join(argv)}` {answer.ending}", *shown, f"{LOG_LABEL}{log}"])
+    return "\n".join(
+        [f"the build {answer.ending}: `{shlex.join(argv)}`", *shown, f"{LOG_LABEL}{log}"]
+    )
 
 
 def _program(implementation: Implementation, name: str) -> str | None:
