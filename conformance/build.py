@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -101,7 +101,7 @@ def _build(implementation: Implementation, builds: Path, say: Say, commands: _Co
     if reason := lacking(implementation):
         return Build(implementation, unavailable=reason)
     try:
-        home = builds / f"{implementation.label}-{_fingerprint(implementation)}"
+        home = builds / f"{implementation.label}-{_fingerprint(implementation, builds)}"
         made, error = home, ""
         if implementation.build is not None:
             made, error = _make(implementation, home, say, commands)
@@ -207,25 +207,31 @@ def _words(command: str, made: Path) -> list[str]:
     return [fill(word, places) for word in shlex.split(command)]
 
 
-def _fingerprint(implementation: Implementation) -> str:
-    """A name for all that goes into a build."""
+def _fingerprint(implementation: Implementation, builds: Path) -> str:
+    """A name for all that goes into a build.
+
+    Of the manifest that is its command alone; results and builds that stand in the same folder
+    are made anew by every run.
+    """
     digest = hashlib.sha256()
     for program in implementation.needs:
         digest.update(f"{find_program(program)} {version_of(program)}\0".encode())
     digest.update(f"{implementation.build}\0".encode())
-    for source in _sources(implementation.folder):
-        digest.update(os.fsencode(source.relative_to(implementation.folder)) + b"\0")
+    folder = implementation.folder.resolve()
+    manifest = folder / Path(implementation.place.file).name
+    for source in _sources(folder, {manifest, builds, builds.parent}):
+        digest.update(os.fsencode(source.relative_to(folder)) + b"\0")
         digest.update(hashlib.sha256(source.read_bytes()).digest())
     return digest.hexdigest()[:HASH_DIGITS]
 
 
-def _sources(folder: Path) -> Iterator[Path]:
-    """The files of a folder, but hidden ones and caches, in an order of their own."""
+def _sources(folder: Path, others: Collection[Path]) -> Iterator[Path]:
+    """The files of a folder, but hidden ones, caches and `others`, in an order of their own."""
     for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(".") or entry.name in CACHES:
+        if entry.name.startswith(".") or entry.name in CACHES or entry in others:
             continue
         if entry.is_dir():
-            yield from _sources(entry)
+            yield from _sources(entry, others)
         elif entry.is_file():
             yield entry
 

@@ -14,6 +14,7 @@ if sys.platform != "linux":
     sys.exit(2)
 
 import argparse
+import errno
 import os
 import shutil
 import tempfile
@@ -82,6 +83,7 @@ def _obey(words: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(words)
     command: Callable[[Arguments], int] = arguments.command
     try:
+        _see_where_we_are()
         return command(arguments)
     except Mistake as mistake:
         complain("\n".join(mistake.problems))
@@ -94,12 +96,20 @@ def _obey(words: Sequence[str] | None) -> int:
     return MISTAKEN
 
 
+def _see_where_we_are() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise Mistake(["the folder that this was started in is gone: cd to another"]) from None
+
+
 def _trouble(error: OSError) -> str:
     """What this machine refuses, where nothing nearer could tell it."""
     reason = error.strerror or type(error).__name__
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {reason}"
-    return f"this machine: {reason}; fewer cases at a time (-j) may help"
+    scarce = error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return f"this machine: {reason}" + ("; fewer cases at a time (-j) may help" if scarce else "")
 
 
 def _fault(error: Exception) -> str:
@@ -397,7 +407,11 @@ def _turn(case: Case) -> tuple[float, bool, int]:
     times = [step.options.get("within", 0.0) for step in steps]
     longest = max(time for time in times if isinstance(time, int | float))
     short = len(steps) <= SHORT_STEPS and not any(map(timed, steps))
-    return (-longest if longest >= LONG_SECONDS else 0.0, short, zlib.crc32(case.id.encode()))
+    return (
+        -longest if longest >= LONG_SECONDS else 0.0,
+        short,
+        zlib.crc32(case.id.encode("utf-8", "surrogateescape")),
+    )
 
 
 def _read(path: Path) -> str:

@@ -73,6 +73,8 @@ def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte of a file's name that is no text
+        return f"\\x{ord(char) - 0xDC00:02x}"
     return char.encode("ascii", "backslashreplace").decode("ascii")
 
 

@@ -97,6 +97,15 @@ def test_what_tools_leave_behind_is_no_input(
     assert times_built(program) == 1
 
 
+def test_the_manifest_and_what_runs_write_are_no_inputs(program: Implementation) -> None:
+    output = program.folder / "build" / "conformance"
+    built(program, output)
+    (program.folder / "implementation.yaml").write_text("ready: up")
+    (output / "results.json").write_text("{}")
+    built(program, output)
+    assert times_built(program) == 1
+
+
 def test_a_build_that_was_cut_short_is_done_again(program: Implementation, tmp_path: Path) -> None:
     made = Path(built(program, tmp_path).argv[0]).parent
     (made.parent / COMPLETE).unlink()

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from small_suite import SERVER, add_server, write_suite
+from small_suite import PATIENT, SERVER, add_server, told, write_suite
 
 COMMAND = [sys.executable, "-m", "conformance"]
 LISTING = ".conformance.json"
@@ -139,7 +139,7 @@ def waiting_run(suite: Path) -> Iterator[subprocess.Popen[bytes]]:
     words = ["run", "echo", "--output", "out", "--server", "right", "-j", "1", "--deadline", "600"]
     command = [*COMMAND, *words]
     with subprocess.Popen(command, stdout=-3, stderr=-3, start_new_session=True) as process:
-        assert (home / "up").read_text() == "up\n"
+        assert told(home / "up") == "up\n"
         yield process
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -156,7 +156,7 @@ def test_two_runs_at_the_same_time(suite: Path) -> None:
         gate = suite / "servers" / "right" / "gate"
         (suite / "servers" / "right" / "server.py").write_text(SERVER)
         gate.write_text("go\n")
-        assert first.wait() == 0
+        assert first.wait(PATIENT) == 0
     cases = json.loads(Path("out/results.json").read_text())["cases"]
     assert {case["server"] for case in cases} == {"right"}
     names = [name for name in everything() if name.startswith("transcripts")]

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_suite import SERVER, SHOUTING_SERVER, add_server, write_suite
+from small_suite import PATIENT, SERVER, SHOUTING_SERVER, add_server, told, write_suite
 
 from conformance.cli import main
 
@@ -184,6 +184,21 @@ def test_nothing_is_written_beside_the_sources(suite: Path, tmp_path: Path) -> N
     assert sorted(path for path in tmp_path.rglob("*") if "out" not in path.parts) == before
 
 
+def test_names_of_files_that_are_no_text(suite: Path) -> None:
+    folder = suite.rename(os.fsdecode(b"b\xff"))
+    done = conformance("run", str(folder), "--output", str(folder / "out"))
+    assert done.returncode == 0, done
+    assert done.stdout.endswith("reports: b\\xff/out/index.html\n")
+    again = conformance("report", str(folder / "out"))
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+
+
+def test_a_folder_that_is_gone(suite: Path) -> None:
+    done = shell('mkdir gone && cd gone && rmdir ../gone && exec "$@"', "run", str(suite.resolve()))
+    assert done.returncode == 2
+    assert done.stderr == "the folder that this was started in is gone: cd to another\n"
+
+
 # Variables
 
 
@@ -278,7 +293,7 @@ def wait_for_end(pid: int) -> None:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    select.select([fd], [], [])
+    assert select.select([fd], [], [], PATIENT)[0], "it goes on"
     os.close(fd)
 
 
@@ -288,9 +303,9 @@ def test_an_interrupt_ends_a_run_and_its_builds(suite: Path, start: list[str]) -
     home = build_that_waits(suite)
     command = [*start, *COMMAND, "run", "echo"]
     with subprocess.Popen(command, stdout=-3, stderr=subprocess.PIPE, text=True) as process:
-        pid = int((home / "up").read_text())
+        pid = int(told(home / "up"))
         process.send_signal(signal.SIGINT)
-        _, shown = process.communicate()
+        _, shown = process.communicate(timeout=PATIENT)
     wait_for_end(pid)
     assert process.returncode == 130
     assert "Traceback" not in shown
@@ -299,15 +314,15 @@ def test_an_interrupt_ends_a_run_and_its_builds(suite: Path, start: list[str]) -
 def test_a_run_that_is_killed_in_a_build(suite: Path) -> None:
     home = build_that_waits(suite)
     with subprocess.Popen([*COMMAND, "run", "echo"], stdout=-3, stderr=-3) as process:
-        orphan = int((home / "up").read_text())
+        orphan = int(told(home / "up"))
         process.kill()
         process.wait()
     with subprocess.Popen([*COMMAND, "run", "echo"], stdout=-3, stderr=-3) as process:
-        again = int((home / "up").read_text())
+        again = int(told(home / "up"))
         os.killpg(orphan, signal.SIGKILL)
         wait_for_end(orphan)
         (home / "gate").write_text("go\n")
-        assert process.wait() == 0
+        assert process.wait(PATIENT) == 0
     assert again != orphan
     (program,) = Path("build/conformance/builds").glob("server-right-*/*/it")
     assert program.read_text() == "whole\n"
