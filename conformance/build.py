@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ from conformance.placeholder import fill
 
 BUILD_SECONDS = 600.0  # a first build may compile a whole standard library
 VERSION_SECONDS = 10.0
+TURN_SECONDS = 1.0
 LOG_LINES = 20  # the last lines of a failed build that are shown; the log has all
 LOG_LABEL = "all of it: "  # before the path of the log
 COMPLETE = ".complete"  # names the folder of the attempt that succeeded
@@ -74,15 +75,20 @@ def build_all(
     implementations: Iterable[Implementation], folder: Path, say: Say = lambda _: None
 ) -> dict[str, Build]:
     """Build each implementation into a folder under `FOLDER/builds/`; the builds by label."""
-    implementations = list(implementations)
     builds = folder.resolve() / "builds"
     commands = _Commands()
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else a failed command looks like a success
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            done = pool.map(lambda one: _build(one, builds, say, commands), implementations)
-            return {one.label: made for one, made in zip(implementations, done, strict=True)}
+            done = {
+                one.label: pool.submit(_build, one, builds, say, commands)
+                for one in implementations
+            }
+            # A Ctrl+C that comes just before a wait does not end it: it is seen at the next turn.
+            while wait(done.values(), TURN_SECONDS).not_done:
+                pass
+            return {label: future.result() for label, future in done.items()}
         except BaseException:  # Ctrl+C, above all: what was begun would go on to its end
             pool.shutdown(wait=False, cancel_futures=True)
             commands.end()
