@@ -3,23 +3,29 @@
 A build's inputs are the files in its implementation's folder, its command, and the versions of the
 programs that it needs. Builds of the same inputs share one folder under `builds/`; what the command
 printed stands beside it, in a `.log`. A lock is held while a folder is filled, so that two runs in
-one checkout build it once, and a build that was cut short leaves no mark and is done again.
+one checkout build it once. Each attempt fills a new folder in it, and only one that succeeded is
+noted: what a killed run left, or what its compiler still writes there, is never taken for a build.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import hashlib
 import os
 import platform
+import pwd
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import tempfile
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +34,18 @@ from conformance.placeholder import complete
 
 BUILD_SECONDS = 600.0  # a first build may compile a whole standard library
 VERSION_SECONDS = 10.0
+TURN_SECONDS = 1.0
 LOG_LINES = 20  # the last lines of a failed build that are shown; the log has all
+LOG_LABEL = "all of it: "  # before the path of the log
+COMPLETE = ".complete"  # names the folder of the attempt that succeeded
 HASH_DIGITS = 12
 
 # What tools write into a folder by themselves, and no build reads as a source.
 CACHES = frozenset({"__pycache__", "node_modules", "target"})
 
-# A Go command must neither fetch another toolchain nor report on this one.
-ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOTELEMETRY": "off"}
+# A Go command must neither fetch another toolchain nor report on this one. Python leaves nothing
+# beside the sources.
+ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOTELEMETRY": "off", "PYTHONDONTWRITEBYTECODE": "1"}
 
 Say = Callable[[str], None]
 
@@ -65,11 +75,24 @@ def build_all(
     implementations: Iterable[Implementation], folder: Path, say: Say = lambda _: None
 ) -> dict[str, Build]:
     """Build each implementation into a folder under `FOLDER/builds/`; the builds by label."""
-    implementations = list(implementations)
     builds = folder.resolve() / "builds"
+    commands = _Commands()
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else a failed command looks like a success
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(lambda one: build(one, builds, say), implementations)
-        return {one.label: made for one, made in zip(implementations, done, strict=True)}
+        try:
+            done = {
+                one.label: pool.submit(_build, one, builds, say, commands)
+                for one in implementations
+            }
+            # A Ctrl+C that comes just before a wait does not end it: it is seen at the next turn.
+            while wait(done.values(), TURN_SECONDS).not_done:
+                pass
+            return {label: future.result() for label, future in done.items()}
+        except BaseException:  # Ctrl+C, above all: what was begun would go on to its end
+            pool.shutdown(wait=False, cancel_futures=True)
+            commands.end()
+            raise
 
 
 def toolchains(implementations: Iterable[Implementation]) -> dict[str, str]:
@@ -79,16 +102,25 @@ def toolchains(implementations: Iterable[Implementation]) -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version_of(name) for name in found}
 
 
-def build(implementation: Implementation, builds: Path, say: Say) -> Build:
+def _build(implementation: Implementation, builds: Path, say: Say, commands: _Commands) -> Build:
     """Build one implementation, unless that was done before."""
-    lacking = [program for program in implementation.needs if not find_program(program)]
-    if lacking:
-        return _unavailable(implementation, lacking)
-    home = builds / f"{implementation.label}-{_fingerprint(implementation)}"
-    error = "" if implementation.build is None else _make(implementation, home, say)
-    if error:
-        return Build(implementation, error=error)
-    return _ready(implementation, home)
+    if reason := lacking(implementation):
+        return Build(implementation, unavailable=reason)
+    try:
+        home = builds / f"{implementation.label}-{_fingerprint(implementation, builds)}"
+        made, error = home, ""
+        if implementation.build is not None:
+            made, error = _make(implementation, home, say, commands)
+        return Build(implementation, error=error) if error else _ready(implementation, made)
+    except OSError as problem:
+        error = f"{problem.filename or builds}: {problem.strerror}"
+        return Build(implementation, error=f"it could not be built: {error}")
+
+
+def lacking(implementation: Implementation) -> str:
+    """Which of the programs that it needs are not on this machine, in words, or nothing."""
+    missing = [program for program in implementation.needs if not find_program(program)]
+    return _lacking(implementation, missing) if missing else ""
 
 
 def find_program(name: str) -> str | None:
@@ -99,8 +131,10 @@ def find_program(name: str) -> str | None:
 @functools.cache
 def version_of(program: str) -> str:
     """The first line that a program says about its version: `--version`, else `version`."""
+    environment = os.environ | ENVIRONMENT | {"PATH": _search_path()}
     for question in ("--version", "version"):
-        answer = _run([find_program(program) or program, question], Path.cwd(), VERSION_SECONDS)
+        argv = [find_program(program) or program, question]
+        answer = _Commands().run(argv, Path.cwd(), VERSION_SECONDS, environment)
         if answer.status == 0 and answer.output.strip():
             return answer.output.strip().splitlines()[0]
     return "unknown"
@@ -110,51 +144,62 @@ def _search_path() -> str:
     return os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
 
 
-def _unavailable(implementation: Implementation, lacking: Sequence[str]) -> Build:
-    programs = " and ".join(lacking)
-    verb = "is" if len(lacking) == 1 else "are"
-    reason = f"{programs} {verb} not on PATH, needed by {implementation.place.file}"
-    return Build(implementation, unavailable=reason)
+def _lacking(implementation: Implementation, missing: Sequence[str]) -> str:
+    are = "is" if len(missing) == 1 else "are"
+    return f"{' and '.join(missing)} {are} not on PATH, needed by {implementation.place.file}"
 
 
-def _ready(implementation: Implementation, home: Path) -> Build:
+def _ready(implementation: Implementation, made: Path) -> Build:
     """Spell out the command that runs it, and see that there is such a program."""
-    name, *arguments = _words(implementation.run, home)
+    name, *arguments = _words(implementation.run, made)
     program = _program(implementation, name)
     if program is None:
-        return _unavailable(implementation, [name])
+        return Build(implementation, unavailable=_lacking(implementation, [name]))
     if not os.access(program, os.X_OK):
         error = f"{implementation.place.file}: `run` names {program}, which is no program"
         return Build(implementation, error=error)
     return Build(implementation, (program, *arguments))
 
 
-def _make(implementation: Implementation, home: Path, say: Say) -> str:
-    """Build where that was not yet done for these inputs; why it failed, or nothing."""
-    complete = home / ".complete"
+def _make(
+    implementation: Implementation, home: Path, say: Say, commands: _Commands
+) -> tuple[Path, str]:
+    """Build where that was not yet done for these inputs: the folder, and why it failed."""
     with _locked(home):
-        if complete.exists():
-            return ""
+        if made := _complete(home):
+            return made, ""
         say(f"building {implementation.label}: {implementation.build}")
         shutil.rmtree(home, ignore_errors=True)
-        home.mkdir()
-        error = _build_into(home, implementation)
+        home.mkdir(exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix="", dir=home))
+        error = _build_into(made, implementation, home.with_name(home.name + ".log"), commands)
         if not error:
-            complete.touch()
-        return error
+            (home / COMPLETE).write_text(made.name, "utf-8")
+        return made, error
 
 
-def _build_into(home: Path, implementation: Implementation) -> str:
+def _complete(home: Path) -> Path | None:
+    """The folder of the attempt that succeeded, if one did."""
+    try:
+        name = (home / COMPLETE).read_text("utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    return home / name if name and (home / name).is_dir() else None
+
+
+def _build_into(made: Path, implementation: Implementation, log: Path, commands: _Commands) -> str:
     """Run the build command; why it failed, or nothing."""
-    argv = _words(implementation.build or "", home)
+    argv = _words(implementation.build or "", made)
     argv[0] = _program(implementation, argv[0]) or argv[0]
-    answer = _run(argv, implementation.folder, BUILD_SECONDS)
-    log = home.with_name(home.name + ".log")
+    environment = _environment(log.parent)
+    answer = commands.run(argv, implementation.folder, BUILD_SECONDS, environment)
     log.write_text(answer.output, encoding="utf-8")
     if answer.status == 0:
         return ""
     shown = answer.output.splitlines()[-LOG_LINES:]
-    return "\n".join([f"`{shlex.join(argv)}` {answer.ending} (all of it: {log})", *shown])
+    return "\n".join(
+        [f"the build {answer.ending}: `{shlex.join(argv)}`", *shown, f"{LOG_LABEL}{log}"]
+    )
 
 
 def _program(implementation: Implementation, name: str) -> str | None:
@@ -162,31 +207,37 @@ def _program(implementation: Implementation, name: str) -> str | None:
     return str(implementation.folder.resolve() / name) if "/" in name else find_program(name)
 
 
-def _words(command: str, home: Path) -> list[str]:
+def _words(command: str, made: Path) -> list[str]:
     """Cut a command line into words, then fill in the places, so that these may hold spaces."""
-    places = {"build": str(home), "python": sys.executable}
+    places = {"build": str(made), "python": sys.executable}
     return [complete(word, places) for word in shlex.split(command)]
 
 
-def _fingerprint(implementation: Implementation) -> str:
-    """A name for all that goes into a build."""
+def _fingerprint(implementation: Implementation, builds: Path) -> str:
+    """A name for all that goes into a build.
+
+    Of the manifest that is its command alone; results and builds that stand in the same folder
+    are made anew by every run.
+    """
     digest = hashlib.sha256()
     for program in implementation.needs:
         digest.update(f"{find_program(program)} {version_of(program)}\0".encode())
     digest.update(f"{implementation.build}\0".encode())
-    for source in _sources(implementation.folder):
-        digest.update(f"{source.relative_to(implementation.folder)}\0".encode())
+    folder = implementation.folder.resolve()
+    manifest = folder / Path(implementation.place.file).name
+    for source in _sources(folder, {manifest, builds, builds.parent}):
+        digest.update(os.fsencode(source.relative_to(folder)) + b"\0")
         digest.update(hashlib.sha256(source.read_bytes()).digest())
     return digest.hexdigest()[:HASH_DIGITS]
 
 
-def _sources(folder: Path) -> Iterator[Path]:
-    """The files of a folder, but hidden ones and caches, in an order of their own."""
+def _sources(folder: Path, others: Collection[Path]) -> Iterator[Path]:
+    """The files of a folder, but hidden ones, caches and `others`, in an order of their own."""
     for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(".") or entry.name in CACHES:
+        if entry.name.startswith(".") or entry.name in CACHES or entry in others:
             continue
         if entry.is_dir():
-            yield from _sources(entry)
+            yield from _sources(entry, others)
         elif entry.is_file():
             yield entry
 
@@ -209,24 +260,92 @@ class _Answer:
     output: str
 
 
-def _run(argv: Sequence[str], folder: Path, seconds: float) -> _Answer:
-    """Run a command to its end, with nothing to read and both its outputs in one."""
-    environment = os.environ | ENVIRONMENT | {"PATH": _search_path()}
+class _Commands:
+    """The commands that run, each with its children in a process group of its own."""
+
+    def __init__(self) -> None:
+        self._running: set[int] = set()
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def run(
+        self, argv: Sequence[str], folder: Path, seconds: float, environment: Mapping[str, str]
+    ) -> _Answer:
+        """Run one to its end, with nothing to read and both its outputs in one."""
+        try:
+            process = self._start(argv, folder, environment)
+        except OSError as error:
+            return _Answer(None, f"could not be started: {error.strerror}", "")
+        late = False
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            late = True
+            _kill(process.pid)
+            output, _ = process.communicate()
+        self._running.discard(process.pid)
+        text = output.decode(errors="replace")
+        if late:
+            return _Answer(None, f"did not end within {seconds:g} seconds", text)
+        return _Answer(process.returncode, _ending(process.returncode), text)
+
+    def _start(
+        self, argv: Sequence[str], folder: Path, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._ended:
+                raise InterruptedError(errno.EINTR, "interrupted")
+            process = subprocess.Popen(
+                argv,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+            self._running.add(process.pid)
+            return process
+
+    def end(self) -> None:
+        """Kill all, and let no other start."""
+        with self._lock:
+            self._ended = True
+            for group in self._running:
+                _kill(group)
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
     try:
-        done = subprocess.run(
-            argv,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        output = (late.output or b"").decode(errors="replace")
-        return _Answer(None, f"did not end within {seconds:g} seconds", output)
-    except OSError as error:
-        return _Answer(None, f"could not be started: {error.strerror}", "")
-    ending = f"ended with status {done.returncode}"
-    return _Answer(done.returncode, ending, done.stdout.decode(errors="replace"))
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:  # a real-time signal
+        return f"was killed by signal {-status}"
+
+
+def _environment(builds: Path) -> dict[str, str]:
+    """What commands get: with a home and a folder for temporary files, as compilers need them."""
+    own = os.environ | ENVIRONMENT | {"PATH": _search_path()}
+    if not Path(own.get("TMPDIR") or "/").is_dir():
+        own["TMPDIR"] = tempfile.gettempdir()
+    spare = builds / "home"
+    if not Path(own.get("HOME") or "?").is_dir():
+        own["HOME"] = str(_home_of_the_user() or spare)
+    if not os.access(own["HOME"], os.W_OK):
+        own.setdefault("XDG_CACHE_HOME", str(spare / ".cache"))
+    spare.mkdir(parents=True, exist_ok=True)
+    return own
+
+
+def _home_of_the_user() -> Path | None:
+    try:
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:  # in a container, for instance
+        return None
+    return home if home.is_dir() and os.access(home, os.W_OK) else None

@@ -1,30 +1,54 @@
 """The command `conformance`: what a person asks for, and what they are shown.
 
 Exit status: 0 where a run is green, 1 where it is red, 2 where something that a person wrote is
-wrong, be it the command line, a scenario or a manifest.
+wrong (the command line, a scenario, a manifest) or what they asked for cannot be written or shown,
+130 where they interrupted it.
 """
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform != "linux":
+    print(f"conformance: it needs Linux, and this is {sys.platform}", file=sys.stderr)
+    sys.exit(2)
+
 import argparse
+import errno
 import os
 import shutil
-import sys
+import tempfile
+import traceback
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-from conformance import __version__, manifest, report, results, scenario
+from conformance import __version__, manifest, report, results, scenario, streams
+from conformance.build import Build, lacking
 from conformance.durations import Durations
-from conformance.model import Case, Mistake, Result
+from conformance.machine import fitting_jobs
+from conformance.model import Case, Mistake, Result, Role
+from conformance.output import PAGE
 from conformance.plan import Selection
 from conformance.pool import play_all
 from conformance.runner import timed
-from conformance.session import CHOOSING, OUTPUT, PLAYING, Request, Session, publish
+from conformance.session import (
+    CHOOSING,
+    OUTPUT,
+    PLAYING,
+    Request,
+    Session,
+    draw_again,
+    whole_number,
+)
+from conformance.streams import complain, show, tell
 from conformance.suite import SUITE_FILE, load_suite
+from conformance.transcript import visible
+from conformance.verdict import expectation
+from conformance.words import counted
 
 GREEN, RED, MISTAKEN, INTERRUPTED = 0, 1, 2, 130
 
@@ -40,20 +64,65 @@ Arguments = argparse.Namespace
 
 def main(words: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
-    arguments = _parser().parse_args(words)
-    command: Callable[[Arguments], int] = arguments.command
     try:
-        status = command(arguments)
-        sys.stdout.flush()
-    except Mistake as mistake:
-        print("\n".join(mistake.problems), file=sys.stderr)
+        streams.prepare()
+        try:
+            return _obey(words)
+        finally:  # where argparse ends the program, too
+            streams.finish()
+    except streams.Unshown as unshown:
+        if not unshown.silent:
+            complain(f"standard output cannot be written to: {unshown}")
         return MISTAKEN
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return RED
-    return status
+
+
+def _obey(words: Sequence[str] | None) -> int:
+    """Parse, act, and say in words what went wrong."""
+    arguments = _parser().parse_args(words)
+    command: Callable[[Arguments], int] = arguments.command
+    try:
+        _see_where_we_are()
+        return command(arguments)
+    except Mistake as mistake:
+        complain("\n".join(mistake.problems))
+    except streams.Unshown:
+        raise
+    except OSError as error:
+        complain(_trouble(error))
+    except Exception as error:
+        complain(_fault(error))
+    return MISTAKEN
+
+
+def _see_where_we_are() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise Mistake(["the folder that this was started in is gone: cd to another"]) from None
+
+
+def _trouble(error: OSError) -> str:
+    """What this machine refuses, where nothing nearer could tell it."""
+    reason = error.strerror or type(error).__name__
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {reason}"
+    scarce = error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return f"this machine: {reason}" + ("; fewer cases at a time (-j) may help" if scarce else "")
+
+
+def _fault(error: Exception) -> str:
+    """One line about an error of the harness, and a file for whoever mends it."""
+    words = (traceback.format_exception_only(error)[-1].strip().splitlines() or [""])[0]
+    try:
+        number, path = tempfile.mkstemp(prefix="conformance-", suffix=".txt")
+        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write("".join(traceback.format_exception(error)))
+        where = f"its trace is in {path}"
+    except OSError as problem:
+        where = f"its trace could not be written: {problem.strerror}"
+    return f"conformance: a fault of the harness, please report it: {words}; {where}"
 
 
 # The command line
@@ -81,7 +150,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, **meaning)
     parser.add_argument(
         "-j",
-        type=_count,
+        type=lambda text: whole_number(text, 1),
         dest="jobs",
         metavar="N",
         default=JOBS_PER_PROCESSOR * len(os.sched_getaffinity(0)),
@@ -90,7 +159,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         "--durations",
-        type=int,
+        type=lambda text: whole_number(text, 0),
         nargs="?",
         const=SHOWN_DURATIONS,
         metavar="N",
@@ -134,14 +203,28 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=draw_again)
+    parser.set_defaults(command=show_again)
     _add_results(parser, "results", nargs="?", default=OUTPUT)
 
 
 def _add_diff(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=diff)
     _add_results(parser, "old")
-    _add_results(parser, "new")
+    _add_results(parser, "new", nargs="?")
+    for role in Role:
+        parser.add_argument(
+            f"--{role}",
+            type=_two_names,
+            metavar="NAME,NAME",
+            help=f"compare these two {role}s within the run OLD",
+        )
+
+
+def _two_names(text: str) -> tuple[str, str]:
+    found = [name.strip() for name in text.split(",")]
+    if len(found) != 2 or not all(found) or found[0] == found[1]:
+        raise argparse.ArgumentTypeError(f"expected two names, as in `c,go`, not `{text}`")
+    return found[0], found[1]
 
 
 def _add_results(
@@ -160,15 +243,6 @@ def _add_results(
     )
 
 
-def _count(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError(text)
-    return value
-
-
-_count.__name__ = "number"  # the word for it in argparse's message
-
-
 # The commands
 
 
@@ -181,31 +255,71 @@ def run(arguments: Arguments) -> int:
         deadline=arguments.deadline,
         output=arguments.output,
     )
-    session = Session(request)
-    progress = Progress(len(session.cases), sys.stderr)
-    session.build(progress.note)
-    found: list[Result] = []
-    durations = Durations()
-    with suppress(KeyboardInterrupt):  # what was played by then is reported, and the rest missed
-        for result in _results(session, arguments.jobs, durations):
-            found.append(result)
-            progress.played(result)
-    progress.close()
-    outcome = session.run(found, planned=len(session.cases))
-    publish(outcome, request.output)
+    with closing(Session(request)) as session:
+        jobs, note = fitting_jobs(session.cases, arguments.jobs)
+        progress = Progress(len(session.cases), sys.stderr)
+        session.build(progress.note)
+        if note:
+            progress.note(note)
+        played = _played(session, jobs, progress)
+        outcome = session.run(played.results, planned=len(session.cases))
+        unwritten = _published(session, outcome)
     if arguments.durations is not None:
-        print(durations.table(arguments.durations) + "\n")
-    return _show(outcome, request.output)
+        show(played.durations.table(arguments.durations) + "\n")
+    status = _show(outcome, None if unwritten else request.output)
+    if unwritten:
+        raise unwritten
+    return INTERRUPTED if played.interrupted else status
+
+
+@dataclass(slots=True)
+class _Played:
+    """What came of the cases."""
+
+    results: list[Result]
+    durations: Durations
+    interrupted: bool = False
+
+
+def _played(session: Session, jobs: int, progress: Progress) -> _Played:
+    """Play them, until a Ctrl+C: what was played by then is reported, and the rest missed."""
+    played = _Played([], Durations())
+    try:
+        for result in _results(session, jobs, played.durations):
+            played.results.append(result)
+            progress.played(result)
+    except KeyboardInterrupt:
+        played.interrupted = True
+    progress.close()
+    return played
+
+
+def _published(session: Session, outcome: results.Run) -> Mistake | None:
+    """Write what came of the run; why that cannot be: what was seen is to be shown all the same."""
+    try:
+        session.publish(outcome)
+    except Mistake as mistake:
+        return mistake
+    return None
 
 
 def show_list(arguments: Arguments) -> int:
     """Show what there is, and play nothing."""
     session = Session(_request(arguments))
     if arguments.requirements:
-        print(report.requirements_table(session.suite, session.scenarios))
+        show(report.requirements_table(session.suite, session.scenarios))
     else:
-        print("\n".join(case.id for case in session.cases))
+        builds = {
+            one.label: Build(one, unavailable=lacking(one)) for one in session.implementations
+        }
+        show("\n".join(_listed(case, builds) for case in session.cases))
     return GREEN
+
+
+def _listed(case: Case, builds: Mapping[str, Build]) -> str:
+    """Its id, and why it cannot be played."""
+    known = expectation(case, builds)
+    return f"{case.id}  ({known[0].lower()}: {known[1]})" if known else case.id
 
 
 def check(arguments: Arguments) -> int:
@@ -213,7 +327,7 @@ def check(arguments: Arguments) -> int:
     problems: list[str] = []
     for path in arguments.paths:
         try:
-            print(f"{path}: {_read(path)}")
+            show(f"{path}: {_read(path)}")
         except Mistake as mistake:
             problems += mistake.problems
     if not problems:
@@ -222,17 +336,24 @@ def check(arguments: Arguments) -> int:
     raise Mistake(problems)
 
 
-def draw_again(arguments: Arguments) -> int:
+def show_again(arguments: Arguments) -> int:
     """Draw every report of a run from its results."""
-    past = results.read(arguments.results)
-    folder = arguments.results if arguments.results.is_dir() else arguments.results.parent
-    publish(past, folder)
-    return _show(past, folder)
+    path = arguments.results
+    return _show(draw_again(path), path if path.is_dir() else path.parent)
 
 
 def diff(arguments: Arguments) -> int:
-    """Show what broke, what was mended, and what is new."""
-    print(report.difference(results.read(arguments.old), results.read(arguments.new)))
+    """Show what broke, what was mended, and what is new; or how two implementations differ."""
+    pairs = [(role, pair) for role in Role if (pair := getattr(arguments, role))]
+    if len(pairs) + bool(arguments.new) != 1:
+        raise Mistake(
+            ["diff: name two runs (OLD NEW), or one run and two names (OLD --server c,go)"]
+        )
+    old = results.read(arguments.old)
+    if arguments.new:
+        show(report.difference(old, results.read(arguments.new)))
+    for role, pair in pairs:
+        show(report.comparison(old, role, *pair))
     return GREEN
 
 
@@ -240,13 +361,19 @@ def _request(arguments: Arguments) -> Request:
     """Which cases the command line chooses."""
     paths = [Path(word.partition("::")[0]) for word in arguments.paths]
     if absent := [path for path in paths if not path.exists()]:
-        raise Mistake([f"{path}: no such file or folder" for path in absent])
+        raise Mistake([_absent(path) for path in absent])
     ids = _ids(arguments.paths)
     return Request(
         paths=list(dict.fromkeys(paths)),
         selection=Selection(arguments.server, arguments.client, ids, arguments.keyword),
         folders=arguments.implementation,
     )
+
+
+def _absent(path: Path) -> str:
+    if path == Path(SUITE):  # what is meant where nothing is named
+        return f"{path}: no such folder here; name a suite: conformance run path/to/{SUITE}"
+    return f"{path}: no such file or folder"
 
 
 def _ids(words: Sequence[str]) -> tuple[str, ...]:
@@ -282,21 +409,25 @@ def _turn(case: Case) -> tuple[float, bool, int]:
     times = [step.options.get("within", 0.0) for step in steps]
     longest = max(time for time in times if isinstance(time, int | float))
     short = len(steps) <= SHORT_STEPS and not any(map(timed, steps))
-    return (-longest if longest >= LONG_SECONDS else 0.0, short, zlib.crc32(case.id.encode()))
+    return (
+        -longest if longest >= LONG_SECONDS else 0.0,
+        short,
+        zlib.crc32(case.id.encode("utf-8", "surrogateescape")),
+    )
 
 
 def _read(path: Path) -> str:
     """Read whatever a path names; what it holds. Raises Mistake."""
     if not path.exists():
-        raise Mistake([f"{path}: no such file or folder"])
+        raise Mistake([_absent(path)])
     if path.name == SUITE_FILE:
-        return f"{len(load_suite(path.parent).requirements)} rules"
+        return counted(len(load_suite(path.parent).requirements), "rule")
     if path.name == manifest.MANIFEST_FILE:
         one = manifest.load(path)
         return f"the {one.role} {one.name}"
     if path.is_dir() and not (path / SUITE_FILE).exists():
-        return f"{len(manifest.find([path]))} implementations"
-    return f"{len(scenario.load([path])[1])} scenarios"
+        return counted(len(manifest.find([path])), "implementation")
+    return counted(len(scenario.load([path])[1]), "scenario")
 
 
 def _check_names(paths: Sequence[Path]) -> None:
@@ -312,19 +443,21 @@ def _check_names(paths: Sequence[Path]) -> None:
 # What a person sees
 
 
-def _show(outcome: results.Run, folder: Path) -> int:
-    """Failures, the matrix, why it is red; the exit status."""
+def _show(outcome: results.Run, folder: Path | None) -> int:
+    """Failures, the matrix, why it is red, where the reports are; the exit status."""
     surprises = [result for result in outcome.results if not result.expected]
     for result in surprises[:SHOWN_FAILURES]:
-        print(report.failure_text(result, outcome.requirements, outcome.folders) + "\n")
+        show(report.failure_text(result, outcome.requirements, outcome.folders) + "\n")
     if hidden := surprises[SHOWN_FAILURES:]:
-        print(f"... and {len(hidden)} more, in {folder / 'index.html'}\n")
+        show(f"... and {len(hidden)} more" + (f", in {folder / PAGE}" if folder else "") + "\n")
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(report.matrix(outcome, color, shutil.get_terminal_size().columns))
+    width = shutil.get_terminal_size().columns
+    show(report.matrix(outcome, color, width, streams.is_plain(sys.stdout)))
     reasons = results.red(outcome)
     for reason in reasons:
-        print(f"red: {reason}")
-    print(f"reports: {folder / 'index.html'}")
+        show(f"red: {reason}")
+    if folder:
+        show(f"reports: {folder / PAGE}")
     return RED if reasons else GREEN
 
 
@@ -347,11 +480,11 @@ class Progress:
         self._played += 1
         if not result.expected:
             self._surprises += 1
-            self.note(f"{result.verdict} {result.id}")
+            self.note(f"{result.verdict} {visible(result.id)}")
         tenths = (10 * self._played // self._planned) - (10 * (self._played - 1) // self._planned)
         if self._live:
             width = shutil.get_terminal_size().columns - 1
-            self._print("\r\033[K" + f"{self._counts()}  {result.id}"[:width])
+            self._print("\r\033[K" + f"{self._counts()}  {visible(result.id)}"[:width])
         elif tenths:
             self._print(self._counts() + "\n")
 
@@ -362,8 +495,7 @@ class Progress:
 
     def _counts(self) -> str:
         surprises = f", {self._surprises} not as expected" if self._surprises else ""
-        return f"{self._played} of {self._planned} cases{surprises}"
+        return f"{self._played} of {counted(self._planned, 'case')}{surprises}"
 
     def _print(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+        tell(self._stream, text)

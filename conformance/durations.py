@@ -29,6 +29,8 @@ class Durations:
 
     def table(self, most: int) -> str:
         """The `most` slowest of both kinds; 0: all of them."""
+        if not self.cases:
+            return "no case was played"
         return "\n".join([*self._slowest(most), "", *self._spent(most)])
 
     def _slowest(self, most: int) -> Iterator[str]:

@@ -67,9 +67,16 @@ def _what(failure: Failure, requirements: Mapping[str, Requirement]) -> list[str
 
 
 def _reason(text: str, room: int) -> list[str]:
-    """The first line, which says what happened, and the last ones, which say why."""
+    """The first line, which says what happened, and the last ones, which say why.
+
+    The last of all is never cut: that of a build is the path of its log.
+    """
     first, *others = text.split("\n")
-    return [_labelled("why", first), *(_labelled("", line) for line in others[-room + 1 :])]
+    if not others:
+        return [_labelled("why", first)]
+    others = others[-room + 1 :]
+    last = _labelled("", others.pop(), None)
+    return [_labelled("why", first), *(_labelled("", line) for line in others), last]
 
 
 def _labelled(label: str, text: str, width: int | None = WIDTH) -> str:

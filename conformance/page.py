@@ -16,10 +16,9 @@ from typing import Any
 
 from conformance.failure import parts, replay
 from conformance.model import Failure, Result
-from conformance.results import Run, red, transcript_name
-from conformance.tally import Grid, Heading, Tally, grid, legend, position, total, totals
+from conformance.results import Run, lacking, red, transcript_name
+from conformance.tally import Grid, Heading, Tally, at_fault, grid, legend, position, total, totals
 from conformance.transcript import visible
-from conformance.verdict import blame
 
 TEMPLATE = "page.html"
 TRANSCRIPT_CHARACTERS = 20_000  # of one case; its file has the rest
@@ -91,7 +90,7 @@ def _data(run: Run, transcripts: Path | None) -> dict[str, Any]:
     plain = {
         "green": not reasons,
         "totals": totals(total(run.results)),
-        "notes": reasons + blame(run.results),
+        "notes": reasons + lacking(run) + at_fault(run.results),
         "facts": _facts(run),
         "rules": rules,
         "cases": [_case(run, result, transcripts, pool) for result in run.results],

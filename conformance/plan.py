@@ -8,6 +8,7 @@ from itertools import product
 
 from conformance.model import Case, Implementation, Kind, Mistake, Role, Scenario
 from conformance.source import Problems, meant
+from conformance.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +112,5 @@ def _scenario_id(case: Case) -> str:
 
 def _nothing(selection: Selection, scenarios: int, servers: int, clients: int) -> str:
     words = f" for `-k {selection.keyword}`" if selection.keyword else ""
-    return f"no case is left{words} of {scenarios} scenarios, {servers} servers, {clients} clients"
+    counts = ((scenarios, "scenario"), (servers, "server"), (clients, "client"))
+    return f"no case is left{words} of {', '.join(counted(*each) for each in counts)}"

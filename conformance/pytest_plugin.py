@@ -18,11 +18,11 @@ import pytest
 from conformance import report, results
 from conformance.model import Case, Mistake, Result, Verdict
 from conformance.plan import Selection
-from conformance.session import CHOOSING, PLAYING, Request, Session, publish
+from conformance.session import CHOOSING, PLAYING, Request, Session
 from conformance.suite import SUITE_FILE
 
 PROPERTY = "conformance"  # of a report: a case's result
-BUILDS = "conformance_builds"  # of a worker's input
+FROM_CONTROLLER = "conformance"  # of a worker's input
 
 WORKERS_PER_PROCESSOR = 3
 WORKERS_VARIABLE = "PYTEST_XDIST_AUTO_NUM_WORKERS"  # by which a person says how many
@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.collectonly:
         return
     if hasattr(config, "workerinput"):
-        session.take_builds(config.workerinput[BUILDS])
+        session.take(config.workerinput[FROM_CONTROLLER])
     else:
         config.pluginmanager.register(Controller(config, session), "conformance-controller")
 
@@ -134,16 +134,20 @@ class Controller:
         self._planned: set[str] = set()
         self._found: dict[str, Result] = {}
         self._run: results.Run | None = None
+        self._problems: list[str] = []  # of the output folder
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Build, before workers start."""
-        self._session.build(self._config.get_terminal_writer().line)
+        try:
+            self._session.build(self._config.get_terminal_writer().line)
+        except Mistake as mistake:
+            raise pytest.UsageError("\n".join(mistake.problems)) from None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Hand the builds to a worker."""
-        node.workerinput[BUILDS] = self._session.builds_to_json()
+        node.workerinput[FROM_CONTROLLER] = self._session.for_workers()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Without workers: what is left to play after all selection."""
@@ -171,9 +175,17 @@ class Controller:
         if not self._planned:
             return
         self._run = self._session.run(self._found.values(), planned=len(self._planned))
-        publish(self._run, self._session.request.output)
+        try:
+            self._session.publish(self._run)
+        except Mistake as mistake:
+            self._problems = mistake.problems
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if results.red(self._run) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_unconfigure(self) -> None:
+        """However this ends, the run's folder goes."""
+        self._session.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show what `conformance run` shows."""
@@ -185,7 +197,9 @@ class Controller:
         terminal.write_line(report.matrix(self._run, color, terminal._tw.fullwidth))
         for reason in results.red(self._run):
             terminal.write_line(f"red: {reason}")
-        terminal.write_line(f"reports: {self._session.request.output / 'index.html'}")
+        reports = f"reports: {self._session.request.output / 'index.html'}"
+        for line in self._problems or [reports]:
+            terminal.write_line(line)
 
 
 def _suite_paths(config: pytest.Config) -> list[Path]:

@@ -9,19 +9,31 @@ import html
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from conformance.failure import columns, failure_text, replay
 from conformance.junit import junit_xml
-from conformance.model import Implementation, Requirement, Result, Role, Scenario, Verdict
+from conformance.model import (
+    Implementation,
+    Mistake,
+    Requirement,
+    Result,
+    Role,
+    Scenario,
+    Verdict,
+)
 from conformance.page import index_html
-from conformance.results import Run, red
+from conformance.results import Run, lacking, red
+from conformance.source import meant
 from conformance.suite import Suite
-from conformance.tally import Grid, Heading, Tally, grid, legend, total, totals
+from conformance.tally import Grid, Heading, Tally, at_fault, grid, legend, total, totals
 from conformance.transcript import visible
-from conformance.verdict import blame, faults
+from conformance.verdict import faults, is_mixed
+from conformance.words import counted, plain
 
 __all__ = [
     "badges",
+    "comparison",
     "describe",
     "difference",
     "failure_text",
@@ -56,13 +68,28 @@ def describe(implementation: Implementation, unavailable: str = "") -> dict[str,
 # The matrix
 
 
-def matrix(run: Run, color: bool = False, width: int = 80) -> str:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a matrix is shown."""
+
+    color: bool = False
+    width: int = 80
+    plain: bool = False  # in characters that every encoding has
+
+    def text(self, tally: Tally) -> str:
+        """What stands in a cell."""
+        return plain(tally.text) if self.plain else tally.text
+
+
+def matrix(run: Run, color: bool = False, width: int = 80, plainly: bool = False) -> str:
     """Servers × clients with counts; beside them those judged alone; then totals and blame."""
+    look = Look(color, width, plainly)
     whole = grid(run.results)
-    blocks = [_block(whole, some, color) for some in _fitting(whole, width)]
+    blocks = [_block(whole, some, look) for some in _fitting(whole, look)]
     notes = [_dim(line, color) for line in _packed(legend(whole), width)]
     lines = ["\n\n".join(blocks), "", *notes, ""] if blocks else []
-    for line in [f"{totals(total(run.results))} in {run.seconds:.1f} s", *blame(run.results)]:
+    counts = f"{totals(total(run.results))} in {run.seconds:.1f} s"
+    for line in [counts, *lacking(run), *at_fault(run.results)]:
         lines += textwrap.wrap(
             visible(line),
             width,
@@ -70,7 +97,8 @@ def matrix(run: Run, color: bool = False, width: int = 80) -> str:
             break_long_words=False,
             break_on_hyphens=False,
         )
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    return plain(text) if plainly else text
 
 
 def _packed(entries: Iterable[str], width: int) -> list[str]:
@@ -84,13 +112,13 @@ def _packed(entries: Iterable[str], width: int) -> list[str]:
     return lines
 
 
-def _fitting(whole: Grid, width: int) -> list[list[Heading]]:
+def _fitting(whole: Grid, look: Look) -> list[list[Heading]]:
     """The columns, cut into as many blocks as the width asks for."""
     blocks: list[list[Heading]] = []
-    used = width
+    used = look.width
     for column in whole.columns:
-        wide = _width(whole, column) + 3
-        if used + wide > width:
+        wide = _width(whole, column, look) + 3
+        if used + wide > look.width:
             blocks.append([])
             used = _margin(whole)
         blocks[-1].append(column)
@@ -102,14 +130,14 @@ def _margin(whole: Grid) -> int:
     return max(columns(name) for name in [CORNER, *(visible(name) for _, name in whole.rows)]) + 2
 
 
-def _width(whole: Grid, column: Heading) -> int:
-    texts = [tally.text for (_, where), tally in whole.cells.items() if where == column]
+def _width(whole: Grid, column: Heading, look: Look) -> int:
+    texts = [look.text(tally) for (_, where), tally in whole.cells.items() if where == column]
     return max(columns(text) for text in [visible(column[1]), *texts])
 
 
-def _block(whole: Grid, some: Sequence[Heading], color: bool) -> str:
+def _block(whole: Grid, some: Sequence[Heading], look: Look) -> str:
     margin = _margin(whole)
-    widths = [_width(whole, column) for column in some]
+    widths = [_width(whole, column, look) for column in some]
     bars = ["│" if i == 0 or some[i - 1][0] != some[i][0] == 1 else " " for i in range(len(some))]
     rule = "─" * (margin - 1)
     for bar, wide in zip(bars, widths, strict=True):
@@ -120,7 +148,7 @@ def _block(whole: Grid, some: Sequence[Heading], color: bool) -> str:
         if row[0] == 1 and len(lines) > 2:
             lines.append(rule)
         tallies = [whole.cells.get((row, column)) for column in some]
-        cells = [_cell(tally, wide, color) for tally, wide in zip(tallies, widths, strict=True)]
+        cells = [_cell(tally, wide, look) for tally, wide in zip(tallies, widths, strict=True)]
         lines.append(_row(visible(row[1]), cells, bars, margin))
     return "\n".join(lines)
 
@@ -130,13 +158,14 @@ def _row(name: str, cells: Sequence[str], bars: Sequence[str], margin: int) -> s
     return (_padded(name, margin - 1) + "".join(parts)).rstrip()
 
 
-def _cell(tally: Tally | None, width: int, color: bool) -> str:
+def _cell(tally: Tally | None, width: int, look: Look) -> str:
     if tally is None:
         return " " * width
-    if not color:
-        return _padded(tally.text, width)
-    padding = " " * (width - columns(tally.text))
-    return f"\033[{_COLORS[tally.mark]}m{tally.text}\033[0m{padding}"
+    text = look.text(tally)
+    if not look.color:
+        return _padded(text, width)
+    padding = " " * (width - columns(text))
+    return f"\033[{_COLORS[tally.mark]}m{text}\033[0m{padding}"
 
 
 def _padded(text: str, width: int) -> str:
@@ -156,7 +185,7 @@ def summary_markdown(run: Run) -> str:
     head = f"## {'✗' if reasons else '✓'} {_md(run.suite)}: {totals(total(run.results))}"
     lines = [head, "", *(f"- **{_md(reason)}**" for reason in reasons), ""]
     lines += [*_markdown_table(grid(run.results)), ""]
-    lines += [*(f"- {_md(line)}" for line in blame(run.results)), ""]
+    lines += [*(f"- {_md(line)}" for line in [*lacking(run), *at_fault(run.results)]), ""]
     surprises = [result for result in run.results if not result.expected]
     for result in surprises[:SHOWN_FAILURES]:
         lines += _markdown_failure(run, result)
@@ -203,6 +232,8 @@ def badges(run: Run) -> dict[str, dict[str, object]]:
 def _badge(run: Run, role: Role, name: str) -> dict[str, object]:
     tally = total(result for result in _own(run, role, name))
     message = f"{tally.passed}/{tally.played}" if tally.played else "not played"
+    if unsupported := tally.counts[Verdict.UNSUPPORTED]:
+        message += f", {unsupported} unsupported"
     color = {"✓": "brightgreen", "~": "yellow", "✗": "red", "!": "orange"}
     return {
         "schemaVersion": 1,
@@ -235,7 +266,8 @@ def requirements_table(suite: Suite, scenarios: Sequence[Scenario]) -> str:
     wide = max((len(id) for id in suite.requirements), default=0)
     rows = [_rule_row(rule, provers, wide) for rule in suite.requirements.values()]
     bare = [id for id in suite.requirements if id not in provers]
-    proven = f"{len(rows) - len(bare)} of {len(rows)} rules are proven by a scenario"
+    are = "is" if len(rows) - len(bare) == 1 else "are"
+    proven = f"{len(rows) - len(bare)} of {counted(len(rows), 'rule')} {are} proven by a scenario"
     return "\n".join([*rows, "", proven + (f"; not: {', '.join(bare)}" if bare else "")])
 
 
@@ -267,12 +299,16 @@ def _rule_row(rule: Requirement, provers: Mapping[str, Sequence[str]], wide: int
 
 def difference(old: Run, new: Run) -> str:
     """What broke, what was mended, what changed otherwise, what is new, and what is gone."""
-    groups = [
+    nothing = f"no case of {len(new.results)} changed its verdict"
+    return _grouped(changes(old, new)) or nothing
+
+
+def _grouped(groups: Mapping[str, Sequence[str]]) -> str:
+    return "\n\n".join(
         f"{title} ({len(lines)}):\n" + "\n".join(f"  {line}" for line in lines)
-        for title, lines in changes(old, new).items()
+        for title, lines in groups.items()
         if lines
-    ]
-    return "\n\n".join(groups) or f"no case of {len(new.results)} changed its verdict"
+    )
 
 
 def changes(old: Run, new: Run) -> dict[str, list[str]]:
@@ -301,3 +337,64 @@ def _meaning(was: Verdict, verdict: Verdict) -> str:
     if was is Verdict.PASSED and verdict in bad:
         return "broke"
     return "mended" if was in bad and verdict is Verdict.PASSED else "changed"
+
+
+# What differs between two implementations in one run
+
+
+def comparison(run: Run, role: Role, first: str, second: str) -> str:
+    """The cases that two implementations of one role did not end alike; raises Mistake."""
+    known = sorted({name for one in run.results if (name := _played_by(one, role))})
+    if strangers := [name for name in (first, second) if name not in known]:
+        raise Mistake(
+            [
+                f"--{role} {name}: no such {role} in this run; {meant(name, known)}"
+                for name in strangers
+            ]
+        )
+    ours, theirs = (_verdicts_of(run, role, name) for name in (first, second))
+    nothing = f"{first} and {second} ended all of {counted(len(ours), 'case')} alike"
+    return _grouped(_differences(first, ours, second, theirs)) or nothing
+
+
+def _differences(
+    first: str, ours: Mapping[str, Verdict], second: str, theirs: Mapping[str, Verdict]
+) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {
+        f"passed by {first} alone": [],
+        f"passed by {second} alone": [],
+        "otherwise different": [],
+        f"without {second}": [f"{name}: {v}" for name, v in ours.items() if name not in theirs],
+        f"without {first}": [f"{name}: {v}" for name, v in theirs.items() if name not in ours],
+    }
+    better, worse, other = list(groups)[:3]
+    for name in ours.keys() & theirs.keys():
+        one, another = ours[name], theirs[name]
+        line = f"{name}: {first} {one}, {second} {another}"
+        if one is not another:
+            passed = better if one is Verdict.PASSED else worse
+            groups[passed if Verdict.PASSED in (one, another) else other].append(line)
+    return {title: sorted(lines) for title, lines in groups.items()}
+
+
+def _played_by(result: Result, role: Role) -> str | None:
+    """Who alone has the role in a case."""
+    if role is Role.SERVER:
+        return result.server
+    return None if is_mixed(result) or not result.clients else result.clients[0]
+
+
+def _verdicts_of(run: Run, role: Role, name: str) -> dict[str, Verdict]:
+    """The verdicts of one implementation by cases in which its name is left out."""
+    return {
+        _name_without(result, role): result.verdict
+        for result in run.results
+        if _played_by(result, role) == name
+    }
+
+
+def _name_without(result: Result, role: Role) -> str:
+    """`chat/to-all[*+c]`: whichever server."""
+    server, plus, client = result.id[result.id.rfind("[") + 1 : -1].partition("+")
+    pairing = f"*{plus}{client}" if role is Role.SERVER else f"{server}+*" if plus else "*"
+    return visible(f"{result.scenario}[{pairing}]")

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
-import os
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
-from conformance.model import Failure, FailureKind, Mistake, Place, Requirement, Result, Verdict
+from conformance.model import Mistake, Requirement, Result, Verdict
 from conformance.transcript import visible
+from conformance.words import counted
 
 SCHEMA = 1  # to be raised when a reader of an older file would misread a newer one
 RESULTS_FILE = "results.json"
+MOST_BYTES = 256 << 20  # of a results.json: more than any run writes
+MOST_NAME = 200  # characters of a file's name; file systems allow 255
+MOST_WORDS = 200  # characters of why one cannot be read
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # What is plain data in a Run already.
@@ -54,16 +62,27 @@ def incomplete(run: Run) -> list[str]:
     if not run.planned:
         reasons.append("no case was planned")
     elif missing := run.planned - len({result.id for result in run.results}):
-        reasons.append(f"{missing} of {run.planned} planned cases have no result")
+        has = "has" if missing == 1 else "have"
+        reasons.append(f"{missing} of {counted(run.planned, 'planned case')} {has} no result")
     unplayed = (Verdict.UNSUPPORTED, Verdict.UNAVAILABLE)
     if run.results and all(result.verdict in unplayed for result in run.results):
         reasons.append("no case was played: all are unsupported or unavailable")
     return reasons + [f"left over: {process}" for process in run.left_over]
 
 
+def lacking(run: Run) -> list[str]:
+    """What could not be run on this machine, and why, one line for each implementation."""
+    return [
+        f"? {one.get('role')} {one.get('name')}: {one['unavailable']}"
+        for one in run.implementations
+        if one.get("unavailable")
+    ]
+
+
 def _surprise(verdict: Verdict, count: int) -> str:
+    known = "a known failure" if count == 1 else "known failures"
     why = {
-        Verdict.PASSED: ", but listed as known failures",
+        Verdict.PASSED: f", but listed as {known}",
         Verdict.UNAVAILABLE: ", but required",
         Verdict.UNSUPPORTED: ", but not expected",
     }
@@ -72,26 +91,36 @@ def _surprise(verdict: Verdict, count: int) -> str:
 
 def transcript_name(case_id: str) -> str:
     """The file of a case's transcript; it keeps to what archives of CI artifacts allow."""
-    return re.sub(r"[^A-Za-z0-9.+_\[\]-]+", "_", case_id) + ".txt"
+    name = re.sub(r"[^A-Za-z0-9.+_\[\]-]+", "_", case_id)
+    if len(name) > MOST_NAME:  # of a suite that was named by a long path
+        digest = hashlib.sha256(case_id.encode("utf-8", "backslashreplace")).hexdigest()
+        name = f"{digest[:12]}_{name[-MOST_NAME:]}"
+    return name + ".txt"
 
 
 def write(run: Run, folder: Path) -> None:
-    """results.json, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    half = folder / f".{RESULTS_FILE}.{os.getpid()}"
-    half.write_text(json.dumps(run_to_json(run), indent=1) + "\n", "utf-8")
-    half.replace(folder / RESULTS_FILE)
+    """results.json, into a folder where nobody else writes."""
+    (folder / RESULTS_FILE).write_text(json.dumps(run_to_json(run), indent=1) + "\n", "utf-8")
 
 
 def read(path: Path) -> Run:
     """The run in a results.json, or in the folder that holds one; raises Mistake."""
     file = path / RESULTS_FILE if path.is_dir() else path
     try:
-        return run_from_json(json.loads(file.read_text("utf-8")))
+        with open(file, "rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES >> 20} MiB")
+        return run_from_json(json.loads(data.decode("utf-8"), parse_constant=_no_number))
     except OSError as error:
         raise Mistake([f"{file}: cannot be read: {error.strerror}"]) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Mistake([f"{file}: not the results of a run: {error!r}"]) from None
+    except (ValueError, RecursionError, OverflowError, MemoryError) as error:
+        reason = visible(str(error) or type(error).__name__)[:MOST_WORDS]
+        raise Mistake([f"{file}: not the results of a run: {reason}"]) from None
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
 
 
 def run_to_json(run: Run) -> dict[str, Any]:
@@ -104,15 +133,17 @@ def run_to_json(run: Run) -> dict[str, Any]:
     return checked
 
 
-def run_from_json(data: dict[str, Any]) -> Run:
-    """The reverse of `run_to_json`."""
+def run_from_json(data: Any) -> Run:
+    """The reverse of `run_to_json`; raises ValueError."""
+    if not isinstance(data, dict) or "schema" not in data:
+        raise ValueError("it has no schema")
     if data["schema"] != SCHEMA:
-        raise ValueError(f"its schema is {data['schema']}, this reads {SCHEMA}")
-    return Run(
-        **{key: data[key] for key in (*_PLAIN, *_PLAIN_LISTS)},
-        requirements={id: _requirement(id, rule) for id, rule in data["requirements"].items()},
-        results=[result_from_json(case) for case in data["cases"]],
-    )
+        raise ValueError(f"its schema is {data['schema']!r}, this reads {SCHEMA}")
+    rules = _typed(dict[str, dict[str, Any]], data.get("requirements"), "requirements")
+    named = {id: rule | {"id": id} for id, rule in rules.items()}
+    whole = data | {"requirements": named, "results": data.get("cases")}
+    run: Run = _typed(Run, whole, "the run")
+    return run
 
 
 def result_to_json(result: Result) -> dict[str, Any]:
@@ -122,22 +153,53 @@ def result_to_json(result: Result) -> dict[str, Any]:
     return checked
 
 
-def result_from_json(data: dict[str, Any]) -> Result:
-    """The reverse of `result_to_json`."""
-    tuples = {key: tuple(data[key]) for key in ("clients", "requirements")}
-    failures = {
-        key: _failure(data[key]) if data.get(key) else None for key in ("failure", "afterwards")
-    }
-    return Result(**(data | tuples | {"verdict": Verdict(data["verdict"])} | failures))
+def result_from_json(data: Any) -> Result:
+    """The reverse of `result_to_json`; raises ValueError."""
+    result: Result = _typed(Result, data, "a case")
+    return result
 
 
-def _failure(data: dict[str, Any]) -> Failure:
-    tuples = {key: tuple(data[key]) for key in ("timeline", "stderr")}
-    return Failure(**(data | tuples | {"kind": FailureKind(data.get("kind", FailureKind.STEP))}))
+# Plain data as what the fields of a dataclass say
 
 
-def _requirement(id: str, data: dict[str, Any]) -> Requirement:
-    return Requirement(**(data | {"id": id, "place": Place(**data["place"])}))
+def _typed(hint: Any, data: Any, name: str) -> Any:
+    """The data as a value of the type; raises ValueError where it is none."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind is Any:
+        return data
+    if kind is UnionType:
+        return None if data is None else _typed(inner[0], data, name)
+    if is_dataclass(kind):
+        return _record(kind, _typed(dict[str, Any], data, name), name)
+    if kind is tuple:
+        return tuple(_typed(inner[0], item, name) for item in _typed(list, data, name))
+    if kind is list and inner:
+        return [_typed(inner[0], item, name) for item in _typed(list, data, name)]
+    if kind in (dict, Mapping) and inner:
+        return {key: _typed(inner[1], item, name) for key, item in _typed(dict, data, name).items()}
+    if kind is float and type(data) is int:
+        return float(data)
+    if issubclass(kind, Enum) and data in list(kind):
+        return kind(data)
+    if type(data) is not kind or data in (math.inf, -math.inf):
+        raise ValueError(f"`{name}` is {json.dumps(data)[:40]}, which is no {kind.__name__}")
+    return data
+
+
+def _record(kind: Any, data: Mapping[str, Any], name: str) -> Any:
+    """A dataclass from the keys that it knows; a newer version may have written others."""
+    hints = _hints(kind)
+    known = {key: _typed(hints[key], data[key], key) for key in hints if key in data}
+    try:
+        return kind(**known)
+    except TypeError:
+        lacking = next(key for key in hints if key not in data)
+        raise ValueError(f"{name} has no `{lacking}`") from None
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _without(data: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Screen:
         self._catch_up()
         if _APPLICATION_KEYS not in self._window.mode:
             return data
-        return re.sub(rb"\x1b\[([ABCDHF])", rb"\x1bO\1", data)
+        return re.sub(rb"\x1b\[([ABCDHF])", b"\x1bO\\1", data)
 
     def rows(self, *, cursor: bool) -> list[str]:
         """The rows from the first to the last that is not blank, the blanks behind them off.

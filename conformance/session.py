@@ -6,8 +6,8 @@ people and machines read. Only how cases are played at the same time differs bet
 
 from __future__ import annotations
 
+import argparse
 import json
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,24 +17,61 @@ from typing import Any
 
 from conformance import __version__, manifest, report, results, runner, scenario
 from conformance.build import Build, Say, build_all, toolchains
-from conformance.model import Case, Implementation, Outcome, Result, Verdict
+from conformance.model import Case, Implementation, Mistake, Outcome, Result, Verdict
+from conformance.output import (
+    BADGES,
+    FILES,
+    PAGE,
+    TRANSCRIPTS,
+    Draft,
+    explained,
+    listing,
+    locked,
+    refuse_what_is_not_ours,
+)
 from conformance.plan import Selection, plan
+from conformance.transcript import visible
 from conformance.verdict import expectation, is_probe, judge, unplayed
 
 OUTPUT = Path("build") / "conformance"
+MOST_SECONDS = 86_400  # that a person may ask to wait
+MOST_DIGITS = 9
 
 
 def names(text: str) -> frozenset[str]:
     """The names in `a,b`."""
-    return frozenset(name.strip() for name in text.split(",") if name.strip())
+    if found := frozenset(name.strip() for name in text.split(",") if name.strip()):
+        return found
+    raise _unexpected("names, with commas between them", text)
 
 
 def seconds(text: str) -> float:
     """A time to wait, more than none."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value <= MOST_SECONDS:
+        raise _unexpected(f"a number of seconds, more than 0 and at most {MOST_SECONDS}", text)
     return value
+
+
+def folder(text: str) -> Path:
+    """The path of a folder, which may not be there yet."""
+    if not text:
+        raise _unexpected("a folder", text)
+    return Path(text)
+
+
+def whole_number(text: str, least: int) -> int:
+    """A number to count with."""
+    if not (text.isascii() and text.isdigit()) or len(text) > MOST_DIGITS or int(text) < least:
+        raise _unexpected(f"a whole number, {least} or more", text)
+    return int(text)
+
+
+def _unexpected(wanted: str, text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"expected {wanted}, not `{visible(text)}`")
 
 
 # The options of both faces, in the words of argparse, which pytest's parser understands as well.
@@ -44,7 +81,7 @@ CHOOSING: Options = {
     "--server": {"type": names, "metavar": "NAME,...", "help": "only these servers"},
     "--client": {"type": names, "metavar": "NAME,...", "help": "only these clients"},
     "--implementation": {
-        "type": Path,
+        "type": folder,
         "metavar": "DIR",
         "action": "append",
         "default": [],
@@ -68,7 +105,7 @@ PLAYING: Options = {
         "help": f"how long to wait for whatever must come (default: {runner.DEADLINE:g})",
     },
     "--output": {
-        "type": Path,
+        "type": folder,
         "metavar": "DIR",
         "default": OUTPUT,
         "help": f"where builds, results and reports go (default: {OUTPUT})",
@@ -102,6 +139,9 @@ class Session:
         manifest.check_against(found, self.suite, scenarios)
         self.cases = plan(scenarios, found, request.selection)
         self.builds: Mapping[str, Build] = {}
+        self._draft: Draft | None = None
+        self._folder = request.output  # where results go until the end: the draft's
+        self._unwritten: OSError | None = None
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
 
@@ -112,18 +152,38 @@ class Session:
         return list(found.values())
 
     def build(self, say: Say) -> None:
-        """Make ready what takes part; the transcripts of an earlier run go."""
-        self.builds = build_all(self.implementations, self.request.output, say)
-        shutil.rmtree(_transcripts(self.request.output), ignore_errors=True)
+        """Make ready what takes part, and a folder for this run; raises Mistake."""
+        output = self.request.output
+        refuse_what_is_not_ours(output, self._files())
+        with locked(output):
+            self._draft = Draft(output)
+        self._folder = self._draft.path
+        with explained(output):
+            (self._folder / TRANSCRIPTS).mkdir()
+        self.builds = build_all(self.implementations, output, say)
 
-    def builds_to_json(self) -> dict[str, dict[str, object]]:
-        """The builds as plain data, for a session in another process."""
-        return {label: build.to_json() for label, build in self.builds.items()}
+    def _files(self) -> list[str]:
+        """What this run is to put into the output folder."""
+        badges = [f"{BADGES}/{one.label}.json" for one in self.implementations]
+        transcripts = [f"{TRANSCRIPTS}/{results.transcript_name(one.id)}" for one in self.cases]
+        return [*FILES, *badges, *transcripts]
 
-    def take_builds(self, data: Mapping[str, Mapping[str, object]]) -> None:
-        """Use the builds that another process made for the same request."""
+    def for_workers(self) -> dict[str, Any]:
+        """What a session of the same request in another process needs, as plain data."""
+        builds = {label: build.to_json() for label, build in self.builds.items()}
+        return {"folder": str(self._folder), "builds": builds}
+
+    def take(self, data: Mapping[str, Any]) -> None:
+        """Play for the session of another process, which gave what `for_workers` says."""
         mine = {one.label: one for one in self.implementations}
-        self.builds = {label: Build.from_json(mine[label], build) for label, build in data.items()}
+        self._folder = Path(data["folder"])
+        builds = data["builds"].items()
+        self.builds = {label: Build.from_json(mine[label], build) for label, build in builds}
+
+    def close(self) -> None:
+        """Remove this run's folder, if it was not published."""
+        if self._draft:
+            self._draft.discard()
 
     def foregone(self, case: Case) -> Result | None:
         """The result of a case that cannot be played here; None: play it."""
@@ -146,10 +206,15 @@ class Session:
         return runner.play(case, self.suite, self.builds, deadline=self.request.deadline)
 
     def judge(self, case: Case, outcome: Outcome) -> Result:
-        """Say what it means, and keep the transcript."""
-        path = _transcripts(self.request.output) / results.transcript_name(case.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(outcome.transcript, encoding="utf-8", errors="backslashreplace")
+        """Say what it means, and keep the transcript.
+
+        Where it cannot be kept, `publish` says so: a full disk does not end a run.
+        """
+        path = self._folder / TRANSCRIPTS / results.transcript_name(case.id)
+        try:
+            path.write_text(outcome.transcript, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            self._unwritten = error
         return judge(case, outcome)
 
     def run(self, found: Iterable[Result], planned: int) -> results.Run:
@@ -171,18 +236,48 @@ class Session:
             folders=[str(folder) for folder in self.request.folders],
         )
 
+    def publish(self, run: results.Run) -> None:
+        """Write results.json and every report into the output folder; raises Mistake."""
+        assert self._draft
+        output = self.request.output
+        with explained(output):
+            if self._unwritten:
+                raise self._unwritten
+            results.write(run, self._draft.path)
+            _draw(run, self._draft.path, self._draft.path / TRANSCRIPTS)
+        with locked(output):
+            self._draft.swap_in()
 
-def _transcripts(folder: Path) -> Path:
-    return folder / "transcripts"
+
+def draw_again(path: Path) -> results.Run:
+    """Draw every report anew from a results.json, beside it; raises Mistake."""
+    if not path.is_dir() and path.name != results.RESULTS_FILE:
+        remedy = f"put it into a folder of its own, as {results.RESULTS_FILE}"
+        raise Mistake([f"{path}: reports are drawn beside a {results.RESULTS_FILE}; {remedy}"])
+    output = path if path.is_dir() else path.parent
+    results.read(path)  # so that nothing is made where there is none
+    refuse_what_is_not_ours(output, [name for name in FILES if name not in _NOT_DRAWN])
+    with locked(output):
+        run = results.read(path)
+        draft = Draft(output)
+        try:
+            with explained(output):
+                _draw(run, draft.path, output / TRANSCRIPTS)
+            kept = [name for name in listing(output) if name.partition("/")[0] in _NOT_DRAWN]
+            draft.swap_in(kept)
+        finally:
+            draft.discard()
+    return run
 
 
-def publish(run: results.Run, folder: Path) -> None:
-    """Write results.json, and every report that is drawn from it."""
-    results.write(run, folder)
-    (folder / "junit.xml").write_text(report.junit_xml(run), "utf-8")
-    (folder / "summary.md").write_text(report.summary_markdown(run), "utf-8")
-    (folder / "index.html").write_text(report.index_html(run, _transcripts(folder)), "utf-8")
-    badges = folder / "badges"
-    badges.mkdir(exist_ok=True)
+_NOT_DRAWN = (results.RESULTS_FILE, TRANSCRIPTS)
+
+
+def _draw(run: results.Run, target: Path, transcripts: Path) -> None:
+    """Write every report into a folder."""
+    (target / "junit.xml").write_text(report.junit_xml(run), "utf-8")
+    (target / "summary.md").write_text(report.summary_markdown(run), "utf-8")
+    (target / PAGE).write_text(report.index_html(run, transcripts), "utf-8")
+    (target / BADGES).mkdir()
     for name, badge in report.badges(run).items():
-        (badges / f"{name}.json").write_text(json.dumps(badge) + "\n", "utf-8")
+        (target / BADGES / f"{name}.json").write_text(json.dumps(badge) + "\n", "utf-8")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from conformance.model import Result, Verdict
-from conformance.verdict import is_mixed
+from conformance.verdict import blame, is_mixed
 
 # A row or column. Those of the grid proper are 0 and an implementation; the number keeps the
 # others behind them, and apart from an implementation of the same name.
@@ -129,9 +129,16 @@ def totals(tally: Tally) -> str:
     return " · ".join(words) or "no cases"
 
 
+def at_fault(results: Sequence[Result]) -> list[str]:
+    """What the pairings say of each other; nothing where there is one alone."""
+    pairings = {(one.server, one.clients) for one in results if one.server and one.clients}
+    return blame(results) if len(pairings) > 1 else []
+
+
 def _aside(verdict: Verdict, count: int, unexpected: int) -> str:
     if verdict is Verdict.FAILED and count > unexpected:
         return f" ({count - unexpected} known)"
     if verdict is Verdict.PASSED and unexpected:
-        return f" ({unexpected} of them known failures)"
+        known = "a known failure" if unexpected == 1 else "known failures"
+        return f" ({unexpected} of them {known})"
     return ""

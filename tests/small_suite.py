@@ -4,7 +4,11 @@ of a few lines each.
 
 from __future__ import annotations
 
+import os
+import select
 from pathlib import Path
+
+PATIENT = 60.0  # seconds: what must come does come, however busy the machine is
 
 SUITE = """\
 name: echo
@@ -82,3 +86,13 @@ def add_server(folder: Path, name: str, program: str, more: str = "") -> None:
     home.mkdir(parents=True, exist_ok=True)
     (home / "server.py").write_text(program)
     (home / "implementation.yaml").write_text(f"name: {name}\n{MANIFEST}{more}")
+
+
+def told(pipe: Path) -> str:
+    """What a program writes into a named pipe, once it does."""
+    fd = os.open(pipe, os.O_RDWR)
+    try:
+        assert select.select([fd], [], [], PATIENT)[0], f"nothing came through {pipe}"
+        return os.read(fd, 1000).decode()
+    finally:
+        os.close(fd)

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from conformance.build import Build, build_all, find_program, toolchains, version_of
+from conformance.build import (
+    COMPLETE,
+    LOG_LABEL,
+    Build,
+    build_all,
+    find_program,
+    toolchains,
+    version_of,
+)
 from conformance.model import Implementation, Place, Role
 
 # Notes each time that it runs, then makes a program out of the source.
@@ -89,11 +97,30 @@ def test_what_tools_leave_behind_is_no_input(
     assert times_built(program) == 1
 
 
+def test_the_manifest_and_what_runs_write_are_no_inputs(program: Implementation) -> None:
+    output = program.folder / "build" / "conformance"
+    built(program, output)
+    (program.folder / "implementation.yaml").write_text("ready: up")
+    (output / "results.json").write_text("{}")
+    built(program, output)
+    assert times_built(program) == 1
+
+
 def test_a_build_that_was_cut_short_is_done_again(program: Implementation, tmp_path: Path) -> None:
-    home = Path(built(program, tmp_path).argv[0]).parent
-    (home / ".complete").unlink()
-    (home / "program").write_text("half of it")
+    made = Path(built(program, tmp_path).argv[0]).parent
+    (made.parent / COMPLETE).unlink()
+    (made / "program").write_text("half of it")
     assert says(built(program, tmp_path)) == "one two words"
+
+
+@pytest.mark.parametrize("note", [b"", b"nowhere", b"\xff"])
+def test_a_note_of_a_build_that_was_not_written_whole_counts_for_nothing(
+    program: Implementation, tmp_path: Path, note: bytes
+) -> None:
+    made = Path(built(program, tmp_path).argv[0]).parent
+    (made.parent / COMPLETE).write_bytes(note)
+    assert says(built(program, tmp_path)) == "one two words"
+    assert times_built(program) == 2
 
 
 def test_two_runs_at_a_time_build_once(program: Implementation, tmp_path: Path) -> None:
@@ -110,14 +137,15 @@ def test_a_failed_build_shows_its_output_and_is_not_kept(
     build = built(broken, tmp_path)
     assert build.argv == ()
     assert "ended with status 7" in build.error
-    assert build.error.endswith("compiling\n3:1 no such word")
+    assert "\ncompiling\n3:1 no such word\n" in build.error
     assert built(broken, tmp_path) == build
 
 
 def test_a_long_build_log_is_shown_from_its_end(program: Implementation, tmp_path: Path) -> None:
     build = built(replace(program, build="sh -c 'seq 1000; exit 1'"), tmp_path)
-    assert build.error.splitlines()[1:] == [str(number) for number in range(981, 1001)]
-    log = Path(build.error.splitlines()[0].rpartition("all of it: ")[2].rstrip(")"))
+    *shown, path = build.error.splitlines()[1:]
+    assert shown == [str(number) for number in range(981, 1001)]
+    log = Path(path.removeprefix(LOG_LABEL))
     assert len(log.read_text().splitlines()) == 1000
 
 

@@ -199,7 +199,7 @@ def test_after_the_end_of(end: str, playing: subprocess.Popen[bytes], tmp_path: 
     everything = descendants(playing.pid)
     assert set(pids) < set(everything)
     assert_ends(everything, end, playing)
-    assert playing.wait(PATIENT) == 1
+    assert playing.wait(PATIENT) == (1 if end == "the worker is killed" else 130)
 
 
 def test_an_interrupted_case_leaves_nothing(suite: Suite) -> None:

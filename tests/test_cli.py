@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -124,7 +123,11 @@ def test_the_order_of_results_is_that_of_the_plan(suite: Path) -> None:
 
 def test_a_missing_tool_is_no_failure_unless_required(suite: Path) -> None:
     add_server(suite / "servers", "absent", SERVER, "needs: [no-such-tool]\n")
-    assert conformance("run", str(suite)).returncode == 0
+    done = conformance("run", str(suite))
+    assert done.returncode == 0
+    shown = " ".join(done.stdout.split())
+    manifest = "echo/servers/absent/implementation.yaml"
+    assert f"? server absent: no-such-tool is not on PATH, needed by {manifest}" in shown
     assert results()["starts[absent]"]["verdict"] == "UNAVAILABLE"
     done = conformance("run", str(suite), "--require")
     assert done.returncode == 1
@@ -139,6 +142,13 @@ def test_a_failed_build_is_an_error_of_its_cases_alone(suite: Path) -> None:
     assert verdicts["starts[right]"] == "PASSED"
 
 
+def test_the_log_of_a_failed_build_is_named_in_full(suite: Path) -> None:
+    add_server(suite / "servers", "broken", SERVER, "build: sh -c 'seq 1000; exit 1'\n")
+    done = conformance("run", str(suite), "--output", "a long path/" * 12)
+    (path,) = set(re.findall(r"^ +all of it: (.+)$", done.stdout, re.MULTILINE))
+    assert Path(path).read_text().endswith("\n999\n1000\n")
+
+
 def test_known_failures_are_strict_both_ways(suite: Path) -> None:
     known = "known_failures: {lines/comes-back: a reason}\n"
     add_server(suite / "servers", "mute", MUTE_SERVER, known)
@@ -147,7 +157,7 @@ def test_known_failures_are_strict_both_ways(suite: Path) -> None:
     (suite / "servers" / "mute" / "server.py").write_text(SERVER)
     done = conformance(*arguments)
     assert done.returncode == 1
-    assert "red: 1 PASSED, but listed as known failures" in done.stdout
+    assert "red: 1 PASSED, but listed as a known failure" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -197,8 +207,8 @@ def test_ctrl_c_ends_a_run_and_leaves_nothing_running(suite: Path) -> None:
         assert run.stderr.readline() == "1 of 2 cases\n"
         run.send_signal(signal.SIGINT)
         shown, _ = run.communicate()
-    assert run.returncode == 1
-    assert "red: 1 of 2 planned cases have no result" in shown
+    assert run.returncode == 130
+    assert "red: 1 of 2 planned cases has no result" in shown
     with pytest.raises(ProcessLookupError):
         os.kill(int((suite / "servers" / "right" / "pid").read_text()), 0)
 
@@ -237,14 +247,38 @@ def test_a_path_that_is_not_there(suite: Path, capsys: pytest.CaptureFixture[str
     assert mistake(capsys, "run", "ehco") == "ehco: no such file or folder\n"
 
 
+@pytest.mark.usefixtures("suite")
+@pytest.mark.parametrize("command", ["run", "list", "check"])
+def test_where_there_is_no_suite(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mistake(capsys, command) == (
+        "scenarios: no such folder here; name a suite: conformance run path/to/scenarios\n"
+    )
+
+
 @pytest.mark.parametrize(
-    "words", [["-j", "0"], ["--deadline", "0"], ["--deadline", "inf"], ["--deadline", "x"]]
+    ("option", "value", "wanted"),
+    [
+        ("-j", "0", "a whole number, 1 or more"),
+        ("-j", "1.5", "a whole number, 1 or more"),
+        ("--durations", "-1", "a whole number, 0 or more"),
+        ("--durations", "echo", "a whole number, 0 or more"),
+        ("--deadline", "0", "a number of seconds, more than 0 and at most 86400"),
+        ("--deadline", "inf", "a number of seconds, more than 0 and at most 86400"),
+        ("--deadline", "nan", "a number of seconds, more than 0 and at most 86400"),
+        ("--deadline", "x", "a number of seconds, more than 0 and at most 86400"),
+        ("--server", ",", "names, with commas between them"),
+        ("--output", "", "a folder"),
+    ],
 )
-def test_values_that_mean_nothing(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_that_mean_nothing(
+    option: str, value: str, wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["run", *words])
+        main(["run", option, value])
     assert ended.value.code == 2
-    assert words[0] in capsys.readouterr().err.splitlines()[-1]
+    shown = capsys.readouterr().err.splitlines()[-1]
+    assert shown.endswith(f": expected {wanted}, not `{value}`")
+    assert option in shown
 
 
 # The other commands
@@ -262,9 +296,9 @@ def test_check_reads_whatever_it_is_given(suite: Path, capsys: pytest.CaptureFix
     assert main(["check", *map(str, paths)]) == 0
     assert [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()] == [
         "2 scenarios",
-        "1 rules",
+        "1 rule",
         "2 scenarios",
-        "1 implementations",
+        "1 implementation",
         "the server right",
     ]
 
@@ -298,6 +332,56 @@ def test_report_draws_everything_again(suite: Path) -> None:
     again = conformance("report")
     assert (again.returncode, again.stdout) == (0, first)
     assert {name: (output / name).read_text() for name in pages} == pages
+
+
+def test_list_says_what_cannot_be_played(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    protocol, lines = suite / "PROTOCOL.md", suite / "lines.yaml"
+    protocol.write_text(f"{protocol.read_text()}- BACK-1 (MAY) *(feature: back)* It is back.\n")
+    lines.write_text(lines.read_text().replace("cast: {}", "cast: {}\n  needs: {server: [back]}"))
+    add_server(suite / "servers", "able", SERVER, "features: [back]\n")
+    add_server(suite / "servers", "absent", SERVER, "features: [back]\nneeds: [no-such-tool]\n")
+    assert main(["list", str(suite), "-k", "starts"]) == 0
+    manifest = "echo/servers/absent/implementation.yaml"
+    assert capsys.readouterr().out.splitlines() == [
+        "echo/lines.yaml::starts[able]",
+        "echo/lines.yaml::starts[absent]  "
+        f"(unavailable: no-such-tool is not on PATH, needed by {manifest})",
+        "echo/lines.yaml::starts[right]  "
+        "(unsupported: server right does not list the feature back)",
+    ]
+
+
+def test_two_programs_of_one_run_are_compared(suite: Path) -> None:
+    add_server(suite / "servers", "shouting", SHOUTING_SERVER)
+    conformance("run", str(suite))
+    done = conformance("diff", "build/conformance", "--server", "right,shouting")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "passed by right alone (1):\n  lines/comes-back[*]: right PASSED, shouting FAILED\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([], "diff: name two runs (OLD NEW), or one run and two names (OLD --server c,go)\n"),
+        (["build/conformance", "--server", "a,b"], "diff: name two runs "),
+        (["--server", "right,rihgt"], "--server rihgt: no such server in this run; did you mean"),
+        (["--client", "a,b"], "--client a: no such client in this run; known: none\n"),
+    ],
+)
+def test_what_cannot_be_compared(suite: Path, words: list[str], complaint: str) -> None:
+    conformance("run", str(suite))
+    done = conformance("diff", "build/conformance", *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(complaint)
+
+
+@pytest.mark.parametrize("pair", ["a", "a,b,c", "a,", ",b", "a,a"])
+def test_a_pair_is_two_names(pair: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["diff", "old", "--server", pair])
+    assert f"expected two names, as in `c,go`, not `{pair}`" in capsys.readouterr().err
 
 
 def test_diff_names_what_broke(suite: Path) -> None:

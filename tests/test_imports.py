@@ -17,6 +17,8 @@ PROJECT = Path(__file__).parents[1]
 ORDER = (
     ("__init__", "the version"),
     ("model", "the nouns: plain data"),
+    ("words", "numbers with their nouns, signs in plain characters"),
+    ("streams", "standard streams and signals, put in order"),
     ("placeholder", "texts with places to fill"),
     ("match", "does a line meet an expectation"),
     ("transcript", "what was said and seen"),
@@ -46,6 +48,8 @@ ORDER = (
     ("page", "index.html"),
     ("report", "every report"),
     ("pool", "cases in parallel"),
+    ("machine", "how many cases may be played at the same time"),
+    ("output", "the output folder: a run's own files, and no others"),
     ("session", "one run from end to end"),
     ("cli", "the command"),
     ("__main__", "the command, by `python -m`"),

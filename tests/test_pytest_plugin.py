@@ -139,7 +139,7 @@ def test_a_result_that_is_lost_is_red(pytester: pytest.Pytester, suite: Path, wo
     done = pytester.runpytest_subprocess("-n", workers, str(suite))
     done.assert_outcomes(passed=2)
     assert done.ret == pytest.ExitCode.TESTS_FAILED
-    done.stdout.fnmatch_lines(["red: 1 of 2 planned cases have no result"])
+    done.stdout.fnmatch_lines(["red: 1 of 2 planned cases has no result"])
 
 
 def test_a_mistake_stops_everything_and_has_its_place(

@@ -21,6 +21,7 @@ from conformance.model import (
     Place,
     Requirement,
     Result,
+    Role,
     Scenario,
     Step,
     Verdict,
@@ -159,6 +160,33 @@ def test_many_clients_are_folded_into_the_width(width: int) -> None:
     assert all(columns(line) <= width for line in text.splitlines())
     assert text.count("server × client") > 1
     assert all(f"client-{number}" in text for number in range(12))
+
+
+def test_the_matrix_in_plain_characters_has_its_columns_in_line() -> None:
+    assert report.matrix(run(*SMALL), plainly=True).splitlines()[:6] == [
+        "server x client | c       py    | mixed   wire",
+        "----------------+---------------+--------------",
+        "go              | ~ 1/2   x 0/1 |         -1",
+        "py              | ok 1    ok 1  | ok 1    ok 1",
+        "----------------+---------------+--------------",
+        "scripted        | ?1            |",
+    ]
+
+
+def test_what_one_pairing_does_is_not_compared_with_others() -> None:
+    text = report.matrix(run(failed("hello", "go", "c"), result("bye", "go", "c")))
+    assert "no other pairing" not in text
+    two = run(failed("hello", "go", "c"), result("bye", "go", "py"))
+    assert "no other pairing" in report.matrix(two)
+
+
+def test_what_is_missing_on_this_machine_is_said_in_every_report() -> None:
+    lacking = {"role": "server", "name": "zig", "unavailable": "zig is not on PATH"}
+    whole = replace(run(*SMALL), implementations=[lacking, {"role": "server", "name": "go"}])
+    line = "? server zig: zig is not on PATH"
+    assert f"\n{line}\n" in report.matrix(whole)
+    assert f"\n- {line}\n" in report.summary_markdown(whole)
+    assert line in page_data(report.index_html(whole))["notes"]
 
 
 def test_the_matrix_is_coloured_only_when_asked() -> None:
@@ -369,7 +397,7 @@ def test_junit_fails_only_what_is_not_as_expected() -> None:
 def test_junit_is_red_where_results_are_missing() -> None:
     root = Xml.fromstring(report.junit_xml(run(SMALL[0], planned=2)).encode())
     (error,) = root.findall(".//error")
-    assert error.get("message") == "1 of 2 planned cases have no result"
+    assert error.get("message") == "1 of 2 planned cases has no result"
 
 
 def tags(page: str) -> list[str]:
@@ -434,6 +462,12 @@ def test_a_badge_is_not_spoilt_by_the_faults_of_a_peer() -> None:
     assert badges["server-go"]["message"] == "0/2"
 
 
+def test_a_badge_does_not_hide_what_is_unsupported() -> None:
+    cases = [result("a", "go"), result("b", "go", verdict=Verdict.UNSUPPORTED)]
+    badge = report.badges(run(*cases))["server-go"]
+    assert (badge["message"], badge["color"]) == ("1/1, 1 unsupported", "brightgreen")
+
+
 def test_what_could_not_be_played_is_no_success() -> None:
     badge = report.badges(run(SMALL[-1]))["client-c"]
     assert (badge["message"], badge["color"]) == ("not played", "lightgrey")
@@ -455,7 +489,7 @@ def test_every_rule_is_shown_with_what_proves_it() -> None:
         "CHAT-1  MUST    chat/names\n"
         "ACCT-1  MAY     no scenario (accounts)\n"
         "\n"
-        "1 of 2 rules are proven by a scenario; not: ACCT-1"
+        "1 of 2 rules is proven by a scenario; not: ACCT-1"
     )
 
 
@@ -486,3 +520,40 @@ def test_the_difference_of_two_runs_names_what_changed() -> None:
 def test_runs_are_compared_wherever_they_were_started() -> None:
     old = run(replace(SMALL[0], id="/else/where/chat.yaml::hello[go+c]"))
     assert report.difference(old, run(SMALL[0])) == "no case of 1 changed its verdict"
+
+
+def test_two_implementations_of_one_run_are_compared() -> None:
+    whole = run(
+        result("a", "go", "c"),
+        failed("a", "py", "c"),
+        failed("b", "go", "c"),
+        result("b", "py", "c"),
+        result("bytes", "go", verdict=Verdict.UNSUPPORTED),
+        failed("bytes", "py"),
+        result("room", "go", "c", "py"),
+        result("room", "py", "c", "py"),
+        result("own", "py"),
+        result("alone", None, "c"),
+    )
+    assert report.comparison(whole, Role.SERVER, "go", "py") == (
+        "passed by go alone (1):\n  chat/a[*+c]: go PASSED, py FAILED\n\n"
+        "passed by py alone (1):\n  chat/b[*+c]: go FAILED, py PASSED\n\n"
+        "otherwise different (1):\n  chat/bytes[*]: go UNSUPPORTED, py FAILED\n\n"
+        "without go (1):\n  chat/own[*]: PASSED"
+    )
+
+
+def test_two_clients_of_one_run_are_compared() -> None:
+    whole = run(
+        result("a", "go", "c"),
+        result("a", "go", "py"),
+        result("alone", None, "c"),
+        failed("alone", None, "py"),
+        result("room", "go", "c", "py"),
+    )
+    assert report.comparison(whole, Role.CLIENT, "py", "c") == (
+        "passed by c alone (1):\n  chat/alone[*]: py FAILED, c PASSED"
+    )
+    assert report.comparison(run(*whole.results[:2]), Role.CLIENT, "py", "c") == (
+        "py and c ended all of 1 case alike"
+    )

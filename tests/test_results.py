@@ -68,10 +68,10 @@ def run(*results: Result, planned: int | None = None) -> Run:
 def test_a_run_comes_back_as_it_went(tmp_path: Path) -> None:
     odd = result("two", Verdict.FAILED, False, seen="\x00 \x1b[31m <b> \u2028")
     whole = run(result("one"), odd)
-    write(whole, tmp_path / "new")
-    assert read(tmp_path / "new") == whole
-    assert read(tmp_path / "new" / RESULTS_FILE) == whole
-    assert [path.name for path in (tmp_path / "new").iterdir()] == [RESULTS_FILE]
+    write(whole, tmp_path)
+    assert read(tmp_path) == whole
+    assert read(tmp_path / RESULTS_FILE) == whole
+    assert [path.name for path in tmp_path.iterdir()] == [RESULTS_FILE]
 
 
 def test_the_keys_of_a_case_are_those_that_are_published(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_run_as_expected_is_green() -> None:
     [
         (run(), ["no case was planned"]),
         (run(result("a"), planned=3), ["2 of 3 planned cases have no result"]),
-        (run(result("a"), result("a")), ["1 of 2 planned cases have no result"]),
+        (run(result("a"), result("a")), ["1 of 2 planned cases has no result"]),
         (
             run(result("a", Verdict.UNAVAILABLE)),
             ["no case was played: all are unsupported or unavailable"],
@@ -138,7 +138,7 @@ def test_a_run_as_expected_is_green() -> None:
         (run(result("a", Verdict.ERRORED, False)), ["1 ERRORED"]),
         (
             run(result("a", Verdict.PASSED, False)),
-            ["1 PASSED, but listed as known failures"],
+            ["1 PASSED, but listed as a known failure"],
         ),
         (
             run(result("a"), result("b", Verdict.UNAVAILABLE, False)),

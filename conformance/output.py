@@ -1,0 +1,227 @@
+"""The output folder: what a run puts there, and what is never touched.
+
+A run writes into a folder of its own inside the output folder, a draft, and swaps its files in at
+the end, under a lock. What a run has put there is listed in a file beside it; swapping in removes
+files of the earlier listing alone. So two runs at the same time do not see each other, a run that
+is killed leaves the earlier results whole, and files of a person stay as they are.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from conformance.model import Mistake
+from conformance.results import RESULTS_FILE
+
+LISTING = ".conformance.json"
+LOCK = ".conformance.lock"
+DRAFT_PREFIX = ".run-"
+BADGES = "badges"
+TRANSCRIPTS = "transcripts"
+PAGE = "index.html"
+FILES = (RESULTS_FILE, PAGE, "summary.md", "junit.xml")  # what every run writes
+OURS = frozenset({*FILES, BADGES, TRANSCRIPTS})  # no listing speaks of anything else
+
+
+_held: set[int] = set()  # the locks of drafts
+
+
+def _let_go() -> None:
+    """A worker that outlives its run must not hold the run's lock."""
+    for lock in _held:
+        os.close(lock)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+class Draft:
+    """The files of one run until they are swapped in."""
+
+    def __init__(self, output: Path) -> None:
+        """Make its folder, in a locked output folder; what killed runs left there goes."""
+        self._output = output
+        with explained(output):
+            _remove_abandoned(output)
+            folder = tempfile.mkdtemp(prefix=f"{DRAFT_PREFIX}{os.getpid()}-", dir=output)
+            self.path = Path(folder).resolve()
+            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            _held.add(self._lock)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
+                os.write(self._lock, b"%d\n" % os.getpid())  # fails where the disk is full
+            except OSError:
+                self.discard()
+                raise
+
+    def swap_in(self, kept: Collection[str] = ()) -> None:
+        """Put its files into the locked output folder, in place of those of the earlier run.
+
+        `kept` names files of that run that stay. However this ends, the listing names all that is
+        there.
+        """
+        new = {name for name in _files_below(self.path) if name != LOCK}
+        refuse_what_is_not_ours(self._output, new)
+        with explained(self._output), _uninterrupted():
+            earlier = listing(self._output)
+            listed = new | (earlier & set(kept))
+            self._write_listing(earlier | listed)
+            for name in sorted(new):
+                (self._output / name).parent.mkdir(exist_ok=True)
+                (self.path / name).replace(self._output / name)
+            for name in earlier - listed:
+                (self._output / name).unlink(missing_ok=True)
+            self._write_listing(listed)
+            _remove_empty(self._output)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove what is left of it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock in _held:
+            _held.remove(self._lock)
+            os.close(self._lock)
+            self._lock = -1
+
+    def _write_listing(self, names: Iterable[str]) -> None:
+        half = self.path / LISTING
+        text = json.dumps({"files": sorted(names)}, indent=1) + "\n"
+        half.write_text(text, "utf-8")
+        half.replace(self._output / LISTING)
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Hold an output folder alone, made if it is not there; raises Mistake."""
+    with explained(output):
+        output.mkdir(parents=True, exist_ok=True)
+        lock = os.open(output / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        with explained(output):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def explained(output: Path) -> Iterator[None]:
+    """An output folder that cannot be written to is a Mistake, with what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "name another folder by --output"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            remedy = f"make room there, or {remedy}"
+        message = f"{output}: cannot be written to: {error.strerror}; {remedy}"
+        raise Mistake([message]) from None
+
+
+def refuse_what_is_not_ours(output: Path, names: Iterable[str]) -> None:
+    """See that nothing which no run has listed would be replaced; raises Mistake."""
+    with explained(output):
+        listed = listing(output)
+        known = {name.partition("/")[0] for name in listed}
+        tops = sorted({name.partition("/")[0] for name in names})
+        strange = [top for top in tops if top not in known and _is_taken(output / top)]
+        strange += [n for n in names if "/" in n and n not in listed and _exists(output / n)]
+    if strange:
+        path = output / strange[0]
+        remedy = "move it away, or name another folder by --output"
+        raise Mistake([f"{path}: is there already, and no run has put it there; {remedy}"])
+
+
+def _exists(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether something stands there that a person may miss; an empty folder is nothing."""
+    if path.is_dir() and not path.is_symlink():
+        return any(path.iterdir())
+    return _exists(path)
+
+
+def listing(output: Path) -> set[str]:
+    """The files that a run has put into an output folder; raises Mistake."""
+    path = output / LISTING
+    try:
+        names = json.loads(path.read_text("utf-8"))["files"]
+        return {name for name in names if _may_be_listed(name)}
+    except FileNotFoundError:
+        return _listing_of_an_older_version(output)
+    except NotADirectoryError:
+        return set()
+    except (ValueError, KeyError, TypeError, RecursionError):
+        remedy = "move it away, and what stands beside it, or name another folder by --output"
+        raise Mistake([f"{path}: is damaged; {remedy}"]) from None
+
+
+def _may_be_listed(name: str) -> bool:
+    parts = name.split("/")
+    return parts[0] in OURS and ".." not in parts
+
+
+def _listing_of_an_older_version(output: Path) -> set[str]:
+    """What stood beside its results.json, from the time before there were listings."""
+    try:
+        data = json.loads((output / RESULTS_FILE).read_text("utf-8"))
+        is_ours = isinstance(data["schema"], int) and isinstance(data["cases"], list)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
+    if not is_ours:
+        return set()
+    below = [*output.glob(f"{BADGES}/*-*.json"), *output.glob(f"{TRANSCRIPTS}/*.txt")]
+    names = [name for name in FILES if (output / name).is_file()]
+    return {*names, *(path.relative_to(output).as_posix() for path in below)}
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        if not path.is_dir():
+            yield path.relative_to(folder).as_posix()
+
+
+def _remove_empty(output: Path) -> None:
+    for name in (BADGES, TRANSCRIPTS):
+        with suppress(OSError):  # not empty, or not there
+            (output / name).rmdir()
+
+
+def _remove_abandoned(output: Path) -> None:
+    """Remove the drafts of runs that live no more: nobody holds their locks."""
+    for folder in output.glob(f"{DRAFT_PREFIX}*"):
+        with suppress(OSError), open(folder / LOCK, "r+") as lock:
+            if _is_free(lock):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_free(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl+C and the like wait until this is done."""
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
