@@ -42,6 +42,7 @@ from conformance.session import (
     Request,
     Session,
     draw_again,
+    output_of,
     whole_number,
 )
 from conformance.streams import complain, show, tell
@@ -444,10 +445,13 @@ def _check_names(paths: Sequence[Path]) -> None:
 
 
 def _show(outcome: results.Run, folder: Path | None) -> int:
-    """Failures, the matrix, why it is red, where the reports are; the exit status."""
-    surprises = [result for result in outcome.results if not result.expected]
+    """What is told once of a program, failures, the matrix, why it is red; the exit status."""
+    told = outcome.requirements, outcome.folders
+    for finding in report.findings(outcome.results):
+        show(report.finding_text(finding, *told, output_of(folder, finding.cases[0])) + "\n")
+    surprises = report.others(outcome.results)
     for result in surprises[:SHOWN_FAILURES]:
-        show(report.failure_text(result, outcome.requirements, outcome.folders) + "\n")
+        show(report.failure_text(result, *told, output_of(folder, result.id)) + "\n")
     if hidden := surprises[SHOWN_FAILURES:]:
         show(f"... and {len(hidden)} more" + (f", in {folder / PAGE}" if folder else "") + "\n")
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ

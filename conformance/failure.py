@@ -7,34 +7,68 @@ import shlex
 import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from conformance.findings import Finding
 from conformance.model import Failure, Requirement, Result, Verdict
 from conformance.transcript import visible
 
 LINES = 15
 WIDTH = 100
-STDERR_LINES = 2
+STDERR_LINES = 3  # the first one, and the last ones
 REQUIREMENT_LINES = 2
+NO_RULE = "(No rule names this: a program that has ended leaves nothing that runs.)"
 LABEL = 11  # columns before what a line shows: `  expected `
 
 _ACTOR = re.compile(r"^\s*[\d.]+ ms  (\S+) ")  # how a line of the timeline begins
 
 
 def failure_text(
-    result: Result, requirements: Mapping[str, Requirement], folders: Sequence[str] = ()
+    result: Result,
+    requirements: Mapping[str, Requirement],
+    folders: Sequence[str] = (),
+    output: Path | None = None,
 ) -> str:
-    """Why a case is not as expected; `folders` are those that --implementation added."""
+    """Why a case is not as expected.
+
+    `folders` are those that --implementation added, `output` is the file of all that was said.
+    """
     head = [_clipped(f"{result.verdict} {visible(result.id)}", WIDTH)]
-    tail = [_labelled("again", replay(result.id, folders), None)]
+    tail = _tail(result.id, folders, output)
     if result.failure is None or result.verdict is Verdict.PASSED:
         return "\n".join(head + _reason(result.reason, LINES - len(head + tail)) + tail)
     head += _what(result.failure, requirements)
     if result.reason:
         head.append(_labelled("note", result.reason))
-    errors = [_labelled("stderr", line) for line in result.failure.stderr[-STDERR_LINES:]]
-    room = LINES - len(head) - len(errors) - len(tail)
-    rows = [visible(row) for row in latest(result.failure.timeline, room)]
-    return "\n".join([*head, *(_clipped(f"  {row}", WIDTH) for row in rows), *errors, *tail])
+    return _block(head, result.failure, tail)
+
+
+def finding_text(
+    finding: Finding,
+    requirements: Mapping[str, Requirement],
+    folders: Sequence[str] = (),
+    output: Path | None = None,
+) -> str:
+    """What is told once of a program, as the first of the cases shows it."""
+    head = [_clipped(visible(finding.title), WIDTH), *_what(finding.first, requirements)]
+    return _block(head, finding.first, _tail(finding.cases[0], folders, output))
+
+
+def _tail(case_id: str, folders: Sequence[str], output: Path | None) -> list[str]:
+    """Where all that was said stands, and how to play the case again; neither is cut."""
+    said = [_labelled("output", str(output), None)] if output else []
+    return [*said, _labelled("again", replay(case_id, folders), None)]
+
+
+def _block(head: Sequence[str], failure: Failure, tail: Sequence[str]) -> str:
+    """Head and tail, and between them what was said, as much as there is room for."""
+    shown = failure.stderr
+    if len(shown) > STDERR_LINES:  # what a program says first often tells why
+        shown = (shown[0], *shown[-STDERR_LINES + 1 :])
+    errors = [_labelled("stderr", line) for line in shown]
+    rows = latest(failure.timeline, LINES - len(head) - len(errors) - len(tail))
+    lines = (_clipped(f"  {visible(row)}", WIDTH) for row in rows)
+    return "\n".join([*head, *lines, *errors, *tail])
 
 
 def replay(case_id: str, folders: Sequence[str] = ()) -> str:
@@ -52,7 +86,7 @@ def rule_text(rule_id: str, requirements: Mapping[str, Requirement]) -> str:
 def _what(failure: Failure, requirements: Mapping[str, Requirement]) -> list[str]:
     """The rule, the step, and what differed there."""
     rule = textwrap.wrap(
-        rule_text(failure.requirement, requirements),
+        rule_text(failure.requirement, requirements) or NO_RULE,
         WIDTH - 2,
         max_lines=REQUIREMENT_LINES,
         placeholder=" …",

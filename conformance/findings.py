@@ -7,10 +7,10 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from conformance.model import Failure, FailureKind, Requirement, Result, Verdict
+from conformance.model import Failure, FailureKind, Result, Verdict
 
 WORDS = {
     FailureKind.START: "does not get ready",
@@ -65,12 +65,8 @@ def _known_rules(results: Sequence[Result]) -> set[tuple[str, str]]:
     return known
 
 
-def told_once(results: Iterable[Result]) -> set[str]:
-    """The ids of the cases of which a finding tells, but for the first of each."""
-    return {id for finding in findings(results) for id in finding.cases[1:] if finding.fails_them}
-
-
-def rule_of(finding: Finding, requirements: Mapping[str, Requirement]) -> str:
-    """The text of the rule that is broken; nothing where no rule names it."""
-    rule = requirements.get(finding.first.requirement)
-    return f"{rule.id} ({rule.level}) {rule.text}" if rule else ""
+def others(results: Iterable[Result]) -> list[Result]:
+    """The results that are not as expected and of which no finding tells."""
+    results = list(results)
+    told = {id for finding in findings(results) for id in finding.cases if finding.fails_them}
+    return [one for one in results if not one.expected and one.id not in told]

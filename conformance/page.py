@@ -134,6 +134,7 @@ def _case(run: Run, result: Result, transcripts: Path | None, pool: _Pool) -> di
         "reason": result.reason.splitlines(),
         "replay": replay(result.id, run.folders),
         "failure": _failure(result.failure) if result.failure else None,
+        "afterwards": _failure(result.afterwards) if result.afterwards else None,
         "transcript": _transcript(result, transcripts, pool),
     }
     return {key: value for key, value in case.items() if value not in (None, [])}

@@ -11,7 +11,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from conformance.failure import columns, failure_text, replay
+from conformance.failure import columns, failure_text, finding_text, replay
+from conformance.findings import findings, others
 from conformance.junit import junit_xml
 from conformance.model import (
     Implementation,
@@ -37,9 +38,12 @@ __all__ = [
     "describe",
     "difference",
     "failure_text",
+    "finding_text",
+    "findings",
     "index_html",
     "junit_xml",
     "matrix",
+    "others",
     "replay",
     "requirements_table",
     "summary_markdown",
@@ -186,9 +190,13 @@ def summary_markdown(run: Run) -> str:
     lines = [head, "", *(f"- **{_md(reason)}**" for reason in reasons), ""]
     lines += [*_markdown_table(grid(run.results)), ""]
     lines += [*(f"- {_md(line)}" for line in [*lacking(run), *at_fault(run.results)]), ""]
-    surprises = [result for result in run.results if not result.expected]
+    for finding in findings(run.results):
+        text = finding_text(finding, run.requirements, run.folders)
+        lines += _markdown_details(finding.title, text)
+    surprises = others(run.results)
     for result in surprises[:SHOWN_FAILURES]:
-        lines += _markdown_failure(run, result)
+        text = failure_text(result, run.requirements, run.folders)
+        lines += _markdown_details(f"{result.id}: {result.verdict}", text)
     if len(surprises) > SHOWN_FAILURES:
         lines += [f"and {len(surprises) - SHOWN_FAILURES} more:", ""]
         lines += [f"- {_md(result.id)}: {result.verdict}" for result in surprises[SHOWN_FAILURES:]]
@@ -205,12 +213,10 @@ def _markdown_table(whole: Grid) -> list[str]:
     return lines if whole.rows else []
 
 
-def _markdown_failure(run: Run, result: Result) -> list[str]:
-    text = failure_text(result, run.requirements, run.folders)
+def _markdown_details(title: str, text: str) -> list[str]:
     # A fence longer than any run of backticks in the text, so that nothing in it can close it.
     fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", text) or [""]))
-    title = f"{html.escape(visible(result.id))}: {result.verdict}"
-    head = f"<details><summary><code>{title}</code></summary>"
+    head = f"<details><summary><code>{html.escape(visible(title))}</code></summary>"
     return [head, "", f"{fence}text", text, fence, "", "</details>", ""]
 
 

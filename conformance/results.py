@@ -15,6 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from conformance.findings import findings
 from conformance.model import Mistake, Requirement, Result, Verdict
 from conformance.transcript import visible
 from conformance.words import counted
@@ -28,7 +29,7 @@ MOST_WORDS = 200  # characters of why one cannot be read
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # What is plain data in a Run already.
 _PLAIN = ("suite", "version", "started", "seconds", "planned")
-_PLAIN_LISTS = ("toolchains", "implementations", "left_over", "folders")
+_PLAIN_LISTS = ("toolchains", "implementations", "folders")
 _OPTIONAL = ("reason", "failure", "afterwards")  # left out of a case that has none
 
 
@@ -44,7 +45,6 @@ class Run:
     toolchains: dict[str, str] = field(default_factory=dict)  # "go" → "go1.22.1"
     implementations: list[dict[str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
-    left_over: list[str] = field(default_factory=list)  # processes that outlived their case
     requirements: Mapping[str, Requirement] = field(default_factory=dict)  # in the text's order
     folders: list[str] = field(default_factory=list)  # given by --implementation
 
@@ -67,7 +67,7 @@ def incomplete(run: Run) -> list[str]:
     unplayed = (Verdict.UNSUPPORTED, Verdict.UNAVAILABLE)
     if run.results and all(result.verdict in unplayed for result in run.results):
         reasons.append("no case was played: all are unsupported or unavailable")
-    return reasons + [f"left over: {process}" for process in run.left_over]
+    return reasons + [one.title for one in findings(run.results) if not one.fails_them]
 
 
 def lacking(run: Run) -> list[str]:
@@ -96,6 +96,11 @@ def transcript_name(case_id: str) -> str:
         digest = hashlib.sha256(case_id.encode("utf-8", "backslashreplace")).hexdigest()
         name = f"{digest[:12]}_{name[-MOST_NAME:]}"
     return name + ".txt"
+
+
+def output_name(case_id: str) -> str:
+    """The file of all that the programs of a case said, where something went wrong in it."""
+    return transcript_name(case_id).removesuffix(".txt") + ".output.txt"
 
 
 def write(run: Run, folder: Path) -> None:

@@ -210,12 +210,17 @@ class Session:
 
         Where it cannot be kept, `publish` says so: a full disk does not end a run.
         """
-        path = self._folder / TRANSCRIPTS / results.transcript_name(case.id)
+        self._keep(results.transcript_name(case.id), outcome.transcript)
+        if outcome.output:
+            self._keep(results.output_name(case.id), outcome.output)
+        return judge(case, outcome)
+
+    def _keep(self, name: str, text: str) -> None:
+        path = self._folder / TRANSCRIPTS / name
         try:
-            path.write_text(outcome.transcript, encoding="utf-8", errors="backslashreplace")
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             self._unwritten = error
-        return judge(case, outcome)
 
     def run(self, found: Iterable[Result], planned: int) -> results.Run:
         """All that is known at the end, in the order of the plan."""
@@ -247,6 +252,12 @@ class Session:
             _draw(run, self._draft.path, self._draft.path / TRANSCRIPTS)
         with locked(output):
             self._draft.swap_in()
+
+
+def output_of(folder: Path | None, case_id: str) -> Path | None:
+    """The file of all that was said in a case, where there is one."""
+    path = folder / TRANSCRIPTS / results.output_name(case_id) if folder else None
+    return path if path and path.is_file() else None
 
 
 def draw_again(path: Path) -> results.Run:

@@ -17,6 +17,7 @@ PROJECT = Path(__file__).parents[1]
 ORDER = (
     ("__init__", "the version"),
     ("model", "the nouns: plain data"),
+    ("findings", "what is told once for a program"),
     ("words", "numbers with their nouns, signs in plain characters"),
     ("streams", "standard streams and signals, put in order"),
     ("placeholder", "texts with places to fill"),

@@ -17,6 +17,7 @@ from conformance import report
 from conformance.failure import columns
 from conformance.model import (
     Failure,
+    FailureKind,
     Kind,
     Place,
     Requirement,
@@ -116,8 +117,10 @@ def hostile() -> Run:
     one = result("one", "go", "c", verdict=Verdict.FAILED, expected=False, failure=failure)
     two = result("two", "go", "c", verdict=Verdict.ERRORED, expected=False, reason=HOSTILE)
     three = replace(one, id=f"s.yaml::{HOSTILE}[go+c]", scenario=f"chat/{HOSTILE}", server=HOSTILE)
-    whole = run(one, two, three, planned=4)
-    return replace(whole, suite=HOSTILE, toolchains={"go": HOSTILE}, left_over=[HOSTILE])
+    late = replace(failure, kind=FailureKind.ENDING, program=HOSTILE)
+    four = replace(result("four", "go", "c"), afterwards=late)
+    whole = run(one, two, three, four, planned=5)
+    return replace(whole, suite=HOSTILE, toolchains={"go": HOSTILE})
 
 
 # The matrix
@@ -227,9 +230,9 @@ def test_a_failure_shows_all_that_is_needed_in_fifteen_lines() -> None:
         "                   ^\n"
         "       0.0 ms  server < line 0\n"
         "       1.0 ms  carol < line 1\n"
-        "      19.0 ms  bob < line 19\n"
         "      20.0 ms  alice < line 20\n"
         "      21.0 ms  bob < line 21\n"
+        "  stderr   one\n"
         "  stderr   two\n"
         "  stderr   three\n"
         "  again    conformance run 'scenarios/chat.yaml::hello[go+c]'"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.model import Failure, Mistake, Place, Requirement, Result, Verdict
+from conformance.model import Failure, FailureKind, Mistake, Place, Requirement, Result, Verdict
 from conformance.results import (
     RESULTS_FILE,
     Run,
@@ -30,6 +30,8 @@ FAILURE = Failure(
     timeline=("alice > hello", "bob < alice: hallo"),
     stderr=("warning",),
 )
+
+LEFT_OVER = replace(FAILURE, kind=FailureKind.LEFT_OVER, program="server-c", requirement="")
 
 
 def result(
@@ -144,7 +146,10 @@ def test_a_run_as_expected_is_green() -> None:
             run(result("a"), result("b", Verdict.UNAVAILABLE, False)),
             ["1 UNAVAILABLE, but required"],
         ),
-        (replace(run(result("a")), left_over=["c/server 4711"]), ["left over: c/server 4711"]),
+        (
+            run(replace(result("a"), afterwards=LEFT_OVER), result("b")),
+            ["server c leaves processes behind, in 1 case"],
+        ),
     ],
 )
 def test_why_a_run_is_red(bad: Run, reasons: list[str]) -> None:
