@@ -477,13 +477,19 @@ class RemembersEverything(Server):
         self.memory += data
 
 
-@wrong("LIMIT-5", "rate/at-once", 'bob: {receives: "Online (2): alice, bob"}')
+@wrong("LIMIT-5", "rate/at-once", "bob: {sees_all: ")
 class TakesUpAllAtOnce(Server):
     def is_throttled(self, user: User) -> bool:
         return False
 
 
-@wrong("LIMIT-5", "rate/saved-up", 'bob: {receives: "Online (2): alice, bob"}')
+@wrong("LIMIT-5", "rate/a-second", "bob: {sees_all: ")
+class GivesBackTwiceAsMuch(Server):
+    def grown(self, allowance: float, seconds: float) -> float:
+        return super().grown(allowance, 2 * seconds)
+
+
+@wrong("LIMIT-5", "rate/saved-up", "bob: {sees_all: ")
 class LetsUsersSaveUp(Server):
     """Who was silent for long may say much at once."""
 
@@ -498,7 +504,7 @@ class CountsNoEmptyLines(Server):
             super().spend(user, line)
 
 
-@wrong("LIMIT-5", "rate/dropped-lines-count", 'alice: {receives: "(private) bob: psst"}')
+@wrong("LIMIT-5", "rate/dropped-lines-count", 'bob: {receives: "Online (2): alice, bob"}')
 class CountsNoBadLines(Server):
     def spend(self, user: User, line: bytes) -> None:
         if not self.fault(line):
@@ -516,13 +522,13 @@ class CountsNames(Server):
         user.allowance -= user.refusals + 1
 
 
-@wrong("LIMIT-5", "rate/at-once", 'bob: {receives: "Online (2): alice, bob"}')
+@wrong("LIMIT-5", "rate/at-once", "bob: {sees_all: ")
 class DropsWhoSaysTooMuch(Server):
     def throttle(self, user: User, due: float) -> None:
         self.drop(user, "slow")
 
 
-@wrong("LIMIT-5", "rate/at-once", 'bob: {receives: "alice: two"}')
+@wrong("LIMIT-5", "rate/at-once", "bob: {sees_all: ")
 class LosesWhatIsTooMuch(Server):
     def throttle(self, user: User, due: float) -> None:
         super().throttle(user, due)
