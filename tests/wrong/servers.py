@@ -1417,7 +1417,7 @@ class EndsWhenItsLogIsRotated(Server):
         self.on_signal(which, frame)
 
 
-@wrong("LOG-4", "log/full-log", "server: {exits: 0}")
+@wrong("LOG-4", "log/full-log", """server: {runs: "sh -c 'test $(grep -c lost errors)""")
 class SaysOfEachLineThatItIsLost(Server):
     class log_type(Log):
         def lose(self, why: str) -> None:
@@ -1425,7 +1425,7 @@ class SaysOfEachLineThatItIsLost(Server):
             super().lose(why)
 
 
-@wrong("LOG-4", "log/full-log", "server: {complains: ")
+@wrong("LOG-4", "log/full-log", 'server: {makes: "errors"')
 class DiesOfAFullLog(Server):
     class log_type(Log):
         def lose(self, why: str) -> None:
