@@ -524,7 +524,8 @@ static void report_loss(struct server *s, struct sink *sink, const char *reason)
     if (sink->told)
         return;
     sink->told = true;
-    snprintf(line, sizeof line, "lines for %.1000s are lost: %s\n", sink->name, reason);
+    snprintf(line, sizeof line, "chat-server: lines for %.1000s are lost: %s\n", sink->name,
+             reason);
     sink_put(s, &s->sinks[STANDARD_ERROR], line, strlen(line));
 }
 

@@ -323,7 +323,7 @@ func (k *sink) Write(line []byte) (int, error) {
 // say it on.)
 func (k *sink) lose(reason string) {
 	if k.lost != nil {
-		k.lost.put(fmt.Sprintf("lines for %s are lost: %s\n", k.name, reason))
+		k.lost.put(fmt.Sprintf("chat-server: lines for %s are lost: %s\n", k.name, reason))
 		k.lost = nil
 	}
 }

@@ -387,7 +387,7 @@ def report_loss(sink: Sink, reason: str) -> None:
     """Say on standard error that lines are lost: once, and if that cannot be said, so be it."""
     if not sink.lost:
         sink.lost = True
-        text = f"lines for {sink.name} are lost: {reason}\n"
+        text = f"chat-server: lines for {sink.name} are lost: {reason}\n"
         with suppress(OSError):
             write_if_ready(2, os.fsencode(text))
 

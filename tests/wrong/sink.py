@@ -65,7 +65,7 @@ class Sink:
     def lose(self, why: str) -> None:
         if not self.has_lost:
             self.has_lost = True
-            self.complain(f"lines for {self.name} are lost: {why}\n")
+            self.complain(f"chat-server: lines for {self.name} are lost: {why}\n")
 
     def complain(self, text: str) -> None:
         """Say it on standard error, if that is heard at once."""
