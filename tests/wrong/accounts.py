@@ -26,7 +26,6 @@ class Accounts:
     """One htpasswd file: `hashes` is what counts, by lower-cased name, `path` where it is kept."""
 
     MODE = 0o600
-    HOW = os.O_RDONLY | os.O_NONBLOCK
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -40,7 +39,7 @@ class Accounts:
 
     def read(self) -> bytes:
         """Raises OSError for what is no file, without waiting for it to become one."""
-        with os.fdopen(os.open(self.path, self.HOW), "rb") as file:
+        with os.fdopen(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
             return file.read()

@@ -985,8 +985,8 @@ def bracketed(host: str) -> str:
 
 
 def keep_standard_files_open() -> None:
-    """A closed one must not become a socket's; it stays one that cannot be written to."""
-    while (descriptor := os.open(os.devnull, os.O_RDONLY)) <= 2:
+    """A closed one must not become a socket's: it is as `/dev/null`."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
 

@@ -477,13 +477,19 @@ class RemembersEverything(Server):
         self.memory += data
 
 
-@wrong("LIMIT-5", "rate/at-once", 'bob: {receives: "Online (2): alice, bob"}')
+@wrong("LIMIT-5", "rate/at-once", "bob: {sees_all: ")
 class TakesUpAllAtOnce(Server):
     def is_throttled(self, user: User) -> bool:
         return False
 
 
-@wrong("LIMIT-5", "rate/saved-up", 'bob: {receives: "Online (2): alice, bob"}')
+@wrong("LIMIT-5", "rate/a-second", "bob: {sees_all: ")
+class GivesBackTwiceAsMuch(Server):
+    def grown(self, allowance: float, seconds: float) -> float:
+        return super().grown(allowance, 2 * seconds)
+
+
+@wrong("LIMIT-5", "rate/saved-up", "bob: {sees_all: ")
 class LetsUsersSaveUp(Server):
     """Who was silent for long may say much at once."""
 
@@ -498,7 +504,7 @@ class CountsNoEmptyLines(Server):
             super().spend(user, line)
 
 
-@wrong("LIMIT-5", "rate/dropped-lines-count", 'alice: {receives: "(private) bob: psst"}')
+@wrong("LIMIT-5", "rate/dropped-lines-count", 'bob: {receives: "Online (2): alice, bob"}')
 class CountsNoBadLines(Server):
     def spend(self, user: User, line: bytes) -> None:
         if not self.fault(line):
@@ -516,13 +522,13 @@ class CountsNames(Server):
         user.allowance -= user.refusals + 1
 
 
-@wrong("LIMIT-5", "rate/at-once", 'bob: {receives: "Online (2): alice, bob"}')
+@wrong("LIMIT-5", "rate/at-once", "bob: {sees_all: ")
 class DropsWhoSaysTooMuch(Server):
     def throttle(self, user: User, due: float) -> None:
         self.drop(user, "slow")
 
 
-@wrong("LIMIT-5", "rate/at-once", 'bob: {receives: "alice: two"}')
+@wrong("LIMIT-5", "rate/at-once", "bob: {sees_all: ")
 class LosesWhatIsTooMuch(Server):
     def throttle(self, user: User, due: float) -> None:
         super().throttle(user, due)
@@ -604,7 +610,7 @@ class Accepting(Accounts):
         return "" if why == self.overlooked else why
 
 
-@wrong("ACCT-1", "accounts/malformed:twice", "server: {complains: {matches: ")
+@wrong("ACCT-1", "accounts/malformed:twice", "server: {complains: ")
 class StartsWithWhateverItFinds(Server):
     def open_accounts(self) -> None:
         self.refresh_accounts()
@@ -680,12 +686,6 @@ class MakesTheFileItself(Server):
     def open_accounts(self) -> None:
         open(self.accounts.path, "ab").close()
         super().open_accounts()
-
-
-@wrong("ACCT-1", "accounts/cannot-read-accounts:pipe", "server: {complains: ")
-class WaitsForTheFile(Server):
-    class accounts_type(Accounts):
-        HOW = os.O_RDONLY
 
 
 @wrong("ACCT-1", "accounts/changed-while-it-runs", 'bob: {is_asked: "Password: "}')
@@ -1411,7 +1411,7 @@ class EndsWhenItsLogIsRotated(Server):
         self.on_signal(which, frame)
 
 
-@wrong("LOG-4", "log/full-log", "server: {exits: 0}")
+@wrong("LOG-4", "log/full-log", """server: {runs: "sh -c 'test $(grep -c lost errors)""")
 class SaysOfEachLineThatItIsLost(Server):
     class log_type(Log):
         def lose(self, why: str) -> None:
@@ -1419,7 +1419,7 @@ class SaysOfEachLineThatItIsLost(Server):
             super().lose(why)
 
 
-@wrong("LOG-4", "log/full-log", "server: {complains: ")
+@wrong("LOG-4", "log/full-log", 'server: {makes: "errors"')
 class DiesOfAFullLog(Server):
     class log_type(Log):
         def lose(self, why: str) -> None:
