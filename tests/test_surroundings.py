@@ -311,6 +311,22 @@ def test_an_interrupt_ends_a_run_and_its_builds(suite: Path, start: list[str]) -
     assert "Traceback" not in shown
 
 
+def test_an_interrupt_ends_a_run_that_plays(suite: Path) -> None:
+    """Though it was started with SIGINT ignored, as a script starts a background job."""
+    home = suite / "servers" / "right"
+    os.mkfifo(home / "up")
+    telling = "import os; open('up', 'w').write(str(os.getpid())); input()\n"
+    add_server(suite / "servers", "right", telling)
+    command = [*IGNORING, *COMMAND, "run", "echo", "-j", "1", "--deadline", "600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=-3, text=True) as process:
+        pid = int(told(home / "up"))
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=PATIENT)
+    wait_for_end(pid)
+    assert process.returncode == 130
+    assert "red: 2 of 2 planned cases have no result" in shown
+
+
 def test_a_run_that_is_killed_in_a_build(suite: Path) -> None:
     home = build_that_waits(suite)
     with subprocess.Popen([*COMMAND, "run", "echo"], stdout=-3, stderr=-3) as process:
