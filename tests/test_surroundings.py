@@ -311,6 +311,19 @@ def test_an_interrupt_ends_a_run_and_its_builds(suite: Path, start: list[str]) -
     assert "Traceback" not in shown
 
 
+def test_an_interrupt_ends_the_waiting_for_the_build_of_another_run(suite: Path) -> None:
+    home = build_that_waits(suite)
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*COMMAND, "run", "echo"], **options) as first:  # type: ignore[call-overload]
+        told(home / "up")
+        with subprocess.Popen([*COMMAND, "run", "echo"], **options) as second:  # type: ignore[call-overload]
+            assert second.stderr.readline() == "another run builds server-right: waiting\n"
+            second.send_signal(signal.SIGINT)
+            assert second.wait(PATIENT) == 130
+        first.send_signal(signal.SIGINT)
+        assert first.wait(PATIENT) == 130
+
+
 def test_an_interrupt_ends_a_run_that_plays(suite: Path) -> None:
     """Though it was started with SIGINT ignored, as a script starts a background job."""
     home = suite / "servers" / "right"
