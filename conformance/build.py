@@ -28,6 +28,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, TextIO
 
 from conformance.model import Implementation
 from conformance.placeholder import complete
@@ -165,10 +166,11 @@ def _make(
     implementation: Implementation, home: Path, say: Say, commands: _Commands
 ) -> tuple[Path, str]:
     """Build where that was not yet done for these inputs: the folder, and why it failed."""
-    with _locked(home):
+    label = implementation.label
+    with _locked(home, lambda: say(f"another run builds {label}: waiting"), commands.ended):
         if made := _complete(home):
             return made, ""
-        say(f"building {implementation.label}: {implementation.build}")
+        say(f"building {label}: {implementation.build}")
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix="", dir=home))
@@ -243,12 +245,28 @@ def _sources(folder: Path, others: Collection[Path]) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    """Let one process at a time fill a build's folder; the lock ends with its process."""
+def _locked(home: Path, say: Callable[[], None], ended: threading.Event) -> Iterator[None]:
+    """Let one process at a time fill a build's folder; the lock ends with its process.
+
+    `say` is called once where another has it; the waiting stops where this run is ended.
+    """
     home.parent.mkdir(parents=True, exist_ok=True)
     with open(home.with_name(home.name + ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _is_taken(lock):
+            say()
+            while not _is_taken(lock):
+                if ended.wait(TURN_SECONDS):
+                    raise InterruptedError(errno.EINTR, "interrupted")
         yield
+
+
+def _is_taken(lock: TextIO) -> bool:
+    """Take the lock, if nobody has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,53 +282,61 @@ class _Commands:
     """The commands that run, each with its children in a process group of its own."""
 
     def __init__(self) -> None:
+        self.ended = threading.Event()
         self._running: set[int] = set()
-        self._ended = False
         self._lock = threading.Lock()
 
     def run(
         self, argv: Sequence[str], folder: Path, seconds: float, environment: Mapping[str, str]
     ) -> _Answer:
-        """Run one to its end, with nothing to read and both its outputs in one."""
-        try:
-            process = self._start(argv, folder, environment)
-        except OSError as error:
-            return _Answer(None, f"could not be started: {error.strerror}", "")
-        late = False
-        try:
-            output, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            late = True
-            _kill(process.pid)
-            output, _ = process.communicate()
-        self._running.discard(process.pid)
-        text = output.decode(errors="replace")
-        if late:
-            return _Answer(None, f"did not end within {seconds:g} seconds", text)
-        return _Answer(process.returncode, _ending(process.returncode), text)
+        """Run one to its end, with nothing to read and both its outputs in one.
+
+        These go to a file: a process that it leaves behind may hold a pipe open for ever.
+        """
+        with tempfile.TemporaryFile() as output:
+            try:
+                process = self._start(argv, folder, environment, output)
+            except OSError as error:
+                return _Answer(None, f"could not be started: {error.strerror}", "")
+            status: int | None = None
+            try:
+                status = process.wait(seconds)
+                ending = _ending(status)
+            except subprocess.TimeoutExpired:
+                ending = f"did not end within {seconds:g} seconds"
+            self._end(process)
+            output.seek(0)
+            return _Answer(status, ending, output.read().decode(errors="replace"))
 
     def _start(
-        self, argv: Sequence[str], folder: Path, environment: Mapping[str, str]
+        self, argv: Sequence[str], folder: Path, environment: Mapping[str, str], output: IO[bytes]
     ) -> subprocess.Popen[bytes]:
         with self._lock:
-            if self._ended:
+            if self.ended.is_set():
                 raise InterruptedError(errno.EINTR, "interrupted")
             process = subprocess.Popen(
                 argv,
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
             self._running.add(process.pid)
             return process
 
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running.discard(process.pid)
+            if process.poll() is None:
+                _kill(process.pid)
+        process.wait()
+
     def end(self) -> None:
         """Kill all, and let no other start."""
         with self._lock:
-            self._ended = True
+            self.ended.set()
             for group in self._running:
                 _kill(group)
 

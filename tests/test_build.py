@@ -149,6 +149,24 @@ def test_a_long_build_log_is_shown_from_its_end(program: Implementation, tmp_pat
     assert len(log.read_text().splitlines()) == 1000
 
 
+def test_what_a_build_leaves_running_does_not_hold_it_up(
+    program: Implementation, tmp_path: Path
+) -> None:
+    """As a daemon of a compiler does, in a session of its own and with the build's output open."""
+    os.mkfifo(tmp_path / "gate")
+    left = f"setsid sh -c 'read line < {tmp_path}/gate' & "
+    build = built(
+        replace(program, build=f'sh -c "{left}install source {{build}}/program"'), tmp_path
+    )
+    assert says(build) == "one two words"
+    (tmp_path / "gate").write_text("go\n")
+
+
+def test_a_build_that_is_killed_says_by_what(program: Implementation, tmp_path: Path) -> None:
+    build = built(replace(program, build="sh -c 'kill -SEGV $$'"), tmp_path)
+    assert build.error.startswith("the build was killed by SIGSEGV: ")
+
+
 def test_a_build_command_that_is_no_program(program: Implementation, tmp_path: Path) -> None:
     build = built(replace(program, build="no-such-compiler source"), tmp_path)
     assert "could not be started: " in build.error

@@ -203,7 +203,7 @@ def test_a_folder_that_is_gone(suite: Path) -> None:
 
 
 CHECKING = """\
-build: sh -c 'test -w "$HOME" && test -w "${TMPDIR:-/tmp}" && echo it > "$TMPDIR/it"'
+build: sh -c 'test -w "$HOME" && test -w "$TMPDIR" && echo it > "$TMPDIR/it"'
 """
 
 
@@ -309,6 +309,35 @@ def test_an_interrupt_ends_a_run_and_its_builds(suite: Path, start: list[str]) -
     wait_for_end(pid)
     assert process.returncode == 130
     assert "Traceback" not in shown
+
+
+def test_an_interrupt_ends_the_waiting_for_the_build_of_another_run(suite: Path) -> None:
+    home = build_that_waits(suite)
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*COMMAND, "run", "echo"], **options) as first:  # type: ignore[call-overload]
+        told(home / "up")
+        with subprocess.Popen([*COMMAND, "run", "echo"], **options) as second:  # type: ignore[call-overload]
+            assert second.stderr.readline() == "another run builds server-right: waiting\n"
+            second.send_signal(signal.SIGINT)
+            assert second.wait(PATIENT) == 130
+        first.send_signal(signal.SIGINT)
+        assert first.wait(PATIENT) == 130
+
+
+def test_an_interrupt_ends_a_run_that_plays(suite: Path) -> None:
+    """Though it was started with SIGINT ignored, as a script starts a background job."""
+    home = suite / "servers" / "right"
+    os.mkfifo(home / "up")
+    telling = "import os; open('up', 'w').write(str(os.getpid())); input()\n"
+    add_server(suite / "servers", "right", telling)
+    command = [*IGNORING, *COMMAND, "run", "echo", "-j", "1", "--deadline", "600"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=-3, text=True) as process:
+        pid = int(told(home / "up"))
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=PATIENT)
+    wait_for_end(pid)
+    assert process.returncode == 130
+    assert "red: 2 of 2 planned cases have no result" in shown
 
 
 def test_a_run_that_is_killed_in_a_build(suite: Path) -> None:
