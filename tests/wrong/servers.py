@@ -1333,7 +1333,7 @@ class LetsAllReadItsLog(Server):
         MODE = 0o644
 
 
-@wrong("LOG-2", "log/log-goes-on", "server: {runs: ")
+@wrong("LOG-2", "log/log-goes-on", "server: {")
 class BeginsItsLogAnew(Server):
     class log_type(Log):
         HOW = os.O_TRUNC
