@@ -23,6 +23,8 @@ from conformance.model import Case, Outcome
 STOP_SECONDS = 10.0  # for a worker that is stopped in a case, to end the programs of that case
 MARGIN_SECONDS = 60.0  # for what a case does beside its steps: starting actors, ending them
 
+TURN_SECONDS = 1.0
+
 Play = Callable[[Case], Outcome]
 Limit = Callable[[Case], float]  # the longest that the steps of a case can take, in seconds
 
@@ -54,14 +56,14 @@ def play_all(
 
 def _next(busy: Mapping[Connection, _Worker]) -> Sequence[Connection]:
     """The pipes of the workers that have an outcome, or have been stopped for being late."""
-    first = min(worker.until for worker in busy.values())
-    left = None if first == math.inf else max(first - time.monotonic(), 0)
-    if ready := wait(list(busy), left):
-        return ready  # type: ignore[return-value]
-    late = [pipe for pipe, worker in busy.items() if worker.until <= time.monotonic()]
-    for pipe in late:
-        busy[pipe].give_up()
-    return late
+    # In turns, since a Ctrl+C that comes just before a wait is seen only after it.
+    while not (ready := wait(list(busy), TURN_SECONDS)):
+        late = [pipe for pipe, worker in busy.items() if worker.until <= time.monotonic()]
+        for pipe in late:
+            busy[pipe].give_up()
+        if late:
+            return late
+    return ready  # type: ignore[return-value]
 
 
 class _Worker:
@@ -160,5 +162,8 @@ def _outcome(case: Case, play: Play) -> Outcome:
     began = time.monotonic()
     try:
         return play(case)
-    except Exception:
-        return Outcome(time.monotonic() - began, error=traceback.format_exc())
+    except Exception as fault:
+        (*_, words) = traceback.format_exception_only(fault)
+        error = f"a fault of the harness, please report it: {words.strip()}"
+        seconds = time.monotonic() - began
+        return Outcome(seconds, error=error, output=traceback.format_exc())

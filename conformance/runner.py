@@ -52,6 +52,7 @@ STDERR_LINES = 4  # of each program, from the beginning, and as many from the en
 _HIDDEN = ("PYTHONUNBUFFERED", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "COLUMNS", "LINES")
 # The same on every machine, whatever its user has set: readline reads no file with keys of theirs.
 _GIVEN = {"TERM": "dumb", "LC_ALL": "C.UTF-8", "INPUTRC": os.devnull}
+_GIVEN |= {"PYTHONDONTWRITEBYTECODE": "1"}  # nothing is written beside the sources
 
 Spent = dict[tuple[str, str], tuple[int, float]]  # see Outcome
 

@@ -82,7 +82,7 @@ def test_what_the_harness_throws_is_an_error_of_its_case() -> None:
         return says_its_id(case)
 
     outcomes = played(throw, 2)
-    assert str(outcomes.pop(FIRST.id).error).endswith("ZeroDivisionError: a bug\n")
+    assert str(outcomes.pop(FIRST.id).error).endswith("report it: ZeroDivisionError: a bug")
     assert all(outcome.error is None for outcome in outcomes.values())
 
 
