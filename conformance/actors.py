@@ -355,6 +355,8 @@ class ProgramActor(Actor):
             self.process.destroy()  # it has exited, and starts again
         self.build = next(self._turns)
         launch = self._launch(step)
+        if "under" in step.options and shutil.which(launch.argv[0]) is None:
+            raise Lacking(f"{step.place}: `{launch.argv[0]}` is not on PATH; install it")
         note = self.scene.transcript.note
         note(self.name, "event", encode(f"(starts {shlex.join(launch.argv)})"))
         try:

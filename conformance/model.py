@@ -136,6 +136,10 @@ class Step:
     origin: Origin = Origin.WRITTEN
 
 
+# What not every machine has, and some scenarios need.
+MACHINE = {"ipv6": "this machine has no IPv6 address of its own (::1)"}
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """A title, the rules it proves, a cast, and steps; one example of it where it has several."""
@@ -150,6 +154,7 @@ class Scenario:
     needs: Mapping[Role, frozenset[str]]  # features that each side must list
     without: Mapping[Role, frozenset[str]]  # played only by those that do not list these
     place: Place
+    machine: frozenset[str] = frozenset()  # what this machine must have, names of MACHINE
     in_turn: bool = False  # each start of the server is that of the next implementation
 
     @property

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from conformance.model import Kind, Mistake, Place, Role, Scenario, Step
+from conformance.model import MACHINE, Kind, Mistake, Place, Role, Scenario, Step
 from conformance.placeholder import places, plain
 from conformance.rehearsal import Part, Rehearsal, check_shorthands, filled
 from conformance.source import Fault, Node, Problems, meant, read, record
@@ -109,6 +109,7 @@ def _scenarios(suite: Suite, path: Path, node: Node, seen: dict[str, Place]) -> 
         "examples": _examples,
         "needs": features,
         "without": features,
+        "machine": _machine,
     }
     problems = Problems()
     needed = ("id", "title", "proves", "steps")
@@ -151,6 +152,7 @@ def _scenario(
         steps=tuple(rehearsal.steps),
         needs=top.get("needs", {}),
         without=top.get("without", {}),
+        machine=top.get("machine", frozenset()),
         place=node.place,
         in_turn="servers" in top,
     )
@@ -313,6 +315,17 @@ def _kind(cast: Mapping[str, str], mixed: bool, node: Node) -> Kind:
             raise node.fault("`clients: mixed` needs clients in the cast")
         return Kind.MIXED
     return Kind.PAIRING if has_client else Kind.SERVER
+
+
+def _machine(node: Node) -> frozenset[str]:
+    """What the machine must have."""
+    names = node.texts("`machine`")
+    for entry in node.items("`machine`"):
+        if entry.value not in MACHINE:
+            raise entry.fault(f"no such need: `{entry.value}`; {meant(str(entry.value), MACHINE)}")
+    if not names:
+        raise node.fault("nothing is named; leave the key out")
+    return frozenset(names)
 
 
 def _features(suite: Suite, node: Node) -> dict[Role, frozenset[str]]:

@@ -7,6 +7,7 @@ people and machines read. Only how cases are played at the same time differs bet
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from conformance import __version__, manifest, report, results, runner, scenario
 from conformance.build import Build, Say, build_all, toolchains
-from conformance.model import Case, Implementation, Mistake, Outcome, Result, Verdict
+from conformance.model import MACHINE, Case, Implementation, Mistake, Outcome, Result, Verdict
 from conformance.output import (
     BADGES,
     FILES,
@@ -32,6 +33,7 @@ from conformance.output import (
 from conformance.plan import Selection, plan
 from conformance.transcript import visible
 from conformance.verdict import expectation, is_probe, judge, unplayed
+from conformance.wire import has_ipv6
 
 OUTPUT = Path("build") / "conformance"
 MOST_SECONDS = 86_400  # that a person may ask to wait
@@ -188,6 +190,8 @@ class Session:
     def foregone(self, case: Case) -> Result | None:
         """The result of a case that cannot be played here; None: play it."""
         known = expectation(case, self.builds)
+        if not known and (lacking := case.scenario.machine - _machine()):
+            known = Verdict.UNAVAILABLE, "; ".join(MACHINE[name] for name in sorted(lacking))
         if known and known[0] is Verdict.UNSUPPORTED and self._is_probe(case):
             return None
         return unplayed(case, *known, required=self.request.required) if known else None
@@ -252,6 +256,12 @@ class Session:
             _draw(run, self._draft.path, self._draft.path / TRANSCRIPTS)
         with locked(output):
             self._draft.swap_in()
+
+
+@functools.cache
+def _machine() -> frozenset[str]:
+    """What this machine has of what not every one has."""
+    return frozenset({"ipv6"} if has_ipv6() else ())
 
 
 def output_of(folder: Path | None, case_id: str) -> Path | None:

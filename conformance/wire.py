@@ -91,6 +91,15 @@ def connect(host: str, port: int, receive_buffer: int | None, deadline: float) -
     return _prepared(sock)
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has an IPv6 address of its own."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
 class Listener:
     """The ear of a scripted server."""
 

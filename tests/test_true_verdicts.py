@@ -9,9 +9,11 @@ import errno
 import os
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import small_suite
 from tiny import (
     PATIENT,
     SHORT,
@@ -28,12 +30,15 @@ from tiny import (
 from conformance import runner
 from conformance.actors import START_SECONDS, Wire, allowance
 from conformance.model import Failure, FailureKind, Mistake, Outcome, Role, Verdict
+from conformance.plan import Selection
 from conformance.process import children
 from conformance.runner import longest, play
+from conformance.session import Request, Session
 from conformance.stage import Source, Stage
 from conformance.suite import Suite
 from conformance.transcript import KEPT_BYTES, Transcript
 from conformance.verdict import is_probe, judge
+from conformance.wire import has_ipv6
 
 MEET = "- server: starts\n- ann: starts\n- ann: {types: hello}\n"
 
@@ -448,3 +453,28 @@ def test_children_where_the_kernel_has_no_list_of_them(monkeypatch: pytest.Monke
             found = children()
         assert found - before == {child.pid}
         child.communicate()
+
+
+def test_a_tool_that_a_program_is_started_under_is_told_when_missing(suite: Suite) -> None:
+    steps = '- server: {starts: , under: "nosuchtool -x"}'
+    found = outcome(suite, "ready()\nsignal.pause()", steps, "{}")
+    assert (
+        found.error == f"{suite.folder / 'file.yaml'}:6:7: `nosuchtool` is not on PATH; install it"
+    )
+
+
+def test_a_machine_without_ipv6_accuses_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small_suite.write_suite(tmp_path)
+    lines = folder / "lines.yaml"
+    lines.write_text(lines.read_text().replace("  cast: {}", "  machine: [ipv6]\n  cast: {}"))
+    with closing(Session(Request([folder], Selection(), output=tmp_path / "out"))) as session:
+        session.build(lambda _: None)
+        case = session.cases[1]
+        assert (session.foregone(case) is None) == has_ipv6()
+        monkeypatch.setattr("conformance.session._machine", frozenset)
+        result = session.foregone(case)
+    assert result
+    assert (result.verdict, result.expected) == (Verdict.UNAVAILABLE, True)
+    assert "IPv6" in result.reason
