@@ -320,7 +320,7 @@ class TakesUnknownCommandsForMessages(Server):
 # LEAVE: going
 
 
-@wrong("LEAVE-1", "leave/exactly-once", 'alice: {sees: "carol has left the chat"}')
+@wrong("LEAVE-1", "leave/exactly-once", 'carol: {receives: "Goodbye, carol"}')
 class SaysTwiceWhoLeft(Server):
     def leave_notice(self, user: User) -> None:
         super().leave_notice(user)
@@ -376,6 +376,17 @@ class ClosesWithoutReadingOn(Server):
         super().flush(user)
         if user.ending and not user.outbox:
             self.drop(user)
+
+
+@wrong("LEAVE-4", "leave/given-up-after-a-second", "h")
+class GivesNobodyUp(Server):
+    """One that was sent away and never closes holds its descriptor for ever."""
+
+    def time_up(self, user: User) -> None:
+        if user.ending and not self.stopping:
+            user.deadline = inf
+        else:
+            super().time_up(user)
 
 
 # STOP: shutting a server down
