@@ -467,19 +467,29 @@ class NeverDropsAnyone(Server):
         return False
 
 
+@wrong("LIMIT-1", "limit/burst-to-a-reader", 'alice: {receives: {line: "bob: line {n} of a burst')
+class DropsBeforeItSends(Server):
+    """What the kernel has not been offered yet counts as waiting."""
+
+    def deliver(self, user: User, line: bytes) -> None:
+        super().deliver(user, line)
+        if self.is_too_slow(user):
+            self.drop(user, "slow")
+
+
 @wrong("LIMIT-2", "limit/server-full", 'carol: {sees: "! server full"}')
 class LetsOneTooManyIn(Server):
     def __init__(self, options: dict[str, str]) -> None:
         super().__init__(options | {"--max-clients": str(int(options["--max-clients"]) + 1)})
 
 
-@wrong("LIMIT-3", "limit/no-descriptors", "server: {idles_for: 1}")
+@wrong("LIMIT-3", "limit/no-descriptors", "server: {idles_for: 2}")
 class SpinsWithoutDescriptors(Server):
     def pause_accepting(self) -> None:
         pass
 
 
-@wrong("LIMIT-4", "limit/endless-line", 'server: {grows_less_than: "16 MiB"}')
+@wrong("LIMIT-4", "limit/endless-line", 'server: {grows_less_than: "64 MiB"}')
 class RemembersEverything(Server):
     memory = bytearray()
 
@@ -591,7 +601,7 @@ class AnnouncesWithoutSayingWho(Server):
         self.broadcast(text)
 
 
-@wrong("OPER-2", "console/no-operator:dev-null", "server: {idles_for: 0.5}")
+@wrong("OPER-2", "console/no-operator:dev-null", "server: {idles_for: 2}")
 class SpinsWithoutAnOperator(Server):
     """An input that has ended is read for ever."""
 
