@@ -320,7 +320,7 @@ class TakesUnknownCommandsForMessages(Server):
 # LEAVE: going
 
 
-@wrong("LEAVE-1", "leave/exactly-once", 'alice: {sees: "carol has left the chat"}')
+@wrong("LEAVE-1", "leave/exactly-once", 'carol: {receives: "Goodbye, carol"}')
 class SaysTwiceWhoLeft(Server):
     def leave_notice(self, user: User) -> None:
         super().leave_notice(user)
@@ -378,6 +378,17 @@ class ClosesWithoutReadingOn(Server):
             self.drop(user)
 
 
+@wrong("LEAVE-4", "leave/given-up-after-a-second", "h")
+class GivesNobodyUp(Server):
+    """One that was sent away and never closes holds its descriptor for ever."""
+
+    def time_up(self, user: User) -> None:
+        if user.ending and not self.stopping:
+            user.deadline = inf
+        else:
+            super().time_up(user)
+
+
 # STOP: shutting a server down
 
 
@@ -422,7 +433,7 @@ class LeavesThePortBusy(Server):
         pass
 
 
-@wrong("STOP-5", "stop/second-signal:ctrl-c-twice", 'server: {exits: "nonzero"}')
+@wrong("STOP-5", "stop/second-signal:ctrl-c-twice", "server: {exits: ")
 class ShrugsOffTheSecondSignal(Server):
     def on_signal(self, which: int, frame: object) -> None:
         self.signalled = True
@@ -456,19 +467,29 @@ class NeverDropsAnyone(Server):
         return False
 
 
+@wrong("LIMIT-1", "limit/burst-to-a-reader", 'alice: {receives: {line: "bob: line {n} of a burst')
+class DropsBeforeItSends(Server):
+    """What the kernel has not been offered yet counts as waiting."""
+
+    def deliver(self, user: User, line: bytes) -> None:
+        super().deliver(user, line)
+        if self.is_too_slow(user):
+            self.drop(user, "slow")
+
+
 @wrong("LIMIT-2", "limit/server-full", 'carol: {sees: "! server full"}')
 class LetsOneTooManyIn(Server):
     def __init__(self, options: dict[str, str]) -> None:
         super().__init__(options | {"--max-clients": str(int(options["--max-clients"]) + 1)})
 
 
-@wrong("LIMIT-3", "limit/no-descriptors", "server: {idles_for: 1}")
+@wrong("LIMIT-3", "limit/no-descriptors", "server: {idles_for: 2}")
 class SpinsWithoutDescriptors(Server):
     def pause_accepting(self) -> None:
         pass
 
 
-@wrong("LIMIT-4", "limit/endless-line", 'server: {grows_less_than: "16 MiB"}')
+@wrong("LIMIT-4", "limit/endless-line", 'server: {grows_less_than: "64 MiB"}')
 class RemembersEverything(Server):
     memory = bytearray()
 
@@ -580,7 +601,7 @@ class AnnouncesWithoutSayingWho(Server):
         self.broadcast(text)
 
 
-@wrong("OPER-2", "console/no-operator:dev-null", "server: {idles_for: 0.5}")
+@wrong("OPER-2", "console/no-operator:dev-null", "server: {idles_for: 2}")
 class SpinsWithoutAnOperator(Server):
     """An input that has ended is read for ever."""
 
