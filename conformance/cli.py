@@ -19,7 +19,6 @@ import os
 import shutil
 import tempfile
 import traceback
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from conformance.model import Case, Mistake, Result, Role
 from conformance.output import PAGE
 from conformance.plan import Selection
 from conformance.pool import play_all
-from conformance.runner import timed
+from conformance.schedule import JOBS_PER_PROCESSOR, default_jobs, turn
 from conformance.session import (
     CHOOSING,
     OUTPUT,
@@ -54,9 +53,6 @@ from conformance.words import counted
 GREEN, RED, MISTAKEN, INTERRUPTED = 0, 1, 2, 130
 
 SUITE = "scenarios"
-JOBS_PER_PROCESSOR = 8  # half of a run's time is waiting, for what rules say of time
-LONG_SECONDS = 5.0  # a step that may wait so long is begun early
-SHORT_STEPS = 12  # a case of so few is over at once, unless it waits
 SHOWN_DURATIONS = 20
 SHOWN_FAILURES = 10  # in full, after a run; the reports have them all
 
@@ -154,7 +150,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         type=lambda text: whole_number(text, 1),
         dest="jobs",
         metavar="N",
-        default=JOBS_PER_PROCESSOR * len(os.sched_getaffinity(0)),
+        default=default_jobs(),
         help=f"cases played at the same time (default: {JOBS_PER_PROCESSOR} for each processor)",
     )
 
@@ -392,29 +388,10 @@ def _results(session: Session, jobs: int, durations: Durations) -> Iterable[Resu
             yield result
         else:
             playable.append(case)
-    playable.sort(key=_turn)
+    playable.sort(key=turn)
     for case, outcome in play_all(playable, session.play, jobs=jobs, limit=session.longest):
         durations.add(case, outcome)
         yield session.judge(case, outcome)
-
-
-def _turn(case: Case) -> tuple[float, bool, int]:
-    """When to play a case: the same order in every run.
-
-    Those that may wait longest for a rule's time come first, so that none is left over at the end,
-    where the short ones come: they fill what the last of the others leave idle. Within these, all
-    are mingled, by checksum: cases that wait stand together in a file, and cost nothing
-    beside those that compute.
-    """
-    steps = case.scenario.steps
-    times = [step.options.get("within", 0.0) for step in steps]
-    longest = max(time for time in times if isinstance(time, int | float))
-    short = len(steps) <= SHORT_STEPS and not any(map(timed, steps))
-    return (
-        -longest if longest >= LONG_SECONDS else 0.0,
-        short,
-        zlib.crc32(case.id.encode("utf-8", "surrogateescape")),
-    )
 
 
 def _read(path: Path) -> str:

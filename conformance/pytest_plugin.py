@@ -1,230 +1,119 @@
-"""Glue: pytest plays what `conformance run` plays, and takes the same options.
+"""What pytest loads in every run: without a suite, nothing here has an effect.
 
 A suite takes part when its folder, or a file in it, is named on pytest's command line (or is among
-its `testpaths`). Each case is an item. The controller builds before workers start and hands the
-builds over; the results come back with pytest's own reports.
+its `testpaths`). Only then are the rest of the harness and its needs imported.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Generator, Iterator
+import re
+import signal
+import threading
+from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conformance import report, results
-from conformance.model import Case, Mistake, Result, Verdict
-from conformance.plan import Selection
-from conformance.session import CHOOSING, PLAYING, Request, Session
-from conformance.suite import SUITE_FILE
-
-PROPERTY = "conformance"  # of a report: a case's result
-FROM_CONTROLLER = "conformance"  # of a worker's input
+PREFIX = "--conformance-"  # of each option, so that it is nobody else's
+OPTIONS: dict[str, dict[str, Any]] = {
+    "server": {"metavar": "NAME,..."},
+    "client": {"metavar": "NAME,..."},
+    "implementation": {"metavar": "DIR", "action": "append"},
+    "require": {"action": "store_true"},
+    "probe-features": {"action": "store_true"},
+    "deadline": {"metavar": "SECONDS"},
+    "output": {"metavar": "DIR"},
+}
 
 WORKERS_PER_PROCESSOR = 3
 WORKERS_VARIABLE = "PYTEST_XDIST_AUTO_NUM_WORKERS"  # by which a person says how many
 
-_session = pytest.StashKey[Session]()
+# What every suite.yaml of ours says; a file of the same name may be anybody's.
+_OUR_KEYS = re.compile(rb"""^["']?(protocol|programs)["']?\s*:""", re.MULTILINE)
+
+_most = pytest.StashKey[int | None]()  # cases at a time; None: as many as fit
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of `conformance run`."""
     group = parser.getgroup("conformance", "conformance of servers and clients")
-    for option, meaning in (CHOOSING | PLAYING).items():
-        group.addoption(option, **meaning)
+    for name, meaning in OPTIONS.items():
+        group.addoption(PREFIX + name, help=f"as --{name} of `conformance run`", **meaning)
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
-    """With `-n auto`, several workers for each processor: much of their time, cases wait."""
+    """With `-n auto`, a suite alone needs no workers of pytest-xdist: the harness has its own.
+
+    Beside other tests, there are several for each processor: much of their time, cases wait.
+    """
     count = yield
-    chosen = config.option.numprocesses != "auto" or WORKERS_VARIABLE in os.environ
-    return count if chosen or not _suite_paths(config) else count * WORKERS_PER_PROCESSOR
+    paths = _suite_paths(config)
+    if not paths or WORKERS_VARIABLE in os.environ:
+        return count
+    if len(paths) < len(config.args):
+        return count * WORKERS_PER_PROCESSOR
+    config.stash[_most] = config.option.maxprocesses
+    return 0
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Read the suite that is named, if one is; a mistake in it stops everything here."""
-    paths = _suite_paths(config)
-    if not paths:
+    if not (paths := _suite_paths(config)):
         return
-    try:
-        session = Session(_request(config, paths))
-    except Mistake as mistake:
-        raise pytest.UsageError("\n".join(mistake.problems)) from None
-    config.stash[_session] = session
+    from conformance import pytest_cases
+
+    options = {name: config.getoption(PREFIX + name) for name in OPTIONS}
+    cases = pytest_cases.Cases(config, paths, options)
+    config.pluginmanager.register(cases, "conformance-cases")
     if config.option.collectonly:
         return
     if hasattr(config, "workerinput"):
-        session.take(config.workerinput[FROM_CONTROLLER])
+        player: object = pytest_cases.Worker(cases)
     else:
-        config.pluginmanager.register(Controller(config, session), "conformance-controller")
-
-
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFile | None:
-    """The scenario files of the suite that takes part."""
-    session = parent.config.stash.get(_session, None)
-    if session is None or not any(_file_of(case) == file_path for case in session.cases):
-        return None
-    return ScenarioFile.from_parent(parent, path=file_path)
-
-
-class ScenarioFile(pytest.File):
-    """One scenario file, for pytest."""
-
-    def collect(self) -> Iterator[CaseItem]:
-        """Its cases, in the order of the plan."""
-        for case in self.config.stash[_session].cases:
-            if _file_of(case) == self.path:
-                name = f"{case.scenario.id}[{case.pairing}]"
-                yield CaseItem.from_parent(self, name=name, case=case)
-
-
-class CaseItem(pytest.Item):
-    """One case, for pytest."""
-
-    def __init__(self, *, case: Case, **words: Any) -> None:
-        super().__init__(**words)
-        self.case = case
-
-    def runtest(self) -> None:
-        """Play the case; say in pytest's words what its verdict means."""
-        session = self.config.stash[_session]
-        result = session.foregone(self.case)
-        if result is None:
-            result = session.judge(self.case, session.play(self.case))
-        self.user_properties.append((PROPERTY, json.dumps(results.result_to_json(result))))
-        if not result.expected:
-            raise Unexpected(result)
-        if result.verdict is Verdict.FAILED:
-            pytest.xfail(result.reason)
-        if result.verdict is not Verdict.PASSED:
-            pytest.skip(f"{result.verdict}: {result.reason}")
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """What `conformance run` shows of it."""
-        if not isinstance(excinfo.value, Unexpected):
-            return super().repr_failure(excinfo, style)
-        session = self.config.stash[_session]
-        folders = [str(folder) for folder in session.request.folders]
-        return report.failure_text(excinfo.value.result, session.suite.requirements, folders)
-
-    def reportinfo(self) -> tuple[Path, int, str]:
-        """Where the scenario stands; pytest counts lines from 0."""
-        return self.path, self.case.scenario.place.line - 1, self.name
-
-
-class Unexpected(Exception):
-    """A result that is not as expected."""
-
-    def __init__(self, result: Result) -> None:
-        super().__init__(f"{result.verdict} {result.id}")
-        self.result = result
-
-
-class Controller:
-    """The one process that builds, gathers results and reports, with workers or without."""
-
-    def __init__(self, config: pytest.Config, session: Session) -> None:
-        self._config = config
-        self._session = session
-        self._planned: set[str] = set()
-        self._found: dict[str, Result] = {}
-        self._run: results.Run | None = None
-        self._problems: list[str] = []  # of the output folder
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
-        """Build, before workers start."""
-        try:
-            self._session.build(self._config.get_terminal_writer().line)
-        except Mistake as mistake:
-            raise pytest.UsageError("\n".join(mistake.problems)) from None
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
-        """Hand the builds to a worker."""
-        node.workerinput[FROM_CONTROLLER] = self._session.for_workers()
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Without workers: what is left to play after all selection."""
-        self._plan([item.nodeid for item in session.items])
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """With workers: the same, since all of them collect the same."""
-        self._plan(ids)
-
-    def _plan(self, ids: list[str]) -> None:
-        files = {_file_of(case) for case in self._session.cases}
-        root = self._config.rootpath
-        self._planned |= {id for id in ids if root / id.partition("::")[0] in files}
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take a result out of the report that brought it."""
-        for name, value in report.user_properties:
-            if name == PROPERTY:
-                result = results.result_from_json(json.loads(str(value)))
-                self._found[result.id] = result
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write what `conformance run` writes; red is red, even where pytest saw no failure."""
-        if not self._planned:
-            return
-        self._run = self._session.run(self._found.values(), planned=len(self._planned))
-        try:
-            self._session.publish(self._run)
-        except Mistake as mistake:
-            self._problems = mistake.problems
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if results.red(self._run) and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_unconfigure(self) -> None:
-        """However this ends, the run's folder goes."""
-        self._session.close()
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show what `conformance run` shows."""
-        if self._run is None:
-            return
-        terminal = terminalreporter
-        terminal.section("conformance")
-        color = bool(terminal._tw.hasmarkup)
-        terminal.write_line(report.matrix(self._run, color, terminal._tw.fullwidth))
-        for reason in results.red(self._run):
-            terminal.write_line(f"red: {reason}")
-        reports = f"reports: {self._session.request.output / 'index.html'}"
-        for line in self._problems or [reports]:
-            terminal.write_line(line)
+        _hear_signals(config)
+        player = pytest_cases.Controller(cases, config.stash.get(_most, 1))
+    config.pluginmanager.register(player, "conformance-player")
 
 
 def _suite_paths(config: pytest.Config) -> list[Path]:
-    """The named paths that are a suite's folder, or files in one."""
-    named = [Path(argument.partition("::")[0]) for argument in config.args]
-    return [
-        path
-        for path in dict.fromkeys(named)
-        if ((path if path.is_dir() else path.parent) / SUITE_FILE).is_file()
-    ]
+    """Those of the paths among the arguments that are a suite's folder, or files in one."""
+    named = [argument.partition("::")[0] for argument in config.args]
+    return [Path(path) for path in named if _is_of_suite(path)]
 
 
-def _request(config: pytest.Config, paths: list[Path]) -> Request:
-    """What the command line asks for; node ids and -k are pytest's own business."""
-    option = config.option
-    return Request(
-        paths=paths,
-        selection=Selection(option.server, option.client),
-        folders=option.implementation,
-        required=option.require,
-        deadline=option.deadline,
-        output=option.output,
-    )
+def _is_of_suite(path: str) -> bool:
+    if os.path.isdir(path):
+        folder = path
+    elif path.endswith(".yaml") and os.path.isfile(path):
+        folder = os.path.dirname(path)
+    else:
+        return False
+    try:
+        text = Path(folder, "suite.yaml").read_bytes()
+    except OSError:
+        return False
+    return len(set(_OUR_KEYS.findall(text))) == 2
 
 
-def _file_of(case: Case) -> Path:
-    """A case's file as pytest names it."""
-    return Path(os.path.abspath(case.scenario.file))
+def _hear_signals(config: pytest.Config) -> None:
+    """Until the end, ignore none of those that matter here, as a shell's background job does.
+
+    Ctrl+C would end nothing, and the status of a child would be lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        config.add_cleanup(partial(_ignore, signal.SIGINT))
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        config.add_cleanup(partial(_ignore, signal.SIGCHLD))
+
+
+def _ignore(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_IGN)
