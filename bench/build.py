@@ -11,8 +11,8 @@ from bench import PROJECT, CannotMeasure
 from bench.contenders import Contender, installed, ours, threads, yardstick
 from bench.peers import PEERS
 from conformance.build import build_all, find_program
-from conformance.manifest import find
 from conformance.model import Implementation
+from conformance.read.manifest import find
 
 BUILDS = (
     PROJECT / "build" / "conformance"

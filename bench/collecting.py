@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench import PROJECT, CannotMeasure
-from conformance.manifest import find
 from conformance.plan import Selection, plan
-from conformance.scenario import load
+from conformance.read.manifest import find
+from conformance.read.scenario import load
 
 SCENARIOS = PROJECT / "scenarios"
 COPIES = (1, 2, 4)  # of all scenarios

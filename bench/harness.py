@@ -19,15 +19,14 @@ from statistics import median
 from bench import PROJECT, CannotMeasure, collecting
 from bench.build import BUILDS, compiled
 from bench.collecting import collect
+from conformance.arguments import Pattern
 from conformance.build import Build, build_all
-from conformance.manifest import find
-from conformance.match import Pattern
-from conformance.model import Case, Role, Step
-from conformance.placeholder import plain
+from conformance.model import Case, Role, Step, Suite
 from conformance.plan import Selection, plan
-from conformance.runner import play
-from conformance.scenario import load
-from conformance.suite import Suite
+from conformance.play.runner import play
+from conformance.read.manifest import find
+from conformance.read.scenario import load
+from conformance.text import plain
 
 SCENARIO = "scenarios/chat.yaml::nothing-is-interpreted"  # a server, two clients, on terminals
 ROUNDS = 15

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from conformance.model import Implementation
-from conformance.placeholder import complete
+from conformance.text import complete
 
 BUILD_SECONDS = 600.0  # a first build may compile a whole standard library
 VERSION_SECONDS = 10.0

@@ -25,15 +25,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-from conformance import __version__, manifest, report, results, scenario, streams
+from conformance import __version__, streams
 from conformance.build import Build, lacking
-from conformance.durations import Durations
+from conformance.judge import expectation
 from conformance.machine import fitting_jobs
-from conformance.model import Case, Mistake, Result, Role
-from conformance.output import PAGE
+from conformance.mistakes import Mistake
+from conformance.model import Case, Result, Role
 from conformance.plan import Selection
-from conformance.pool import play_all
-from conformance.schedule import JOBS_PER_PROCESSOR, default_jobs, turn
+from conformance.play.pool import play_all
+from conformance.play.schedule import JOBS_PER_PROCESSOR, default_jobs, turn
+from conformance.read import manifest, scenario
+from conformance.read.suite import SUITE_FILE, load_suite
+from conformance.report import reports as report
+from conformance.report import results
+from conformance.report.durations import Durations
+from conformance.report.output import PAGE
 from conformance.session import (
     CHOOSING,
     OUTPUT,
@@ -45,10 +51,7 @@ from conformance.session import (
     whole_number,
 )
 from conformance.streams import complain, show, tell
-from conformance.suite import SUITE_FILE, load_suite
-from conformance.transcript import visible
-from conformance.verdict import expectation
-from conformance.words import counted
+from conformance.text import counted, visible
 
 GREEN, RED, MISTAKEN, INTERRUPTED = 0, 1, 2, 130
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterable
 
-from conformance.model import Case, Mistake
-from conformance.words import counted
+from conformance.mistakes import Mistake
+from conformance.model import ActorKind, Case
+from conformance.text import counted
 
 # Descriptors that are open at the same time, a few more than were counted.
 OF_A_RUN = 20
@@ -39,6 +40,6 @@ def fitting_jobs(cases: Iterable[Case], jobs: int) -> tuple[int, str]:
 
 def _descriptors(case: Case) -> int:
     """What a case opens, at most."""
-    kinds = list(case.scenario.cast.values())
-    connections = sum(kind == "wire" for kind in kinds)
+    kinds = [member.kind for member in case.scenario.cast.values()]
+    connections = sum(kind is ActorKind.WIRE for kind in kinds)
     return OF_A_CASE + OF_A_CONNECTION * connections + OF_A_PROGRAM * (len(kinds) - connections)

@@ -11,13 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-
-class Mistake(Exception):
-    """What a person wrote is wrong; `problems` says where and how to mend it, one line each."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+from conformance.mistakes import Place
 
 
 class Role(StrEnum):
@@ -42,6 +36,41 @@ class Medium(StrEnum):
     TERMINAL = "terminal"  # one that neither echoes nor edits: what is seen is what was written
     PIPES = "pipes"
     SCREEN = "screen"  # a terminal as people have it; what counts is what a person sees on it
+
+
+class ActorKind(StrEnum):
+    """What an actor is; one class of `play.actors` for each."""
+
+    SERVER = "server"
+    CLIENT = "client"
+    WIRE = "wire"  # a raw connection to the server
+    SCRIPTED = "scripted"  # steps as the server, to judge clients alone
+
+
+PROGRAMS = frozenset({ActorKind.SERVER, ActorKind.CLIENT})
+PEERS = frozenset({ActorKind.WIRE, ActorKind.SCRIPTED})
+
+
+@dataclass(frozen=True, slots=True)
+class CastMember:
+    """What one name of a cast stands for: `client on a screen`."""
+
+    kind: ActorKind
+    medium: Medium = Medium.TERMINAL  # of a program
+
+    def __str__(self) -> str:
+        behind = {Medium.TERMINAL: "", Medium.PIPES: " on pipes", Medium.SCREEN: " on a screen"}
+        return f"{self.kind}{behind[self.medium]}"
+
+
+# All that a cast can name, by the words for it.
+CAST_MEMBERS = {
+    str(member): member
+    for member in (
+        *(CastMember(kind) for kind in ActorKind),
+        *(CastMember(ActorKind(role), medium) for role in Role for medium in Medium),
+    )
+}
 
 
 class Verdict(StrEnum):
@@ -71,18 +100,6 @@ class FailureKind(StrEnum):
     FENCE = "fence"  # the line that proves that nothing else has come did not arrive
     ENDING = "ending"  # all steps came true, and then the suite's ending did not
     LEFT_OVER = "left-over"  # a program ended, and processes of its own did not
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """Where something stands in a file that a person wrote; lines and columns count from 1."""
-
-    file: str
-    line: int
-    column: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +166,7 @@ class Scenario:
     title: str
     proves: tuple[str, ...]
     kind: Kind
-    cast: Mapping[str, str]  # actor → "server", "client", "wire", "scripted"; its medium behind it
+    cast: Mapping[str, CastMember]  # by the actor's name
     steps: tuple[Step, ...]
     needs: Mapping[Role, frozenset[str]]  # features that each side must list
     without: Mapping[Role, frozenset[str]]  # played only by those that do not list these
@@ -249,3 +266,28 @@ class Result:
     reason: str = ""  # why unsupported, unavailable, errored, or expected to fail
     failure: Failure | None = None
     afterwards: Failure | None = None  # see Outcome; it makes the run red, and not this case
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How the programs of one role are called."""
+
+    arguments: str = ""  # `--host {host} --port {port}`
+    proves: str | None = None  # the rule that one breaks that does not get ready
+    errors: str = "free"  # "accounted": a line on standard error that no step names is a failure
+    options: Mapping[str, str | None] | None = None  # given unless a step says otherwise
+    ready: str = ""  # its ready line, `Listening on {host}:{port}`; "": it has none
+    takes: frozenset[str] | None = None  # the options that it can be given; None: any
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One protocol: its rules, and how its programs are called."""
+
+    folder: Path
+    name: str
+    requirements: Mapping[str, Requirement]
+    implementation_folders: list[Path]
+    programs: Mapping[Role, Program]
+    # By role and feature: the scenario that must fail where a manifest does not list the feature.
+    probes: Mapping[Role, Mapping[str, str]]

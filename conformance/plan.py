@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from conformance.model import Case, Implementation, Kind, Mistake, Role, Scenario
-from conformance.source import Problems, meant
-from conformance.words import counted
+from conformance.mistakes import Mistake, Problems, meant
+from conformance.model import Case, Implementation, Kind, Role, Scenario
+from conformance.text import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,16 +22,18 @@ from typing import Any
 
 import pytest
 
-from conformance import report, results
 from conformance.machine import fitting_jobs
-from conformance.model import Case, Mistake, Outcome, Result, Verdict
-from conformance.output import PAGE
+from conformance.mistakes import Mistake
+from conformance.model import Case, Outcome, Result, Verdict
 from conformance.plan import Selection
-from conformance.pool import play_all
-from conformance.schedule import default_jobs, turn
+from conformance.play.pool import play_all
+from conformance.play.schedule import default_jobs, turn
+from conformance.report import reports as report
+from conformance.report import results
+from conformance.report.output import PAGE
 from conformance.session import CHOOSING, PLAYING, Request, Session
 from conformance.streams import is_plain
-from conformance.words import counted
+from conformance.text import counted
 
 PROPERTY = "conformance"  # of a report: a case's result
 FROM_CONTROLLER = "conformance"  # of a worker's input

@@ -16,10 +16,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from conformance import __version__, manifest, report, results, runner, scenario
+from conformance import __version__
 from conformance.build import Build, Say, build_all, toolchains
-from conformance.model import MACHINE, Case, Implementation, Mistake, Outcome, Result, Verdict
-from conformance.output import (
+from conformance.judge import expectation, is_probe, judge, unplayed
+from conformance.mistakes import Mistake
+from conformance.model import MACHINE, Case, Implementation, Outcome, Result, Verdict
+from conformance.plan import Selection, plan
+from conformance.play import runner
+from conformance.play.tcp import has_ipv6
+from conformance.read import manifest, scenario
+from conformance.report import reports as report
+from conformance.report import results
+from conformance.report.output import (
     BADGES,
     FILES,
     PAGE,
@@ -30,10 +38,7 @@ from conformance.output import (
     locked,
     refuse_what_is_not_ours,
 )
-from conformance.plan import Selection, plan
-from conformance.transcript import visible
-from conformance.verdict import expectation, is_probe, judge, unplayed
-from conformance.wire import has_ipv6
+from conformance.text import visible
 
 OUTPUT = Path("build") / "conformance"
 MOST_SECONDS = 86_400  # that a person may ask to wait

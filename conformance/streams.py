@@ -16,7 +16,8 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from conformance.words import PLAIN, plain
+from conformance.text import PLAIN
+from conformance.text import plain_signs as plain
 
 _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 

@@ -15,8 +15,8 @@ from subprocess import PIPE, Popen
 
 import pytest
 
-from conformance import manifest
 from conformance.build import Build, build_all, find_program
+from conformance.read import manifest
 from conformance.session import OUTPUT
 
 ROOT = Path(__file__).parents[1]

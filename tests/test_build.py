@@ -21,7 +21,8 @@ from conformance.build import (
     toolchains,
     version_of,
 )
-from conformance.model import Implementation, Place, Role
+from conformance.mistakes import Place
+from conformance.model import Implementation, Role
 
 # Notes each time that it runs, then makes a program out of the source.
 BUILD = "sh -c 'echo built >> ../builds.txt; install source \"$0\"' {build}/program"

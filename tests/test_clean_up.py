@@ -15,8 +15,8 @@ from tiny import LISTENING, PATIENT, SHORT, only_case, played, program, scenario
 
 from conformance.build import Build
 from conformance.model import Role
-from conformance.runner import play
-from conformance.suite import Suite
+from conformance.play.runner import play
+from conformance.read.suite import SuiteFile
 
 # Tells its process id, and stays, whatever asks it to go.
 STAYING = """
@@ -38,16 +38,16 @@ ALL_HERE = """
 
 
 @pytest.fixture
-def suite(tmp_path: Path) -> Suite:
+def suite(tmp_path: Path) -> SuiteFile:
     (tmp_path / "pids").touch()
     return write_suite(tmp_path)
 
 
-def programs(suite: Suite, server: str = SERVER) -> tuple[Build, Build]:
+def programs(suite: SuiteFile, server: str = SERVER) -> tuple[Build, Build]:
     return program(suite.folder, server), program(suite.folder, CLIENT, Role.CLIENT)
 
 
-def told(suite: Suite) -> list[int]:
+def told(suite: SuiteFile) -> list[int]:
     """The process ids of all programs there were."""
     return [int(line) for line in (suite.folder / "pids").read_text().split()]
 
@@ -57,7 +57,7 @@ def assert_gone(pids: list[int], count: int) -> None:
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
 
 
-def test_after_a_case_that_fails_midway(suite: Suite) -> None:
+def test_after_a_case_that_fails_midway(suite: SuiteFile) -> None:
     steps = ALL_HERE + f"- ann: {{sees: more, within: {SHORT}}}\n- ann, tom: {{exits: 0}}\n"
     failure = played(suite, scenario(suite, steps, CAST), *programs(suite)).failure
     assert failure
@@ -66,7 +66,7 @@ def test_after_a_case_that_fails_midway(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
-def test_after_a_server_that_ignores(suite: Suite, name: str) -> None:
+def test_after_a_server_that_ignores(suite: SuiteFile, name: str) -> None:
     steps = (
         f"- server: starts\n- server: {{is_sent: {name}}}\n- server: {{exits: 0, within: {SHORT}}}"
     )
@@ -76,7 +76,7 @@ def test_after_a_server_that_ignores(suite: Suite, name: str) -> None:
     assert_gone(told(suite), 1)
 
 
-def test_after_a_server_that_is_stopped(suite: Suite) -> None:
+def test_after_a_server_that_is_stopped(suite: SuiteFile) -> None:
     steps = (
         f"- server: starts\n- server: {{is_sent: SIGSTOP}}\n- server: {{exits: 0, within: {SHORT}}}"
     )
@@ -98,7 +98,7 @@ while True: signal.pause()
 )
 
 
-def test_after_programs_that_fled_to_sessions_of_their_own(suite: Suite) -> None:
+def test_after_programs_that_fled_to_sessions_of_their_own(suite: SuiteFile) -> None:
     """The children of one that was left come to the harness when that one is killed."""
     (suite.folder / "chain.py").write_text(CHAIN)
     os.mkfifo(suite.folder / "last")
@@ -116,7 +116,7 @@ open("last").read()
     assert_gone(told(suite), 3)
 
 
-def test_no_descriptor_stays_open(suite: Suite) -> None:
+def test_no_descriptor_stays_open(suite: SuiteFile) -> None:
     steps = ALL_HERE + f"- ann: {{sees: more, within: {SHORT}}}\n- ann, tom: {{exits: 0}}\n"
     one = scenario(suite, steps, CAST)
     counts = set()
@@ -202,7 +202,7 @@ def test_after_the_end_of(end: str, playing: subprocess.Popen[bytes], tmp_path: 
     assert playing.wait(PATIENT) == (1 if end == "the worker is killed" else 130)
 
 
-def test_an_interrupted_case_leaves_nothing(suite: Suite) -> None:
+def test_an_interrupted_case_leaves_nothing(suite: SuiteFile) -> None:
     """Ctrl+C is no failure: it goes on to whoever plays, once all programs have ended."""
     steps = "- server: starts\n- tom: starts\n- tom: {sees: more}\n- tom: {exits: 0}\n"
     server, client = programs(suite)

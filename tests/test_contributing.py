@@ -10,8 +10,9 @@ import checkout
 import pytest
 
 from conformance.build import find_program
-from conformance.source import read
-from conformance.verbs import ALL, BOOKKEEPING, COMMON_OPTIONS, PEERS, PROGRAMS, VERBS
+from conformance.model import PEERS, PROGRAMS
+from conformance.read.verbs import ALL, BOOKKEEPING, COMMON_OPTIONS, VERBS
+from conformance.read.yaml_tree import read
 
 PAGE = "CONTRIBUTING.md"
 TEXT = (checkout.ROOT / PAGE).read_text("utf-8")

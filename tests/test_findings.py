@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from conformance.failure import finding_text
-from conformance.findings import findings, others
 from conformance.model import Failure, FailureKind, Result, Verdict
-from conformance.results import Run, red
+from conformance.report.failure import finding_text
+from conformance.report.findings import findings, others
+from conformance.report.results import Run, red
 
 START = Failure(
     requirement="PROG-3",

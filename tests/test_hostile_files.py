@@ -18,10 +18,11 @@ import pytest
 import yaml
 from checkout import ROOT
 
-from conformance import manifest
-from conformance.match import Pattern
-from conformance.model import Mistake, Scenario
-from conformance.scenario import load
+from conformance.arguments import Pattern
+from conformance.mistakes import Mistake
+from conformance.model import Scenario
+from conformance.read import manifest
+from conformance.read.scenario import load
 
 SEEDS = range(500)
 SUITE = ROOT / "scenarios" / "suite.yaml"

@@ -10,9 +10,9 @@ from random import Random
 import pytest
 from tiny import PROTOCOL, SUITE, read_scenarios, write_files, write_suite
 
-from conformance import manifest
-from conformance.model import Mistake
-from conformance.scenario import load
+from conformance.mistakes import Mistake
+from conformance.read import manifest
+from conformance.read.scenario import load
 
 # A scenario; the wrong steps of a test begin at its line 7, in column 5.
 HEAD = """\

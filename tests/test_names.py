@@ -9,12 +9,13 @@ from small_suite import write_suite as write_small_suite
 from test_mistakes import assert_told
 from tiny import SUITE, implementation, read_scenarios, scenario, write_files, write_suite
 
-from conformance import manifest
+from conformance.arguments import Pattern
 from conformance.cli import GREEN, MISTAKEN, main
-from conformance.match import Pattern
-from conformance.model import Mistake, Role, Step
+from conformance.mistakes import Mistake
+from conformance.model import Role, Step
 from conformance.plan import Selection
-from conformance.scenario import load
+from conformance.read import manifest
+from conformance.read.scenario import load
 from conformance.session import Request, Session
 
 SCENARIOS = """\

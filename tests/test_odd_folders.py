@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tiny import played, program, scenario, write_suite
 
-from conformance.match import Pattern
-from conformance.placeholder import complete, fill, lone_brace, plain, quoted
+from conformance.arguments import Pattern
+from conformance.text import complete, fill, lone_brace, plain, quoted
 
 NAMES = ['a b+[c]{d}"e', "it's", "{n} {host} {scratch}", "a\\b$(x)*?", "#&;|<>~"]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import implementation, read_scenarios, write_suite
 
-from conformance.model import Kind, Mistake, Role, Scenario
+from conformance.mistakes import Mistake
+from conformance.model import Kind, Role, Scenario
 from conformance.plan import Selection, plan
 
 SCENARIOS = """\

@@ -12,7 +12,7 @@ import pytest
 from tiny import ECHO, SHORT, SUITE, played, program, scenario, write_suite
 
 from conformance.model import Failure, FailureKind, Outcome, Role
-from conformance.suite import Suite
+from conformance.read.suite import SuiteFile
 
 # Answers each line of a connection by what `answer` makes of it.
 ANSWERING = """
@@ -53,25 +53,25 @@ ACCOUNTED = SUITE.replace("  server:\n", "  server:\n    errors: accounted\n", 1
 
 
 @pytest.fixture
-def suite(tmp_path: Path) -> Suite:
+def suite(tmp_path: Path) -> SuiteFile:
     return write_suite(tmp_path)
 
 
 def outcome(
-    suite: Suite, server: str, steps: str, cast: str = "{ann: wire}", client: str = CLIENT
+    suite: SuiteFile, server: str, steps: str, cast: str = "{ann: wire}", client: str = CLIENT
 ) -> Outcome:
     """What happens when the server, the text of a program, plays these steps."""
     programs = [program(suite.folder, server), program(suite.folder, client, Role.CLIENT)]
     return played(suite, scenario(suite, steps, cast), *programs)
 
 
-def passes(suite: Suite, *arguments: str) -> Outcome:
+def passes(suite: SuiteFile, *arguments: str) -> Outcome:
     found = outcome(suite, *arguments)
     assert (found.failure, found.error) == (None, None)
     return found
 
 
-def fails(suite: Suite, *arguments: str) -> Failure:
+def fails(suite: SuiteFile, *arguments: str) -> Failure:
     found = outcome(suite, *arguments)
     assert found.error is None
     assert found.failure
@@ -87,53 +87,53 @@ def step(failure: Failure) -> str:
 
 
 @pytest.mark.parametrize("cast", ["{}", PIPES])
-def test_a_server_that_gets_ready(suite: Suite, cast: str) -> None:
+def test_a_server_that_gets_ready(suite: SuiteFile, cast: str) -> None:
     passes(suite, ECHO, "- server: starts", cast)
 
 
-def test_a_server_that_never_gets_ready(suite: Suite) -> None:
+def test_a_server_that_never_gets_ready(suite: SuiteFile) -> None:
     failure = fails(suite, "signal.pause()", f"- server: {{starts: , within: {SHORT}}}", "{}")
     assert step(failure) == "server: starts"
     assert failure.expected == "ready on {port}"
     assert failure.reason == f"it never got ready: nothing more came within {SHORT} s"
 
 
-def test_a_server_that_dies_at_the_start(suite: Suite) -> None:
+def test_a_server_that_dies_at_the_start(suite: SuiteFile) -> None:
     failure = fails(suite, 'sys.exit("no luck today")', "- server: starts", "{}")
     assert failure.reason == "it never got ready: exit status 1"
     assert failure.stderr == ("server: no luck today",)
 
 
-def test_a_server_that_dies_once_it_is_ready(suite: Suite) -> None:
+def test_a_server_that_dies_once_it_is_ready(suite: SuiteFile) -> None:
     failure = fails(suite, "ready()", "- server: starts\n- server: {idles_for: 60}", "{}")
     assert (failure.expected, failure.seen) == ("a running program", "exit status 0")
 
 
-def test_a_server_that_says_something_before_it_is_ready(suite: Suite) -> None:
+def test_a_server_that_says_something_before_it_is_ready(suite: SuiteFile) -> None:
     failure = fails(suite, "print('hello')" + ECHO, "- server: starts", "{}")
     assert (failure.seen, failure.reason) == ("hello", "not its ready line")
 
 
-def test_a_server_that_floods_its_terminal_before_it_is_ready(suite: Suite) -> None:
+def test_a_server_that_floods_its_terminal_before_it_is_ready(suite: SuiteFile) -> None:
     failure = fails(suite, "while True: print('x' * 100)", "- server: starts", "{}")
     assert (failure.seen, failure.reason) == ("x" * 100, "not its ready line")
 
 
-def test_a_ready_line_that_stays_in_a_buffer(suite: Suite) -> None:
+def test_a_ready_line_that_stays_in_a_buffer(suite: SuiteFile) -> None:
     server = ECHO.replace("ready()", "print('ready on', listener.getsockname()[1])")
     passes(suite, server, "- server: starts", "{}")  # Python itself flushes lines on a terminal
     failure = fails(suite, server, f"- server: {{starts: , within: {SHORT}}}", PIPES)
     assert failure.reason == f"it never got ready: nothing more came within {SHORT} s"
 
 
-def test_a_program_that_cannot_be_executed(suite: Suite) -> None:
+def test_a_program_that_cannot_be_executed(suite: SuiteFile) -> None:
     one = replace(program(suite.folder, ""), argv=("./absent",))
     failure = played(suite, scenario(suite, "- server: starts", "{}"), one).failure
     assert failure
     assert failure.seen == f"./absent: {os.strerror(errno.ENOENT)}"
 
 
-def test_a_folder_that_is_gone(suite: Suite) -> None:
+def test_a_folder_that_is_gone(suite: SuiteFile) -> None:
     one = program(suite.folder, "")
     one = replace(one, implementation=replace(one.implementation, folder=suite.folder / "gone"))
     failure = played(suite, scenario(suite, "- server: starts", "{}"), one).failure
@@ -147,7 +147,7 @@ print(*sys.argv[1:], os.environ.get("GREETING"), flush=True)
 """
 
 
-def test_options_and_a_wrapper(suite: Suite) -> None:
+def test_options_and_a_wrapper(suite: SuiteFile) -> None:
     passes(
         suite,
         TELLING,
@@ -160,7 +160,7 @@ def test_options_and_a_wrapper(suite: Suite) -> None:
     )
 
 
-def test_arguments_instead_of_all_options(suite: Suite) -> None:
+def test_arguments_instead_of_all_options(suite: SuiteFile) -> None:
     """No ready line is awaited then."""
     found = passes(
         suite,
@@ -210,7 +210,7 @@ def test_a_ready_line_without_a_port(tmp_path: Path) -> None:
     passes(write_suite(tmp_path / "terse", text), server, steps)
 
 
-def test_a_fixed_port(suite: Suite) -> None:
+def test_a_fixed_port(suite: SuiteFile) -> None:
     """A program that cannot be told its port has an address of its own in each case."""
     text = ECHO.replace("ready()", "print('ready on 40404', flush=True)")
     listening = "import socket, sys\nlistener = socket.create_server((sys.argv[1], 40404))\n"
@@ -226,7 +226,7 @@ def test_a_fixed_port(suite: Suite) -> None:
     [("closed", "none"), ("/dev/null", "b''"), ("words.txt", "b'some words'")],
 )
 @pytest.mark.parametrize("cast", ["{}", PIPES])
-def test_another_standard_input(suite: Suite, stdin: str, told: str, cast: str) -> None:
+def test_another_standard_input(suite: SuiteFile, stdin: str, told: str, cast: str) -> None:
     (suite.folder / "words.txt").write_text("some words")
     server = """
 ready()
@@ -243,7 +243,7 @@ except OSError:
     passes(suite, server, steps, cast)
 
 
-def test_the_same_port_again(suite: Suite) -> None:
+def test_the_same_port_again(suite: SuiteFile) -> None:
     passes(
         suite,
         ECHO,
@@ -292,7 +292,7 @@ IN_WORDS = {
         (DEATH, "[3, SIGTERM]", "killed by SIGKILL"),
     ],
 )
-def test_another_exit(suite: Suite, end: str, wanted: str, seen: str) -> None:
+def test_another_exit(suite: SuiteFile, end: str, wanted: str, seen: str) -> None:
     steps = f"- server: starts\n- server: {{types: end}}\n- server: {{exits: {wanted}}}"
     failure = fails(suite, ENDING + end, steps, "{}")
     assert failure.expected == IN_WORDS[wanted]
@@ -309,12 +309,12 @@ def test_another_exit(suite: Suite, end: str, wanted: str, seen: str) -> None:
         ("os.abort()", "[nonzero, SIGABRT]"),
     ],
 )
-def test_the_exit_that_is_wanted(suite: Suite, end: str, wanted: str) -> None:
+def test_the_exit_that_is_wanted(suite: SuiteFile, end: str, wanted: str) -> None:
     steps = f"- server: starts\n- server: {{types: end}}\n- server: {{exits: {wanted}}}"
     passes(suite, ENDING + end, steps, "{}")
 
 
-def test_a_program_that_does_not_end(suite: Suite) -> None:
+def test_a_program_that_does_not_end(suite: SuiteFile) -> None:
     steps = f"- server: starts\n- server: {{exits: 0, within: {SHORT}}}"
     failure = fails(suite, ECHO, steps, "{}")
     assert (failure.seen, failure.reason) == ("it is still running", f"after {SHORT} s")
@@ -329,7 +329,7 @@ subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"], 
 TO_THE_END = "- server: starts\n- server: {types: end}\n- server: {exits: 0}"
 
 
-def leaves(suite: Suite, server: str) -> Failure:
+def leaves(suite: SuiteFile, server: str) -> Failure:
     """What is told of a program that leaves processes behind: its case passes."""
     found = passes(suite, server, TO_THE_END, "{}")
     assert found.afterwards
@@ -338,20 +338,20 @@ def leaves(suite: Suite, server: str) -> Failure:
     return found.afterwards
 
 
-def test_a_child_that_is_left_behind(suite: Suite) -> None:
+def test_a_child_that_is_left_behind(suite: SuiteFile) -> None:
     failure = leaves(suite, STAYING.replace("{options}", "{}"))
     assert failure.expected == "no process left behind"
     assert failure.seen == "1 left, and killed"
 
 
-def test_a_child_that_fled_to_a_session_of_its_own(suite: Suite) -> None:
+def test_a_child_that_fled_to_a_session_of_its_own(suite: SuiteFile) -> None:
     options = "{'start_new_session': True, 'stdin': -3, 'stdout': -3, 'stderr': -3}"  # DEVNULL
     failure = leaves(suite, STAYING.replace("{options}", options))
     assert failure.step.endswith("at the end")
     assert failure.seen == "1 left, and killed"
 
 
-def test_a_child_that_holds_the_output_open(suite: Suite) -> None:
+def test_a_child_that_holds_the_output_open(suite: SuiteFile) -> None:
     server = STAYING.replace("{options}", "{'start_new_session': True}")
     steps = "- server: starts\n- server: {types: end}\n- server: {exits: 0, within: 3}"
     failure = fails(suite, server, steps, PIPES)
@@ -365,7 +365,7 @@ def test_something_unnamed_before_the_end(tmp_path: Path, stream: str) -> None:
     assert (failure.seen, failure.reason) == ("by the way", "an unexpected line")
 
 
-def test_standard_error_is_free_unless_the_suite_accounts_for_it(suite: Suite) -> None:
+def test_standard_error_is_free_unless_the_suite_accounts_for_it(suite: SuiteFile) -> None:
     passes(suite, ENDING + "print('by the way', file=sys.stderr)", TO_THE_END, "{}")
     some = TO_THE_END.replace("- server: {exits", "- server: {complains: [a, c]}\n- server: {exits")
     passes(suite, ENDING + "print('a\\nb\\nc\\nd', file=sys.stderr)", some, "{}")
@@ -373,12 +373,12 @@ def test_standard_error_is_free_unless_the_suite_accounts_for_it(suite: Suite) -
     assert failure.expected == "among the lines of standard error: c"
 
 
-def test_half_a_line_before_the_end(suite: Suite) -> None:
+def test_half_a_line_before_the_end(suite: SuiteFile) -> None:
     failure = fails(suite, ENDING + "print('and', end='')", TO_THE_END, "{}")
     assert (failure.seen, failure.reason) == ("and", "text without a line end")
 
 
-def test_standard_error(suite: Suite) -> None:
+def test_standard_error(suite: SuiteFile) -> None:
     passes(
         suite,
         ENDING + "print('one\\ntwo', file=sys.stderr)",
@@ -388,7 +388,7 @@ def test_standard_error(suite: Suite) -> None:
     )
 
 
-def test_the_last_line_of_standard_error(suite: Suite) -> None:
+def test_the_last_line_of_standard_error(suite: SuiteFile) -> None:
     steps = "- server: starts\n- server: {types: end}\n- server: {complains: {last: {ends: two}}}"
     passes(
         suite,
@@ -400,7 +400,7 @@ def test_the_last_line_of_standard_error(suite: Suite) -> None:
     assert failure.seen == "one"
 
 
-def test_output_of_which_parts_are_named(suite: Suite) -> None:
+def test_output_of_which_parts_are_named(suite: SuiteFile) -> None:
     starts = '- server: {starts: , arguments: "0"}\n'
     steps = starts + "- server: {prints: [--port, --host]}\n- server: {exits: 0}"
     passes(suite, "print('use --host HOST\\n    --port PORT', end='')", steps, "{}")
@@ -416,7 +416,7 @@ def test_output_of_which_parts_are_named(suite: Suite) -> None:
         ("is_sent: SIGUSR1", "SIGUSR1"),
     ],
 )
-def test_keys_and_signals(suite: Suite, step: str, end: str) -> None:
+def test_keys_and_signals(suite: SuiteFile, step: str, end: str) -> None:
     server = "signal.signal(signal.SIGINT, signal.SIG_DFL)" + ECHO
     passes(
         suite, server, f"- server: starts\n- server: {{{step}}}\n- server: {{exits: {end}}}", "{}"
@@ -424,7 +424,7 @@ def test_keys_and_signals(suite: Suite, step: str, end: str) -> None:
 
 
 @pytest.mark.parametrize("cast", ["{}", PIPES])
-def test_the_end_of_input(suite: Suite, cast: str) -> None:
+def test_the_end_of_input(suite: SuiteFile, cast: str) -> None:
     server = "ready()\nprint(repr(sys.stdin.read()), flush=True)"
     steps = """
     - server: starts
@@ -450,7 +450,7 @@ GREETING = "connection.sendall(b'hello ann, one of 1\\n')"
 EXTRA = "connection.sendall(b'and?\\n')"
 
 
-def test_a_line_that_nobody_named_breaks_the_scenarios_own_rule(suite: Suite) -> None:
+def test_a_line_that_nobody_named_breaks_the_scenarios_own_rule(suite: SuiteFile) -> None:
     """It came in front of what a shorthand expected, which is not the shorthand's fault."""
     failure = fails(suite, answering(f"{EXTRA}; {GREETING}"), "- server: starts\n- ann: comes")
     assert failure.requirement == "ECHO-1"
@@ -459,19 +459,19 @@ def test_a_line_that_nobody_named_breaks_the_scenarios_own_rule(suite: Suite) ->
     assert step(failure) == 'ann: {sees: "hello ann, one of 1"}'
 
 
-def test_another_line_breaks_the_rule_of_the_step(suite: Suite) -> None:
+def test_another_line_breaks_the_rule_of_the_step(suite: SuiteFile) -> None:
     failure = fails(suite, answering(EXTRA), "- server: starts\n- ann: comes")
     assert failure.requirement == "ECHO-2"
     assert (failure.seen, failure.reason) == ("and?", "another line")
 
 
-def test_a_line_that_nobody_named_before_a_step_that_proves_a_rule(suite: Suite) -> None:
+def test_a_line_that_nobody_named_before_a_step_that_proves_a_rule(suite: SuiteFile) -> None:
     steps = MEET + "- ann: {types: hello}\n- ann: {sees: {starts: hello}, proves: ECHO-2}"
     failure = fails(suite, answering(f"{EXTRA}; {GREETING}"), steps)
     assert failure.requirement == "ECHO-2"
 
 
-def test_a_line_that_nobody_named_is_found_at_the_end(suite: Suite) -> None:
+def test_a_line_that_nobody_named_is_found_at_the_end(suite: SuiteFile) -> None:
     fencing = """
     if line == b"fence?":
         connection.sendall(b"and?\\nfence!\\n")
@@ -482,30 +482,30 @@ def test_a_line_that_nobody_named_is_found_at_the_end(suite: Suite) -> None:
     assert (failure.requirement, failure.seen) == ("ECHO-1", "and?")
 
 
-def test_nothing_before_the_deadline(suite: Suite) -> None:
+def test_nothing_before_the_deadline(suite: SuiteFile) -> None:
     failure = fails(suite, answering("pass"), MEET + f"- ann: {{sees: hello, within: {SHORT}}}")
     assert failure.reason == f"nothing more came within {SHORT} s"
 
 
-def test_a_line_without_its_end(suite: Suite) -> None:
+def test_a_line_without_its_end(suite: SuiteFile) -> None:
     server = answering("connection.sendall(b'hel')")
     failure = fails(suite, server, MEET + "- ann: {types: a}\n- ann: {sees: hello, within: 3}")
     assert failure.seen == "hel"
     assert failure.reason == "nothing more came within 3 s, only this without a line end"
 
 
-def test_the_end_instead_of_a_line(suite: Suite) -> None:
+def test_the_end_instead_of_a_line(suite: SuiteFile) -> None:
     server = answering("connection.shutdown(socket.SHUT_RDWR)")
     failure = fails(suite, server, MEET + "- ann: {types: a}\n- ann: {sees: hello}")
     assert failure.reason == "the output ended"
 
 
-def test_prompts(suite: Suite) -> None:
+def test_prompts(suite: SuiteFile) -> None:
     server = answering("connection.sendall('größer? '.encode())")
     passes(suite, server, MEET + '- ann: {types: a}\n- ann: {is_asked: "größer? "}\n- ann: closes')
 
 
-def test_a_prompt_with_a_line_end(suite: Suite) -> None:
+def test_a_prompt_with_a_line_end(suite: SuiteFile) -> None:
     server = answering("connection.sendall(b'yes?\\nhello\\n')")
     asked = MEET + "- ann: {types: a}\n- ann: {is_asked: yes?}\n"
     failure = fails(suite, server, asked + "- ann: {sees: hello}")
@@ -514,7 +514,7 @@ def test_a_prompt_with_a_line_end(suite: Suite) -> None:
     assert (failure.seen, failure.reason) == ("yes?⏎", "a prompt was expected")
 
 
-def test_patterns(suite: Suite) -> None:
+def test_patterns(suite: SuiteFile) -> None:
     server = answering("connection.sendall(b'one two three\\n' * 4)")
     passes(
         suite,
@@ -527,7 +527,7 @@ def test_patterns(suite: Suite) -> None:
     )
 
 
-def test_lines_that_are_counted(suite: Suite) -> None:
+def test_lines_that_are_counted(suite: SuiteFile) -> None:
     passes(
         suite,
         ECHO,
@@ -541,14 +541,14 @@ INTERLEAVING = answering("connection.sendall(b'a1\\nb1\\nb2\\na2\\n')")
 IN_ANY_ORDER = '{sees_all: [{line: "a{n}", times: 2}, {line: "b{n}", times: 2}]}'
 
 
-def test_lines_in_any_order(suite: Suite) -> None:
+def test_lines_in_any_order(suite: SuiteFile) -> None:
     steps = MEET + f"- ann: {{types: a}}\n- ann: {IN_ANY_ORDER}\n- ann: closes"
     passes(suite, INTERLEAVING, steps)
     failure = fails(suite, INTERLEAVING.replace("b1\\nb2", "b2\\nb1"), steps)
     assert (failure.expected, failure.seen) == ("a2 or b1", "b2")
 
 
-def test_lines_in_the_order_that_another_saw(suite: Suite) -> None:
+def test_lines_in_the_order_that_another_saw(suite: SuiteFile) -> None:
     server = """
 count = 0
 def answer(connection, line):
@@ -569,7 +569,7 @@ def answer(connection, line):
     assert (failure.expected, failure.seen) == ("b2", "a2")
 
 
-def test_everything_that_comes_is_shown_in_a_failure(suite: Suite) -> None:
+def test_everything_that_comes_is_shown_in_a_failure(suite: SuiteFile) -> None:
     failure = fails(suite, answering("pass"), MEET + f"- ann: {{sees: hello, within: {SHORT}}}")
     rows = [" ".join(row.split()[2:]) for row in failure.timeline]
     assert rows[0] == f"server * (starts {sys.executable} -I -S server.py 0)"
@@ -590,7 +590,7 @@ def answer(connection, line):
 """ + ANSWERING  # fmt: skip
 
 
-def test_a_close_is_told_from_a_reset(suite: Suite) -> None:
+def test_a_close_is_told_from_a_reset(suite: SuiteFile) -> None:
     server = HANGING_UP
     end = "- ann: {END}"
     close, reset = MEET + "- ann: {types: close}\n" + end, MEET + "- ann: {types: reset}\n" + end
@@ -603,13 +603,13 @@ def test_a_close_is_told_from_a_reset(suite: Suite) -> None:
     assert (failure.seen, failure.reason) == ("a reset", "closed, but not in order")
 
 
-def test_a_wire_closes_or_resets(suite: Suite) -> None:
+def test_a_wire_closes_or_resets(suite: SuiteFile) -> None:
     server = answering("pass").replace("connection.close()", "print('end', flush=True)")
     passes(suite, server, MEET + "- ann: closes\n- server: {sees: end}")
     passes(suite, server, MEET + "- ann: resets\n- server: {sees: [reset, end]}")
 
 
-def test_half_a_close(suite: Suite) -> None:
+def test_half_a_close(suite: SuiteFile) -> None:
     passes(
         suite,
         ECHO,
@@ -617,7 +617,7 @@ def test_half_a_close(suite: Suite) -> None:
     )
 
 
-def test_bytes(suite: Suite) -> None:
+def test_bytes(suite: SuiteFile) -> None:
     server = answering("connection.sendall(repr(line).encode() + b'\\n')")
     passes(
         suite,
@@ -645,7 +645,7 @@ def answer(connection, line):
 SEES_THEM = f'{{sees: {{line: "x{"y" * 999} {{n}}", times: 8000}}}}'
 
 
-def test_one_who_does_not_read_and_reads_again(suite: Suite) -> None:
+def test_one_who_does_not_read_and_reads_again(suite: SuiteFile) -> None:
     """The megabytes wait with the server, and nobody else waits for them."""
     passes(
         suite,
@@ -668,7 +668,7 @@ def test_one_who_does_not_read_and_reads_again(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("kind", ["server", "server on pipes"])
-def test_output_is_taken_while_another_is_waited_for(suite: Suite, kind: str) -> None:
+def test_output_is_taken_while_another_is_waited_for(suite: SuiteFile, kind: str) -> None:
     """A program whose output nobody reads would block, and everybody would wait for everybody."""
     steps = f"""
     - server: starts
@@ -681,14 +681,14 @@ def test_output_is_taken_while_another_is_waited_for(suite: Suite, kind: str) ->
     passes(suite, MANY_LINES, steps, f"{{ann: wire, server: {kind}}}")
 
 
-def test_one_who_floods(suite: Suite) -> None:
+def test_one_who_floods(suite: SuiteFile) -> None:
     server = answering("while True: os.write(1, b'x' * 65535 + b'\\n')")
     steps = MEET + "- ann: {types: a}\n- ann: {sees: done}"
     failure = fails(suite, server, steps, "{ann: wire, server: server on pipes}")
     assert (failure.seen, failure.reason) == ("server sends without end", "a flood")
 
 
-def test_a_server_that_resets_what_is_being_sent_to_it(suite: Suite) -> None:
+def test_a_server_that_resets_what_is_being_sent_to_it(suite: SuiteFile) -> None:
     server = """
 ready()
 connection, _ = listener.accept()
@@ -699,7 +699,7 @@ signal.pause()
     passes(suite, server, MEET + "- ann: {sends: {text: x, times: 33554432}}\n- ann: is_reset")
 
 
-def test_a_server_that_ends_its_side_but_goes_on_reading(suite: Suite) -> None:
+def test_a_server_that_ends_its_side_but_goes_on_reading(suite: SuiteFile) -> None:
     server = """
 ready()
 connection, _ = listener.accept()
@@ -715,19 +715,19 @@ signal.pause()
     passes(suite, server, steps)
 
 
-def test_a_server_that_does_not_read(suite: Suite) -> None:
+def test_a_server_that_does_not_read(suite: SuiteFile) -> None:
     steps = MEET + f"- ann: {{sends: {{text: x, times: 33554432}}, within: {SHORT}}}"
     failure = fails(suite, "ready()\nsignal.pause()", steps)
     assert failure.reason == "the other side does not read"
 
 
-def test_a_program_that_does_not_read(suite: Suite) -> None:
+def test_a_program_that_does_not_read(suite: SuiteFile) -> None:
     steps = f"- server: starts\n- server: {{sends: {{text: x, times: 1048576}}, within: {SHORT}}}"
     failure = fails(suite, "ready()\nsignal.pause()", steps, PIPES)
     assert failure.reason == "the program does not read"
 
 
-def test_a_refused_connection(suite: Suite) -> None:
+def test_a_refused_connection(suite: SuiteFile) -> None:
     ended = "- server: starts\n- server: {is_sent: SIGTERM}\n- server: {exits: SIGTERM}\n"
     passes(suite, ECHO, ended + "- ann: is_refused")
     failure = fails(suite, ECHO, ended + "- ann: starts\n- ann: is_closed")
@@ -740,7 +740,7 @@ def test_a_refused_connection(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("kind", ["client", "client on pipes"])
-def test_a_client(suite: Suite, kind: str) -> None:
+def test_a_client(suite: SuiteFile, kind: str) -> None:
     steps = """
     - server: starts
     - ann: starts
@@ -755,7 +755,7 @@ def test_a_client(suite: Suite, kind: str) -> None:
 SCRIPTED = "{server: scripted, ann: client on pipes}"
 
 
-def test_a_server_that_is_played(suite: Suite) -> None:
+def test_a_server_that_is_played(suite: SuiteFile) -> None:
     passes(
         suite,
         ECHO,
@@ -782,14 +782,14 @@ def test_a_server_that_is_played(suite: Suite) -> None:
     )
 
 
-def test_a_client_that_does_not_connect(suite: Suite) -> None:
+def test_a_client_that_does_not_connect(suite: SuiteFile) -> None:
     accepts = f"- server: {{accepts: , within: {SHORT}}}\n"
     steps = f"- server: starts\n- ann: starts\n{accepts}- ann: {{exits: 0}}"
     failure = fails(suite, ECHO, steps, SCRIPTED, "import signal; signal.pause()")
     assert failure.reason == "the client does not connect"
 
 
-def test_nobody_has_connected(suite: Suite) -> None:
+def test_nobody_has_connected(suite: SuiteFile) -> None:
     steps = "- server: starts\n- ann: starts\n- server: {sees: hello}\n- ann: {exits: 0}"
     failure = fails(suite, ECHO, steps, SCRIPTED)
     assert failure.reason == "nobody has connected: `accepts` is missing"
@@ -802,7 +802,7 @@ IS_SET = "connection.sendall(b'set\\n')"
 HAS_NO_DELAY = "- server: {has_socket_option: {TCP_NODELAY: 1}}"
 
 
-def test_socket_options(suite: Suite) -> None:
+def test_socket_options(suite: SuiteFile) -> None:
     asked = MEET + f"- ann: {{types: a}}\n- ann: {{sees: set}}\n{HAS_NO_DELAY}\n- ann: closes"
     passes(suite, answering(f"{NO_DELAY}; {IS_SET}"), asked)
     failure = fails(suite, answering(IS_SET), asked)
@@ -815,14 +815,14 @@ def test_socket_options(suite: Suite) -> None:
     assert failure.seen == "none of that name on this machine"
 
 
-def test_idling(suite: Suite) -> None:
+def test_idling(suite: SuiteFile) -> None:
     idle = "- server: starts\n- server: {idles_for: 0.5}"
     passes(suite, ECHO, idle, "{}")
     failure = fails(suite, "ready()\nwhile True: pass", idle, "{}")
     assert failure.expected == "less than 10% of a processor"
 
 
-def test_growing(suite: Suite) -> None:
+def test_growing(suite: SuiteFile) -> None:
     server = "kept = []\n" + answering(
         "kept.append(b'x' * (64 << 20)); connection.sendall(b'ok\\n')"
     )
@@ -838,7 +838,7 @@ def test_growing(suite: Suite) -> None:
 # --- The transcript --------------------------------------------------------------------------
 
 
-def test_like_behaviour_leaves_like_transcripts(suite: Suite) -> None:
+def test_like_behaviour_leaves_like_transcripts(suite: SuiteFile) -> None:
     steps = """
     - server: starts
     - ann: starts
@@ -883,7 +883,7 @@ WRITES = answering(
 )
 
 
-def test_what_a_program_writes_to_files(suite: Suite) -> None:
+def test_what_a_program_writes_to_files(suite: SuiteFile) -> None:
     server = "log = open(sys.argv[sys.argv.index('--log') + 1], 'a')\n" + WRITES
     meet = MEET.replace("server: starts", 'server: {starts: {log: "{scratch}/chat.log"}}')
     asked = meet + "- ann: {types: a}\n- ann: {sees: ok}\n"
@@ -913,19 +913,19 @@ def test_what_a_program_writes_to_files(suite: Suite) -> None:
     assert fails(suite, server, more).reason == "nothing more came in chat.log"
 
 
-def test_a_tool_that_fails(suite: Suite) -> None:
+def test_a_tool_that_fails(suite: SuiteFile) -> None:
     failure = fails(suite, ECHO, "- server: starts\n- server: {runs: test -e nothing}", "{}")
     assert failure.reason == "status 1"
 
 
-def test_a_program_without_standard_output(suite: Suite) -> None:
+def test_a_program_without_standard_output(suite: SuiteFile) -> None:
     """Nothing tells then when it is ready but its listening socket."""
     server = ECHO.replace("ready()", "assert sys.stdout is None")
     steps = MEET.replace("server: starts", "server: {starts: , output: closed}")
     passes(suite, server, steps + "- ann: {types: a}\n- ann: {sees: a}\n- ann: closes")
 
 
-def test_a_program_that_nobody_reads(suite: Suite) -> None:
+def test_a_program_that_nobody_reads(suite: SuiteFile) -> None:
     server = answering("print('x' * 1000000, flush=True); connection.sendall(b'ok\\n')")
     unread = f"{MEET}- server: stops_reading\n- ann: {{types: a}}\n"
     read = "- server: reads_again\n- server: {sees: {matches: x+}}\n- ann: closes"

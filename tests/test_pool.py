@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from conformance import pool
-from conformance.model import Case, Kind, Outcome, Place, Scenario
-from conformance.pool import play_all
+from conformance.mistakes import Place
+from conformance.model import Case, Kind, Outcome, Scenario
+from conformance.play import pool
+from conformance.play.pool import play_all
 
 CASES = [
     Case(

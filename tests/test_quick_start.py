@@ -22,8 +22,8 @@ import pexpect
 import pytest
 from pexpect.popen_spawn import PopenSpawn
 
-from conformance import manifest
 from conformance.build import Build, build_all, find_program
+from conformance.read import manifest
 from conformance.session import OUTPUT
 
 PORT = 8080

@@ -10,9 +10,9 @@ import checkout
 import pytest
 from test_quick_start import ACCOUNTS, CLIENTS, NETCAT, NETCAT_PIPE, SERVERS, TELNET, TLS
 
-from conformance import manifest
 from conformance.model import Role
-from conformance.report import CORNER
+from conformance.read import manifest
+from conformance.report.reports import CORNER
 
 ROOT = checkout.ROOT
 README = "README.md"

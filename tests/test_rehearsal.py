@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from tiny import read_scenarios, scenario, write_suite
 
-from conformance.match import Pattern
-from conformance.model import Kind, Origin, Scenario, Step
-from conformance.suite import Suite
+from conformance.arguments import Pattern
+from conformance.model import ActorKind, CastMember, Kind, Origin, Scenario, Step
+from conformance.read.suite import SuiteFile
 
 ROOM = "{ann: wire, bob: wire, carl: wire}"
 
 
 @pytest.fixture
-def suite(tmp_path: Path) -> Suite:
+def suite(tmp_path: Path) -> SuiteFile:
     return write_suite(tmp_path)
 
 
@@ -63,11 +63,11 @@ FENCES = [
 ]
 
 
-def test_shorthands_are_spelled_out_and_groups_are_counted(suite: Suite) -> None:
+def test_shorthands_are_spelled_out_and_groups_are_counted(suite: SuiteFile) -> None:
     assert spelled_out(scenario(suite, COMES, "{ann: wire, bob: wire}")) == CAME + FENCES
 
 
-def test_a_shorthand_takes_another_name(suite: Suite) -> None:
+def test_a_shorthand_takes_another_name(suite: SuiteFile) -> None:
     one = scenario(suite, "- server: starts\n- ann: {comes: Anna}\n- bob: comes", ROOM_OF_TWO)
     assert spelled_out(one)[:3] == [
         "ann starts",
@@ -80,7 +80,7 @@ def test_a_shorthand_takes_another_name(suite: Suite) -> None:
 ROOM_OF_TWO = "{ann: wire, bob: wire}"
 
 
-def test_what_a_person_wrote_is_told_from_what_it_stands_for(suite: Suite) -> None:
+def test_what_a_person_wrote_is_told_from_what_it_stands_for(suite: SuiteFile) -> None:
     one = scenario(suite, COMES + "- ann: {sees: more}\n", ROOM_OF_TWO)
     assert [shown(step) for step in one.steps if step.origin is Origin.WRITTEN] == [
         "server starts",
@@ -88,7 +88,7 @@ def test_what_a_person_wrote_is_told_from_what_it_stands_for(suite: Suite) -> No
     ]
 
 
-def test_every_step_of_a_shorthand_stands_where_the_shorthand_does(suite: Suite) -> None:
+def test_every_step_of_a_shorthand_stands_where_the_shorthand_does(suite: SuiteFile) -> None:
     one = scenario(suite, COMES, ROOM_OF_TWO)
     lines = {
         step.place.line for step in one.steps if step.actor == "ann" and "hello" in shown(step)
@@ -97,7 +97,7 @@ def test_every_step_of_a_shorthand_stands_where_the_shorthand_does(suite: Suite)
     assert {Path(step.place.file).name for step in one.steps} == {"file.yaml"}
 
 
-def test_the_suites_ending_follows_where_the_server_runs(suite: Suite) -> None:
+def test_the_suites_ending_follows_where_the_server_runs(suite: SuiteFile) -> None:
     one = scenario(suite, COMES, ROOM_OF_TWO)
     assert [shown(step) for step in one.steps][-4:] == [
         "server is_sent SIGTERM",
@@ -107,12 +107,12 @@ def test_the_suites_ending_follows_where_the_server_runs(suite: Suite) -> None:
     ]
 
 
-def test_no_ending_follows_where_the_server_has_ended(suite: Suite) -> None:
+def test_no_ending_follows_where_the_server_has_ended(suite: SuiteFile) -> None:
     one = scenario(suite, "- server: starts\n- server: {exits: 0}", "{}")
     assert [shown(step) for step in one.steps] == ["server starts", "server exits 0"]
 
 
-def test_no_ending_follows_a_scripted_server(suite: Suite) -> None:
+def test_no_ending_follows_a_scripted_server(suite: SuiteFile) -> None:
     steps = (
         "- server: starts\n- ann: starts\n- server: accepts\n- server: closes\n- ann: {exits: 0}"
     )
@@ -121,17 +121,17 @@ def test_no_ending_follows_a_scripted_server(suite: Suite) -> None:
     assert one.kind is Kind.CLIENT
 
 
-def test_a_fence_for_one_who_is_alone(suite: Suite) -> None:
+def test_a_fence_for_one_who_is_alone(suite: SuiteFile) -> None:
     one = scenario(suite, "- server: starts\n- ann: comes")
     assert spelled_out(one)[3:] == ["ann types fence?", "ann sees fence!"]
 
 
-def test_no_fence_where_nobody_is_in_the_group(suite: Suite) -> None:
+def test_no_fence_where_nobody_is_in_the_group(suite: SuiteFile) -> None:
     one = scenario(suite, "- server: starts\n- ann: starts")
     assert spelled_out(one) == ["ann starts"]
 
 
-def test_a_fence_is_double_and_begins_with_who_acted_last(suite: Suite) -> None:
+def test_a_fence_is_double_and_begins_with_who_acted_last(suite: SuiteFile) -> None:
     """So it comes behind whatever the last act brought about, also to the one who acted."""
     steps = COMES + "- carl: comes\n- bob: {types: hello}\n- ann: sees_nothing\n"
     one = scenario(suite, steps, ROOM)
@@ -146,19 +146,19 @@ def test_a_fence_is_double_and_begins_with_who_acted_last(suite: Suite) -> None:
     ]
 
 
-def test_each_fence_has_a_number_of_its_own(suite: Suite) -> None:
+def test_each_fence_has_a_number_of_its_own(suite: SuiteFile) -> None:
     one = scenario(suite, COMES + "- ann: sees_nothing\n- ann: sees_nothing\n", ROOM_OF_TWO)
     said = [shown(step) for step in one.steps if "types fence" in shown(step)]
     assert [words.rpartition(" ")[2] for words in said] == ["1", "2", "3", "4", "5", "6"]
 
 
-def test_a_fence_can_prove_a_rule_of_its_own(suite: Suite) -> None:
+def test_a_fence_can_prove_a_rule_of_its_own(suite: SuiteFile) -> None:
     one = scenario(suite, COMES + "- ann: {sees_nothing: , proves: LOUD-1}\n", ROOM_OF_TWO)
     proving = [shown(step) for step in one.steps if step.proves == "LOUD-1"]
     assert proving == FENCES
 
 
-def test_everyone_is_who_has_started_and_not_ended(suite: Suite) -> None:
+def test_everyone_is_who_has_started_and_not_ended(suite: SuiteFile) -> None:
     one = scenario(
         suite,
         """
@@ -179,7 +179,7 @@ def test_everyone_is_who_has_started_and_not_ended(suite: Suite) -> None:
     ]
 
 
-def test_everyone_in_and_outside_the_group(suite: Suite) -> None:
+def test_everyone_in_and_outside_the_group(suite: SuiteFile) -> None:
     one = scenario(
         suite,
         COMES
@@ -200,7 +200,7 @@ def test_everyone_in_and_outside_the_group(suite: Suite) -> None:
     ]
 
 
-def test_entering_and_leaving_by_hand(suite: Suite) -> None:
+def test_entering_and_leaving_by_hand(suite: SuiteFile) -> None:
     one = scenario(
         suite,
         """
@@ -222,12 +222,12 @@ def test_entering_and_leaving_by_hand(suite: Suite) -> None:
     ]
 
 
-def test_several_actors_each_in_turn(suite: Suite) -> None:
+def test_several_actors_each_in_turn(suite: SuiteFile) -> None:
     one = scenario(suite, "- server: starts\n- ann, bob: comes", ROOM_OF_TWO)
     assert spelled_out(one)[: len(CAME)] == CAME
 
 
-def test_the_options_of_a_shorthand_go_to_the_steps_that_take_them(suite: Suite) -> None:
+def test_the_options_of_a_shorthand_go_to_the_steps_that_take_them(suite: SuiteFile) -> None:
     one = scenario(
         suite,
         "- server: starts\n- ann: {comes: ann, within: 2, receive_buffer: 4096, proves: LOUD-1}",
@@ -237,7 +237,7 @@ def test_the_options_of_a_shorthand_go_to_the_steps_that_take_them(suite: Suite)
     assert types.options == sees.options == {"within": 2}
 
 
-def test_examples_fill_the_steps_and_the_title(suite: Suite) -> None:
+def test_examples_fill_the_steps_and_the_title(suite: SuiteFile) -> None:
     ones = read_scenarios(
         suite,
         """
@@ -262,7 +262,7 @@ def test_examples_fill_the_steps_and_the_title(suite: Suite) -> None:
     assert texts == [["<a {word} too many>"], ["<>"]]
 
 
-def test_placeholders_that_are_filled_when_the_case_is_played(suite: Suite) -> None:
+def test_placeholders_that_are_filled_when_the_case_is_played(suite: SuiteFile) -> None:
     sees = '- ann: {sees: {line: "{n} at {port}, {{port}", times: 2}}'
     one = scenario(suite, f"- server: starts\n- ann: starts\n{sees}")
     (pattern,) = patterns(one.steps[2])
@@ -281,7 +281,7 @@ def test_placeholders_that_are_filled_when_the_case_is_played(suite: Suite) -> N
     ],
 )
 def test_the_cast_decides_how_cases_multiply(
-    suite: Suite, cast: str, clients: str, kind: Kind
+    suite: SuiteFile, cast: str, clients: str, kind: Kind
 ) -> None:
     step = "- ann: starts" if "ann" in cast else ""
     (one,) = read_scenarios(
@@ -300,11 +300,13 @@ def test_the_cast_decides_how_cases_multiply(
     assert one.kind is kind
 
 
-def test_the_server_is_in_every_cast(suite: Suite) -> None:
-    assert scenario(suite, "- server: starts", "{}").cast == {"server": "server"}
+def test_the_server_is_in_every_cast(suite: SuiteFile) -> None:
+    assert scenario(suite, "- server: starts", "{}").cast == {
+        "server": CastMember(ActorKind.SERVER)
+    }
 
 
-def test_the_step_as_written_is_kept_for_people(suite: Suite) -> None:
+def test_the_step_as_written_is_kept_for_people(suite: SuiteFile) -> None:
     one = scenario(suite, f"- server: starts\n- ann: starts\n- ann: {{types: [a, {'b' * 90}]}}")
     assert [step.source for step in one.steps[1:3]] == [
         "ann: starts",

@@ -13,22 +13,22 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from conformance import report
-from conformance.failure import columns
+from conformance.mistakes import Place
 from conformance.model import (
     Failure,
     FailureKind,
     Kind,
-    Place,
     Requirement,
     Result,
     Role,
     Scenario,
     Step,
+    Suite,
     Verdict,
 )
-from conformance.results import Run, transcript_name
-from conformance.suite import Suite
+from conformance.report import reports as report
+from conformance.report.results import Run, transcript_name
+from conformance.text import columns
 
 # What a program under test may send, to be shown and to be harmless.
 HOSTILE = (

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from conformance.build import Build, build_all
-from conformance.manifest import find
 from conformance.model import Implementation, Requirement, Role, Scenario
 from conformance.plan import cases_of
-from conformance.runner import play
-from conformance.scenario import load
+from conformance.play.runner import play
+from conformance.read.manifest import find
+from conformance.read.scenario import load
 
 PROJECT = Path(__file__).parents[1]
 SUITE, SCENARIOS = load([PROJECT / "scenarios"])

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.model import Failure, FailureKind, Mistake, Place, Requirement, Result, Verdict
-from conformance.results import (
+from conformance.mistakes import Mistake, Place
+from conformance.model import Failure, FailureKind, Requirement, Result, Verdict
+from conformance.report.results import (
     RESULTS_FILE,
     Run,
     read,

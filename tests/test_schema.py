@@ -15,11 +15,12 @@ from jsonschema.validators import validator_for
 from referencing import Registry, Resource
 
 import conformance
-from conformance import manifest
-from conformance.model import Mistake, Role
-from conformance.source import Node, read
-from conformance.suite import ACTOR_KINDS, MEDIA, load_suite
-from conformance.verbs import BOOKKEEPING, COMMON_OPTIONS, KEYS, VERBS
+from conformance.mistakes import Mistake
+from conformance.model import CAST_MEMBERS, ActorKind
+from conformance.read import manifest
+from conformance.read.suite import load_suite
+from conformance.read.verbs import BOOKKEEPING, COMMON_OPTIONS, KEYS, VERBS
+from conformance.read.yaml_tree import Node, read
 
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(conformance.__file__).parent / "schema"
@@ -223,10 +224,9 @@ def test_the_keys_of_a_suite_are_those_of_the_code(
 
 def test_the_kinds_of_actors_are_those_of_the_code() -> None:
     cast = DEFINITIONS["scenario"]["properties"]["cast"]["additionalProperties"]["enum"]
-    programs = {f"{role}{behind}" for role in Role for behind in MEDIA}
-    assert set(cast) == {*ACTOR_KINDS, *programs}
+    assert set(cast) == set(CAST_MEMBERS)
     steps = SCHEMAS["suite"]["definitions"]["shorthand"]["properties"]["steps"]
-    assert set(steps["anyOf"][1]["properties"]) == set(ACTOR_KINDS)
+    assert set(steps["anyOf"][1]["properties"]) == set(ActorKind)
 
 
 def test_all_that_is_no_code_is_in_the_package() -> None:

@@ -8,10 +8,11 @@ import pytest
 from tiny import ECHO, PATIENT, SHORT, played, program, read_scenarios, scenario, write_suite
 
 from conformance.build import Build
-from conformance.model import Failure, Medium, Mistake, Role
+from conformance.mistakes import Mistake
+from conformance.model import Failure, Medium, Role
 from conformance.plan import Selection, plan
-from conformance.runner import play
-from conformance.suite import Suite
+from conformance.play.runner import play
+from conformance.read.suite import SuiteFile
 
 CAST = "{ann: client on a screen}"
 EXITS = "- ann: {exits: 0}\n- ann: {shows: {last: {matches: '[ -~語]*'}}}\n"
@@ -40,11 +41,11 @@ RESTORED = RAW + "termios.tcsetattr(0, termios.TCSANOW, before)\n"
 
 
 @pytest.fixture
-def suite(tmp_path: Path) -> Suite:
+def suite(tmp_path: Path) -> SuiteFile:
     return write_suite(tmp_path)
 
 
-def failure(suite: Suite, client: str, steps: str, deadline: float = PATIENT) -> Failure | None:
+def failure(suite: SuiteFile, client: str, steps: str, deadline: float = PATIENT) -> Failure | None:
     """What goes wrong when the client, the text of a program, is on a screen."""
     one = scenario(suite, "- server: starts\n" + steps, CAST)
     programs = [program(suite.folder, ECHO), program(suite.folder, client, Role.CLIENT)]
@@ -53,7 +54,7 @@ def failure(suite: Suite, client: str, steps: str, deadline: float = PATIENT) ->
     return outcome.failure
 
 
-def test_the_terminal_shows_what_is_typed_and_what_is_answered(suite: Suite) -> None:
+def test_the_terminal_shows_what_is_typed_and_what_is_answered(suite: SuiteFile) -> None:
     steps = """\
 - ann: starts
 - ann: {types: one}
@@ -66,7 +67,7 @@ def test_the_terminal_shows_what_is_typed_and_what_is_answered(suite: Suite) -> 
     assert failure(suite, COOKED, steps + ENDING) is None
 
 
-def test_a_row_that_is_another_is_told_with_its_number(suite: Suite) -> None:
+def test_a_row_that_is_another_is_told_with_its_number(suite: SuiteFile) -> None:
     steps = '- ann: starts\n- ann: {types: [one, two]}\n- ann: {shows: ["one", "two", "<1>"]}\n'
     found = failure(suite, COOKED, steps + ENDING, SHORT)
     assert found
@@ -74,20 +75,20 @@ def test_a_row_that_is_another_is_told_with_its_number(suite: Suite) -> None:
     assert found.seen.startswith("row ")
 
 
-def test_a_row_that_nobody_named_is_a_failure(suite: Suite) -> None:
+def test_a_row_that_nobody_named_is_a_failure(suite: SuiteFile) -> None:
     steps = "- ann: starts\n- ann: {types: one}\n- ann: {presses: Ctrl+D}\n- ann: {exits: 0}\n"
     found = failure(suite, COOKED, steps + "- ann: {shows: one}\n", SHORT)
     assert found
     assert (found.expected, found.seen) == ("row 2: ", "row 2: <one>")
 
 
-def test_what_is_left_on_a_screen_at_the_end_is_said(suite: Suite) -> None:
+def test_what_is_left_on_a_screen_at_the_end_is_said(suite: SuiteFile) -> None:
     steps = "- server: starts\n- ann: starts\n- ann: {presses: Ctrl+D}\n- ann: {exits: 0}\n"
     with pytest.raises(Mistake, match="ann has exited; say what its screen `shows`"):
         scenario(suite, steps, CAST)
 
 
-def test_wide_characters_take_two_columns(suite: Suite) -> None:
+def test_wide_characters_take_two_columns(suite: SuiteFile) -> None:
     steps = """\
 - ann: {starts: null, size: 8x5}
 - ann: {shows: 8x5}
@@ -100,7 +101,7 @@ def test_wide_characters_take_two_columns(suite: Suite) -> None:
     assert failure(suite, RESTORED, steps + EXITS) is None
 
 
-def test_a_window_can_be_resized(suite: Suite) -> None:
+def test_a_window_can_be_resized(suite: SuiteFile) -> None:
     steps = """\
 - ann: starts
 - ann: {shows: 80x24}
@@ -124,7 +125,7 @@ def test_a_window_can_be_resized(suite: Suite) -> None:
         ),
     ],
 )
-def test_a_terminal_is_left_as_it_was(suite: Suite, client: str, seen: str) -> None:
+def test_a_terminal_is_left_as_it_was(suite: SuiteFile, client: str, seen: str) -> None:
     steps = "- ann: starts\n- ann: {shows: 80x24}\n- ann: {sends: q}\n" + EXITS
     found = failure(suite, client, steps)
     assert found
@@ -132,7 +133,7 @@ def test_a_terminal_is_left_as_it_was(suite: Suite, client: str, seen: str) -> N
     assert found.seen.startswith(seen)
 
 
-def test_a_program_that_writes_for_ever_is_not_waited_for(suite: Suite) -> None:
+def test_a_program_that_writes_for_ever_is_not_waited_for(suite: SuiteFile) -> None:
     steps = "- ann: starts\n- ann: {shows: done}\n- ann: {exits: 0}\n- ann: {shows: done}\n"
     found = failure(suite, "while True: print('and so on')\n", steps, SHORT)
     assert found
@@ -140,7 +141,9 @@ def test_a_program_that_writes_for_ever_is_not_waited_for(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize(("mode", "sent"), [("l", "[A"), ("h", "OA")])
-def test_keys_are_sent_as_the_mode_of_the_terminal_asks(suite: Suite, mode: str, sent: str) -> None:
+def test_keys_are_sent_as_the_mode_of_the_terminal_asks(
+    suite: SuiteFile, mode: str, sent: str
+) -> None:
     client = RESTORED.replace("tell_size()\nwhile", f"os.write(1, b'\\x1b[?1{mode}>')\nwhile")
     client = client.replace("os.write(1, data.", "os.write(1, data.replace(b'\\x1b', b'E').")
     client += "os.write(1, b'\\x1b[?1l')\n"
@@ -154,13 +157,13 @@ def test_keys_are_sent_as_the_mode_of_the_terminal_asks(suite: Suite, mode: str,
     assert failure(suite, client, steps + f"- ann: {{shows: '>E{sent}'}}\n") is None
 
 
-def test_nobody_restores_a_terminal_who_is_killed(suite: Suite) -> None:
+def test_nobody_restores_a_terminal_who_is_killed(suite: SuiteFile) -> None:
     steps = "- ann: starts\n- ann: {shows: 80x24}\n- ann: {is_sent: SIGKILL}\n"
     steps += "- ann: {exits: SIGKILL}\n- ann: {shows: 80x24}\n"
     assert failure(suite, RAW, steps) is None
 
 
-def test_a_question_of_the_program_is_answered(suite: Suite) -> None:
+def test_a_question_of_the_program_is_answered(suite: SuiteFile) -> None:
     asking = 'os.write(1, b"abc\\x1b[6n\\r\\n")\nassert os.read(0, 9) == b"\\x1b[1;4R"\ntell_size()'
     client = RESTORED.replace("\ntell_size()", "\n" + asking)
     steps = "- ann: starts\n- ann: {shows: [abc, 80x24]}\n- ann: {sends: q}\n" + EXITS
@@ -183,7 +186,7 @@ def test_a_question_of_the_program_is_answered(suite: Suite) -> None:
         ("- eve: {presses: Up}", "eve has no terminal, so `presses` is not for it"),
     ],
 )
-def test_what_is_not_for_a_medium_is_refused(suite: Suite, steps: str, problem: str) -> None:
+def test_what_is_not_for_a_medium_is_refused(suite: SuiteFile, steps: str, problem: str) -> None:
     cast = "{ann: client on a screen, tom: client, eve: client on pipes}"
     with pytest.raises(Mistake) as error:
         scenario(suite, f"- server: starts\n- ann: starts\n- eve: starts\n{steps}", cast)
@@ -219,7 +222,7 @@ while True:
 """
 
 
-def servers(suite: Suite, names: str) -> list[Build]:
+def servers(suite: SuiteFile, names: str) -> list[Build]:
     """Servers that say who they are."""
     builds = []
     for name in names:
@@ -231,7 +234,7 @@ def servers(suite: Suite, names: str) -> list[Build]:
     return builds
 
 
-def test_each_start_is_the_next_server_and_every_server_comes_first_once(suite: Suite) -> None:
+def test_each_start_is_the_next_server_and_every_server_comes_first_once(suite: SuiteFile) -> None:
     builds = servers(suite, "abc")
     rounds = "".join(ROUND.replace("SERVER", name) for name in "bcab")
     scenarios = read_scenarios(suite, IN_TURN + rounds)
@@ -246,7 +249,7 @@ def test_each_start_is_the_next_server_and_every_server_comes_first_once(suite: 
     assert [one and one.seen for one in found] == ["a", None, "c"]
 
 
-def test_servers_are_in_turn_or_nothing_is_said_of_them(suite: Suite) -> None:
+def test_servers_are_in_turn_or_nothing_is_said_of_them(suite: SuiteFile) -> None:
     with pytest.raises(Mistake, match="either left out or `in turn`"):
         read_scenarios(suite, (IN_TURN + ROUND).replace("in turn", "by turns"))
     with pytest.raises(Mistake, match="goes with wires for the others, not with clients"):

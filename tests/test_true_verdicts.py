@@ -27,18 +27,19 @@ from tiny import (
     write_suite,
 )
 
-from conformance import runner
-from conformance.actors import START_SECONDS, Wire, allowance
-from conformance.model import Failure, FailureKind, Mistake, Outcome, Role, Verdict
+from conformance.judge import is_probe, judge
+from conformance.mistakes import Mistake
+from conformance.model import Failure, FailureKind, Outcome, Role, Verdict
 from conformance.plan import Selection
-from conformance.process import children
-from conformance.runner import longest, play
+from conformance.play import runner
+from conformance.play.actors import START_SECONDS, Wire, allowance
+from conformance.play.poll import Source, Stage
+from conformance.play.process import children
+from conformance.play.runner import longest, play
+from conformance.play.tcp import has_ipv6
+from conformance.play.transcript import KEPT_BYTES, Transcript
+from conformance.read.suite import SuiteFile
 from conformance.session import Request, Session
-from conformance.stage import Source, Stage
-from conformance.suite import Suite
-from conformance.transcript import KEPT_BYTES, Transcript
-from conformance.verdict import is_probe, judge
-from conformance.wire import has_ipv6
 
 MEET = "- server: starts\n- ann: starts\n- ann: {types: hello}\n"
 
@@ -69,7 +70,7 @@ while data := connection.recv(65536):
 
 
 @pytest.fixture
-def suite(tmp_path: Path) -> Suite:
+def suite(tmp_path: Path) -> SuiteFile:
     return write_suite(tmp_path)
 
 
@@ -78,7 +79,7 @@ def answering(expression: str) -> str:
     return f"def answer(connection, line): connection.sendall({expression})\n{ANSWERING}"
 
 
-def outcome(suite: Suite, server: str, steps: str, cast: str = "{ann: wire}") -> Outcome:
+def outcome(suite: SuiteFile, server: str, steps: str, cast: str = "{ann: wire}") -> Outcome:
     """What happens when the server, the text of a program, plays these steps."""
     return played(suite, scenario(suite, steps, cast), program(suite.folder, server))
 
@@ -92,7 +93,7 @@ def failure_of(found: Outcome) -> Failure:
 # --- Time ------------------------------------------------------------------------------------
 
 
-def test_within_is_one_deadline_for_all_lines_of_a_step(suite: Suite) -> None:
+def test_within_is_one_deadline_for_all_lines_of_a_step(suite: SuiteFile) -> None:
     """Each line comes soon after the one before, all together much too late."""
     slow = """
 def answer(connection, line):
@@ -105,7 +106,7 @@ def answer(connection, line):
     assert failure.reason == "nothing more came within 1 s"
 
 
-def test_a_step_of_many_lines_gets_more_time_where_no_rule_names_one(suite: Suite) -> None:
+def test_a_step_of_many_lines_gets_more_time_where_no_rule_names_one(suite: SuiteFile) -> None:
     steps = MEET + "- ann: {sees: {line: x, times: 5000}}\n- ann: {closes: , rest: ignored}"
     case, _ = only_case(scenario(suite, steps), program(suite.folder, ""))
     one, many = (next(s for s in case.scenario.steps if s.verb == v) for v in ("types", "sees"))
@@ -113,21 +114,21 @@ def test_a_step_of_many_lines_gets_more_time_where_no_rule_names_one(suite: Suit
     assert longest(case, 10) == 10 * (len(case.scenario.steps) - 1) + 60 + 2 * START_SECONDS
 
 
-def test_a_start_has_time_of_its_own(suite: Suite) -> None:
+def test_a_start_has_time_of_its_own(suite: SuiteFile) -> None:
     """A step's deadline is over long before this program is ready."""
     one = program(suite.folder, "select.select([], [], [], 1)\nready()\nsignal.pause()")
     case, builds = only_case(scenario(suite, "- server: {starts: }", "{}"), one)
     assert play(case, suite, builds, deadline=0.2, start_deadline=PATIENT).failure is None
 
 
-def test_wrong_lines_without_end_do_not_hold_a_case_up(suite: Suite) -> None:
+def test_wrong_lines_without_end_do_not_hold_a_case_up(suite: SuiteFile) -> None:
     endless = "def answer(connection, line):\n    while True: connection.sendall(b'no\\n' * 9999)\n"
     failure = failure_of(outcome(suite, endless + ANSWERING, MEET + "- ann: {sees: yes sir}"))
     assert (failure.expected, failure.seen) == ("yes sir", "no")
 
 
 def test_a_pattern_that_takes_for_ever_is_stopped(
-    suite: Suite, monkeypatch: pytest.MonkeyPatch
+    suite: SuiteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "OVERDUE_SECONDS", 0.0)
     one = scenario(suite, MEET + "- ann: {sees: {matches: '(x+x+)+y'}}")
@@ -143,14 +144,14 @@ TWO = answering("b'one\\ntwo\\n'")
 
 
 @pytest.mark.parametrize("verb", ["closes", "resets"])
-def test_what_came_before_it_goes_must_have_been_named(suite: Suite, verb: str) -> None:
+def test_what_came_before_it_goes_must_have_been_named(suite: SuiteFile, verb: str) -> None:
     steps = MEET + f"- ann: {{sees: one}}\n- ann: {verb}"
     failure = failure_of(outcome(suite, TWO, steps))
     assert (failure.seen, failure.reason) == ("two", "an unexpected line")
     assert outcome(suite, TWO, steps.replace(verb, f"{{{verb}: , rest: ignored}}")).failure is None
 
 
-def scripted(suite: Suite, first: str, steps: str) -> Outcome:
+def scripted(suite: SuiteFile, first: str, steps: str) -> Outcome:
     """What happens when a client that first does this meets a scripted server."""
     text = "- server: starts\n- tom: starts\n- server: accepts\n" + steps
     one = scenario(suite, text, "{server: scripted, tom: client}")
@@ -161,28 +162,28 @@ SAYS_TWO = "connection.sendall(b'one\\ntwo\\n')"
 AGAIN = "connection.shutdown(1); connection = socket.create_connection(connection.getpeername())"
 
 
-def test_a_line_that_a_scripted_server_does_not_name(suite: Suite) -> None:
+def test_a_line_that_a_scripted_server_does_not_name(suite: SuiteFile) -> None:
     for end in ("- server: closes\n", ""):
         steps = f"- server: {{receives: one}}\n{end}- tom: {{is_sent: SIGKILL}}\n"
         failure = failure_of(scripted(suite, SAYS_TWO, steps + "- tom: {exits: SIGKILL}"))
         assert (failure.seen, failure.reason) == ("two", "an unexpected line")
 
 
-def test_half_a_line_that_a_scripted_server_does_not_name(suite: Suite) -> None:
+def test_half_a_line_that_a_scripted_server_does_not_name(suite: SuiteFile) -> None:
     steps = "- tom: {is_sent: SIGTERM}\n- tom: {exits: SIGTERM}"
     says = "connection.sendall(b'half'); print('said', flush=True)"
     failure = failure_of(scripted(suite, says, "- tom: {sees: said}\n" + steps))
     assert (failure.seen, failure.reason) == ("half", "text without a line end")
 
 
-def test_a_line_on_the_connection_before(suite: Suite) -> None:
+def test_a_line_on_the_connection_before(suite: SuiteFile) -> None:
     steps = "- server: {receives: one}\n- server: accepts\n- server: closes\n- tom: {exits: 0}"
     failure = failure_of(scripted(suite, f"{SAYS_TWO}; {AGAIN}", steps))
     assert failure.expected == "nothing more on the connection before this one"
     assert failure.seen == "two"
 
 
-def test_a_connection_that_no_step_accepts(suite: Suite) -> None:
+def test_a_connection_that_no_step_accepts(suite: SuiteFile) -> None:
     steps = "- tom: {sees: again}\n- tom: {is_sent: SIGTERM}\n- tom: {exits: SIGTERM}"
     failure = failure_of(scripted(suite, f"{AGAIN}; print('again', flush=True)", steps))
     assert failure.expected == "no further connection"
@@ -212,7 +213,7 @@ def answer(connection, line):
 """
 
 
-def written(suite: Suite, *statements: str) -> Outcome:
+def written(suite: SuiteFile, *statements: str) -> Outcome:
     """Two lines are named, then this is done to their file, then a third line is named."""
     scratch = "- server: {starts: {log: '{scratch}/log'}}\n- ann: starts\n"
     lines = [
@@ -226,15 +227,15 @@ def written(suite: Suite, *statements: str) -> Outcome:
     return outcome(suite, LOGGING + ANSWERING, scratch + say[0] + two + "".join(say[1:]) + end)
 
 
-def test_a_file_that_grows(suite: Suite) -> None:
+def test_a_file_that_grows(suite: SuiteFile) -> None:
     assert written(suite).failure is None
 
 
-def test_a_file_that_was_emptied_is_read_from_its_beginning(suite: Suite) -> None:
+def test_a_file_that_was_emptied_is_read_from_its_beginning(suite: SuiteFile) -> None:
     assert written(suite, "os.truncate(sys.argv[3], 0)").failure is None
 
 
-def test_a_file_in_place_of_another_is_read_from_its_beginning(suite: Suite) -> None:
+def test_a_file_in_place_of_another_is_read_from_its_beginning(suite: SuiteFile) -> None:
     assert written(suite, "os.unlink(sys.argv[3])").failure is None
 
 
@@ -244,7 +245,7 @@ ROOM = "{ann: wire, bob: wire, carl: wire, dora: wire}"
 ALL_IN = "- server: starts\n- ann, bob, carl: comes\n"
 
 
-def test_a_fence_proves_nothing_of_one_who_is_outside(suite: Suite) -> None:
+def test_a_fence_proves_nothing_of_one_who_is_outside(suite: SuiteFile) -> None:
     outside = ALL_IN + "- dora: starts\n- dora: {sends: boo}\n"
     remedy = "nothing was seen since; let somebody see an effect"
     with pytest.raises(Mistake, match=f"what dora did last: dora is not in hall, and {remedy}"):
@@ -254,7 +255,7 @@ def test_a_fence_proves_nothing_of_one_who_is_outside(suite: Suite) -> None:
     scenario(suite, outside + "- dora: {sees: hush}\n- ann: sees_nothing", ROOM)
 
 
-def test_whoever_acted_unseen_says_a_fence_line(suite: Suite) -> None:
+def test_whoever_acted_unseen_says_a_fence_line(suite: SuiteFile) -> None:
     one = scenario(
         suite,
         ALL_IN + "- ann, bob, carl: {types: hm}\n- ann: sees_nothing",
@@ -276,30 +277,30 @@ WELCOMING = "b'hello ann, one of 1\\n' if line == b'I am ann\\n' else b'fence!\\
 
 
 @pytest.fixture
-def blaming(tmp_path: Path) -> Suite:
+def blaming(tmp_path: Path) -> SuiteFile:
     """A suite that names the rules of its start, its fence and its ending."""
     return write_suite(tmp_path, BLAMING)
 
 
-def test_a_start_breaks_its_own_rule(blaming: Suite) -> None:
+def test_a_start_breaks_its_own_rule(blaming: SuiteFile) -> None:
     failure = failure_of(outcome(blaming, "sys.exit('port in use')", MEET + "- ann: closes"))
     assert (failure.kind, failure.requirement) == (FailureKind.START, "LOUD-1")
     assert failure.program == "server-tiny"
 
 
-def test_a_fence_that_is_not_answered_breaks_its_own_rule(blaming: Suite) -> None:
+def test_a_fence_that_is_not_answered_breaks_its_own_rule(blaming: SuiteFile) -> None:
     server = answering(WELCOMING.replace("fence!", "what?"))
     failure = failure_of(outcome(blaming, server, ONE_IN))
     assert (failure.kind, failure.requirement) == (FailureKind.FENCE, "LOUD-1")
 
 
-def test_a_line_in_front_of_a_fence_breaks_the_scenarios_rule(blaming: Suite) -> None:
+def test_a_line_in_front_of_a_fence_breaks_the_scenarios_rule(blaming: SuiteFile) -> None:
     server = answering(WELCOMING.replace("fence!", "boo\\nfence!"))
     failure = failure_of(outcome(blaming, server, ONE_IN))
     assert (failure.kind, failure.requirement) == (FailureKind.STEP, "ECHO-1")
 
 
-def test_a_program_that_does_not_end_passes_everything_else(blaming: Suite) -> None:
+def test_a_program_that_does_not_end_passes_everything_else(blaming: SuiteFile) -> None:
     server = "signal.signal(signal.SIGTERM, lambda *_: os._exit(3))\n" + answering(WELCOMING)
     steps = ONE_IN + "- ann: {leaves: hall}\n- ann: closes\n"
     one = scenario(blaming, steps)
@@ -311,7 +312,7 @@ def test_a_program_that_does_not_end_passes_everything_else(blaming: Suite) -> N
     assert result.afterwards.seen == "exit status 3"
 
 
-def test_a_dead_child_that_nobody_has_waited_for_is_not_left_over(suite: Suite) -> None:
+def test_a_dead_child_that_nobody_has_waited_for_is_not_left_over(suite: SuiteFile) -> None:
     """As of `sh -c '( (true) & ); exec …'`: the child of a dead child."""
     server = """
 if os.fork() == 0:
@@ -373,7 +374,7 @@ def test_only_one_scenario_probes_a_feature(tmp_path: Path) -> None:
 ENDS = "- server: starts\n- server: {is_sent: SIGTERM}\n- server: {exits: SIGTERM}"
 
 
-def test_without_pidfds(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pidfds(suite: SuiteFile, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(pid: int) -> int:
         raise PermissionError(errno.EPERM, "no")
 
@@ -383,7 +384,7 @@ def test_without_pidfds(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_thing_that_cannot_be_taken_away_keeps_none_of_the_others(
-    suite: Suite, monkeypatch: pytest.MonkeyPatch
+    suite: SuiteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stuck(wire: Wire) -> None:
         raise OSError(errno.EIO, "stuck")
@@ -397,7 +398,7 @@ def test_one_thing_that_cannot_be_taken_away_keeps_none_of_the_others(
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_tool_that_is_not_there_is_told_with_its_place(suite: Suite) -> None:
+def test_a_tool_that_is_not_there_is_told_with_its_place(suite: SuiteFile) -> None:
     steps = "- server: starts\n- server: {runs: nosuchtool --all}"
     found = outcome(suite, "ready()\nsignal.pause()", steps, "{}")
     place = suite.folder / "file.yaml"
@@ -407,7 +408,7 @@ def test_a_tool_that_is_not_there_is_told_with_its_place(suite: Suite) -> None:
 # --- Last words ------------------------------------------------------------------------------
 
 
-def test_first_and_last_words_are_kept_and_found(suite: Suite) -> None:
+def test_first_and_last_words_are_kept_and_found(suite: SuiteFile) -> None:
     server = """
 for n in range(100): print("line", n, file=sys.stderr)
 sys.exit("the message itself is the last line here")
@@ -431,11 +432,11 @@ def test_a_flood_of_words_is_kept_at_both_ends() -> None:
     assert len(transcript.output) < 5 * KEPT_BYTES
 
 
-def test_no_output_of_a_case_that_passes(suite: Suite) -> None:
+def test_no_output_of_a_case_that_passes(suite: SuiteFile) -> None:
     assert outcome(suite, "ready()\nsignal.pause()", ENDS, "{}").output == ""
 
 
-def test_a_start_shows_its_command_line(suite: Suite) -> None:
+def test_a_start_shows_its_command_line(suite: SuiteFile) -> None:
     found = outcome(
         suite, "sys.exit()", f"- server: {{starts: {{loud: very}}, within: {SHORT}}}", "{}"
     )
@@ -455,7 +456,7 @@ def test_children_where_the_kernel_has_no_list_of_them(monkeypatch: pytest.Monke
         child.communicate()
 
 
-def test_a_tool_that_a_program_is_started_under_is_told_when_missing(suite: Suite) -> None:
+def test_a_tool_that_a_program_is_started_under_is_told_when_missing(suite: SuiteFile) -> None:
     steps = '- server: {starts: , under: "nosuchtool -x"}'
     found = outcome(suite, "ready()\nsignal.pause()", steps, "{}")
     assert (

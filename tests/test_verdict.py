@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 
 from conformance.build import Build
+from conformance.judge import expectation, judge, unplayed
+from conformance.mistakes import Place
 from conformance.model import (
     Case,
     Failure,
     Implementation,
     Kind,
     Outcome,
-    Place,
     Result,
     Role,
     Scenario,
     Step,
     Verdict,
 )
-from conformance.verdict import blame, expectation, faults, judge, unplayed
+from conformance.report.blame import blame, faults
 
 FAILED = Outcome(0.5, failure=Failure("CHAT-1", "bob", "chat.yaml:3:1  bob: sees", "a", "b"))
 PASSED = Outcome(0.5)

@@ -13,11 +13,11 @@ from wrong import clients, right_client, right_server, servers
 from wrong.bug import Bug
 
 from conformance.build import Build
+from conformance.judge import judge
 from conformance.model import Implementation, Result, Role, Scenario, Verdict
 from conformance.plan import cases_of
-from conformance.runner import play
-from conformance.scenario import load
-from conformance.verdict import judge
+from conformance.play.runner import play
+from conformance.read.scenario import load
 
 FOLDER = Path(__file__).parent
 SUITE, SCENARIOS = load([FOLDER.parent / "scenarios"])

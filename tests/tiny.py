@@ -10,9 +10,9 @@ from textwrap import dedent, indent
 from conformance.build import Build
 from conformance.model import Case, Implementation, Outcome, Role, Scenario
 from conformance.plan import cases_of
-from conformance.runner import play
-from conformance.scenario import load_file
-from conformance.suite import Suite, load_suite
+from conformance.play.runner import play
+from conformance.read.scenario import load_file
+from conformance.read.suite import SuiteFile, load_suite
 
 PATIENT = 60.0  # seconds: what must come does come, however busy the machine is
 SHORT = 0.3  # seconds, for what is not to come
@@ -97,20 +97,20 @@ def write_files(folder: Path, text: str = SUITE, protocol: str = PROTOCOL) -> No
     (folder / "suite.yaml").write_text(text, "utf-8")
 
 
-def write_suite(folder: Path, text: str = SUITE) -> Suite:
+def write_suite(folder: Path, text: str = SUITE) -> SuiteFile:
     """Write a suite into a folder, and read it."""
     write_files(folder, text)
     return load_suite(folder)
 
 
-def read_scenarios(suite: Suite, text: str, name: str = "file") -> list[Scenario]:
+def read_scenarios(suite: SuiteFile, text: str, name: str = "file") -> list[Scenario]:
     """Write a scenario file into the suite's folder, and read it."""
     path = suite.folder / f"{name}.yaml"
     path.write_text(dedent(text))
     return load_file(suite, path)
 
 
-def scenario(suite: Suite, steps: str, cast: str = "{ann: wire}") -> Scenario:
+def scenario(suite: SuiteFile, steps: str, cast: str = "{ann: wire}") -> Scenario:
     """A scenario that proves both rules, by its steps as written."""
     head = f"- id: it\n  title: It\n  proves: [ECHO-1, ECHO-2]\n  cast: {cast}\n  steps:\n"
     (one,) = read_scenarios(suite, head + indent(dedent(steps).strip("\n"), "    "))
@@ -151,7 +151,7 @@ def only_case(one: Scenario, *programs: Build) -> tuple[Case, Mapping[str, Build
     return case, {program.implementation.label: program for program in programs}
 
 
-def played(suite: Suite, one: Scenario, *programs: Build, deadline: float = PATIENT) -> Outcome:
+def played(suite: SuiteFile, one: Scenario, *programs: Build, deadline: float = PATIENT) -> Outcome:
     """What happens when the programs play the scenario."""
     case, builds = only_case(one, *programs)
     return play(case, suite, builds, deadline=deadline)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from conformance.model import Result, Verdict
-from conformance.verdict import blame, is_mixed
+from conformance.report.blame import blame, is_mixed
 
 # A row or column. Those of the grid proper are 0 and an implementation; the number keeps the
 # others behind them, and apart from an implementation of the same name.

@@ -14,11 +14,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from conformance.failure import parts, replay
 from conformance.model import Failure, Result
-from conformance.results import Run, lacking, red, transcript_name
-from conformance.tally import Grid, Heading, Tally, at_fault, grid, legend, position, total, totals
-from conformance.transcript import visible
+from conformance.report.failure import parts, replay
+from conformance.report.grid import (
+    Grid,
+    Heading,
+    Tally,
+    at_fault,
+    grid,
+    legend,
+    position,
+    total,
+    totals,
+)
+from conformance.report.results import Run, lacking, red, transcript_name
+from conformance.text import visible
 
 TEMPLATE = "page.html"
 TRANSCRIPT_CHARACTERS = 20_000  # of one case; its file has the rest
@@ -35,7 +45,7 @@ def index_html(run: Run, transcripts: Path | None = None) -> str:
         "LEGEND": _legend(whole),
         "DATA": _script_safe(_data(run, transcripts)),
     }
-    template = files("conformance").joinpath(TEMPLATE).read_text("utf-8")
+    template = files("conformance.report").joinpath(TEMPLATE).read_text("utf-8")
     # In one pass, so that a text that looks like a placeholder stays a text.
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda found: parts_of_page[found[1]], template)
 

@@ -13,7 +13,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from conformance.actors import (
+from conformance.build import Build
+from conformance.model import (
+    ActorKind,
+    Case,
+    Failure,
+    FailureKind,
+    Implementation,
+    Origin,
+    Outcome,
+    Role,
+    Step,
+    Suite,
+)
+from conformance.play.actors import (
     GROUP_SECONDS,
     START_SECONDS,
     Actor,
@@ -25,22 +38,11 @@ from conformance.actors import (
     Wire,
     allowance,
 )
-from conformance.build import Build
-from conformance.files import Files
-from conformance.model import (
-    Case,
-    Failure,
-    FailureKind,
-    Implementation,
-    Origin,
-    Outcome,
-    Role,
-    Step,
-)
-from conformance.process import bury, children
-from conformance.stage import Flood, Stage
-from conformance.suite import Suite, kind_and_medium
-from conformance.transcript import Transcript, visible
+from conformance.play.files import Files
+from conformance.play.poll import Flood, Stage
+from conformance.play.process import bury, children
+from conformance.play.transcript import Transcript
+from conformance.text import visible
 
 DEADLINE = 10.0  # seconds that a step waits for what must come
 TIMELINE_LINES = 6  # of each actor
@@ -191,17 +193,16 @@ def _own_address() -> str:
 def _cast(case: Case, suite: Suite, builds: Mapping[str, Build], scene: Scene) -> dict[str, Actor]:
     clients = itertools.cycle(case.clients) if case.clients else iter(())
     actors: dict[str, Actor] = {}
-    for name, kind in case.scenario.cast.items():
-        if kind == "wire":
+    for name, member in case.scenario.cast.items():
+        if member.kind is ActorKind.WIRE:
             actors[name] = Wire(name, scene)
-        elif kind == "scripted":
+        elif member.kind is ActorKind.SCRIPTED:
             actors[name] = ScriptedServer(name, scene)
         else:
-            role, medium = kind_and_medium(kind)
-            turns = _turns(case, name) if role == Role.SERVER else [next(clients)]
-            program = suite.programs[Role(role)]
+            role = Role(member.kind)
+            turns = _turns(case, name) if role is Role.SERVER else [next(clients)]
             ready = [builds[one.label] for one in turns]
-            actors[name] = ProgramActor(name, scene, program, ready, medium)
+            actors[name] = ProgramActor(name, scene, suite.programs[role], ready, member.medium)
     return actors
 
 

@@ -16,18 +16,13 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conformance.arguments import CURSOR, Pattern
 from conformance.build import Build
-from conformance.files import Files
-from conformance.match import Pattern, decode, encode
-from conformance.model import FailureKind, Implementation, Medium, Step
-from conformance.placeholder import complete, plain
-from conformance.process import LOOK_SECONDS, CannotStart, Launch, Process, ending, start
-from conformance.stage import Source, Stage
-from conformance.suite import Program
-from conformance.terminal import COLUMNS, ROWS, Ear, Heard, left_changed, resize
-from conformance.transcript import Transcript, visible
-from conformance.verbs import CURSOR
-from conformance.wire import (
+from conformance.model import FailureKind, Implementation, Medium, Program, Step
+from conformance.play.files import Files
+from conformance.play.poll import Source, Stage
+from conformance.play.process import LOOK_SECONDS, CannotStart, Launch, Process, ending, start
+from conformance.play.tcp import (
     Connection,
     Listener,
     Refused,
@@ -36,9 +31,12 @@ from conformance.wire import (
     listening_port,
     socket_options,
 )
+from conformance.play.terminal import COLUMNS, ROWS, Ear, Heard, left_changed, resize
+from conformance.play.transcript import Transcript
+from conformance.text import complete, decode, encode, plain, visible
 
 if TYPE_CHECKING:
-    from conformance.screen import Screen
+    from conformance.play.screen import Screen
 
 BEHIND_SECONDS = 1.0  # how long a failed step still looks for what it wanted
 BEHIND_LINES = 1000  # and in how many lines
@@ -411,7 +409,7 @@ class ProgramActor(Actor):
     def _look_at(self, process: Process, launch: Launch) -> None:
         """Take what it writes: line by line, or on a screen."""
         if self.medium is Medium.SCREEN:
-            from conformance.screen import Screen  # its emulator is slow to import
+            from conformance.play.screen import Screen  # its emulator is slow to import
 
             self._screen = Screen(process.output, *launch.size, self._reply)
             return

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from conformance.model import Medium, Place, Requirement, Role
-from conformance.placeholder import lone_brace, places
-from conformance.source import Fault, Node, Problems, meant, read, record
+from conformance.mistakes import Fault, Place, Problems, meant
+from conformance.model import ActorKind, Program, Requirement, Role, Suite
+from conformance.read.yaml_tree import Node, read, record
+from conformance.text import lone_brace, places
 
 SUITE_FILE = "suite.yaml"
 
-ACTOR_KINDS = ("client", "server", "wire", "scripted")
-MEDIA = {" on pipes": Medium.PIPES, " on a screen": Medium.SCREEN}  # behind a program's kind
 
 _TOLD = ("host", "port", "name")  # what a program's arguments can be told
 
@@ -32,18 +31,6 @@ _RULE = re.compile(
 )
 _NEARLY_RULE = re.compile(r"^\s*[-*] [A-Za-z][A-Za-z0-9]*-[0-9]+\b")
 _REMEDY = "write rules as `- NAME-1 (MUST) text`, or `- NAME-1 (MUST) *(feature: NAME)* text`"
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """How the programs of one role are called."""
-
-    arguments: str = ""  # `--host {host} --port {port}`
-    proves: str | None = None  # the rule that one breaks that does not get ready
-    errors: str = "free"  # "accounted": a line on standard error that no step names is a failure
-    options: Mapping[str, str | None] | None = None  # given unless a step says otherwise
-    ready: str = ""  # its ready line, `Listening on {host}:{port}`; "": it has none
-    takes: frozenset[str] | None = None  # the options that it can be given; None: any
 
 
 class Options(dict[str, str | None]):
@@ -89,20 +76,14 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
-class Suite:
-    """One protocol's folder."""
+class SuiteFile(Suite):
+    """A suite with what its scenarios are read by: verbs of its own, a fence, an ending."""
 
-    folder: Path
-    name: str
-    requirements: Mapping[str, Requirement]
-    implementation_folders: list[Path]
-    unmatched: list[Node]  # patterns of these that name none
-    programs: Mapping[Role, Program]
+    unmatched: list[Node]  # patterns of implementations' folders that name none
     shorthands: Mapping[str, Shorthand]
     fence: Fence | None
     ending: list[Node]  # played where a scenario leaves the server running
-    # By role and feature: the scenario that must fail where a manifest does not list the feature.
-    probes: Mapping[Role, Mapping[str, Node]]
+    probe_nodes: Mapping[Role, Mapping[str, Node]]  # where each probe stands
 
 
 def known_features(suite: Suite) -> frozenset[str]:
@@ -110,7 +91,7 @@ def known_features(suite: Suite) -> frozenset[str]:
     return frozenset(rule.feature for rule in suite.requirements.values() if rule.feature)
 
 
-def load_suite(folder: Path) -> Suite:
+def load_suite(folder: Path) -> SuiteFile:
     """The suite in a folder; raises Mistake."""
     path = folder / SUITE_FILE
     if not path.is_file():
@@ -132,7 +113,8 @@ def load_suite(folder: Path) -> Suite:
     problems.report()
     _check_rules(root, parts["protocol"])
     patterns: list[tuple[Node, list[Path]]] = parts.get("implementations", [])
-    return Suite(
+    nodes: dict[Role, dict[str, Node]] = parts.get("probes", {})
+    return SuiteFile(
         folder=folder,
         name=parts["name"],
         requirements=parts["protocol"],
@@ -142,7 +124,11 @@ def load_suite(folder: Path) -> Suite:
         shorthands=parts.get("verbs", {}),
         fence=parts.get("fence"),
         ending=parts.get("ending", []),
-        probes=parts.get("probes", {}),
+        probes={
+            role: {feature: str(node.value) for feature, node in some.items()}
+            for role, some in nodes.items()
+        },
+        probe_nodes=nodes,
     )
 
 
@@ -365,18 +351,10 @@ def _parameter(node: Node) -> str:
     return name
 
 
-def kind_and_medium(words: str) -> tuple[str, Medium]:
-    """`client on a screen` in its two halves."""
-    for behind, medium in MEDIA.items():
-        if words.endswith(behind):
-            return words.removesuffix(behind), medium
-    return words, Medium.TERMINAL
-
-
 def _steps_by_kind(node: Node) -> dict[str, list[Node]]:
     if not node.is_mapping:
         return {"": _some_steps(node)}
-    node.allow(ACTOR_KINDS, "steps by the actor's kind")
+    node.allow(map(str, ActorKind), "steps by the actor's kind")
     if not node.value:
         raise node.fault("no steps; name some")
     return {kind: _some_steps(entry) for kind, entry in node.mapping("`steps`").items()}

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import psutil
 
-from conformance.guard import Guard
 from conformance.model import Medium
-from conformance.stage import READ_SIZE, Source, Stage
-from conformance.terminal import COLUMNS, ROWS, Terminal, open_terminal
+from conformance.play.guard import Guard
+from conformance.play.poll import READ_SIZE, Source, Stage
+from conformance.play.terminal import COLUMNS, ROWS, Terminal, open_terminal
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from conformance.findings import findings
-from conformance.model import Mistake, Requirement, Result, Verdict
-from conformance.transcript import visible
-from conformance.words import counted
+from conformance.mistakes import Mistake
+from conformance.model import Requirement, Result, Verdict
+from conformance.report.findings import findings
+from conformance.text import counted, visible
 
 SCHEMA = 1  # to be raised when a reader of an older file would misread a newer one
 RESULTS_FILE = "results.json"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import textwrap
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from conformance.findings import Finding
 from conformance.model import Failure, Requirement, Result, Verdict
-from conformance.transcript import visible
+from conformance.report.findings import Finding
+from conformance.text import clipped, columns, visible
 
 LINES = 15
 WIDTH = 100
@@ -33,7 +32,7 @@ def failure_text(
 
     `folders` are those that --implementation added, `output` is the file of all that was said.
     """
-    head = [_clipped(f"{result.verdict} {visible(result.id)}", WIDTH)]
+    head = [clipped(f"{result.verdict} {visible(result.id)}", WIDTH)]
     tail = _tail(result.id, folders, output)
     if result.failure is None or result.verdict is Verdict.PASSED:
         return "\n".join(head + _reason(result.reason, LINES - len(head + tail)) + tail)
@@ -50,7 +49,7 @@ def finding_text(
     output: Path | None = None,
 ) -> str:
     """What is told once of a program, as the first of the cases shows it."""
-    head = [_clipped(visible(finding.title), WIDTH), *_what(finding.first, requirements)]
+    head = [clipped(visible(finding.title), WIDTH), *_what(finding.first, requirements)]
     return _block(head, finding.first, _tail(finding.cases[0], folders, output))
 
 
@@ -67,7 +66,7 @@ def _block(head: Sequence[str], failure: Failure, tail: Sequence[str]) -> str:
         shown = (shown[0], *shown[-STDERR_LINES + 1 :])
     errors = [_labelled("stderr", line) for line in shown]
     rows = latest(failure.timeline, LINES - len(head) - len(errors) - len(tail))
-    lines = (_clipped(f"  {visible(row)}", WIDTH) for row in rows)
+    lines = (clipped(f"  {visible(row)}", WIDTH) for row in rows)
     return "\n".join([*head, *lines, *errors, *tail])
 
 
@@ -115,7 +114,7 @@ def _reason(text: str, room: int) -> list[str]:
 
 def _labelled(label: str, text: str, width: int | None = WIDTH) -> str:
     line = f"  {label}".ljust(LABEL) + visible(text)
-    return _clipped(line, width) if width else line
+    return clipped(line, width) if width else line
 
 
 def parts(expected: str, seen: str) -> tuple[str, str, str, str]:
@@ -136,36 +135,13 @@ def difference(expected: str, seen: str, width: int) -> tuple[str, str, str]:
     """
     before, wanted, got, after = parts(visible(expected), visible(seen))
     if (not before and not after) or not (wanted or got):
-        return _clipped(visible(expected), width), _clipped(visible(seen), width), ""
+        return clipped(visible(expected), width), clipped(visible(seen), width), ""
     room = width // 2
     if columns(before) > room:
         before = "…" + before[-room + 1 :]
     mark = " " * columns(before) + "^" * max(1, columns(got))
-    first, second = (_clipped(before + middle + after, width) for middle in (wanted, got))
-    return first, second, _clipped(mark, width).rstrip("…")
-
-
-def columns(text: str) -> int:
-    """How wide a terminal shows it."""
-    return sum(_columns_of(char) for char in text)
-
-
-def _columns_of(char: str) -> int:
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def _clipped(text: str, width: int) -> str:
-    """Cut to a terminal's width, with a sign that it was."""
-    if columns(text) <= width:
-        return text
-    used = 0
-    for index, char in enumerate(text):
-        used += _columns_of(char)
-        if used > width - 1:
-            return text[:index] + "…"
-    return text
+    first, second = (clipped(before + middle + after, width) for middle in (wanted, got))
+    return first, second, clipped(mark, width).rstrip("…")
 
 
 def latest(timeline: Sequence[str], room: int) -> list[str]:

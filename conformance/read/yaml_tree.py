@@ -6,20 +6,17 @@ later can be reported as `file:line:column`. Nothing here knows what the files m
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 
-from conformance.model import Mistake, Place
-from conformance.transcript import visible
+from conformance.mistakes import MOST_NAMED, Fault, Place, Problems, meant
 
 Scalar: TypeAlias = bool | int | float | str | None
 
@@ -29,7 +26,6 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_BYTES = 16 << 20  # in one file
 _MOST_DEEP = 50  # lists and mappings within each other
 _MOST_NODES = 200_000  # in one file; a few aliases of aliases stand for billions
-_MOST_NAMED = 60  # words of a list of what is known
 
 _TOO_DEEP = "nested too deeply"
 _QUOTES = "(quote text that holds `: `, `#` or begins with a special character)"
@@ -44,39 +40,6 @@ _LIKE_A_NUMBER = re.compile(r"[-+.]?[0-9]|[-+]?\.(inf|nan)", re.IGNORECASE)
 
 # What YAML takes for no character.
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-class Fault(Mistake):
-    """One mistake, at one place."""
-
-    def __init__(self, place: Place, message: str) -> None:
-        super().__init__([visible(f"{place}: {message}")])
-        self.place = place
-        self.message = message
-
-
-class Problems:
-    """Gathers mistakes, so that all of a file are told at once."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, None] = {}  # in their order, each once
-
-    @contextmanager
-    def gathered(self) -> Iterator[None]:
-        """Go on behind the block where something is wrong in it."""
-        try:
-            yield
-        except Mistake as mistake:
-            self.add(mistake)
-
-    def add(self, mistake: Mistake) -> None:
-        """Keep it for the report."""
-        self.found |= dict.fromkeys(mistake.problems)
-
-    def report(self) -> None:
-        """Raise Mistake if there was any."""
-        if self.found:
-            raise Mistake(list(self.found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +110,7 @@ class Node:
         if _DECIMAL.fullmatch(word):
             return "a number, not text; leave the quotes out"
         if _LIKE_A_NUMBER.match(word):
-            return f"a plain decimal number such as `90` or `0.5`, not `{word[:_MOST_NAMED]}`"
+            return f"a plain decimal number such as `90` or `0.5`, not `{word[:MOST_NAMED]}`"
         return f"a number, not {self.kind}"
 
     def count(self, what: str, *, least: int = 1, most: int = (1 << 31) - 1) -> int:
@@ -176,15 +139,6 @@ class Node:
         """What this is, in the words of the person who wrote it."""
         names = {dict: "a mapping", list: "a list", str: "text", bool: "yes/no"}
         return "empty" if self.value is None else names.get(type(self.value), "a number")
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """`did you mean …?`, or the whole list where nothing is near."""
-    known = sorted(known)
-    if near := difflib.get_close_matches(word, known, n=1):
-        return f"did you mean `{near[0]}`?"
-    more = f", and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
-    return f"known: {', '.join(known[:_MOST_NAMED]) or 'none'}{more}"
 
 
 def record(

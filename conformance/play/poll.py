@@ -12,7 +12,7 @@ import select
 import time
 from collections.abc import Callable
 
-from conformance.transcript import Transcript
+from conformance.play.transcript import Transcript
 
 READ_SIZE = 1 << 16  # bytes taken at once
 WRITE_SIZE = 1 << 15  # bytes given at once, before everybody is read again

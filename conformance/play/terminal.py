@@ -24,7 +24,7 @@ from typing import Any
 import pexpect
 from pexpect import expect, fdpexpect
 
-from conformance.stage import READ_SIZE, Source
+from conformance.play.poll import READ_SIZE, Source
 
 COLUMNS, ROWS = 80, 24
 _IUTF8 = 0x4000  # Linux's; characters of several bytes are erased whole

@@ -20,8 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from conformance.model import Mistake
-from conformance.results import RESULTS_FILE
+from conformance.mistakes import Mistake
+from conformance.report.results import RESULTS_FILE
 
 LISTING = ".conformance.json"
 LOCK = ".conformance.lock"

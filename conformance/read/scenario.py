@@ -8,28 +8,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from conformance.model import MACHINE, Kind, Mistake, Place, Role, Scenario, Step
-from conformance.placeholder import places, plain
-from conformance.rehearsal import Part, Rehearsal, check_shorthands, filled
-from conformance.source import Fault, Node, Problems, meant, read, record
-from conformance.suite import (
-    ACTOR_KINDS,
-    MEDIA,
-    SUITE_FILE,
-    Options,
-    Suite,
-    kind_and_medium,
-    known_features,
-    load_suite,
+from conformance.mistakes import Fault, Mistake, Place, Problems, meant
+from conformance.model import (
+    CAST_MEMBERS,
+    MACHINE,
+    PROGRAMS,
+    ActorKind,
+    CastMember,
+    Kind,
+    Role,
+    Scenario,
+    Step,
 )
+from conformance.read.rehearsal import Part, Rehearsal, check_shorthands, filled
+from conformance.read.suite import SUITE_FILE, Options, SuiteFile, known_features, load_suite
+from conformance.read.yaml_tree import Node, read, record
+from conformance.text import places, plain
 
-_SERVER = {"server": "server"}  # in every cast, whether it is written there or not
+# In every cast, whether it is written there or not.
+_SERVER = {"server": CastMember(ActorKind.SERVER)}
 _WORDS = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _ACTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _PLACE = re.compile(r"[a-z_]+")
 
 
-def load(paths: Sequence[Path]) -> tuple[Suite, list[Scenario]]:
+def load(paths: Sequence[Path]) -> tuple[SuiteFile, list[Scenario]]:
     """The suite and the scenarios of a suite's folder, or of files in one; raises Mistake."""
     folders = {path if path.is_dir() else path.parent for path in paths}
     if len({folder.resolve() for folder in folders}) != 1:
@@ -50,11 +53,11 @@ def load(paths: Sequence[Path]) -> tuple[Suite, list[Scenario]]:
     return suite, scenarios
 
 
-def _check_probes(suite: Suite, scenarios: Sequence[Scenario], problems: Problems) -> None:
+def _check_probes(suite: SuiteFile, scenarios: Sequence[Scenario], problems: Problems) -> None:
     """Each probe is a scenario that needs its feature alone, of the files that were read."""
     known = {one.key: one for one in scenarios}
     read = {one.key.partition("/")[0] for one in scenarios}
-    for role, probes in suite.probes.items():
+    for role, probes in suite.probe_nodes.items():
         kind = Kind.SERVER if role is Role.SERVER else Kind.CLIENT
         for feature, node in probes.items():
             with problems.gathered():
@@ -80,7 +83,7 @@ def _files(path: Path) -> Iterable[Path]:
     return files
 
 
-def load_file(suite: Suite, path: Path) -> list[Scenario]:
+def load_file(suite: SuiteFile, path: Path) -> list[Scenario]:
     """The scenarios of one file, an example each; raises Mistake with all that is wrong in it."""
     problems = Problems()
     scenarios: list[Scenario] = []
@@ -95,7 +98,7 @@ def load_file(suite: Suite, path: Path) -> list[Scenario]:
     return scenarios
 
 
-def _scenarios(suite: Suite, path: Path, node: Node, seen: dict[str, Place]) -> list[Scenario]:
+def _scenarios(suite: SuiteFile, path: Path, node: Node, seen: dict[str, Place]) -> list[Scenario]:
     """One scenario, once for each of its examples; `seen` holds the ids before it."""
     features = partial(_features, suite)
     readers: dict[str, Callable[[Node], object]] = {
@@ -130,14 +133,16 @@ def _scenarios(suite: Suite, path: Path, node: Node, seen: dict[str, Place]) -> 
 
 
 def _scenario(
-    suite: Suite, path: Path, node: Node, top: Mapping[str, Any], example: Mapping[str, str]
+    suite: SuiteFile, path: Path, node: Node, top: Mapping[str, Any], example: Mapping[str, str]
 ) -> Scenario:
     """One example; the parts in `top` that are wrong are missing, and told elsewhere."""
-    cast: dict[str, str] = top["cast"]
+    cast: dict[str, CastMember] = top["cast"]
     kind = _kind(cast, "clients" in top, node)
     if "servers" in top and kind is not Kind.SERVER:
         raise node.fault("`servers: in turn` goes with wires for the others, not with clients")
-    rehearsal = Rehearsal(suite, {a: Part(*kind_and_medium(kind)) for a, kind in cast.items()})
+    rehearsal = Rehearsal(
+        suite, {actor: Part(member.kind, member.medium) for actor, member in cast.items()}
+    )
     rehearsal.walk([filled(step, example) for step in top["steps"]])
     _check_steps(suite, cast, rehearsal.steps)
     _check_parts(rehearsal, node)
@@ -165,7 +170,7 @@ def _title(node: Node, example: Mapping[str, str]) -> str:
     return plain(title)
 
 
-def _check_steps(suite: Suite, cast: Mapping[str, str], steps: Iterable[Step]) -> None:
+def _check_steps(suite: SuiteFile, cast: Mapping[str, CastMember], steps: Iterable[Step]) -> None:
     """What a step says of a program or of a file can be so."""
     problems = Problems()
     for step in steps:
@@ -173,8 +178,7 @@ def _check_steps(suite: Suite, cast: Mapping[str, str], steps: Iterable[Step]) -
             if step.verb == "writes" and "to" not in step.options:
                 raise Fault(step.place, "`writes` needs the file: `{writes: LINES, to: FILE}`")
             if isinstance(step.argument, Options):
-                role, _ = kind_and_medium(cast[step.actor])
-                step.argument.check(suite.programs[Role(role)].takes)
+                step.argument.check(suite.programs[Role(cast[step.actor].kind)].takes)
     problems.report()
 
 
@@ -249,20 +253,21 @@ def _example(node: Node, seen: dict[str, Place]) -> dict[str, str]:
     return {key: entry.text(f"`{key}`") for key, entry in entries.items()}
 
 
-def _cast(suite: Suite, node: Node) -> dict[str, str]:
-    """Actor → kind; the server first, whether named or not."""
+def _cast(suite: SuiteFile, node: Node) -> dict[str, CastMember]:
+    """By actor; the server first, whether named or not."""
     problems = Problems()
     cast = dict(_SERVER)
     for actor, entry in node.mapping("`cast`").items():
         with problems.gathered():
             _check_actor(actor, node.keys[actor])
-            cast[actor] = _actor_kind(suite, actor, entry)
+            cast[actor] = _member(suite, actor, entry)
     problems.report()
-    if cast["server"] == "server" and Role.SERVER not in suite.programs:
+    kind = cast["server"].kind
+    if kind is ActorKind.SERVER and Role.SERVER not in suite.programs:
         raise node.fault("the suite says nothing about a server's program; see `programs` there")
-    if cast["server"] == "scripted":
-        for actor, kind in cast.items():
-            if kind.startswith("server"):
+    if kind is ActorKind.SCRIPTED:
+        for actor, member in cast.items():
+            if member.kind is ActorKind.SERVER:
                 raise node.fault(f"the server is scripted: nothing says which program {actor} is")
     return cast
 
@@ -272,22 +277,21 @@ def _check_actor(actor: str, place: Place) -> None:
         raise Fault(place, f"`{actor}` is no name for an actor; use letters and digits")
 
 
-def _actor_kind(suite: Suite, actor: str, node: Node) -> str:
-    kind = node.text("an actor's kind")
-    base, _ = kind_and_medium(kind)
-    known = [*ACTOR_KINDS, *(f"{role}{behind}" for role in Role for behind in MEDIA)]
-    if kind not in known:
-        raise node.fault(f"no such kind of actor: `{kind}`; {meant(kind, known)}")
-    if actor == "server" and base not in ("server", "scripted"):
+def _member(suite: SuiteFile, actor: str, node: Node) -> CastMember:
+    words = node.text("an actor's kind")
+    if words not in CAST_MEMBERS:
+        raise node.fault(f"no such kind of actor: `{words}`; {meant(words, CAST_MEMBERS)}")
+    kind = CAST_MEMBERS[words].kind
+    if actor == "server" and kind not in (ActorKind.SERVER, ActorKind.SCRIPTED):
         raise node.fault("the actor called `server` is a `server`, or `scripted`")
-    if actor != "server" and base == "scripted":
+    if actor != "server" and kind is ActorKind.SCRIPTED:
         raise node.fault("only the actor called `server` can be `scripted`")
-    if base in list(Role) and Role(base) not in suite.programs:
-        raise node.fault(f"the suite says nothing about a {base}'s program; see `programs` there")
-    return kind
+    if kind in PROGRAMS and Role(kind) not in suite.programs:
+        raise node.fault(f"the suite says nothing about a {kind}'s program; see `programs` there")
+    return CAST_MEMBERS[words]
 
 
-def _proves(suite: Suite, node: Node) -> tuple[str, ...]:
+def _proves(suite: SuiteFile, node: Node) -> tuple[str, ...]:
     problems = Problems()
     rules: dict[str, None] = {}
     for entry in node.items("`proves`"):
@@ -304,9 +308,9 @@ def _proves(suite: Suite, node: Node) -> tuple[str, ...]:
     return tuple(rules)
 
 
-def _kind(cast: Mapping[str, str], mixed: bool, node: Node) -> Kind:
-    has_client = any(kind.startswith("client") for kind in cast.values())
-    if cast["server"] == "scripted":
+def _kind(cast: Mapping[str, CastMember], mixed: bool, node: Node) -> Kind:
+    has_client = any(member.kind is ActorKind.CLIENT for member in cast.values())
+    if cast["server"].kind is ActorKind.SCRIPTED:
         if not has_client or mixed:
             raise node.fault("a scripted server judges clients: it needs one, and not `mixed`")
         return Kind.CLIENT
@@ -328,7 +332,7 @@ def _machine(node: Node) -> frozenset[str]:
     return frozenset(names)
 
 
-def _features(suite: Suite, node: Node) -> dict[Role, frozenset[str]]:
+def _features(suite: SuiteFile, node: Node) -> dict[Role, frozenset[str]]:
     """Features by role, each one that the protocol text marks some rule with."""
     problems = Problems()
     readers = {str(role): partial(_feature_names, suite) for role in Role}
@@ -339,7 +343,7 @@ def _features(suite: Suite, node: Node) -> dict[Role, frozenset[str]]:
     return {Role(role): names for role, names in parts.items()}
 
 
-def _feature_names(suite: Suite, node: Node) -> frozenset[str]:
+def _feature_names(suite: SuiteFile, node: Node) -> frozenset[str]:
     known = known_features(suite)
     for entry in node.items("features"):
         name = entry.text("a feature")

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conformance.stage import READ_SIZE
+from conformance.play.poll import READ_SIZE
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance.stage import READ_SIZE, Stage
+from conformance.play.poll import READ_SIZE, Stage
 
 _PIDFD_GETFD = 438  # the same number on every architecture; Linux 5.6
 

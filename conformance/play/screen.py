@@ -14,9 +14,8 @@ import pyte
 import pyte.modes
 from wcwidth import wcwidth
 
-from conformance.match import Pattern
-from conformance.stage import Source
-from conformance.verbs import CURSOR
+from conformance.arguments import CURSOR, Pattern
+from conformance.play.poll import Source
 
 _APPLICATION_KEYS = 1 << 5  # as pyte keeps the private mode 1
 

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from conformance.match import decode
+from conformance.text import decode, visible
 
 TIMELINE_CHUNKS = 4000  # the last ones are those that explain a failure
 TIMELINE_BYTES = 2000  # of one chunk; a flood is not worth more
@@ -114,19 +114,3 @@ def _last_of_each(rows: list[tuple[str, str]], count: int) -> list[str]:
         if of[actor] <= count:
             kept.append(row)
     return kept[::-1]
-
-
-def visible(text: str) -> str:
-    """Text with nothing in it that a terminal acts on or a person cannot see."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as `decode` keeps it
-        return f"\\x{code - 0xDC00:02x}"
-    return {"\n": "⏎", "\t": "\\t", "\r": "\\r"}.get(char) or (
-        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    )

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import groupby
 from xml.etree import ElementTree as Xml
 
-from conformance.failure import failure_text
 from conformance.model import Result, Verdict
-from conformance.results import Run, incomplete
-from conformance.transcript import visible
+from conformance.report.failure import failure_text
+from conformance.report.results import Run, incomplete
+from conformance.text import visible
 
 SKIPPED = "skipped"
 FAILURE = "failure"

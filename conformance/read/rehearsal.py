@@ -11,20 +11,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from conformance.model import Medium, Origin, Place, Step
-from conformance.placeholder import fill, places
-from conformance.source import Fault, Node, Problems, meant
-from conformance.suite import Shorthand, Suite
-from conformance.verbs import (
+from conformance.mistakes import Fault, Place, Problems, meant
+from conformance.model import PEERS, PROGRAMS, ActorKind, Medium, Origin, Step
+from conformance.read.suite import Shorthand, SuiteFile
+from conformance.read.verbs import (
     BOOKKEEPING,
     COMMON_OPTIONS,
-    PEERS,
-    PROGRAMS,
     TERMINAL_LINE,
     VERBS,
     Option,
     Verb,
 )
+from conformance.read.yaml_tree import Node
+from conformance.text import fill, places
 
 LATER = {"port", "host", "scratch", "n"}  # placeholders that are filled when the case is played
 _MOST_DEEP = 10  # shorthands within shorthands
@@ -92,7 +91,7 @@ def _actor_and_doing(node: Node) -> tuple[str, Node]:
 class Part:
     """What the rehearsal knows of one actor."""
 
-    kind: str  # server, client, wire, scripted
+    kind: ActorKind
     medium: Medium = Medium.TERMINAL  # of a program
     state: str = "waiting"  # then "on", then "over"
     reads: bool = True  # a wire can stop reading
@@ -113,7 +112,7 @@ class Use:
 class Rehearsal:
     """One scenario's walk-through; `steps` grows as it goes."""
 
-    suite: Suite
+    suite: SuiteFile
     parts: dict[str, Part]
     steps: list[Step] = field(default_factory=list)
     groups: dict[str, dict[str, str]] = field(default_factory=dict)  # group → actor → name there
@@ -155,14 +154,19 @@ class Rehearsal:
     def finish(self, place: Place) -> None:
         """What follows the last step: the suite's ending, where the server still runs."""
         server = self.parts.get("server")
-        if server and server.kind == "server" and server.state == "on" and self.suite.ending:
+        if (
+            server
+            and server.kind is ActorKind.SERVER
+            and server.state == "on"
+            and self.suite.ending
+        ):
             self._check_readers(place)
             self._fence(place, {})
             for node in self.suite.ending:
                 with _told_at(place, "the suite's ending"):
                     self.perform(node, Use(place, origin=Origin.ENDING))
         for actor, part in self.parts.items():
-            if part.state == "on" and part.kind != "scripted":
+            if part.state == "on" and part.kind is not ActorKind.SCRIPTED:
                 end = "`exits`" if part.kind in PROGRAMS else "`is_closed` or `closes`"
                 raise Misstep(place, f"{actor} is still there at the end; name its end by {end}")
             if part.medium is Medium.SCREEN and self._last_verb(actor) == "exits":
@@ -209,7 +213,7 @@ class Rehearsal:
                 raise Fault(place, f"no such group `{group}`; {meant(group, known)}")
 
     def _is_person(self, actor: str) -> bool:
-        return self.parts[actor].kind in ("client", "wire")
+        return self.parts[actor].kind in (ActorKind.CLIENT, ActorKind.WIRE)
 
     # --- What --------------------------------------------------------------------------------
 
@@ -345,7 +349,7 @@ class Rehearsal:
         elif part.state != "on" and not verb.anytime:
             state = "has not started" if part.state == "waiting" else "is gone"
             raise Misstep(place, f"{step.actor} {state}")
-        if verb.effect == "ends" and part.kind != "scripted":
+        if verb.effect == "ends" and part.kind is not ActorKind.SCRIPTED:
             part.state = "over"
         self._check_saying(step, part, place)
         if step.verb in ("stops_reading", "reads_again"):
@@ -361,15 +365,19 @@ class Rehearsal:
         if verb.acts:
             self.last = step.actor
             self.unproven.pop(step.actor, None)
-            if not (verb.effect == "starts" and self.parts[step.actor].kind == "server"):
+            if not (verb.effect == "starts" and self.parts[step.actor].kind is ActorKind.SERVER):
                 self.unproven[step.actor] = place  # a server that starts says when it is ready
         elif verb.observes:
             self.unproven.clear()
 
     def _check_server(self, step: Step, part: Part, place: Place) -> None:
         """Nobody can be told the port of a server that never ran."""
-        told = part.kind == "client" and ("arguments" in step.options or step.argument)
-        if part.kind in ("client", "wire") and self.parts["server"].state == "waiting" and not told:
+        told = part.kind is ActorKind.CLIENT and ("arguments" in step.options or step.argument)
+        if (
+            part.kind in (ActorKind.CLIENT, ActorKind.WIRE)
+            and self.parts["server"].state == "waiting"
+            and not told
+        ):
             raise Misstep(place, f"{step.actor} cannot connect: the server has not started yet")
 
     def _check_saying(self, step: Step, part: Part, place: Place) -> None:
@@ -548,7 +556,7 @@ class Rehearsal:
             self._append(replace(step, proves=step.own_rule, own_rule=rule), place)
 
 
-def check_shorthands(suite: Suite, problems: Problems) -> None:
+def check_shorthands(suite: SuiteFile, problems: Problems) -> None:
     """See that the suite's own verbs stand for steps, and for verbs that there are."""
     taken = {**VERBS, **BOOKKEEPING}
     for name, shorthand in suite.shorthands.items():
@@ -575,7 +583,7 @@ def _told_at(place: Place, where: str) -> Iterator[None]:
         raise type(fault)(place, f"{fault.message} (in {where}, {fault.place})") from None
 
 
-def _listed(kinds: frozenset[str]) -> str:
+def _listed(kinds: frozenset[ActorKind]) -> str:
     return ", ".join(sorted(kinds))
 
 

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from conformance.model import Implementation, Kind, Mistake, Place, Role, Scenario
-from conformance.source import Fault, Node, Problems, meant, read, record
-from conformance.suite import (
-    Suite,
+from conformance.mistakes import Fault, Mistake, Place, Problems, meant
+from conformance.model import Implementation, Kind, Role, Scenario, Suite
+from conformance.read.suite import (
+    SuiteFile,
     check_filled,
     command_line,
     known_features,
     program_arguments,
     ready_line,
 )
+from conformance.read.yaml_tree import Node, read, record
 
 MANIFEST_FILE = "implementation.yaml"
 
@@ -83,7 +84,7 @@ def _places(root: Node) -> dict[str, Place]:
 
 
 def check_against(
-    implementations: Iterable[Implementation], suite: Suite, scenarios: Sequence[Scenario]
+    implementations: Iterable[Implementation], suite: SuiteFile, scenarios: Sequence[Scenario]
 ) -> None:
     """See that what is named is there: folders, features of the text, failures of the suite.
 

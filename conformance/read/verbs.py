@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from conformance.match import Pattern, compiled, encode
-from conformance.model import Medium
-from conformance.placeholder import places, plain
-from conformance.source import Fault, Node, meant
-from conformance.suite import any_command_line, command_line, options
+from conformance.arguments import Pattern, compiled
+from conformance.mistakes import Fault, meant
+from conformance.model import PEERS, PROGRAMS, ActorKind, Medium
+from conformance.read.suite import any_command_line, command_line, options
+from conformance.read.yaml_tree import Node
+from conformance.text import encode, places, plain
 
 TERMINAL_LINE = 4095  # bytes: a terminal silently cuts a longer line
 MOST_LINES = 1_000_000  # that one step names
@@ -45,7 +46,6 @@ KEYS = {f"Ctrl+{chr(code + 64)}": bytes([code]) for code in range(1, 27)} | {
     "Alt+F": b"\x1bf",
 }
 
-CURSOR = "\N{CARET}"  # stands in a row of a screen where the cursor is
 
 _HOW = ("starts", "ends", "contains", "matches", "json")
 
@@ -60,7 +60,7 @@ _ANYTHING = ("", "x", "0 \t-", "{}", "\N{LATIN SMALL LETTER E WITH ACUTE}\N{PILE
 class Option:
     """A key that may stand beside a verb."""
 
-    kinds: frozenset[str]
+    kinds: frozenset[ActorKind]
     value: Callable[[Node], object]
 
 
@@ -68,7 +68,7 @@ class Option:
 class Verb:
     """One row of the table."""
 
-    kinds: frozenset[str]  # of actors: server, client, wire, scripted
+    kinds: frozenset[ActorKind]  # of actors: server, client, wire, scripted
     argument: Callable[[Node], object] | None  # None: it takes none
     needed: bool = True  # the argument cannot be left out
     options: dict[str, Option] = field(default_factory=dict)  # further keys beside it
@@ -425,11 +425,9 @@ def _between(name: str, node: Node) -> tuple[int, int]:
 
 # --- The table -------------------------------------------------------------------------------
 
-PROGRAMS = frozenset({"server", "client"})
-PEERS = frozenset({"wire", "scripted"})
 ALL = PROGRAMS | PEERS
-WIRE = frozenset({"wire"})
-SCRIPTED = frozenset({"scripted"})
+WIRE = frozenset({ActorKind.WIRE})
+SCRIPTED = frozenset({ActorKind.SCRIPTED})
 
 IN_LINES = frozenset({Medium.TERMINAL, Medium.PIPES})  # what is written is what counts
 AT_KEYS = frozenset({Medium.TERMINAL, Medium.SCREEN})
@@ -444,7 +442,7 @@ _START_OPTIONS = {
     "output": Option(PROGRAMS, closed),
     "errors": Option(PROGRAMS, closed),
     "size": Option(PROGRAMS, columns_and_rows),
-    "same_port": Option(frozenset({"server"}), yes),
+    "same_port": Option(frozenset({ActorKind.SERVER}), yes),
     "receive_buffer": Option(WIRE, receive_buffer),
 }
 

@@ -9,22 +9,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import repeat
 
-from conformance.model import Place
-from conformance.placeholder import fill, plain, quoted
+from conformance.mistakes import Place
+from conformance.text import fill, plain, quoted
 
+CURSOR = "\N{CARET}"  # stands in a row of a screen where the cursor is
 ANY = "*"  # as a value of a JSON object: any text
 
 _MOST_PATTERNS = 4096  # that are kept compiled: more than there are in a suite
-
-
-def decode(data: bytes) -> str:
-    """Bytes as text, reversibly: what is not UTF-8 becomes lone surrogates."""
-    return data.decode("utf-8", "surrogateescape")
-
-
-def encode(text: str) -> bytes:
-    """The reverse of `decode`."""
-    return text.encode("utf-8", "surrogateescape")
 
 
 class _Object(list[tuple[str, object]]):

@@ -11,26 +11,17 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from conformance.failure import columns, failure_text, finding_text, replay
-from conformance.findings import findings, others
-from conformance.junit import junit_xml
-from conformance.model import (
-    Implementation,
-    Mistake,
-    Requirement,
-    Result,
-    Role,
-    Scenario,
-    Verdict,
-)
-from conformance.page import index_html
-from conformance.results import Run, lacking, red
-from conformance.source import meant
-from conformance.suite import Suite
-from conformance.tally import Grid, Heading, Tally, at_fault, grid, legend, total, totals
-from conformance.transcript import visible
-from conformance.verdict import faults, is_mixed
-from conformance.words import counted, plain
+from conformance.mistakes import Mistake, meant
+from conformance.model import Implementation, Requirement, Result, Role, Scenario, Suite, Verdict
+from conformance.report.blame import faults, is_mixed
+from conformance.report.failure import failure_text, finding_text, replay
+from conformance.report.findings import findings, others
+from conformance.report.grid import Grid, Heading, Tally, at_fault, grid, legend, total, totals
+from conformance.report.junit import junit_xml
+from conformance.report.page import index_html
+from conformance.report.results import Run, lacking, red
+from conformance.text import columns, counted, visible
+from conformance.text import plain_signs as plain
 
 __all__ = [
     "badges",

@@ -1,0 +1,1 @@
+"""Cases in, outcomes out. It knows no YAML and no report."""

@@ -1,0 +1,1 @@
+"""YAML and the protocol text in, the model out. It knows no process and no report."""

@@ -1,0 +1,1 @@
+"""Results in, what people and machines read out. It knows no YAML and no process."""

@@ -1,0 +1,132 @@
+"""Bytes and text: decoding, showing, cutting to a width, filling places, signs in plain characters.
+
+It knows no scenario, no program and no report.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+_PLACE = re.compile(r"\{\{|\{([a-z_]+)\}")
+_BRACE = re.compile(r"\{\{|\{[a-z_]+\}|(\{)")
+
+# Signs of the reports, in plain characters.
+PLAIN = {
+    "│": "|",
+    "─": "-",
+    "┼": "+",
+    "✓": "ok",
+    "✗": "x",
+    "−": "-",
+    "×": "x",
+    "…": "...",
+    "→": "->",
+    "·": "-",
+    "⏎": "\\n",
+}
+_PLAIN = str.maketrans(PLAIN)
+
+
+# --- Bytes and characters ---
+
+
+def decode(data: bytes) -> str:
+    """Bytes as text, reversibly: what is not UTF-8 becomes lone surrogates."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    """The reverse of `decode`."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def visible(text: str) -> str:
+    """Text with nothing in it that a terminal acts on or a person cannot see."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as `decode` keeps it
+        return f"\\x{code - 0xDC00:02x}"
+    return {"\n": "⏎", "\t": "\\t", "\r": "\\r"}.get(char) or (
+        f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    )
+
+
+# --- Columns of a terminal ---
+
+
+def columns(text: str) -> int:
+    """How wide a terminal shows it."""
+    return sum(_columns_of(char) for char in text)
+
+
+def _columns_of(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def clipped(text: str, width: int) -> str:
+    """Cut to a terminal's width, with a sign that it was."""
+    if columns(text) <= width:
+        return text
+    used = 0
+    for index, char in enumerate(text):
+        used += _columns_of(char)
+        if used > width - 1:
+            return text[:index] + "…"
+    return text
+
+
+# --- Places to fill: `{name}`, and `{{` for a brace ---
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """The text with what is known filled in; the rest, and `{{`, stay for a later filling."""
+    if "{" not in text:  # most texts are as they are
+        return text
+    return _PLACE.sub(lambda found: values.get(found[1], found[0]), text)
+
+
+def plain(text: str) -> str:
+    """What is meant, once all is filled."""
+    return text.replace("{{", "{")
+
+
+def complete(text: str, values: Mapping[str, str]) -> str:
+    """What is meant: all filled in, where braces in a value are nothing but braces."""
+    return _PLACE.sub(lambda found: values.get(found[1], found[0]) if found[1] else "{", text)
+
+
+def quoted(text: str) -> str:
+    """A text whose braces are nothing but braces, for a later filling."""
+    return text.replace("{", "{{")
+
+
+def places(text: str) -> list[str]:
+    """The names of the places that are still to be filled."""
+    return [found[1] for found in _PLACE.finditer(text) if found[1]]
+
+
+def lone_brace(text: str) -> bool:
+    """Whether some `{` is neither part of a place nor doubled, and so probably a slip."""
+    return any(found[1] for found in _BRACE.finditer(text))
+
+
+# --- Words ---
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def plain_signs(text: str) -> str:
+    """The text with its signs in plain characters; other characters stay as they are."""
+    return text.translate(_PLAIN)
