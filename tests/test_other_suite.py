@@ -46,7 +46,7 @@ def words(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(Path(conformance.__file__).parent.glob("*.py")), ids=lambda path: path.stem
+    "path", sorted(Path(conformance.__file__).parent.rglob("*.py")), ids=lambda path: path.stem
 )
 def test_no_module_says_anything_of_the_chat(path: Path) -> None:
     assert [text for text in words(path) if CHAT.search(text)] == []

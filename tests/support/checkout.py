@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDERS = ("servers", "clients", "scenarios", "tests/third_party")
 FILES = ("PROTOCOL.md", "pyproject.toml")
 MADE = ("chat_server", "chat_client", "__pycache__")

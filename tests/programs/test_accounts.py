@@ -19,7 +19,7 @@ from conformance.build import Build, build_all, find_program
 from conformance.read import manifest
 from conformance.session import OUTPUT
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LANGUAGES = ("c", "go", "python")
 PATIENT = 60.0  # seconds
 

@@ -22,7 +22,7 @@ from conformance.read.suite import load_suite
 from conformance.read.verbs import BOOKKEEPING, COMMON_OPTIONS, KEYS, VERBS
 from conformance.read.yaml_tree import Node, read
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDER = Path(conformance.__file__).parent / "schema"
 SCHEMAS: dict[str, Any] = {path.stem: json.loads(path.read_text()) for path in FOLDER.iterdir()}
 REGISTRY: Registry[Any] = Registry().with_resources(

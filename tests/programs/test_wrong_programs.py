@@ -19,7 +19,7 @@ from conformance.plan import cases_of
 from conformance.play.runner import play
 from conformance.read.scenario import load
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1]
 SUITE, SCENARIOS = load([FOLDER.parent / "scenarios"])
 BY_KEY = {scenario.key: scenario for scenario in SCENARIOS}
 FEATURES = {Role.SERVER: right_server.FEATURES, Role.CLIENT: right_client.FEATURES}

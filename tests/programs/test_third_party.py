@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path("tests") / "third_party"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_server_and_a_client_of_strangers_pass_all_that_they_claim(tmp_path: Path) -> None:

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the bench is not installed
-
 from bench import PROJECT, CannotMeasure, child, proc, results
 from bench.__main__ import ours_failed, read_options, scale_of
 from bench.build import names, servers

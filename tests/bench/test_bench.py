@@ -24,7 +24,7 @@ from bench_servers import RIGHT, WRONG, Server, running
 from bench.contenders import installed
 from bench.peers import PEERS, Peer
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 PATIENT = 60.0  # seconds: what must come does come, however busy the machine is
 COUNTS = ("lost", "duplicates", "swapped", "echoes", "damaged", "dropped")
 NOTHING_WRONG = dict.fromkeys(COUNTS, 0)

@@ -13,7 +13,7 @@ from conformance.play.runner import play
 from conformance.read.manifest import find
 from conformance.read.scenario import load
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 SUITE, SCENARIOS = load([PROJECT / "scenarios"])
 IMPLEMENTATIONS = find(SUITE.implementation_folders)
 LISTED = {feature for one in IMPLEMENTATIONS for feature in one.features}
