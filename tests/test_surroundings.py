@@ -156,7 +156,7 @@ def test_an_output_folder_that_is_full_before_anything_is_played() -> None:
     assert done.returncode == 2
     assert done.stderr == (
         "build/conformance: cannot be written to: File too large; "
-        "make room there, or name another folder by --output\n"
+        "free space there, or name another folder by --output\n"
     )
     assert [path.name for path in RESULTS.parent.iterdir()] == [".conformance.lock"]
 
@@ -170,7 +170,7 @@ def test_an_output_folder_that_gets_full_costs_the_reports_alone() -> None:
     assert VERDICT_SHOWN in done.stdout
     assert "reports:" not in done.stdout
     assert done.stderr.endswith(
-        ": File too large; make room there, or name another folder by --output\n"
+        ": File too large; free space there, or name another folder by --output\n"
     )
     assert RESULTS.read_bytes() == before
 

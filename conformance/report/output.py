@@ -123,7 +123,7 @@ def explained(output: Path) -> Iterator[None]:
     except OSError as error:
         remedy = "name another folder by --output"
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            remedy = f"make room there, or {remedy}"
+            remedy = f"free space there, or {remedy}"
         message = f"{output}: cannot be written to: {error.strerror}; {remedy}"
         raise Mistake([message]) from None
 
