@@ -298,6 +298,7 @@ def test_however_the_suite_is_named(
     done = pytester.runpytest_subprocess("-n", workers, *named)
     assert done.ret == pytest.ExitCode.OK
     done.assert_outcomes(passed=2)
+    done.stdout.fnmatch_lines(["conformance: 2 cases, *"])
     assert len(verdicts()) == 2
 
 
@@ -392,6 +393,27 @@ def test_an_interrupted_run_leaves_results_and_no_programs(
     assert process.returncode == pytest.ExitCode.INTERRUPTED
     assert verdicts() == {"echo/lines.yaml::comes-back[right]": ("PASSED", True)}
     assert "red: 1 of 2 planned cases has no result" in output
+
+
+def test_what_was_played_ahead_counts_where_its_item_was_not_reached(
+    pytester: pytest.Pytester, suite: Path
+) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_collection_finish(session):
+            session.items.reverse()
+
+        def pytest_runtest_logfinish():
+            raise KeyboardInterrupt
+        """
+    )
+    done = pytester.runpytest_subprocess(str(suite))
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    done.assert_outcomes(passed=1)
+    assert len(verdicts()) == 2
 
 
 # --- A good guest -----------------------------------------------------------------------------
