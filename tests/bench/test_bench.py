@@ -1,19 +1,17 @@
 """The bench's load generator counts what servers do wrong, as what it is, and nothing else.
 
-It is built with sanitizers here. What it measures is not tested, but for what must be so however
-slow the machine is.
+It is built with sanitizers here. Of what it measures, only that is tested which does not depend on
+the speed of the machine.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,11 @@ import bench_servers
 import pytest
 from bench_servers import RIGHT, WRONG, Server, running
 
-from bench.contenders import installed
+from bench import PROJECT, contenders
 from bench.peers import PEERS, Peer
+from bench.server import own_port, serving
 
-PROJECT = Path(__file__).parents[2]
+CORE = min(os.sched_getaffinity(0))
 PATIENT = 60.0  # seconds: what must come does come, however busy the machine is
 COUNTS = ("lost", "duplicates", "swapped", "echoes", "damaged", "dropped")
 NOTHING_WRONG = dict.fromkeys(COUNTS, 0)
@@ -295,8 +294,8 @@ def test_a_server_that_ends_all_connections_is_an_error(run: Run) -> None:
 
 
 def test_a_port_at_which_nobody_listens_is_an_error(run: Run) -> None:
-    port = free_port()
-    done = run(*FLOOD, "--receivers", "2", port=port)
+    with own_port() as port:
+        done = run(*FLOOD, "--receivers", "2", port=port)
     assert done.returncode == 1
     assert why(done) == f"load: cannot connect to 127.0.0.1:{port}: Connection refused"
 
@@ -331,42 +330,6 @@ def test_a_bad_command_line_is_told(run: Run, words: list[str], complaint: str) 
 # --- The yardstick, and real servers -------------------------------------------------------------
 
 
-@contextmanager
-def started(*command: str | Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program beside the test, killed at its end."""
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def free_port() -> int:
-    """One that nobody listens at, for programs that cannot pick one themselves."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until somebody listens."""
-    deadline = time.monotonic() + PATIENT
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.02)
-        else:
-            return
-    pytest.fail(f"nobody listens; status {process.poll()}")
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -380,12 +343,9 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 def test_the_yardstick_is_right(
     run: Run, yardstick: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    port = free_port()
-    with started(yardstick, "--host", "127.0.0.1", "--port", str(port), folder=tmp_path) as server:
-        wait_for(port, server)
-        found = result(run(*LONGER, *words, port=port))
-        joined = result(run("joins", "--users", "100", port=port))
-        assert server.poll() is None, (tmp_path / "log").read_text()
+    with serving(contenders.yardstick(str(yardstick)), CORE, tmp_path) as server:
+        found = result(run(*LONGER, *words, port=server.port))
+        joined = result(run("joins", "--users", "100", port=server.port))
     assert counts(found) == NOTHING_WRONG
     assert found["deliveries"] > 0
     assert counts(joined) == NOTHING_WRONG
@@ -394,15 +354,14 @@ def test_the_yardstick_is_right(
 @pytest.mark.parametrize("peer", PEERS, ids=lambda one: one.name)
 def test_real_servers_have_done_nothing_wrong(run: Run, peer: Peer, tmp_path: Path) -> None:
     """As the bench sets them up."""
-    contender, protocol, port = installed(peer), peer.protocol, free_port()
+    contender = contenders.installed(peer)
     if not contender:
         pytest.skip(f"{peer.program} is not installed")
     tmp_path.chmod(0o755)  # some of them run as nobody
-    with started(*contender.command(port, tmp_path), folder=tmp_path) as server:
-        wait_for(port, server)
-        words = (*LONGER, "--senders", "3", "--receivers", "10")
-        found = result(run(*words, protocol=protocol, port=port))
-        joined = result(run("joins", "--users", "20", protocol=protocol, port=port))
+    with serving(contender, CORE, tmp_path) as server:
+        where = {"protocol": peer.protocol, "port": server.port}
+        found = result(run(*LONGER, "--senders", "3", "--receivers", "10", **where))
+        joined = result(run("joins", "--users", "20", **where))
     assert counts(found) == NOTHING_WRONG
     assert found["deliveries"] > 0
     assert counts(joined) == NOTHING_WRONG
