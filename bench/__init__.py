@@ -1,6 +1,6 @@
 """The bench measures how fast chat servers are: ours beside the servers that people would pick.
 
-    python -m bench --quick         a few minutes; --help tells of rows, contenders and repeats
+    python -m bench --quick         a few minutes; --help lists rows and contenders
     python -m bench.harness         something else: what a case of `conformance` costs
 
 A contender is a server. A row is one kind of work: a flood from one user to a hundred, joins, idle
@@ -12,7 +12,7 @@ The way of a measurement through the modules, which is also the order in which t
 
     rows                  the rows, and the figures that each of them yields
     peers, contenders     the servers of others; all servers, and how each is started
-    build                 ours and the C programs compiled; who takes part, who is left out and why
+    build                 our servers and the C programs compiled; which contenders take part
     machine               which core does what; the machine as the results describe it
     session               every row with every contender, in turns, with progress
     measure               one measurement: starts a server, puts load on it, reads its figures

@@ -1,6 +1,6 @@
 """What is compiled before a run: the C programs of the bench, and our servers.
 
-It also finds out who takes part and who is left out. It knows nothing of rows and measurements.
+It also finds out which contenders take part. It knows nothing of rows and measurements.
 """
 
 from __future__ import annotations

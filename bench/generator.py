@@ -1,6 +1,6 @@
 """Runs the load generator: acts on the words that it prints meanwhile, and reads its result.
 
-It knows nothing of servers, rows and figures. What the generator does is told in load.c.
+It knows nothing of servers, rows and figures. load.c says what the generator does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The bench's load generator counts what servers do wrong, as what it is, and nothing else.
+"""The load generator of the bench counts each thing that a server does wrong, and nothing else.
 
 It is built with sanitizers here. Of what it measures, only that is tested which does not depend on
 the speed of the machine.
@@ -24,7 +24,7 @@ from bench.peers import PEERS, Peer
 from bench.server import own_port, serving
 
 CORE = min(os.sched_getaffinity(0))
-PATIENT = 60.0  # seconds: what must come does come, however busy the machine is
+PATIENT = 60.0  # seconds: enough on a busy machine
 COUNTS = ("lost", "duplicates", "swapped", "echoes", "damaged", "dropped")
 NOTHING_WRONG = dict.fromkeys(COUNTS, 0)
 FLOOD = ("flood", "--seconds", "0.15", "--warm-up", "0.02")
@@ -51,13 +51,13 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def yardstick(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bare minimum of a server."""
+    """The least that a chat server can do."""
     return built("yardstick", tmp_path_factory.mktemp("yardstick"))
 
 
 @pytest.fixture
 def run(generator: Path) -> Run:
-    """Runs the load generator to its end."""
+    """A function that runs the load generator until it ends."""
 
     def go(*words: str, protocol: str = "chat", port: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -73,7 +73,7 @@ def run(generator: Path) -> Run:
 
 
 def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """What it found, by the last line that it printed."""
+    """Its result: the last line that it printed."""
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -81,12 +81,12 @@ def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def counts(found: dict[str, Any]) -> dict[str, int]:
-    """What it counted as wrong."""
+    """Its counts of what went wrong."""
     return {name: found[name] for name in COUNTS}
 
 
 def why(done: subprocess.CompletedProcess[str]) -> str:
-    """The last line of its complaint."""
+    """The last line of its error message."""
     return done.stderr.splitlines()[-1]
 
 
@@ -249,23 +249,22 @@ def test_users_who_join_leave_in_order(run: Run, protocol: str) -> None:
 
 
 def names(count: int) -> set[bytes]:
-    """Those of so many users."""
+    """The names of so many users."""
     return {b"u%d" % i for i in range(count)}
 
 
 class Counting(Server):
-    """Counts who comes and goes; with one of the right servers behind it."""
+    """Counts the users who come and go; otherwise it is one of the right servers."""
 
     come = gone = most = 0
 
     @classmethod
     def of(cls, right: type[Server]) -> Server:
-        """One in some protocol."""
+        """Such a server for one protocol."""
         made: Server = cls() if right is Server else type("Both", (cls, right), {})()
         return made
 
     def accept(self) -> None:
-        """Greet somebody who comes."""
         super().accept()
         self.come += 1
         self.most = max(self.most, len(self.users))
@@ -321,7 +320,7 @@ def test_a_port_at_which_nobody_listens_is_an_error(run: Run) -> None:
         ),
     ],
 )
-def test_a_bad_command_line_is_told(run: Run, words: list[str], complaint: str) -> None:
+def test_a_bad_command_line_is_an_error(run: Run, words: list[str], complaint: str) -> None:
     done = run(*words, port=1)
     assert done.returncode == 2
     assert why(done).endswith(complaint)
@@ -353,7 +352,7 @@ def test_the_yardstick_is_right(
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda one: one.name)
 def test_real_servers_have_done_nothing_wrong(run: Run, peer: Peer, tmp_path: Path) -> None:
-    """As the bench sets them up."""
+    """With the configuration of the bench."""
     contender = contenders.installed(peer)
     if not contender:
         pytest.skip(f"{peer.program} is not installed")

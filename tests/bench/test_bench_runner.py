@@ -1,4 +1,4 @@
-"""The bench's runner: what it makes of measurements, and that it measures and leaves nothing."""
+"""The runner of the bench: what it makes of measurements; that it leaves no process behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from bench.table import grid, markdown
 
 BY_KEY = {row.key: row for row in ROWS}
 CORE = min(os.sched_getaffinity(0))
-PATIENT = 60.0  # seconds: what must come does come, however busy the machine is
+PATIENT = 60.0  # seconds: enough on a busy machine
 
 
 # --- Figures and rows ----------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def test_what_is_asked_for_comes_in_the_usual_order() -> None:
     assert options.contender == ["c", "redis"]
 
 
-def test_quick_can_still_be_told_how_long() -> None:
+def test_quick_takes_a_duration_too() -> None:
     assert scale_of(read_options(["--quick"])) == QUICK
     scale = scale_of(read_options(["--quick", "--seconds", "0.05"]))
     assert (scale.seconds, scale.warm_up, scale.joins) == (0.05, 0.05, QUICK.joins)
@@ -129,7 +129,7 @@ def test_a_mistake_in_the_command_line(
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
-def test_a_peer_is_told_its_port(peer: Peer, tmp_path: Path) -> None:
+def test_a_peer_gets_its_port(peer: Peer, tmp_path: Path) -> None:
     contender = Contender(
         peer.name,
         peer.title,
@@ -271,7 +271,7 @@ def test_the_best_peer_depends_on_the_figure() -> None:
     assert made_run({}).best_peer(FLOOD, "rate") is None
 
 
-def test_defects_add_up_and_errors_are_told_once() -> None:
+def test_defects_add_up_and_errors_are_listed_once() -> None:
     run = made_run(RATES)
     for sample in run.samples[:2]:
         sample.defects = {"lost": 2, "echoes": 1}
@@ -336,7 +336,7 @@ def test_a_defect_is_loud() -> None:
     assert "⚠ 11.0 M" in page
 
 
-def test_what_could_not_be_measured_is_told() -> None:
+def test_what_could_not_be_measured_is_listed() -> None:
     run = made_run(RATES)
     run.samples.append(Sample("1-100", "yardstick", error="it does not come up\n    oh"))
     assert "- `yardstick`, 1→100: it does not come up oh" in markdown(run)
@@ -370,9 +370,9 @@ def contender(name: str, script: Path) -> Contender:
 
 
 def test_contenders_take_turns() -> None:
-    everybody = [contender(name, Path("/x")) for name in "abc"]
+    everyone = [contender(name, Path("/x")) for name in "abc"]
     rows = [BY_KEY["1-100"], BY_KEY["start"]]
-    planned = list(turns(rows, everybody, 2))
+    planned = list(turns(rows, everyone, 2))
     assert len(planned) == 2 * 2 * 3
     assert [one.name for _, row, one in planned if row is rows[0]] == list("abcbca")
     assert [row.key for _, row, _ in planned[:6]] == ["1-100"] * 3 + ["start"] * 3
@@ -405,7 +405,7 @@ while True:
     listener.accept()[0].close()
 """
 
-# Says what the load generator says, and that a message was lost.
+# Prints what the load generator prints, and that messages were lost.
 LOAD = """
 import json, socket, sys
 words = sys.argv[1:]
@@ -465,7 +465,7 @@ def test_what_cannot_be_measured_is_an_error(server: str, load: str, why: str, b
 
 
 def test_a_server_that_ends_early_is_an_error(bed: Bed) -> None:
-    """Though the load found nothing wrong; it is gone for certain before it is looked at."""
+    """Even if the load found nothing wrong; the server has certainly ended before it is checked."""
     pid = bed.folder / "pid"
     telling = f"import os\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\n"
     ending = SERVER.replace("while True", "for _ in 'us', 'load'")
@@ -486,7 +486,7 @@ def test_no_server_is_left_behind(bed: Bed) -> None:
 
 
 def test_nothing_outlives_a_runner_that_was_killed(tmp_path: Path) -> None:
-    """Each program, and what it started; their pipe ends with the last of them."""
+    """Neither a program nor what it started; their pipe closes with the last of them."""
     script = f"""
 import os, sys
 from pathlib import Path
@@ -499,7 +499,7 @@ with spawned(["sh", "-c", "cat <> gone & cat <> gone"], {CORE}, Path.cwd(), 1):
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
-        stdout=subprocess.PIPE,  # read until nobody holds it any more
+        stdout=subprocess.PIPE,  # read until no process has it open
         timeout=PATIENT,
         check=False,
     )
@@ -520,7 +520,7 @@ def test_ports_are_not_used_twice() -> None:
 
 
 def test_a_whole_run(tmp_path: Path) -> None:
-    """Our server in C and the threaded one, with the real load; how fast they are is no matter."""
+    """Our server in C and the threaded one, with the real load; their speed does not matter."""
     rows = "1-100,idle,joins,start"
     words = ["--quick", "--seconds", "0.05", "--only", rows, "--contender", "c,threads"]
     done = subprocess.run(
