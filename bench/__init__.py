@@ -22,10 +22,10 @@ The way of a measurement through the modules, which is also the order in which t
     table, plots          a run as a page of Markdown, and as pictures
     __main__              the command line, which joins all of these
 
-Three programs are measured against, or measure: load.c makes the load; yardstick.c is the least
-that a chat server can do; threads.py is the server that people write first. `harness` plays one
-dialogue with `conformance` and with bare.c, in turns; `collecting` times the reading of scenarios.
-Compiling, filling placeholders and ending what is left over is imported from `conformance`.
+Two contenders are part of the bench: yardstick.c, which does the least that a chat server can do,
+and threads.py, which is the server that people write first. `harness` plays one dialogue with
+`conformance` and with bare.c, in turns; `collecting` measures the reading of scenarios. Compiling,
+filling placeholders and killing what is left over is imported from `conformance`.
 
 Figures go to build/bench/ (results.json, table.md, *.svg). What they showed is in bench/README.md.
 
