@@ -1,4 +1,4 @@
-"""The command: `python -m bench`."""
+"""The command line: `python -m bench`. It joins all other modules, and holds none of their work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -23,14 +22,18 @@ from bench.results import Entry, Run
 from bench.rows import QUICK, ROWS, Scale
 from bench.session import play, turns
 from bench.table import markdown
+from conformance.session import folder, seconds, whole_number
+from conformance.streams import complain as say
+from conformance.streams import prepare
 
 OUTPUT = PROJECT / "build" / "bench"
 REPEATS = 5
-BUSY = 0.5  # load average above which the figures are doubtful
+BUSY = 0.5  # the figures are doubtful if the load average is higher
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit status."""
+    prepare()
     options = read_options(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, _ended)
@@ -47,21 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ended(number: int, _frame: object) -> NoReturn:
-    """Asked to go: what runs is ended on the way out, which nobody cuts short."""
+    """End on a signal; a second one does not interrupt the killing of what runs."""
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
-
-
-def say(line: str) -> None:
-    """Progress, at once."""
-    print(line, file=sys.stderr, flush=True)
 
 
 # --- The command line ----------------------------------------------------------------------------
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; on a mistake, tells it and ends."""
+    """The options; a mistake in them is shown, and ends the program."""
     known = names(servers())
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure chat servers.")
     parser.add_argument(
@@ -73,10 +71,10 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--contender", type=_Among(known), metavar="NAME,...", help=f"of {', '.join(known)}"
     )
-    parser.add_argument("--repeats", type=_count, metavar="N", help=f"default {REPEATS}")
-    parser.add_argument("--seconds", type=_seconds, help=f"default {Scale().seconds:g}")
+    parser.add_argument("--repeats", type=_repeats, metavar="N", help=f"default {REPEATS}")
+    parser.add_argument("--seconds", type=seconds, help=f"default {Scale().seconds:g}")
     parser.add_argument("--quick", action="store_true", help="once, short, with few users")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER")
+    parser.add_argument("--output", type=folder, default=OUTPUT, metavar="FOLDER")
     parser.add_argument("--redraw", action="store_true", help="only draw results.json again")
     options = parser.parse_args(arguments)
     options.only = options.only or [row.key for row in ROWS]
@@ -86,36 +84,27 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 class _Among:
-    """The type of an option whose value is names, with commas between them."""
+    """The type of an option that takes some of the known names, with commas between them."""
 
     def __init__(self, known: Sequence[str]) -> None:
         self._known = known
 
     def __call__(self, text: str) -> list[str]:
-        """The names in the order in which they are known."""
+        """The names, in the order in which they are known."""
         asked = [name.strip() for name in text.split(",") if name.strip()]
         for name in asked:
             if name not in self._known:
-                message = f"no such one: {name}; there are {', '.join(self._known)}"
+                message = f"no such name: {name}; there are {', '.join(self._known)}"
                 raise argparse.ArgumentTypeError(message)
         return [name for name in self._known if name in asked]
 
 
-def _count(text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"not a number of 1 or more: {text}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    with suppress(ValueError):
-        if 0 < float(text) < 3600:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"not a number of seconds above 0: {text}")
+def _repeats(text: str) -> int:
+    return whole_number(text, 1)
 
 
 def scale_of(options: argparse.Namespace) -> Scale:
-    """How long, and with how many."""
+    """The durations and numbers of users that were asked for."""
     scale = QUICK if options.quick else Scale()
     if options.seconds is None:
         return scale
@@ -126,18 +115,18 @@ def scale_of(options: argparse.Namespace) -> Scale:
 
 
 def bench(options: argparse.Namespace) -> Run:
-    """Build, measure, and keep what was measured even where it is cut short."""
+    """Build and measure; what was measured is saved even if the run is interrupted."""
     limit = raise_descriptor_limit()
     cores = choose_cores(os.sched_getaffinity(0))
     machine = describe(cores) | {"descriptors": limit}  # before compilers make it busy
-    load = compiled(PROJECT / "bench" / "load.c", options.output)
-    field = assemble(options.contender, options.output, say)
+    load = compiled("load", say)
+    field = assemble(options.contender, say)
     run = _empty_run(options, field, machine)
     _announce(run, cores)
     if not field.contenders:
-        raise CannotMeasure("there is nobody to measure")
+        raise CannotMeasure("there is no server to measure")
     os.sched_setaffinity(0, {cores.runner})
-    bed = Bed([str(load)], cores, run.scale, options.output)
+    bed = Bed([load], cores, run.scale, options.output)
     rows = [row for row in ROWS if row.key in options.only]
     try:
         for sample in play(bed, list(turns(rows, field.contenders, run.repeats)), say):
@@ -161,7 +150,7 @@ def _empty_run(options: argparse.Namespace, field: Field, machine: dict[str, obj
 
 
 def _announce(run: Run, cores: Cores) -> None:
-    """What takes part and what does not; and what makes figures doubtful."""
+    """Say which servers are left out, and what makes the figures doubtful."""
     for name, reason in run.left_out.items():
         say(f"left out: {name}: {reason}")
     if cores.server == cores.load:
@@ -170,22 +159,22 @@ def _announce(run: Run, cores: Cores) -> None:
         say(f"the machine is busy (load average {run.machine['load_average']:.1f})")
 
 
-def report(run: Run, folder: Path) -> None:
-    """Write table and plots, and show the table."""
+def report(run: Run, target: Path) -> None:
+    """Write the table and the plots, and show the table."""
     page = markdown(run)
-    (folder / "table.md").write_text(page, "utf-8")
+    (target / "table.md").write_text(page, "utf-8")
     print(page)
     try:
-        paths = draw(run, folder)
+        paths = draw(run, target)
     except CannotMeasure as problem:
         say(str(problem))
         paths = []
-    for path in (folder / "results.json", folder / "table.md", *paths):
+    for path in (target / "results.json", target / "table.md", *paths):
         say(f"written: {path}")
 
 
 def ours_failed(run: Run) -> bool:
-    """Whether any of our servers did something wrong, or could not be measured."""
+    """Whether one of our servers has a defect, or could not be measured."""
     mine = {entry.name for entry in run.entries_of(Standing.OURS)}
     return any(one.contender in mine and (one.defects or one.error) for one in run.samples)
 

@@ -1,20 +1,20 @@
 /*
- * The bare minimum of playing a dialogue: programs on terminals, what they are told, what they must
- * say, and nothing else. It is what the harness is measured against (see harness.py).
+ * bare: plays a dialogue of programs on terminals with the least work. It types, waits for output
+ * and signals, and does nothing else. The harness is measured against it (see harness.py).
  *
  *     bare TIMES < dialogue        prints the nanoseconds of each play
  *
- * A dialogue is a line for each step, its words parted by tabs, its texts in hexadecimal digits:
+ * A dialogue has a line for each step: words with tabs between them, texts in hexadecimal digits:
  *
  *     start NAME PROGRAM ARGUMENT...   on a terminal, standard error on a pipe; @ is the port
  *     ready NAME TEXT                  the next line is TEXT and then the port
  *     type NAME TEXT
  *     see NAME TEXT                    these bytes come next
- *     err NAME TEXT                    ... on standard error
+ *     err NAME TEXT                    these bytes come next on standard error
  *     signal NAME NUMBER
- *     exit NAME STATUS                 both outputs end, and the status is this
+ *     exit NAME STATUS                 both outputs end, and the program ends with this status
  *
- * Exit status: 0; 1 where the dialogue did not come true; 2 where it cannot be read.
+ * Exit status: 0; 1 if a step did not come true; 2 if the dialogue cannot be read.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,7 +36,7 @@
 #define MAX_WORDS   64
 #define MAX_STEPS   1024
 #define MAX_TEXT    4096
-#define WAIT_MILLIS 10000 /* for what must come */
+#define WAIT_MILLIS 10000 /* for each output to come */
 
 struct step {
     char *words[MAX_WORDS + 1];
@@ -127,7 +127,7 @@ static struct actor *find_actor(const char *name)
     fail(2, "%s has not started", name);
 }
 
-/* A terminal that neither echoes nor turns line ends, as the harness has it. */
+/* A terminal without echo and without changes of line ends, as in the harness. */
 static int open_terminal(char path[64], int *other)
 {
     struct termios settings;
@@ -181,7 +181,7 @@ static void start(const struct step *step)
     actor->errors = errors[0];
 }
 
-/* What comes from a descriptor, at most so much; 0 at its end. */
+/* Reads what comes from a descriptor, up to a limit; 0 at its end. */
 static size_t take(int fd, char *into, size_t most)
 {
     struct pollfd one = {.fd = fd, .events = POLLIN};
@@ -189,7 +189,7 @@ static size_t take(int fd, char *into, size_t most)
     if (poll(&one, 1, WAIT_MILLIS) != 1)
         fail(1, "nothing came");
     count = read(fd, into, most);
-    return count > 0 ? (size_t)count : 0; /* a terminal that nobody has open any more is EIO */
+    return count > 0 ? (size_t)count : 0; /* EIO: no process has the terminal open any more */
 }
 
 static void see(const struct step *step, int fd)

@@ -1,7 +1,11 @@
-"""Programs that we start: each on its core, ended with us, and never left behind."""
+"""Programs that the bench starts: each on one core, and killed when the bench ends.
+
+It knows nothing of servers, contenders and figures.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import signal
@@ -12,40 +16,34 @@ from pathlib import Path
 from typing import IO
 
 from bench import CannotMeasure
+from conformance.play.guard import Guard
 
-# Is told a process group, and kills it when we are no more: even SIGKILL leaves nothing behind.
-_GUARD = ("sh", "-c", "read group || exit; read end; kill -s KILL -- -$group 2>/dev/null")
+_guard = functools.cache(Guard)  # kills what still runs if this process is killed itself
 
 
 @contextmanager
 def spawned(
-    command: Sequence[str],
-    core: int,
-    folder: Path,
-    output: IO[bytes] | int,
-    errors: IO[bytes] | int,
+    command: Sequence[str], core: int, folder: Path, output: IO[bytes] | int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program on a core; at the end, it and all of its process group are killed."""
-    guard = subprocess.Popen(_GUARD, stdin=subprocess.PIPE, bufsize=0, start_new_session=True)
-    with guard, _started(command, core, folder, output, errors) as process:
+    """Run a program on a core; at the end, kill it and all of its process group.
+
+    Standard output and standard error go to `output`; with PIPE, each has a pipe of its own.
+    """
+    guard = _guard()
+    with _started(command, core, folder, output) as process:
         try:
-            assert guard.stdin
-            guard.stdin.write(b"%d\n" % process.pid)
+            guard.add(process.pid)
             yield process
         finally:
             kill(process)
-            guard.kill()
+            guard.remove(process.pid)
 
 
 def _started(
-    command: Sequence[str],
-    core: int,
-    folder: Path,
-    output: IO[bytes] | int,
-    errors: IO[bytes] | int,
+    command: Sequence[str], core: int, folder: Path, output: IO[bytes] | int
 ) -> subprocess.Popen[bytes]:
     usual = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})  # a child begins where its parent is
+    os.sched_setaffinity(0, {core})  # a child inherits the cores of its parent
     try:
         return subprocess.Popen(
             command,
@@ -53,8 +51,8 @@ def _started(
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=errors,
-            start_new_session=True,  # Ctrl+C is for us, who then kill it
+            stderr=output,
+            start_new_session=True,  # Ctrl+C reaches only this process, which then kills it
         )
     except OSError as error:
         raise CannotMeasure(f"{command[0]} cannot be started: {error.strerror}") from None
@@ -63,24 +61,16 @@ def _started(
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """End it and its group at once; there is nothing in it that is worth keeping."""
+    """Kill a program and its process group at once."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def exits_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Wait for its end, but no longer than this; whether it has ended."""
+    """Wait until a program ends, but no longer than this; whether it has ended."""
     if process.poll() is None:
         pidfd = os.pidfd_open(process.pid)
         select.select([pidfd], [], [], seconds)
         os.close(pidfd)
     return process.poll() is not None
-
-
-def ending(process: subprocess.Popen[bytes]) -> str:
-    """How it ended."""
-    status = process.returncode
-    if status < 0:
-        return f"was ended by {signal.Signals(-status).name}"
-    return f"ended with status {status}"

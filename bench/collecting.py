@@ -1,6 +1,7 @@
-"""What it costs to read scenarios and to plan their cases, as there are more and more of them.
+"""The cost of reading scenarios and planning their cases, as their number grows.
 
-Each count is measured in a process of its own, which is this module run as a program.
+Each number is measured in a process of its own, which runs this module as a program. It knows
+nothing of playing cases and of chat servers.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ COPIES = (1, 2, 4)  # of all scenarios
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What one collection took."""
+    """The cost of one collection."""
 
     cases: int
     seconds: float  # of processor time
@@ -34,7 +35,7 @@ class Collected:
 
 
 def collect(folder: Path) -> Iterator[Collected]:
-    """Collect as many cases as there are, twice as many, and so on."""
+    """Collect the cases of one copy of the suite, then of two, and so on."""
     for copies in COPIES:
         suite = folder / f"copies-{copies}"
         write_copies(suite, copies)
@@ -46,7 +47,7 @@ def collect(folder: Path) -> Iterator[Collected]:
 
 
 def write_copies(folder: Path, copies: int) -> None:
-    """Write the suite with each of its scenario files so often."""
+    """Write the suite with so many copies of each scenario file."""
     folder.mkdir(parents=True, exist_ok=True)
     way_back = os.path.relpath(PROJECT, folder)
     for path in SCENARIOS.glob("*.yaml"):
@@ -72,7 +73,7 @@ def _peak() -> int:
 
 
 def table(rows: Sequence[Collected]) -> Iterator[str]:
-    """Rows for a person; where growth is linear, the figures for a thousand stay the same."""
+    """Lines for people; if the growth is linear, the figures for 1,000 cases stay the same."""
     yield "collecting, cases   CPU, s     MiB   for 1,000: CPU, s     MiB"
     for row in rows:
         thousands, mib = row.cases / 1000, row.bytes / 2**20

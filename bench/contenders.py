@@ -1,4 +1,7 @@
-"""Who is measured: our servers, the yardstick, the server people write first, and the peers."""
+"""The contenders: our servers, the yardstick, the server that people write first, and the peers.
+
+It knows how each is started, and nothing of rows, cores and figures.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,25 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from bench import HOST, PROJECT
-from bench.peers import PEERS, Peer
-from conformance.build import Build
+from bench.peers import Peer
+from conformance.build import VERSION_SECONDS, Build
+from conformance.build import find_program as find_usual_program
+from conformance.text import fill
 
-VERSION_SECONDS = 10.0
+_ADDRESS = ("--host", HOST, "--port", "{port}")
 
 
 class Standing(StrEnum):
     """What a contender is to us."""
 
     OURS = "ours"
-    YARDSTICK = "yardstick"  # what is possible; no contender in truth
+    YARDSTICK = "yardstick"  # shows what is possible; it is not really a contender
     FIRST = "first"  # what people write first
     PEER = "peer"
 
@@ -35,70 +40,56 @@ class Contender:
     title: str
     standing: Standing
     protocol: str
-    argv: tuple[str, ...]  # with {port} and {config} to be filled in
-    folder: Path  # where it is started
-    config: str = ""  # the text of its configuration file, with {host}, {port} and {folder}
+    argv: tuple[str, ...]  # {port} and {config} are filled in
+    folder: Path  # its working directory
+    config: str = ""  # text of its configuration file; {host}, {port}, {folder} are filled in
     version: str = ""
 
     def command(self, port: int, scratch: Path) -> list[str]:
-        """Its command line for a port; writes its configuration file."""
+        """Its command line for a port; its configuration file is written into `scratch`."""
         path = scratch / f"{self.name}.conf"
+        places = {"host": HOST, "port": str(port), "folder": str(scratch), "config": str(path)}
         if self.config:
-            path.write_text(configured(self.config, port, scratch), encoding="utf-8")
-        return [
-            word.replace("{port}", str(port)).replace("{config}", str(path)) for word in self.argv
-        ]
+            path.write_text(fill(self.config, places), encoding="utf-8")
+        return [fill(word, places) for word in self.argv]
 
     @property
     def program_bytes(self) -> int:
-        """The size of its program file; of its script, where it is one."""
+        """The size of its program file, or of its script if it is one."""
         files = [self.folder / word for word in self.argv if (self.folder / word).is_file()]
         scripts = [path for path in files[1:] if path.suffix == ".py"]
         return (scripts or files)[0].stat().st_size
 
 
-def configured(config: str, port: int, scratch: Path) -> str:
-    """A configuration file's text with its places filled."""
-    return config.format(host=HOST, port=port, folder=scratch)
+def ours(build: Build) -> Contender:
+    """One of our servers, without the lines that it prints about the room."""
+    one = build.implementation
+    return Contender(
+        name=one.name,
+        title=f"ours, in {one.language}",
+        standing=Standing.OURS,
+        protocol="chat",
+        argv=(*build.argv, *_ADDRESS, "--quiet"),
+        folder=one.folder,
+        version=version_of(build.argv, one.folder),
+    )
 
 
-# --- Those there are -----------------------------------------------------------------------------
-
-
-def ours(builds: Iterable[Build]) -> list[Contender]:
-    """Our servers, from what was built of them; the room's lines are for no one here."""
-    options = ("--host", HOST, "--port", "{port}", "--quiet")
-    return [
-        Contender(
-            name=build.implementation.name,
-            title=f"ours, in {build.implementation.language}",
-            standing=Standing.OURS,
-            protocol="chat",
-            argv=(*build.argv, *options),
-            folder=build.implementation.folder,
-            version=version_of(build.argv, build.implementation.folder),
-        )
-        for build in builds
-    ]
-
-
-def yardstick(program: Path) -> Contender:
-    """The bare minimum of a chat server that batches."""
-    argv = (str(program), "--host", HOST, "--port", "{port}")
+def yardstick(program: str) -> Contender:
+    """The least that a chat server can do, in C."""
     title = "bare minimum, in C"
-    return Contender("yardstick", title, Standing.YARDSTICK, "chat", argv, PROJECT)
+    return Contender("yardstick", title, Standing.YARDSTICK, "chat", (program, *_ADDRESS), PROJECT)
 
 
 def threads() -> Contender:
     """A thread for each client, in Python."""
-    script = str(PROJECT / "bench" / "threads.py")
-    argv = (sys.executable, "-I", script, "--host", HOST, "--port", "{port}")
+    argv = (sys.executable, "-I", str(PROJECT / "bench" / "threads.py"), *_ADDRESS)
     title = "a thread per client, in Python"
     return Contender("threads", title, Standing.FIRST, "chat", argv, PROJECT)
 
 
 def installed(peer: Peer) -> Contender | None:
-    """A peer, where its program is on this machine."""
+    """A peer, if its program is on this machine."""
     program = find_program(peer.program)
     if not program:
         return None
@@ -114,19 +105,15 @@ def installed(peer: Peer) -> Contender | None:
     )
 
 
-def missing_peers() -> list[Peer]:
-    """Those that are not on this machine."""
-    return [peer for peer in PEERS if not find_program(peer.program)]
-
-
 def find_program(name: str) -> str | None:
-    """Where a program is; servers are often where only root's PATH leads."""
-    places = [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
-    return shutil.which(name, path=os.pathsep.join(places))
+    """The path of a program; Debian puts servers where only the PATH of root leads."""
+    return find_usual_program(name) or shutil.which(
+        name, path=os.pathsep.join(["/usr/sbin", "/usr/local/sbin"])
+    )
 
 
 def version_of(argv: Sequence[str], folder: Path) -> str:
-    """The first line that a program says about its version."""
+    """The first line that a program prints about its version, whatever its exit status is."""
     try:
         done = subprocess.run(
             [*argv, "--version"],

@@ -1,4 +1,7 @@
-"""The load generator as a program that is run: what it says while it works, and its result."""
+"""Runs the load generator: acts on the words that it prints meanwhile, and reads its result.
+
+It knows nothing of servers, rows and figures. load.c says what the generator does.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +12,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import HOST, CannotMeasure
-from bench.child import ending, spawned
+from bench import CannotMeasure
+from bench.child import spawned
+from conformance.play.process import ending
 
-PATIENCE = 300.0  # seconds beyond those that were asked for: until all users are in, and out
+PATIENCE = 300.0  # seconds: with thousands of users, most of it is their coming and going
 
-# What is wrong with a server that does any of it; `dropped` are users whom it ended unasked.
+# Counts of what a server did wrong; `dropped` are users whose connections it closed by itself.
 DEFECTS = ("lost", "duplicates", "swapped", "echoes", "damaged", "dropped")
 
 Result = dict[str, Any]
-# What to do when it says a word; it goes on meanwhile.
+# What to do when the generator prints a word; the generator does not wait for it.
 Marks = Mapping[str, Callable[[subprocess.Popen[bytes]], None]]
 
 
-def generate(
-    program: Sequence[str],
-    core: int,
-    protocol: str,
-    port: int,
-    words: Sequence[str],
-    marks: Marks,
-    patience: float = PATIENCE,
-) -> Result:
-    """Run the load generator to its end, and do what its marks ask for; what it found."""
-    address = ["--protocol", protocol, "--host", HOST, "--port", str(port)]
-    command = [*program, *address, *words]
-    with spawned(command, core, Path.cwd(), subprocess.PIPE, subprocess.PIPE) as process:
-        watchdog = threading.Timer(patience, process.kill)
+def generate(command: Sequence[str], core: int, marks: Marks) -> Result:
+    """Run the load generator until it ends, and call the mark of each word; its result."""
+    with spawned(command, core, Path.cwd(), subprocess.PIPE) as process:
+        watchdog = threading.Timer(PATIENCE, process.kill)
         watchdog.start()
         try:
             return _result(process, marks)
@@ -53,13 +47,13 @@ def _result(process: subprocess.Popen[bytes], marks: Marks) -> Result:
         elif mark := marks.get(line.decode("utf-8", "replace").strip()):
             mark(process)
     complaints = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-    process.wait()
-    if process.returncode != 0 or not result:
-        why = complaints[-1] if complaints else f"the load {ending(process)}"
+    status = process.wait()
+    if status != 0 or not result:
+        why = complaints[-1] if complaints else f"the load generator ended: {ending(status)}"
         raise CannotMeasure(why)
     return result
 
 
 def defects(result: Result) -> dict[str, int]:
-    """What a result tells that is wrong with the server."""
+    """What the server did wrong, by a result of the generator."""
     return {name: result[name] for name in DEFECTS if result.get(name)}

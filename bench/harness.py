@@ -1,8 +1,8 @@
-"""What a case costs: the harness beside the bare minimum, in turns. `python -m bench.harness`
+"""The cost of a case: the harness beside the bare minimum, in turns. `python -m bench.harness`
 
 The same programs play the same dialogue: once by the harness, as in every run, and once by bare.c,
-which knows nothing but terminals, bytes and exit statuses. What it costs to collect cases is
-measured by collecting.py, and shown below that.
+which knows only terminals, bytes and exit statuses. Below that, the cost of collecting cases is
+shown, as collecting.py measures it. This module knows nothing of contenders and rows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from bench import PROJECT, CannotMeasure, collecting
+from bench import HOST, PROJECT, CannotMeasure, collecting
 from bench.build import BUILDS, compiled
 from bench.collecting import collect
 from conformance.arguments import Pattern
@@ -26,12 +26,14 @@ from conformance.plan import Selection, plan
 from conformance.play.runner import play
 from conformance.read.manifest import find
 from conformance.read.scenario import load
-from conformance.text import plain
+from conformance.streams import complain
+from conformance.text import complete, plain
 
 SCENARIO = "scenarios/chat.yaml::nothing-is-interpreted"  # a server, two clients, on terminals
 ROUNDS = 15
 PLAYS = 10  # in a row, by one of the two
 SIGINT = 2
+_PATTERNS = {"types": "type", "sees": "see"}  # verbs with lines, and bare.c's words for them
 
 
 @dataclass(slots=True)
@@ -44,34 +46,47 @@ class Cost:
 
     @property
     def ratio(self) -> float:
-        """How many times the bare minimum the harness takes."""
+        """How many times as long as the bare minimum the harness takes."""
         return median(self.harness) / median(self.bare)
 
 
 def main() -> int:
     """Measure, and show a table."""
     os.chdir(PROJECT)
-    suite, scenarios = load([Path("scenarios/chat.yaml")])
-    found = find([PROJECT / "servers", PROJECT / "clients"])
-    cases = plan(scenarios, found, Selection(ids=(SCENARIO,)))
-    builds = build_all(found, BUILDS, lambda line: print(line, file=sys.stderr))
-    costs = [
-        Cost(case) for case in cases if case.server and case.server.name == case.clients[0].name
-    ]
-    folder = PROJECT / "build" / "bench"
-    bare = compiled(PROJECT / "bench" / "bare.c", folder)
-    for round_ in range(ROUNDS):
-        print(f"round {round_ + 1} of {ROUNDS}", file=sys.stderr)
-        for cost in costs:
-            cost.harness += by_harness(cost.case, suite, builds)
-            cost.bare += by_bare(bare, dialogue(cost.case, suite, builds))
-    rows = list(collect(folder / "collecting"))
-    print("\n".join([*table(costs), "", *collecting.table(rows)]))
+    try:
+        lines = [*table(measured()), "", *collecting.table(collected())]
+    except CannotMeasure as problem:
+        complain(f"bench: {problem}")
+        return 1
+    print("\n".join(lines))
     return 0
 
 
+def measured() -> list[Cost]:
+    """Play the scenario with each server and the client of the same name, in turns."""
+    suite, scenarios = load([Path("scenarios/chat.yaml")])
+    found = find([PROJECT / "servers", PROJECT / "clients"])
+    cases = plan(scenarios, found, Selection(ids=(SCENARIO,)))
+    builds = build_all(found, BUILDS, complain)
+    bare = compiled("bare", complain)
+    costs = [
+        Cost(case) for case in cases if case.server and case.server.name == case.clients[0].name
+    ]
+    for number in range(1, ROUNDS + 1):
+        complain(f"round {number} of {ROUNDS}")
+        for cost in costs:
+            cost.harness += by_harness(cost.case, suite, builds)
+            cost.bare += by_bare(bare, Dialogue(cost.case, suite, builds).text())
+    return costs
+
+
+def collected() -> list[collecting.Collected]:
+    """The cost of collecting, with more and more cases."""
+    return list(collect(PROJECT / "build" / "bench" / "collecting"))
+
+
 def by_harness(case: Case, suite: Suite, builds: Mapping[str, Build]) -> list[float]:
-    """The seconds of some plays by the harness."""
+    """The seconds of each of some plays by the harness."""
     seconds = []
     for _ in range(PLAYS):
         began = time.perf_counter()
@@ -82,12 +97,12 @@ def by_harness(case: Case, suite: Suite, builds: Mapping[str, Build]) -> list[fl
     return seconds
 
 
-def by_bare(program: Path, text: str) -> list[float]:
-    """The same by bare.c."""
+def by_bare(program: str, dialogue: str) -> list[float]:
+    """The seconds of each of as many plays by bare.c."""
     environment = {**os.environ, "TERM": "dumb", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         [program, str(PLAYS)],
-        input=text,
+        input=dialogue,
         env=environment,
         capture_output=True,
         text=True,
@@ -99,7 +114,7 @@ def by_bare(program: Path, text: str) -> list[float]:
 
 
 def table(costs: Sequence[Cost]) -> Iterator[str]:
-    """Rows for a person: medians in milliseconds, and how many times the bare one the other is."""
+    """Lines for people: medians in milliseconds, and the ratio of the two."""
     yield "pairing         harness     bare   ratio   (medians, ms)"
     for cost in costs:
         harness, bare = median(cost.harness) * 1000, median(cost.bare) * 1000
@@ -109,67 +124,56 @@ def table(costs: Sequence[Cost]) -> Iterator[str]:
 # --- The same dialogue for bare.c ----------------------------------------------------------------
 
 
-def dialogue(case: Case, suite: Suite, builds: Mapping[str, Build]) -> str:
-    """The steps of a case as bare.c reads them, one in a line."""
-    return "".join(
-        "\t".join(words) + "\n"
-        for step in case.scenario.steps
-        for words in _words(step, case, suite, builds)
-    )
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """The steps of a case in the form that bare.c reads; its head comment describes it."""
 
+    case: Case
+    suite: Suite
+    builds: Mapping[str, Build]
 
-def _words(
-    step: Step, case: Case, suite: Suite, builds: Mapping[str, Build]
-) -> Iterator[tuple[str, ...]]:
-    match step.verb:
-        case "starts":
-            yield from _start(step, case, suite, builds)
-        case "types":
-            yield ("type", step.actor, _hex("".join(f"{line}\n" for line in _lines(step))))
-        case "sees":
-            yield ("see", step.actor, _hex("".join(f"{line}\n" for line in _lines(step))))
-        case "is_asked":
-            yield ("see", step.actor, _hex(str(step.argument)))
-        case "complains":
-            assert isinstance(step.argument, tuple)
-            yield ("err", step.actor, _hex("".join(f"{p}\n" for p in _each(step.argument[1]))))
-        case "is_sent":
-            yield ("signal", step.actor, str(SIGINT))
-        case "exits":
-            yield ("exit", step.actor, str(step.argument))
-        case verb:
-            raise CannotMeasure(f"{SCENARIO}: bare.c knows no `{verb}`")
+    def text(self) -> str:
+        """One step in each line."""
+        words = (words for step in self.case.scenario.steps for words in self._words(step))
+        return "".join("\t".join(one) + "\n" for one in words)
 
+    def _words(self, step: Step) -> Iterator[tuple[str, ...]]:
+        match step.verb, step.argument:
+            case "starts", _:
+                yield from self._start(step.actor)
+            case ("types" | "sees") as verb, tuple(patterns):
+                yield _PATTERNS[verb], step.actor, _hex(_lines(patterns))
+            case "is_asked", prompt:
+                yield "see", step.actor, _hex(str(prompt))
+            case "complains", (_, tuple(patterns)):
+                yield "err", step.actor, _hex(_lines(patterns))
+            case "is_sent", _:
+                yield "signal", step.actor, str(SIGINT)
+            case "exits", status:
+                yield "exit", step.actor, str(status)
+            case verb, _:
+                raise CannotMeasure(f"{SCENARIO}: bare.c knows no `{verb}`")
 
-def _start(
-    step: Step, case: Case, suite: Suite, builds: Mapping[str, Build]
-) -> Iterator[tuple[str, ...]]:
-    role = Role.SERVER if step.actor == "server" else Role.CLIENT
-    one = case.server if role is Role.SERVER else case.clients[0]
-    assert one
-    # Absolute, since bare.c runs all programs in one folder.
-    argv = [_absolute(word, one.folder) for word in builds[one.label].argv]
-    arguments = suite.programs[role].arguments.replace("{host}", "127.0.0.1")
-    port = "0" if role is Role.SERVER else "@"
-    quiet = ["--quiet"] if role is Role.SERVER else []
-    words = arguments.replace("{port}", port).split()
-    yield ("start", step.actor, *argv, *words, *quiet)
-    if role is Role.SERVER:
-        yield ("ready", step.actor, _hex("Listening on 127.0.0.1:"))
+    def _start(self, actor: str) -> Iterator[tuple[str, ...]]:
+        serves = actor == "server"
+        one = self.case.server if serves else self.case.clients[0]
+        assert one
+        # Absolute, since bare.c runs all programs in one folder.
+        argv = [_absolute(word, one.folder) for word in self.builds[one.label].argv]
+        arguments = self.suite.programs[Role.SERVER if serves else Role.CLIENT].arguments
+        words = complete(arguments, {"host": HOST, "port": "0" if serves else "@"}).split()
+        yield "start", actor, *argv, *words, *(["--quiet"] if serves else [])
+        if serves:
+            yield "ready", actor, _hex(f"Listening on {HOST}:")
 
 
 def _absolute(word: str, folder: Path) -> str:
-    """Not resolved: the interpreter of an environment is a link, and another one where it leads."""
+    """The absolute path, but links are kept: an environment is found by the link to its Python."""
     return str((folder / word).absolute()) if (folder / word).is_file() else word
 
 
-def _lines(step: Step) -> list[str]:
-    assert isinstance(step.argument, tuple)
-    return _each(step.argument)
-
-
-def _each(patterns: Sequence[Pattern]) -> list[str]:
-    return [plain(str(one)) for pattern in patterns for one in pattern.each()]
+def _lines(patterns: Sequence[Pattern]) -> str:
+    return "".join(f"{plain(str(one))}\n" for pattern in patterns for one in pattern.each())
 
 
 def _hex(text: str) -> str:

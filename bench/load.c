@@ -1,24 +1,24 @@
 /*
- * load: puts load on a chat server, and checks everything that comes of it.
+ * load: puts load on a chat server, and checks everything that the server sends.
  *
  *     gcc -O2 -o load load.c
  *     ./load --protocol chat --port 8080 flood --senders 10 --receivers 100     (--help: the rest)
  *
- * One process, one epoll loop, no threads. It is all the users at once, so that one clock tells how
- * long a message took, and so that it knows of each message who is still to get it.
+ * One process, one epoll loop, no threads. It plays all users at once, so that one clock measures
+ * how long a message takes, and so that it knows of each message which users have not received it.
  *
- * A message's payload says who sent it, as which of its messages, and when; the rest is a pattern
- * that follows from those. What must be so is counted where it is not:
+ * The payload of a message holds its sender, its number among the messages of this sender, and its
+ * time; a pattern that follows from these three fills the rest. What goes wrong is counted:
  *
- *     lost        was due to a receiver and has not come (one that came damaged has come)
- *     duplicates  has come to that receiver before
- *     swapped     has come after a later one of the same sender
- *     echoes      has come back to its sender
- *     damaged     is not as any sender has sent it, or comes under another's name
- *     dropped     a connection that the server ended; what it would still have got is not lost
+ *     lost        messages that a receiver has not got (a damaged one counts as got)
+ *     duplicates  messages that this receiver got before
+ *     swapped     messages that came after a later one of the same sender
+ *     echoes      messages that came back to their sender
+ *     damaged     lines that no sender has sent, or that come under the name of another
+ *     dropped     connections that the server closed; what they did not get is not lost
  *
- * What bounds the speed of this program bounds every figure, so the way of a delivery (section 7)
- * makes no system call and no copy, asks no clock, and touches four counters.
+ * The speed of this program limits every figure, so handling a delivery (section 7) makes no system
+ * call and no copy, reads no clock, and changes four counters.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -40,28 +40,28 @@
 
 /* ---- 1. Limits ------------------------------------------------------------------------------- */
 
-#define MIN_SIZE        40           /* bytes of a payload: what it says, and some pattern */
-#define MAX_SIZE        1000         /* a line of the chat has 1024 at most */
-#define MAX_IRC_SIZE    400          /* a line of IRC has 512 at most, with what stands around it */
+#define MIN_SIZE        40           /* bytes of a payload: its three values and some pattern */
+#define MAX_SIZE        1000         /* a line of the chat has at most 1024 */
+#define MAX_IRC_SIZE    400          /* a line of IRC, with all its parts, has at most 512 */
 #define MAX_USERS       60000        /* fewer than local ports */
 #define MAX_IN_FLIGHT   65536        /* messages */
-#define READ_SIZE       (128 * 1024) /* bytes received in one go; a part of a core's own cache */
-#define MAX_REST        8192         /* bytes of a line that has not come whole */
-#define PADDING         64           /* bytes behind what was received that may be looked at */
-#define EVENT_BATCH     256          /* events taken from the kernel in one round */
-#define ENTER_MOST      1000 /* users who are on their way in; some servers think for long */
-#define MAX_UNHEARD     8    /* users who have not been answered: a server may queue ten */
-#define STUCK_BUFFER    4096 /* bytes of the kernel's for a user who never reads */
-#define MAX_GAPS        1024 /* of one receiver; what was missed before those is lost */
-#define MAX_SAID        160  /* bytes of a server's line in one of our sentences */
+#define READ_SIZE       (128 * 1024) /* bytes received at once; fits into the cache of a core */
+#define MAX_REST        8192         /* bytes of an incomplete line */
+#define PADDING         64           /* bytes behind the received ones that may be read */
+#define EVENT_BATCH     256          /* events from the kernel in one round */
+#define ENTER_MOST      1000         /* users who enter at once; some servers take long */
+#define MAX_UNHEARD     8            /* users without an answer yet: a server may queue ten */
+#define STUCK_BUFFER    4096         /* receive buffer in the kernel of a user who never reads */
+#define MAX_GAPS        1024         /* of one receiver; messages in older gaps are lost */
+#define MAX_SAID        160          /* bytes of a line of the server in an error message */
 #define SECOND          1000000000LL /* in nanoseconds, as all times here */
 #define MILLISECOND     1000000LL
-#define ENTER_PATIENCE  (30 * SECOND)       /* for any sign of life while users enter */
-#define QUIET           (100 * MILLISECOND) /* without a sign: nothing more is under way */
-#define SETTLE_PATIENCE (5 * SECOND)        /* for that, once all are in */
-#define STALL           (500 * MILLISECOND) /* for that, until what is in flight is given up */
-#define AWAIT           (2 * SECOND)        /* for more of what is in flight at the end */
-#define LEAVE_PATIENCE  SECOND              /* for the server to end its side, when all leave */
+#define ENTER_PATIENCE  (30 * SECOND)       /* for anything to come while users enter */
+#define QUIET           (100 * MILLISECOND) /* with nothing coming: no more is under way */
+#define SETTLE_PATIENCE (5 * SECOND)        /* for such a pause, once all are in */
+#define STALL           (500 * MILLISECOND) /* for that, before messages in flight are given up */
+#define AWAIT           (2 * SECOND)        /* for more messages in flight at the end */
+#define LEAVE_PATIENCE  SECOND              /* for the server to close, when all users leave */
 #define TICK            (20 * MILLISECOND)  /* the longest sleep */
 
 #define PROMPT "Enter your screen name: "
@@ -88,31 +88,31 @@ struct options {
     double warm_up;
 };
 
-/* What a payload says. */
+/* What a payload holds. */
 struct message {
     uint32_t sender;
-    uint32_t number; /* which of the sender's messages, from 0 */
-    int64_t time;    /* when it was sent or, at a rate, due */
+    uint32_t number; /* among the messages of the sender, from 0 */
+    int64_t time;    /* when it was sent or, at a rate, was due */
 };
 
-/* A message that some receiver is still to get. */
+/* A message that some receivers have not got yet. */
 struct flight {
     uint32_t number;
-    uint32_t left; /* how many receivers; 0: it is not in flight */
+    uint32_t left; /* the number of these receivers; 0: not in flight */
 };
 
-/* Messages of one sender that one receiver has not got though it got later ones. */
+/* Messages of one sender that one receiver has not got, although it got later ones. */
 struct gap {
     uint32_t sender;
-    uint32_t from, to; /* the first, and the one behind the last */
+    uint32_t from, to; /* the first, and the one after the last */
 };
 
-/* A connection's life, in this order. */
+/* The states of a connection, in this order. */
 enum state {
     OUTSIDE,
-    ENTERING, /* connects, and talks with the server until it is in the room */
+    ENTERING, /* connects and talks with the server until it is in the room */
     IN_ROOM,
-    LEAVING, /* has ended its side, waits for the server's */
+    LEAVING, /* has closed its side and waits until the server does */
     GONE,
 };
 
@@ -125,48 +125,48 @@ struct user {
     int fd;
     uint32_t index;
     enum state state;
-    bool stuck;      /* never reads, once it is in the room */
-    bool receives;   /* gets all messages but its own */
+    bool stuck;      /* never reads after it is in the room */
+    bool receives;   /* gets all messages except its own */
     bool spoke;      /* is among `spoken` */
-    bool heard;      /* has got an answer: its connection has been taken up */
-    int step;        /* of the protocol's way into the room */
+    bool heard;      /* has got an answer, so the server has accepted it */
+    int step;        /* of entering the room, as the protocol counts them */
     uint32_t events; /* what epoll watches for */
     int64_t started; /* when it began to connect */
     uint32_t sent;   /* messages */
-    uint32_t *next;  /* by sender, the number of the message that comes next */
+    uint32_t *next;  /* by sender, the number of the next message to come */
     struct gap *gaps;
-    uint32_t gap_count; /* how many there have been; the last MAX_GAPS of them are kept */
+    uint32_t gap_count; /* all until now; the last MAX_GAPS are kept */
     uint64_t missing;   /* messages in gaps */
     uint64_t damaged;
-    char *rest; /* a line that has not come whole */
+    char *rest; /* the beginning of an incomplete line */
     size_t rest_length;
     struct buffer output;
 };
 
-/* What a sender's messages begin with where the server puts its name there. */
+/* The beginning of a sender's messages, if the server puts the name there. */
 struct origin {
     uint64_t word, mask;
     size_t length;
 };
 
-/* One way to talk. A server may send other lines between messages; those are passed over. */
+/* One protocol. A server may send other lines between messages; they are skipped. */
 struct protocol {
     const char *name;
     size_t max_size;
     bool returns_own;                 /* the sender gets its own message too */
-    const char *prompt;               /* for the name, not a line; or NULL */
-    const char *farewell;             /* said before leaving, or "" */
-    const char *head;                 /* what a message to the server begins with, by its size, */
+    const char *prompt;               /* asks for the name, without a line end; or NULL */
+    const char *farewell;             /* sent before leaving, or "" */
+    const char *head;                 /* a message to the server begins with, by its size, */
     const char *tail;                 /* and ends with */
-    const char *origin;               /* what one from the server begins with: by its sender, */
+    const char *origin;               /* a message from the server begins with: by its sender, */
     const char *lead;                 /* or by its size */
-    void (*enter)(struct user *user); /* says what is said first; or NULL: the server does */
-    void (*hear)(struct user *user, const char *line); /* a line on the way in */
+    void (*enter)(struct user *user); /* sends what comes first; NULL: the server does */
+    void (*hear)(struct user *user, const char *line); /* a line while entering */
     void (*pass)(struct user *user, const char *line); /* a line in the room that is no message */
-    size_t (*take)(struct user *user, char *text, size_t length); /* how much it is done with */
+    size_t (*take)(struct user *user, char *text, size_t length); /* returns the bytes taken */
 };
 
-/* Times, counted in buckets that are one part in 128 wide. */
+/* Times, counted in buckets whose width is 1/128 of their value. */
 #define SUB_BITS 7
 #define BUCKETS  ((65 - SUB_BITS) << SUB_BITS)
 struct histogram {
@@ -175,10 +175,10 @@ struct histogram {
 
 enum phase {
     GATHERING, /* users enter */
-    SETTLING,  /* what they tell each other about that comes to rest */
+    SETTLING,  /* the notices about those who entered come in */
     WARMING,
     MEASURING,
-    AWAITING, /* what is in flight comes */
+    AWAITING, /* messages in flight come in */
     OVER,
 };
 
@@ -189,43 +189,43 @@ static struct sockaddr_storage address;
 static socklen_t address_length;
 static int epoll_fd;
 static int64_t clock_start;
-static int64_t now; /* as of the last system call that may have taken time */
+static int64_t now; /* the time after the last system call that may take long */
 
 static struct user *users;
-static uint32_t user_count; /* stuck ones are the last */
-static uint32_t opened;     /* how many of them have begun */
+static uint32_t user_count; /* stuck users are the last ones */
+static uint32_t opened;     /* how many of them have begun to connect */
 static uint32_t heard;      /* how many of those have got an answer */
 static uint32_t inside;     /* how many are in the room, or have been */
-static uint32_t left;       /* how many have left it in order */
-static uint32_t listeners;  /* how many of those who receive are still there */
-static uint32_t talkers;    /* how many senders are */
+static uint32_t left;       /* how many have left the room in order */
+static uint32_t listeners;  /* how many receivers are still connected */
+static uint32_t talkers;    /* how many senders are still connected */
 static struct origin *origins;
 
 static enum phase phase;
-static int64_t phase_end;   /* when it is over at the latest */
-static int64_t last_sign;   /* when anything came last */
-static int64_t last_coming; /* when a message did */
+static int64_t phase_end;   /* when the phase ends at the latest */
+static int64_t last_sign;   /* when anything last came */
+static int64_t last_coming; /* when a message last came */
 static int64_t work_start, span_start, span_end;
 
 static uint32_t in_flight; /* messages */
 static struct flight *flights;
-static uint32_t flight_bits; /* two to the power of that are kept of each sender */
-static uint32_t turn;        /* whose it is to send */
-static uint32_t *spoken;     /* senders with something to flush in this round */
+static uint32_t flight_bits; /* 2^flight_bits messages of each sender are kept */
+static uint32_t turn;        /* the sender that is next */
+static uint32_t *spoken;     /* senders with bytes to flush in this round */
 static uint32_t spoken_count;
 
 static uint64_t sent;    /* messages */
-static uint64_t due;     /* deliveries that follow from them */
-static uint64_t come;    /* those that were the next of their sender */
-static uint64_t late;    /* those that filled a gap */
-static uint64_t skipped; /* those that are not awaited any more */
+static uint64_t due;     /* deliveries that must follow from them */
+static uint64_t come;    /* deliveries that came in their turn */
+static uint64_t late;    /* deliveries that filled a gap */
+static uint64_t skipped; /* deliveries that nothing waits for any more */
 static uint64_t duplicates, swapped, echoes;
 static uint64_t dropped, stuck_dropped;
 static uint64_t sent_in_span;
 
 static struct histogram latencies, unmeasured;
 static struct histogram *histogram = &unmeasured;
-static int64_t measured_from; /* at a rate, messages that were due before that do not count */
+static int64_t measured_from; /* at a rate, messages due earlier do not count */
 
 static _Noreturn __attribute__((format(printf, 1, 2))) void fail(const char *format, ...)
 {
@@ -257,7 +257,7 @@ static int64_t seconds(double count)
     return (int64_t)(count * (double)SECOND);
 }
 
-/* A line for who runs this, at once. */
+/* Prints a line for the program that runs this one, at once. */
 static void tell(const char *word)
 {
     puts(word);
@@ -267,18 +267,18 @@ static void tell(const char *word)
 /* ---- 4. Payloads ----------------------------------------------------------------------------- */
 
 /*
- * Letters in pairs of words, eight in each word, all printable and none of them special anywhere.
- * The first word is the sender and the number, the next the time: 48 bits, six in a letter from
- * '0' to 'o'. The pattern's are five bits in a letter from '@' to '_'.
+ * A payload is printable letters in pairs of words, eight letters in each word; none of them is
+ * special in any protocol. The first word holds sender and number, the second the time: 48 bits,
+ * six in each letter from '0' to 'o'. A letter of the pattern holds five bits, from '@' to '_'.
  */
-typedef uint64_t pair __attribute__((vector_size(16))); /* worked on as one, where there is SIMD */
+typedef uint64_t pair __attribute__((vector_size(16))); /* one operation for both, with SIMD */
 
 #define EACH(byte) (0x0101010101010101ULL * (byte))
 #define HEADER     sizeof(pair)
 #define MAX_PAIRS  (MAX_SIZE / sizeof(pair) + 1)
 
-static pair pattern_pairs[MAX_PAIRS]; /* what sets each pair of the pattern apart */
-static size_t whole_pairs;            /* how many pairs of the pattern there are, */
+static pair pattern_pairs[MAX_PAIRS]; /* a constant for each pair of the pattern */
+static size_t whole_pairs;            /* how many whole pairs the pattern has, */
 static pair last_mask;                /* and which bytes of one more */
 
 static uint64_t load_word(const char *bytes)
@@ -315,7 +315,7 @@ static inline pair gather(pair bits)
     return (bits & 0x0000000000ffffff) | (bits >> 8 & 0x0000ffffff000000);
 }
 
-/* The pattern's letters: a change of one bit of what they follow from changes half of them. */
+/* The letters of the pattern: a change of one bit of their input changes half of them. */
 static inline pair pattern_of(uint64_t who, uint64_t time)
 {
     uint64_t mixed = (who ^ 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9 ^ time * 0x94d049bb133111eb;
@@ -334,7 +334,7 @@ static void prepare_pattern(size_t size)
         pattern_pairs[i] = (pair){i * 0x9e3779b97f4a7c15, ~i * 0xbf58476d1ce4e5b9} & EACH(0x1f);
 }
 
-/* Writes a pair more than the payload may have. */
+/* May write one pair more than the payload has. */
 static void write_payload(char *payload, const struct message *message)
 {
     pair header = {(uint64_t)message->sender << 32 | message->number, (uint64_t)message->time};
@@ -344,11 +344,11 @@ static void write_payload(char *payload, const struct message *message)
         store_pair(payload + HEADER + i * sizeof(pair), pattern ^ pattern_pairs[i]);
 }
 
-/* Whether this is a payload, every byte of it. Looks at a pair more than it may have. */
+/* Whether every byte is as in a payload. May read one pair more than it has. */
 static inline bool read_payload(const char *payload, struct message *message)
 {
     pair header = load_pair(payload) - EACH('0');
-    pair wrong = header & EACH(0xc0); /* no letters; a byte that borrowed is always among them */
+    pair wrong = header & EACH(0xc0); /* not letters; a byte that borrowed is always one */
     header = gather(header);
     pair pattern = pattern_of(header[0], header[1]);
     payload += HEADER;
@@ -370,7 +370,7 @@ static inline size_t bucket_of(uint64_t value)
     return ((size_t)shift << SUB_BITS) + (size_t)(value >> shift);
 }
 
-/* The middle of what falls into a bucket, in microseconds. */
+/* The middle of a bucket, in microseconds. */
 static double bucket_value(size_t bucket)
 {
     size_t shift = bucket >> SUB_BITS ? (bucket >> SUB_BITS) - 1 : 0;
@@ -383,7 +383,7 @@ static inline bool is_measured(int64_t start)
     return histogram == &latencies && start >= measured_from;
 }
 
-/* What took until now. */
+/* Records a time that ends now. */
 static inline void record(int64_t start)
 {
     struct histogram *all = start >= measured_from ? histogram : &unmeasured;
@@ -398,7 +398,7 @@ static uint64_t total(const struct histogram *all)
     return count;
 }
 
-/* The value that this part of all are at or below. */
+/* The value that this share of all values does not exceed. */
 static double quantile(const struct histogram *all, double part)
 {
     double rank = part * (double)total(all);
@@ -424,7 +424,7 @@ static void watch(struct user *user, uint32_t events)
     user->events = events;
 }
 
-/* Room for so many bytes more. */
+/* Makes room for so many more bytes. */
 static char *reserve(struct buffer *buffer, size_t length)
 {
     if (buffer->begin == buffer->end)
@@ -443,7 +443,7 @@ static _Noreturn void not_connected(int error)
     fail("cannot connect to %s:%s: %s", options.host, options.port, strerror(error));
 }
 
-/* Nothing can be sent: the server has ended the connection, unless there never was one. */
+/* Sending failed: the server has closed the connection, or never accepted it. */
 static void give_up(struct user *user)
 {
     if (!user->heard && errno != ECONNRESET && errno != EPIPE)
@@ -451,7 +451,7 @@ static void give_up(struct user *user)
     user->output.begin = user->output.end;
 }
 
-/* Sends what the kernel takes; while it still connects that is nothing. */
+/* Sends what the kernel takes; nothing as long as it still connects. */
 static void flush(struct user *user)
 {
     struct buffer *output = &user->output;
@@ -530,7 +530,7 @@ static struct flight *flight_of(uint32_t sender, uint32_t number)
     return &flights[(size_t)sender << flight_bits | (number & mask)];
 }
 
-/* One receiver is not to get it any more, as a rule because it has got it. */
+/* One receiver fewer is awaited, usually because it has got the message. */
 static inline void land(uint32_t sender, uint32_t number)
 {
     struct flight *flight = flight_of(sender, number);
@@ -538,7 +538,7 @@ static inline void land(uint32_t sender, uint32_t number)
         in_flight--;
 }
 
-/* Nothing holds up what is sent next for the sake of what will hardly come. */
+/* Stop waiting for messages that will hardly come, so that sending can go on. */
 static void give_up_flights(void)
 {
     memset(flights, 0, ((size_t)options.senders << flight_bits) * sizeof *flights);
@@ -553,7 +553,7 @@ static void add_gap(struct user *user, struct gap gap)
     user->gaps[user->gap_count++ % MAX_GAPS] = gap;
 }
 
-/* A later one than the next has come: those between may still come, but nothing waits for them. */
+/* A message has come too early: those before it may still come, but nothing waits for them. */
 static void skip(struct user *user, const struct message *message)
 {
     uint32_t *next = &user->next[message->sender];
@@ -575,7 +575,7 @@ static struct gap *find_gap(struct user *user, const struct message *message)
     return NULL;
 }
 
-/* An earlier one than the next has come: missed before, or come before. */
+/* A message has come too late: it was missed before, or is a duplicate. */
 static void take_earlier(struct user *user, const struct message *message)
 {
     struct gap *gap = find_gap(user, message);
@@ -595,7 +595,7 @@ static void take_earlier(struct user *user, const struct message *message)
     record(message->time);
 }
 
-/* The way of every delivery. */
+/* Every delivery comes here. */
 static inline void deliver(struct user *user, const struct message *message)
 {
     uint32_t *next = &user->next[message->sender];
@@ -605,7 +605,7 @@ static inline void deliver(struct user *user, const struct message *message)
     }
     if (__builtin_expect(message->number != *next, false)) {
         if (message->number >= users[message->sender].sent) {
-            user->damaged++; /* has not been sent by us */
+            user->damaged++; /* this program has not sent it */
             return;
         }
         if (message->number < *next) {
@@ -622,7 +622,7 @@ static inline void deliver(struct user *user, const struct message *message)
 
 /* ---- 8. Protocols ---------------------------------------------------------------------------- */
 
-static char head[64], lead[64]; /* of messages as long as ours */
+static char head[64], lead[64]; /* for messages of the size that is used */
 static size_t head_length, tail_length, lead_length;
 
 static bool starts(const char *line, const char *beginning)
@@ -653,7 +653,7 @@ static void welcome(struct user *user)
     }
 }
 
-/* Makes a string of a line and returns where the next one begins; NULL: it is not whole. */
+/* Makes a string of a line and returns where the next one begins; NULL: incomplete. */
 static char *cut_line(char *line, const char *end)
 {
     char *line_end = memchr(line, '\n', (size_t)(end - line));
@@ -665,7 +665,7 @@ static char *cut_line(char *line, const char *end)
     return line_end + 1;
 }
 
-/* Lines while a user is on its way in. */
+/* Lines that come while a user enters. */
 static size_t hear_lines(struct user *user, char *text, size_t length)
 {
     char *line = text, *next;
@@ -676,7 +676,7 @@ static size_t hear_lines(struct user *user, char *text, size_t length)
     return (size_t)(line - text);
 }
 
-/* A message in a line, its sender's name at the beginning; what is between is `lead`. */
+/* A message in a line: the name of its sender, then `lead`, then the payload. */
 static inline bool take_line(struct user *user, const char *line, size_t length)
 {
     struct message message;
@@ -696,14 +696,14 @@ static inline bool take_line(struct user *user, const char *line, size_t length)
     return true;
 }
 
-/* The line that begins here, with its end; 0: it is not whole. */
+/* The length of the line that begins here, with its end; 0: incomplete. */
 static size_t line_length(const char *line, const char *end)
 {
     const char *line_end = memchr(line, '\n', (size_t)(end - line));
     return line_end ? (size_t)(line_end + 1 - line) : 0;
 }
 
-/* Lines in the room: chat and IRC. Most are as long as the one before; then nothing is searched. */
+/* Lines in the room: chat and IRC. Most have the length of the one before; no search then. */
 static size_t take_lines(struct user *user, char *text, size_t length)
 {
     char *line = text, *end = text + length;
@@ -731,7 +731,7 @@ static inline void take_frame(struct user *user, const char *payload)
         user->damaged++;
 }
 
-/* Messages of the length that their heads tell, lines between them: Redis and NATS. */
+/* Messages with their length in their heads, and lines between them: Redis and NATS. */
 static size_t take_frames(struct user *user, char *text, size_t length)
 {
     const size_t frame_length = lead_length + options.size + 2;
@@ -752,7 +752,7 @@ static size_t take_frames(struct user *user, char *text, size_t length)
     return (size_t)(at - text);
 }
 
-/* Chat: see PROTOCOL.md. The prompt is the one thing there that is no line. */
+/* Chat: see PROTOCOL.md. All that comes is lines, except for the prompt. */
 
 static void chat_hear(struct user *user, const char *line)
 {
@@ -761,13 +761,13 @@ static void chat_hear(struct user *user, const char *line)
     welcome(user);
 }
 
-/* Nobody waits for the prompt, as nobody waits for what other protocols answer to a beginning. */
+/* Sent without waiting for the prompt, as the first words of other protocols are. */
 static void chat_enter(struct user *user)
 {
     say(user, "u%u\n", user->index);
 }
 
-/* Returns how long the prompt is, where it is one. */
+/* Returns the length of the prompt; 0: it is none. */
 static size_t skip_prompt(struct user *user, const char *text, size_t length)
 {
     const char *prompt = options.protocol->prompt;
@@ -785,7 +785,7 @@ static void chat_pass(struct user *user, const char *line)
         user->damaged++;
 }
 
-/* Redis: RESP3, in which one who has subscribed may still publish. */
+/* Redis: RESP3, in which a subscriber may still publish. */
 
 static void redis_enter(struct user *user)
 {
@@ -802,7 +802,7 @@ static void redis_hear(struct user *user, const char *line)
         welcome(user);
 }
 
-/* How many got a message; and the lines of one whose length is another than ours. */
+/* The number of receivers of a message; or lines of a message with another length. */
 static void redis_pass(struct user *user, const char *line)
 {
     if (!strchr(":>$", *line) && strcmp(line, "message") != 0 && strcmp(line, ROOM) != 0)
@@ -839,11 +839,11 @@ static void nats_pass(struct user *user, const char *line)
 
 static void irc_enter(struct user *user)
 {
-    /* Something that is refused at once: some servers answer the rest only once a second. */
+    /* A command that is refused at once: some servers answer others only once a second. */
     say(user, "LIST\r\nNICK u%u\r\nUSER u%u 0 * :u%u\r\n", user->index, user->index, user->index);
 }
 
-/* The number of a reply, as in ":server 001 u0 :Welcome"; 0: it is another line. */
+/* The number of a reply, as in ":server 001 u0 :Welcome"; 0: another line. */
 static int irc_numeric(const char *line)
 {
     const char *word = *line == ':' ? strchr(line, ' ') : NULL;
@@ -860,7 +860,7 @@ static bool irc_answers_ping(struct user *user, const char *line)
 static void irc_hear(struct user *user, const char *line)
 {
     int numeric = irc_numeric(line);
-    bool is_expected = numeric == 451 || numeric == 422; /* not registered yet; no news today */
+    bool is_expected = numeric == 451 || numeric == 422; /* not registered yet; no MOTD */
     if (irc_answers_ping(user, line))
         return;
     if (numeric == 1)
@@ -969,7 +969,7 @@ static size_t consume(struct user *user, char *text, size_t length)
     return used + options.protocol->take(user, text + used, length - used);
 }
 
-/* Keeps the beginning of what has not come whole. */
+/* Keeps the beginning of an incomplete line. */
 static void keep(struct user *user, const char *text, size_t length)
 {
     if (length > MAX_REST) {
@@ -983,7 +983,7 @@ static void keep(struct user *user, const char *text, size_t length)
     user->rest_length = length;
 }
 
-/* The server has ended a connection: nobody waits for what that one would have got. */
+/* The server has closed a connection: what it has not got is not awaited any more. */
 static void drop(struct user *user)
 {
     dropped++;
@@ -1015,7 +1015,7 @@ static void on_end(struct user *user)
 
 static void on_readable(struct user *user)
 {
-    static char arena[MAX_REST + READ_SIZE + PADDING]; /* what is kept is put before what comes */
+    static char arena[MAX_REST + READ_SIZE + PADDING]; /* kept bytes go before new ones */
     char *fresh = arena + MAX_REST, *text = fresh - user->rest_length;
     uint64_t come_so_far = come;
     ssize_t count = recv(user->fd, fresh, READ_SIZE, 0);
@@ -1066,7 +1066,7 @@ static void take_off(struct user *user, int64_t time)
 {
     struct flight *flight = flight_of(user->index, user->sent);
     uint32_t receivers = listeners - user->receives;
-    in_flight -= flight->left != 0; /* an old one, at a rate */
+    in_flight -= flight->left != 0; /* at a rate, an old one that was not received by all */
     *flight = (struct flight){user->sent, receivers};
     in_flight++;
     due += receivers;
@@ -1128,7 +1128,7 @@ static void enter_phase(enum phase next, int64_t duration)
     phase_end = now + duration;
 }
 
-/* The messages from here on count. At a rate they are those that were due from here on. */
+/* From here on, messages count; at a rate, those that are due from here on. */
 static void begin_span(void)
 {
     if (options.mode != IDLE)
@@ -1140,7 +1140,7 @@ static void begin_span(void)
     enter_phase(MEASURING, span_start + seconds(options.seconds) - now);
 }
 
-/* At a rate, what was due within the span counts, however late it comes. */
+/* At a rate, a message that was due within the span counts, however late it comes. */
 static void end_span(void)
 {
     span_end = options.mode == RATE ? phase_end : now;
@@ -1202,8 +1202,8 @@ static void on_round(void)
         end_span();
 }
 
-/* Where a single message's time is what counts, this process does not sleep: its own way back to a
- * processor would be part of that time, and work for who sends to it. */
+/* If the time of a single message is measured, this process does not sleep: waking it up would be a
+ * part of that time, and would cost the sender to it. */
 static int sleep_time(void)
 {
     bool works = phase == WARMING || phase == MEASURING || phase == AWAITING;
@@ -1235,7 +1235,7 @@ static void run(void)
         on_round();
 }
 
-/* All go in order, so that their names are free for who comes next. */
+/* All leave in order, so that their names are free for the next users. */
 static void leave_all(void)
 {
     uint32_t going = 0;
@@ -1255,7 +1255,7 @@ static void leave_all(void)
 
 /* ---- 12. The result -------------------------------------------------------------------------- */
 
-/* What is missing at one receiver, in gaps and at the end; what came damaged came. */
+/* What one receiver has not got, in gaps and at the end; damaged messages count as got. */
 static uint64_t lost_by(const struct user *user)
 {
     uint64_t missing = user->missing;
@@ -1341,7 +1341,7 @@ static void set_protocol(const char *name)
         misused("no such protocol: %s", name);
 }
 
-/* The options that are numbers, and the modes that they are for. */
+/* The options whose values are numbers, and the modes that take them. */
 static struct number {
     const char *name;
     double least, most, value;
@@ -1485,7 +1485,7 @@ static void raise_descriptor_limit(void)
         fail("%u users are more than this process may have descriptors", user_count);
 }
 
-/* Who sends comes first; who never reads comes last. */
+/* Senders are the first users; users who never read are the last. */
 static void make_users(void)
 {
     uint32_t silent = options.senders == 1; /* a single sender does not receive */

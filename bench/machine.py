@@ -1,4 +1,7 @@
-"""The machine: which cores are used, and what it is, for those who read the figures."""
+"""The machine: which of its cores do what, and its description for readers of the figures.
+
+It knows nothing of servers and measurements.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ _CPUS = Path("/sys/devices/system/cpu")
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Who runs where."""
+    """The core of each of the three programs."""
 
     server: int
     load: int
-    runner: int  # mostly waits; only where there is no third core it shares the load's
+    runner: int  # this program, which mostly waits; with only two cores it shares the load's
 
 
 def siblings(core: int) -> set[int]:
-    """The logical processors that are one core, itself among them."""
+    """The logical processors that share one physical core with this one, and this one."""
     try:
         text = (_CPUS / f"cpu{core}/topology/thread_siblings_list").read_text("ascii")
     except OSError:
@@ -31,7 +34,7 @@ def siblings(core: int) -> set[int]:
 
 
 def numbers(text: str) -> set[int]:
-    """The numbers of a list as the kernel writes it: `0,4` or `0-1,8`."""
+    """The numbers of a list in the form of the kernel: `0,4` or `0-1,8`."""
     found: set[int] = set()
     for part in text.strip().split(","):
         first, _, last = part.partition("-")
@@ -42,7 +45,7 @@ def numbers(text: str) -> set[int]:
 def choose_cores(
     usable: Collection[int], siblings: Callable[[int], Collection[int]] = siblings
 ) -> Cores:
-    """Cores for the server, the load and us: no two the same one, where there are as many."""
+    """Cores for the server, the load and the runner: three physical ones, if there are three."""
     chosen: list[int] = []
     left = sorted(usable)
     spare = list(left)
@@ -58,21 +61,21 @@ def choose_cores(
 
 
 def raise_descriptor_limit() -> int:
-    """Let us and all that we start open as many files as we may; how many that is."""
+    """Raise the limit of open files as far as allowed, here and in all children; the new limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 def describe(cores: Cores) -> dict[str, object]:
-    """The machine as results.json tells it."""
+    """The machine as results.json describes it."""
     return {
         "processor": _processor(),
         "processors": os.cpu_count(),
         "cores": {"server": cores.server, "load": cores.load, "runner": cores.runner},
         "memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "kernel": f"{platform.system()} {platform.release()}",
-        "load_average": os.getloadavg()[0],  # before anything was measured: should be near 0
+        "load_average": os.getloadavg()[0],  # before anything is measured: should be near 0
         "python": platform.python_version(),
     }
 

@@ -1,4 +1,7 @@
-"""One measurement: one contender, one row, once."""
+"""One measurement: one contender, one row, once.
+
+It knows nothing of other measurements, of medians and of how figures are shown.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import CannotMeasure
+from bench import HOST, CannotMeasure
 from bench.child import exits_within
 from bench.contenders import Contender
 from bench.generator import Marks, Result, defects, generate
@@ -17,8 +21,8 @@ from bench.machine import Cores
 from bench.rows import Kind, Row, Scale
 from bench.server import Server, serving
 
-WARM_UP = ("joins", "--users", "20", "--concurrent", "10")  # the code of it is in memory afterwards
-IDLE_SHARE = 0.8  # of the idle time that is looked at: users leave at its end
+WARM_UP = ("joins", "--users", "20", "--concurrent", "10")  # afterwards the code is in memory
+IDLE_SHARE = 0.8  # the part of the idle time that is measured: at its end, users leave
 STUCK = ("--stuck", "1")
 
 
@@ -26,15 +30,15 @@ STUCK = ("--stuck", "1")
 class Bed:
     """What every measurement needs."""
 
-    load: Sequence[str]  # the load generator
+    load: Sequence[str]  # the command of the load generator
     cores: Cores
     scale: Scale
-    folder: Path  # for configuration files, and for what servers say
+    folder: Path  # for configuration files, and for the output of servers
 
 
 @dataclass(slots=True)
 class Sample:
-    """What came of it."""
+    """The outcome of one measurement."""
 
     row: str
     contender: str
@@ -42,14 +46,14 @@ class Sample:
     figures: dict[str, float] = field(default_factory=dict)
     defects: dict[str, int] = field(default_factory=dict)
     error: str = ""  # why nothing was measured
-    loads: list[Result] = field(default_factory=list)  # all that the load generator said
+    loads: list[Result] = field(default_factory=list)  # all results of the load generator
 
 
 def measure(bed: Bed, contender: Contender, row: Row) -> Sample:
-    """Measure once; a failure is told in the sample."""
+    """Measure once; if that fails, the sample has the reason."""
     sample = Sample(row.key, contender.name)
     try:
-        _KINDS[row.kind](bed, contender, row, sample)
+        _KINDS[row.kind](_Measurement(bed, contender, row, sample))
     except CannotMeasure as problem:
         sample.error = str(problem)
     total: Counter[str] = Counter()
@@ -79,95 +83,97 @@ class Meter:
         self.resident, self.peak = self._server.resident(), self._server.peak()
 
 
-# --- The kinds of rows ---------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Measurement:
+    """A contender and a row; each kind of row is measured by one method, which fills the sample."""
 
+    bed: Bed
+    contender: Contender
+    row: Row
+    sample: Sample
 
-def _traffic(bed: Bed, contender: Contender, row: Row, sample: Sample) -> None:
-    """Messages: how many, how fast, and what they cost."""
-    meter, result = _messages(bed, contender, bed.scale.filled(row.load), sample)
-    sample.figures["rate"] = result["rate"]
-    if result["deliveries"]:
-        if meter.seconds:  # only a flood tells where its span begins and ends
-            sample.figures["cpu"] = meter.cpu * 1e6 / result["deliveries"]
-        for name in ("p50", "p99", "p999"):
-            sample.figures[name] = result["latency_us"][name]
+    def traffic(self) -> None:
+        """Messages: how many, how fast, and what they cost."""
+        meter, result = self._messages(self._words)
+        figures = self.sample.figures
+        figures["rate"] = result["rate"]
+        if result["deliveries"]:
+            if meter.seconds:  # only a flood says where its span begins and ends
+                figures["cpu"] = meter.cpu * 1e6 / result["deliveries"]
+            for name in ("p50", "p99", "p999"):
+                figures[name] = result["latency_us"][name]
 
+    def stuck(self) -> None:
+        """The same messages twice: without, and then with a user who never reads."""
+        without, result = self._messages(self._words)
+        beside, result_beside = self._messages([*self._words, *STUCK])
+        self.sample.figures["rate"] = result_beside["rate"]
+        self.sample.figures["grown"] = beside.peak - without.peak
+        if result["rate"]:
+            self.sample.figures["kept"] = result_beside["rate"] / result["rate"]
 
-def _stuck(bed: Bed, contender: Contender, row: Row, sample: Sample) -> None:
-    """The same twice, without and with one who never reads."""
-    words = bed.scale.filled(row.load)
-    without, result = _messages(bed, contender, words, sample)
-    beside, result_beside = _messages(bed, contender, [*words, *STUCK], sample)
-    sample.figures["rate"] = result_beside["rate"]
-    sample.figures["grown"] = beside.peak - without.peak
-    if result["rate"]:
-        sample.figures["kept"] = result_beside["rate"] / result["rate"]
+    def idle(self) -> None:
+        """Users who do nothing: the memory that each takes, and what the server still does."""
+        with self._serving() as server:
+            self._load(server, WARM_UP, {})
+            before = server.resident()
+            meter = Meter(server)
 
+            def look(load: subprocess.Popen[bytes]) -> None:
+                meter.begin()
+                exits_within(load, IDLE_SHARE * self.bed.scale.seconds)
+                meter.end()
 
-def _messages(
-    bed: Bed, contender: Contender, words: Sequence[str], sample: Sample
-) -> tuple[Meter, Result]:
-    """One run on a server of its own."""
-    with serving(contender, bed.cores.server, bed.folder) as server:
-        meter = Meter(server)
-        marks: Marks = {"begin": meter.begin, "end": meter.end}
-        return meter, _load(bed, contender, server, words, marks, sample)
+            self._load(server, self._words, {"ready": look})
+        users = self.bed.scale.idle_users
+        self.sample.figures["per_user"] = (meter.resident - before) / users
+        self.sample.figures["idle_cpu"] = 100 * meter.cpu / meter.seconds
 
-
-def _idle(bed: Bed, contender: Contender, row: Row, sample: Sample) -> None:
-    """Users who do nothing: the memory that each takes, and whether the server rests."""
-    with serving(contender, bed.cores.server, bed.folder) as server:
-        _load(bed, contender, server, WARM_UP, {}, sample)
-        before = server.resident()
-        meter = Meter(server)
-
-        def look(load: subprocess.Popen[bytes]) -> None:
+    def joins(self) -> None:
+        """Users who come and go."""
+        with self._serving() as server:
+            meter = Meter(server)
             meter.begin()
-            exits_within(load, IDLE_SHARE * bed.scale.seconds)
+            result = self._load(server, self._words, {})
             meter.end()
+        self.sample.figures["joins"] = result["rate"]
+        self.sample.figures["join_cpu"] = meter.cpu * 1e6 / self.bed.scale.joins
 
-        _load(bed, contender, server, bed.scale.filled(row.load), {"ready": look}, sample)
-    sample.figures["per_user"] = (meter.resident - before) / bed.scale.idle_users
-    sample.figures["idle_cpu"] = 100 * meter.cpu / meter.seconds
+    def start(self) -> None:
+        """What a server takes before any user is there."""
+        with self._serving() as server:
+            self.sample.figures["start"] = server.start_seconds * 1e6
+            self.sample.figures["resident"] = server.resident()
+        self.sample.figures["binary"] = self.contender.program_bytes
 
+    @property
+    def _words(self) -> list[str]:
+        """The row's words for the load generator."""
+        return self.bed.scale.filled(self.row.load)
 
-def _joins(bed: Bed, contender: Contender, row: Row, sample: Sample) -> None:
-    """Users who come and go."""
-    with serving(contender, bed.cores.server, bed.folder) as server:
-        meter = Meter(server)
-        meter.begin()
-        result = _load(bed, contender, server, bed.scale.filled(row.load), {}, sample)
-        meter.end()
-    sample.figures["joins"] = result["rate"]
-    sample.figures["join_cpu"] = meter.cpu * 1e6 / bed.scale.joins
+    def _messages(self, words: Sequence[str]) -> tuple[Meter, Result]:
+        """Put load on a new server, and meter it between the marks of the generator."""
+        with self._serving() as server:
+            meter = Meter(server)
+            return meter, self._load(server, words, {"begin": meter.begin, "end": meter.end})
 
+    def _serving(self) -> AbstractContextManager[Server]:
+        return serving(self.contender, self.bed.cores.server, self.bed.folder)
 
-def _start(bed: Bed, contender: Contender, _row: Row, sample: Sample) -> None:
-    """What a server takes before anybody is there."""
-    with serving(contender, bed.cores.server, bed.folder) as server:
-        sample.figures["start"] = server.start_seconds * 1e6
-        sample.figures["resident"] = server.resident()
-    sample.figures["binary"] = contender.program_bytes
-
-
-def _load(
-    bed: Bed,
-    contender: Contender,
-    server: Server,
-    words: Sequence[str],
-    marks: Marks,
-    sample: Sample,
-) -> Result:
-    """Put load on a server that runs."""
-    result = generate(bed.load, bed.cores.load, contender.protocol, server.port, words, marks)
-    sample.loads.append(result)
-    return result
+    def _load(self, server: Server, words: Sequence[str], marks: Marks) -> Result:
+        """Put load on a server that runs."""
+        protocol, port = self.contender.protocol, str(server.port)
+        address = ("--protocol", protocol, "--host", HOST, "--port", port)
+        command = [*self.bed.load, *address, *words]
+        result = generate(command, self.bed.cores.load, marks)
+        self.sample.loads.append(result)
+        return result
 
 
-_KINDS: dict[Kind, Callable[[Bed, Contender, Row, Sample], None]] = {
-    Kind.TRAFFIC: _traffic,
-    Kind.STUCK: _stuck,
-    Kind.IDLE: _idle,
-    Kind.JOINS: _joins,
-    Kind.START: _start,
+_KINDS: dict[Kind, Callable[[_Measurement], None]] = {
+    Kind.TRAFFIC: _Measurement.traffic,
+    Kind.STUCK: _Measurement.stuck,
+    Kind.IDLE: _Measurement.idle,
+    Kind.JOINS: _Measurement.joins,
+    Kind.START: _Measurement.start,
 }

@@ -1,7 +1,8 @@
-"""The servers that people would pick, and how they are set up: nothing held back, nothing kept.
+"""The servers that people would pick, and how each is configured.
 
-Each listens on loopback only, asks no name service, keeps nothing, and has no limit that the bench
-could reach: what is measured is how fast it is, not how it is tuned by default.
+Each listens on loopback only, asks no name service, stores nothing, and has no limit that the bench
+could reach, so that its speed is measured and not its default limits. This module is data only: it
+knows nothing of how a server is started.
 """
 
 from __future__ import annotations
@@ -67,15 +68,15 @@ _INSPIRCD = """\
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One of them; its name is its program's, without what all have."""
+    """One such server; its name is that of its program without `-server`."""
 
     name: str
     title: str
     program: str
     package: str  # Debian's
     protocol: str
-    options: tuple[str, ...]  # its command line, behind the program's name
-    config: str
+    options: tuple[str, ...]  # of its command line; {config} is filled in
+    config: str  # the text of its configuration file; {host}, {port}, {folder} are filled in
 
 
 PEERS = (

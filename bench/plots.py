@@ -1,4 +1,7 @@
-"""A run in pictures: a panel for each row, a bar for each contender, a line for its spread."""
+"""A run as pictures: a panel for each figure of a row, a bar for each contender.
+
+It knows nothing of how things are measured. It alone imports matplotlib, and only to draw.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from bench.contenders import Standing
 from bench.results import Entry, Run
 from bench.rows import FIGURES, Row
 
-# Told apart by those who see no colours, too: by how dark they are.
+# They differ in brightness too, for people who do not see colours.
 _COLORS = {
     Standing.OURS: "#1f5fa8",
     Standing.YARDSTICK: "#b9b9b9",
@@ -28,11 +31,11 @@ _NAMES = {
 _COLUMNS = 4
 _PANEL = (3.4, 2.9)  # inches
 
-Panel = tuple[Row, str]  # and the figure
+Panel = tuple[Row, str]  # a row and the key of one of its figures
 
 
 def panels(run: Run) -> dict[str, list[Panel]]:
-    """What is drawn, by the name of the picture."""
+    """The panels of each picture, by the name of its file."""
     throughput = [row for row in run.rows if row.is_throughput]
     rates = [row for row in run.rows if row.key.startswith("latency-")]
     others = [row for row in run.rows if row not in throughput and row not in rates]
@@ -45,7 +48,7 @@ def panels(run: Run) -> dict[str, list[Panel]]:
 
 
 def draw(run: Run, folder: Path) -> list[Path]:
-    """Draw all there is to draw; the files."""
+    """Draw the pictures that have panels; their files."""
     pyplot = _pyplot()
     paths = []
     for name, wanted in panels(run).items():
@@ -56,7 +59,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
 
 
 def _pyplot() -> Any:
-    """Looked for only here, since all else is there without it."""
+    """Imported here only, since the rest of the bench works without it."""
     try:
         matplotlib = importlib.import_module("matplotlib")
         matplotlib.use("svg")
@@ -86,7 +89,7 @@ def _picture(pyplot: Any, run: Run, wanted: Sequence[Panel], path: Path) -> None
 
 
 def _panel(axis: Any, run: Run, row: Row, key: str) -> None:
-    """Bars from top to bottom in the order of the contenders, each with its figure behind it."""
+    """Bars from top to bottom in the order of the contenders, each with its figure at its end."""
     figure = FIGURES[key]
     better = "more" if figure.more_is_better else "less"
     axis.set_title(f"{row.title}\n{figure.title} ({better} is better)", fontsize=8.5)
@@ -100,7 +103,7 @@ def _panel(axis: Any, run: Run, row: Row, key: str) -> None:
 
 
 def _bar(axis: Any, run: Run, row: Row, key: str, place: int, entry: Entry) -> float:
-    """One contender; where its bar ends."""
+    """Draw the bar of one contender, a line for its range on it; where it ends."""
     spread = run.spread(row, entry.name, key)
     if not spread:
         axis.text(0, place, " not measured", va="center", color="#777777")

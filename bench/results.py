@@ -1,14 +1,19 @@
-"""A run as data: what was measured, its medians and ratios, out to results.json and in again."""
+"""A run as data: its samples, their medians and ratios; results.json, written and read.
+
+It knows nothing of how things are measured and shown.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import CannotMeasure
 from bench.contenders import Contender, Standing
 from bench.measure import Sample
 from bench.rows import FIGURES, ROWS, Row, Scale
@@ -25,13 +30,13 @@ class Entry:
 
     @classmethod
     def of(cls, contender: Contender) -> Entry:
-        """What is to be known of it later."""
+        """What a reader of the results has to know of a contender."""
         return cls(contender.name, contender.title, contender.standing, contender.version)
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Several measurements of one figure."""
+    """The median and the range of several measurements of one figure."""
 
     median: float
     low: float
@@ -39,13 +44,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Their median and their ends; there must be one at least."""
+        """Of one value or more."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 @dataclass(slots=True)
 class Run:
-    """All that was measured, and where."""
+    """All that was measured, and on which machine."""
 
     time: str
     machine: dict[str, Any]
@@ -57,31 +62,31 @@ class Run:
 
     @property
     def rows(self) -> list[Row]:
-        """The rows of which there is a measurement, in their order."""
+        """The rows that were measured, in the order of ROWS."""
         keys = {sample.row for sample in self.samples}
         return [row for row in ROWS if row.key in keys]
 
     def entries_of(self, *standings: Standing) -> list[Entry]:
-        """Contenders by what they are to us."""
+        """The contenders of some standings."""
         return [entry for entry in self.entries if entry.standing in standings]
 
     def samples_of(self, row: Row, contender: str) -> list[Sample]:
-        """The measurements of one cell."""
+        """The samples of one row and contender."""
         return [one for one in self.samples if (one.row, one.contender) == (row.key, contender)]
 
     def spread(self, row: Row, contender: str, figure: str) -> Spread | None:
-        """What was measured of one figure; None where nothing was."""
+        """Median and range of one figure; None if it was not measured."""
         samples = self.samples_of(row, contender)
         values = [one.figures[figure] for one in samples if figure in one.figures]
         return Spread.of(values) if values else None
 
     def ratio(self, row: Row, figure: str, contender: str, other: str) -> float | None:
-        """One's median over the other's."""
+        """The median of one contender divided by that of another."""
         own, base = self.spread(row, contender, figure), self.spread(row, other, figure)
         return own.median / base.median if own and base and base.median else None
 
     def best_peer(self, row: Row, figure: str) -> str | None:
-        """The peer with the best median, or none where none was measured."""
+        """The peer with the best median; None if no peer was measured."""
         medians = {
             entry.name: spread.median
             for entry in self.entries_of(Standing.PEER)
@@ -91,25 +96,24 @@ class Run:
         return best(medians, key=lambda name: medians[name]) if medians else None
 
     def defects(self, row: Row, contender: str) -> dict[str, int]:
-        """All that was wrong in one cell, summed over its measurements."""
-        found: dict[str, int] = {}
+        """How often each defect was seen, summed over the samples of a row and contender."""
+        found: Counter[str] = Counter()
         for sample in self.samples_of(row, contender):
-            for name, count in sample.defects.items():
-                found[name] = found.get(name, 0) + count
-        return found
+            found.update(sample.defects)
+        return dict(found)
 
     def errors(self, row: Row, contender: str) -> list[str]:
-        """Why measurements of one cell failed, each reason once."""
+        """Why measurements of one row and contender failed, each reason once."""
         return list(
             dict.fromkeys(one.error for one in self.samples_of(row, contender) if one.error)
         )
 
 
-# --- Out and in ----------------------------------------------------------------------------------
+# --- results.json --------------------------------------------------------------------------------
 
 
 def to_json(run: Run) -> dict[str, Any]:
-    """A run as plain data; the summary is for readers, and not read again."""
+    """A run as plain data; the summary is for people, and `from_json` does not read it."""
     return {
         "time": run.time,
         "machine": run.machine,
@@ -124,7 +128,7 @@ def to_json(run: Run) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Run:
-    """The other way round."""
+    """The reverse of `to_json`."""
     entries = [
         Entry(**{**entry, "standing": Standing(entry["standing"])}) for entry in data["contenders"]
     ]
@@ -140,17 +144,22 @@ def from_json(data: Mapping[str, Any]) -> Run:
 
 
 def save(run: Run, path: Path) -> None:
-    """Write a run into a file."""
+    """Write results.json."""
     path.write_text(json.dumps(to_json(run), indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def load(path: Path) -> Run:
-    """Read one."""
-    return from_json(json.loads(path.read_text("utf-8")))
+    """Read results.json."""
+    text = path.read_text("utf-8")
+    try:
+        return from_json(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        remedy = "run the bench again without --redraw"
+        raise CannotMeasure(f"{path} is not a result of this bench ({error}): {remedy}") from None
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    """Row, contender, figure: the median, the spread, the ratio to each peer and the yardstick."""
+    """By row, contender and figure: median, range, and ratios to all that are not ours."""
     return {
         row.key: {entry.name: _figures(run, row, entry.name) for entry in run.entries}
         for row in run.rows

@@ -1,4 +1,7 @@
-"""The rows of the bench: what is done to a server, and what is read off it."""
+"""The rows of the bench: what is done to a server, and the figures that this yields.
+
+It knows nothing of contenders, processes and results.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from conformance.text import fill
 
 
 class Kind(StrEnum):
@@ -20,18 +25,18 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Something that is measured: what it is called, and how it is written."""
+    """A quantity that is measured: its name, and how its values are written."""
 
     key: str
     title: str
-    phrase: str  # with a place for the value
+    phrase: str  # for a line of progress, with a place for the value
     more_is_better: bool
     text: Callable[[float], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How long, and with how many: all that `--quick` makes smaller."""
+    """Durations and numbers of users: all that `--quick` makes smaller."""
 
     seconds: float = 1.0
     warm_up: float = 0.3
@@ -39,14 +44,14 @@ class Scale:
     joins: int = 5000
 
     def filled(self, words: str) -> list[str]:
-        """Words for the load generator, with the numbers in their places."""
+        """The words for the load generator, with the numbers filled in."""
         places = {
             "seconds": f"{self.seconds:g}",
             "warm_up": f"{self.warm_up:g}",
             "idle_users": str(self.idle_users),
             "joins": str(self.joins),
         }
-        return words.format(**places).split()
+        return fill(words, places).split()
 
 
 QUICK = Scale(seconds=0.5, warm_up=0.1, idle_users=500, joins=500)
@@ -59,18 +64,18 @@ class Row:
     key: str
     title: str
     kind: Kind
-    figures: tuple[str, ...]  # by which of FIGURES it is judged; the first leads
-    load: str = ""  # the words for the load generator
-    once: bool = False  # however often others are: for what is slow to measure and hardly varies
+    figures: tuple[str, ...]  # keys of FIGURES; ratios are of the first one
+    load: str = ""  # words for the load generator; {seconds} and others are filled in
+    once: bool = False  # measured in the first repeat only: it is slow, and hardly varies
 
     @property
     def leading(self) -> Figure:
-        """The figure that ratios are of."""
+        """The figure of which ratios are shown."""
         return FIGURES[self.figures[0]]
 
     @property
     def is_throughput(self) -> bool:
-        """Whether it tells how much a server can do, rather than how well it does it."""
+        """Whether it shows how much a server can do, and not how quickly it answers."""
         return self.kind is Kind.TRAFFIC and self.figures[0] == "rate"
 
 
@@ -78,16 +83,18 @@ class Row:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """As many digits as mean something, and no exponent: 13.8, 0.0471, 21,900."""
+    """A value with so many significant digits and no exponent: 13.8, 0.0471, 21,900."""
     rounded = float(f"{value:.{digits}g}")
     if rounded == 0:
         return "0"
-    before = math.floor(math.log10(abs(rounded))) + 1  # the point; below 0: zeros behind it
+    before = (
+        math.floor(math.log10(abs(rounded))) + 1
+    )  # digits before the point; below 0: zeros behind it
     return f"{rounded:,.{max(digits - before, 0)}f}"
 
 
 def scaled(units: Sequence[tuple[float, str]]) -> Callable[[float], str]:
-    """A writer that takes the first unit that the value reaches, else the last one."""
+    """A function that writes a value in the first unit that it reaches, else in the last one."""
 
     def text(value: float) -> str:
         size, name = next((unit for unit in units if abs(value) >= unit[0]), units[-1])
@@ -127,7 +134,8 @@ FIGURES = {
 _LATENCY = ("p50", "p99", "p999")
 _IN_FLIGHT = 1024  # ten for each of a hundred; with 1, no batching is possible
 _FLOOD = (
-    "flood --seconds {{seconds}} --warm-up {{warm_up}} --senders {} --receivers {} --in-flight {}"
+    "flood --seconds {seconds} --warm-up {warm_up}"
+    " --senders {senders} --receivers {receivers} --in-flight {in_flight}"
 )
 
 _THROUGHPUT = (
@@ -139,8 +147,13 @@ _THROUGHPUT = (
 _RATES = (("2k", 2_000), ("50k", 50_000))
 
 
+def _flood(senders: int, receivers: int, in_flight: int) -> str:
+    numbers = {"senders": senders, "receivers": receivers, "in_flight": in_flight}
+    return fill(_FLOOD, {name: str(number) for name, number in numbers.items()})
+
+
 def _throughput(key: str, title: str, senders: int, receivers: int, one: bool = False) -> Row:
-    load = _FLOOD.format(senders, receivers, 1 if one else _IN_FLIGHT)
+    load = _flood(senders, receivers, 1 if one else _IN_FLIGHT)
     if one:
         key, title = f"{key}-one", f"{title}, one in flight"
     return Row(key, title, Kind.TRAFFIC, ("rate", "cpu", *_LATENCY), load)
@@ -172,14 +185,14 @@ ROWS = (
         "joins",
         Kind.JOINS,
         ("joins", "join_cpu"),
-        "joins --users {joins} --concurrent 500",  # InspIRCd lets users in once a second,
+        "joins --users {joins} --concurrent 500",  # InspIRCd admits users once a second
     ),
     Row(
         "stuck",
         "one user who never reads beside 100 who talk",
         Kind.STUCK,
         ("kept", "rate", "grown"),
-        _FLOOD.format(100, 100, _IN_FLIGHT),
+        _flood(100, 100, _IN_FLIGHT),
     ),
     Row("start", "start-up and size", Kind.START, ("start", "resident", "binary")),
 )

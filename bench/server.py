@@ -1,4 +1,7 @@
-"""A contender while it runs: on its core, until its port accepts, and never left behind."""
+"""A contender while it runs: started on its core, ready when its port accepts, killed at the end.
+
+It knows nothing of rows, of the load and of what is measured.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import HOST, CannotMeasure, proc
-from bench.child import ending, exits_within, spawned
+from bench.child import exits_within, spawned
 from bench.contenders import Contender
+from conformance.play.process import ending
 
 START_SECONDS = 30.0
-LOG_LINES = 5  # of what a server said, where it failed
+LOG_LINES = 5  # the last lines of a failed server's output that are shown
 
-# Below those that the kernel gives to the load's connections; none is used twice in a run, so that
-# connections of the last server that still linger are in nobody's way.
+# These are below the ports that the kernel gives to the load's connections. None is used twice in
+# a run, since connections of an earlier server may linger on its port.
 _ports = itertools.count(20000)
 _LAST_PORT = 32000
 
@@ -30,30 +34,30 @@ class Server:
 
     process: subprocess.Popen[bytes]
     port: int
-    start_seconds: float  # from its first instruction until the port accepted
+    start_seconds: float  # from its first instruction until its port accepted
 
     def cpu_seconds(self) -> float:
-        """Processor time that it has used; it must be running."""
+        """Processor time that it has used so far; it must be running."""
         return proc.cpu_seconds(self.process.pid)
 
     def resident(self) -> int:
-        """Bytes of memory that it holds; it must be running."""
+        """Bytes of memory that it holds now; it must be running."""
         return proc.resident(self.process.pid)
 
     def peak(self) -> int:
-        """Bytes of memory that it held at most; it must be running."""
+        """The most bytes of memory that it has held; it must be running."""
         return proc.peak(self.process.pid)
 
 
 @contextmanager
 def serving(contender: Contender, core: int, scratch: Path) -> Iterator[Server]:
-    """Run a contender; it is killed at the end, whatever that was."""
+    """Run a contender until the end of the block, and kill it then."""
     log = scratch / f"{contender.name}.log"
     with ExitStack() as stack:
         port = stack.enter_context(own_port())
         said = stack.enter_context(log.open("wb"))
         command = contender.command(port, scratch)
-        process = stack.enter_context(spawned(command, core, contender.folder, said, said))
+        process = stack.enter_context(spawned(command, core, contender.folder, said))
         try:
             yield Server(process, port, _until_accepting(process, port))
         except CannotMeasure as problem:
@@ -64,7 +68,7 @@ def serving(contender: Contender, core: int, scratch: Path) -> Iterator[Server]:
 
 @contextmanager
 def own_port() -> Iterator[int]:
-    """A port that nobody listens at, that no connection lingers at, and that no other run takes."""
+    """A port on which nothing listens and no connection lingers, and that no other run takes."""
     for port in _ports:
         if port > _LAST_PORT:
             raise CannotMeasure("there is no free port left")
@@ -75,9 +79,9 @@ def own_port() -> Iterator[int]:
 
 
 def _is_ours(port: int, claim: socket.socket) -> bool:
-    """Whether we can have a port; as long as the claim is open, no other run can."""
+    """Whether this run has got the port; no other run can get it while the claim is open."""
     try:
-        claim.bind(f"\0chat-bench-port-{port}")  # in the kernel: no file that could stay
+        claim.bind(f"\0chat-bench-port-{port}")  # an abstract address: it leaves no file behind
         with socket.socket() as probe:
             probe.bind((HOST, port))
     except OSError:
@@ -86,8 +90,8 @@ def _is_ours(port: int, claim: socket.socket) -> bool:
 
 
 def _until_accepting(process: subprocess.Popen[bytes], port: int) -> float:
-    """Knock until somebody opens; the seconds that it took."""
-    start = time.perf_counter()  # Popen has come back: the child is the program by now
+    """Connect again and again until the server accepts; the seconds that this took."""
+    start = time.perf_counter()  # Popen returns once the program is executed
     while (took := time.perf_counter() - start) < START_SECONDS:
         with suppress(OSError), socket.create_connection((HOST, port), timeout=START_SECONDS):
             return time.perf_counter() - start
@@ -97,8 +101,8 @@ def _until_accepting(process: subprocess.Popen[bytes], port: int) -> float:
 
 
 def _end(process: subprocess.Popen[bytes], log: Path, before: str = "") -> str:
-    """How it ended and what it said last; nothing where it still runs."""
+    """How it ended and the last lines of its output; nothing if it still runs."""
     if not exits_within(process, 0):
         return ""
     lines = log.read_text("utf-8", "replace").strip().splitlines()[-LOG_LINES:]
-    return "\n    ".join([f"{before}the server {ending(process)}", *lines])
+    return "\n    ".join([f"{before}the server ended: {ending(process.returncode)}", *lines])

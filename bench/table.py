@@ -1,4 +1,7 @@
-"""A run in Markdown: what is wrong first, then the whole at a glance, then row by row."""
+"""A run as a page of Markdown: what is wrong, then an overview, then row by row.
+
+It knows nothing of how things are measured, and writes no file.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from bench.contenders import Standing
 from bench.results import Entry, Run, Spread
 from bench.rows import FIGURES, Row, Scale, significant
 
-NOTHING = "–"  # was not measured
-WRONG = "⚠"  # beside a figure of a contender that lost, swapped, duplicated, echoed or damaged
+NOTHING = "–"  # in place of a figure that was not measured
+WRONG = "⚠"  # before a figure of a contender with defects
 
 
 def markdown(run: Run) -> str:
@@ -26,7 +29,7 @@ def markdown(run: Run) -> str:
 
 
 def grid(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; names to the left, figures to the right."""
+    """A Markdown table; the first column is aligned to the left, the others to the right."""
     wide = [max(len(line[i]) for line in (heads, *lines)) for i in range(len(heads))]
     rule = [f":{'-' * (wide[0] - 1)}", *(f"{'-' * (size - 1)}:" for size in wide[1:])]
     text = [
@@ -39,7 +42,7 @@ def grid(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (text[0], rule, *text[1:]))
 
 
-# --- What is to be known beforehand --------------------------------------------------------------
+# --- The head, and what is wrong -----------------------------------------------------------------
 
 
 def _head(run: Run) -> str:
@@ -71,7 +74,7 @@ def _left_out(run: Run) -> Iterator[str]:
 
 
 def _defects(run: Run) -> Iterator[str]:
-    """Loud where there are any, for a server that loses messages has no speed."""
+    """Conspicuous if there are any: the speed of a server that loses messages means nothing."""
     lines = [
         f"- **{WRONG} `{entry.name}`, {row.title}: {_counts(found)}**"
         for row in run.rows
@@ -99,7 +102,7 @@ def _failures(run: Run) -> Iterator[str]:
         yield "\n".join(["## Could not be measured", "", *lines])
 
 
-# --- At a glance ---------------------------------------------------------------------------------
+# --- The overview --------------------------------------------------------------------------------
 
 
 def _glance(run: Run) -> Iterator[str]:
@@ -138,7 +141,7 @@ def _beside_best(run: Run, row: Row, name: str) -> str:
 
 
 def _row(run: Run, row: Row) -> str:
-    """Every figure, and the ratios of the first one."""
+    """All figures of a row, and the ratios of the first one."""
     better = "more" if row.leading.more_is_better else "less"
     peers = [entry.name for entry in run.entries_of(Standing.PEER)]
     others = [entry.name for entry in run.entries_of(Standing.FIRST)] + peers
@@ -173,7 +176,7 @@ def _cell(run: Run, row: Row, name: str, key: str) -> str:
 
 
 def _median(run: Run, row: Row, name: str, key: str) -> str:
-    """The median as it is written, marked where the contender did something wrong on the way."""
+    """The median as text, marked if the contender had defects in this row."""
     spread = run.spread(row, name, key)
     mark = f"{WRONG} " if run.defects(row, name) else ""
     return f"{mark}{FIGURES[key].text(spread.median)}" if spread else f"{mark}{NOTHING}"

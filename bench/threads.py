@@ -3,8 +3,8 @@
 
     python threads.py --port 8080
 
-It knows names, messages and notices. A client that does not read holds everybody up, and so does
-Python's own lock; how much is what the bench shows.
+It knows names, messages and notices. A client that does not read blocks all others, and so does
+Python's global lock; the bench shows how much. It must stay naive: it is there for comparison.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import socket
 import threading
 
 PROMPT = b"Enter your screen name: "
-STACK = 256 * 1024  # bytes of a thread; the default would do, but thousands of those may not
+STACK = 256 * 1024  # bytes for each thread: thousands of default stacks may not fit
 
 
 class Room:
-    """Those who are there. Whoever holds the lock may send to them."""
+    """The users who are in. Sending to them requires the lock."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users: dict[bytes, socket.socket] = {}
 
     def join(self, name: bytes, connection: socket.socket) -> bool:
-        """Let a user in, unless the name is taken."""
+        """Admit a user, unless the name is taken."""
         with self._lock:
             if name in self._users:
                 return False
@@ -38,25 +38,25 @@ class Room:
             return True
 
     def leave(self, name: bytes) -> None:
-        """A user goes."""
+        """Remove a user."""
         with self._lock:
             del self._users[name]
             self._tell_others(name, name + b" has left the chat\n")
 
     def say(self, name: bytes, text: bytes) -> None:
-        """A message goes to all others."""
+        """Send a message to all others."""
         with self._lock:
             self._tell_others(name, b"%b: %b\n" % (name, text))
 
     def _tell_others(self, name: bytes, line: bytes) -> None:
         for other, connection in self._users.items():
             if other != name:
-                with contextlib.suppress(OSError):  # its own thread will notice
+                with contextlib.suppress(OSError):  # the thread of that client will notice
                     connection.sendall(line)
 
 
 def serve(connection: socket.socket, room: Room) -> None:
-    """A client's thread."""
+    """The thread of one client."""
     with connection, contextlib.suppress(OSError), connection.makefile("rb") as lines:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(PROMPT)
@@ -73,7 +73,7 @@ def serve(connection: socket.socket, room: Room) -> None:
 
 
 def main() -> None:
-    """Listen, and start a thread for whoever comes."""
+    """Listen, and start a thread for each connection."""
     parser = argparse.ArgumentParser(description="A chat server with a thread for each client.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)

@@ -1,12 +1,12 @@
 /*
- * yardstick: how fast a chat server can be, for the bench. It is the bare minimum of one that
- * batches, and no contender: it knows the prompt, the welcome and messages, and nothing else,
- * checks nothing and bounds nothing but what it has to.
+ * yardstick: shows how fast a chat server can be. It does the least that a server can do which
+ * sends messages in batches: it knows the prompt, the welcome and messages, and nothing else. It
+ * checks nothing, and has only the limits that it needs to run. It is not really a contender.
  *
  *     gcc -O2 -o yardstick yardstick.c && ./yardstick --port 8080
  *
- * One thread. All messages are appended to one log; each client has a place in it, and is sent what
- * lies behind that place, but for its own messages, by one writev in each round of the loop.
+ * One thread. All messages are appended to one log. Each client has a place in the log, and gets
+ * what lies behind that place, except its own messages, by one writev in each round of the loop.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,8 +27,8 @@
 #include <unistd.h>
 
 #define LOG_SIZE    (16 * 1024 * 1024UL) /* bytes of the log that are kept; a power of two */
-#define MAX_BEHIND  (LOG_SIZE / 2)       /* a client farther behind the end is dropped */
-#define ROUND_SIZE  (LOG_SIZE / 8) /* bytes appended in a round, before everybody is sent them */
+#define MAX_BEHIND  (LOG_SIZE / 2)       /* a client that is farther behind is dropped */
+#define ROUND_SIZE  (LOG_SIZE / 8)       /* bytes appended in a round before they are sent */
 #define READ_SIZE   (128 * 1024)
 #define MAX_NAME    32
 #define MAX_PIECES  64
@@ -37,25 +37,25 @@
 
 #define PROMPT "Enter your screen name: "
 
-/* A client's own message, which it is not sent. */
+/* A message of the client itself, which it does not get. */
 struct own {
     uint64_t start, end;
 };
 
 struct client {
     int fd;
-    uint32_t index;      /* among all clients */
-    bool blocked;        /* the kernel takes no more; EPOLLOUT will tell */
+    uint32_t index;      /* its place among all clients */
+    bool blocked;        /* the kernel takes no more until EPOLLOUT */
     bool gone;           /* to be freed at the end of the round */
     uint8_t name_length; /* 0: has not joined */
     char name[MAX_NAME + 2];
     uint32_t rest_length, own_first, own_count, own_capacity;
-    char *rest;      /* the start of a line */
-    uint64_t sent;   /* where its place in the log is */
-    struct own *own; /* behind that place; from own_first on */
+    char *rest;      /* the beginning of an incomplete line */
+    uint64_t sent;   /* its place in the log */
+    struct own *own; /* its messages behind that place, from own_first on */
 };
 
-static char *log_bytes; /* mapped twice, so that what goes over its end lies in one piece */
+static char *log_bytes; /* mapped twice in a row, so that bytes across its end are contiguous */
 static uint64_t log_end, log_served;
 static struct client **clients;
 static uint32_t client_count, client_capacity, joined_count;
@@ -105,7 +105,7 @@ static void watch(struct client *client, int operation, bool writable)
     client->blocked = writable;
 }
 
-/* What a client is to be sent, in pieces around its own messages. */
+/* The bytes that a client must get, in pieces between its own messages. */
 static int pieces_of(const struct client *client, struct iovec *pieces)
 {
     uint64_t at = client->sent;
@@ -120,7 +120,7 @@ static int pieces_of(const struct client *client, struct iovec *pieces)
     return count;
 }
 
-/* Moves a client's place over what has been sent, and over its own messages behind that. */
+/* Moves the place of a client over the sent bytes and over its own messages after them. */
 static void advance(struct client *client, size_t length)
 {
     while (client->own_first < client->own_count &&
@@ -210,7 +210,7 @@ static void join(struct client *client, const char *name, size_t length)
         mark_gone(client);
 }
 
-/* Takes whole lines, and returns how many bytes they are. */
+/* Acts on all complete lines, and returns their length in bytes. */
 static size_t take_lines(struct client *client, const char *text, size_t length)
 {
     const char *line = text, *end = text + length, *line_end;
@@ -241,7 +241,7 @@ static void on_readable(struct client *client)
     static char buffer[2 * READ_SIZE];
     size_t length = client->rest_length;
     if (length > READ_SIZE) {
-        mark_gone(client); /* an endless line */
+        mark_gone(client); /* its line is too long */
         return;
     }
     if (client->rest)
@@ -287,7 +287,7 @@ static void accept_all(void)
     }
 }
 
-/* After a round, since its events may still name them. */
+/* Frees clients after a round, since events of the round may still refer to them. */
 static void reap(void)
 {
     for (uint32_t i = 0; i < gone_count; i++) {
@@ -333,7 +333,7 @@ static void run(void)
 
 /* ---- Start ----------------------------------------------------------------------------------- */
 
-/* Options that it does not know have a value, and are passed over. */
+/* Unknown options have a value; both are skipped. */
 static struct sockaddr_in read_arguments(char **arguments)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(8080)};
@@ -370,9 +370,9 @@ static void raise_descriptor_limit(void)
 
 int main(int argc, char **argv)
 {
-    struct epoll_event accepting = {.events = EPOLLIN}; /* of no client */
+    struct epoll_event accepting = {.events = EPOLLIN}; /* not of a client */
     (void)argc;
-    signal(SIGPIPE, SIG_IGN); /* a write to what is closed is an error, not the end */
+    signal(SIGPIPE, SIG_IGN); /* a write to a closed connection fails instead */
     raise_descriptor_limit();
     map_log();
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -1,5 +1,8 @@
-"""Small servers that the load generator of the bench is tested with: right ones in each of its
-protocols, and chat servers that are each wrong in one way and count how often they were."""
+"""Small servers to test the load generator with.
+
+There is a right one for each protocol, and chat servers that are wrong in one way each and count
+how often they were.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,15 @@ class User:
         self.connection = connection
         self.name = b""
         self.joined = False
-        self.rest = b""  # a line that has not come whole
+        self.rest = b""  # the beginning of an incomplete line
         self.frame: list[bytes] = []  # the lines of a message that takes several
 
 
 class Server:
-    """A right chat server, for as many users as a test has, in a thread.
+    """A right chat server in a thread.
 
-    What comes from a user in one piece is passed on in one piece to each receiver, by way of
-    `spoiled`; a wrong server overrides that, and counts in `wrongs` what it has done.
+    Messages that come from a user in one piece are sent in one piece to each receiver. They pass
+    through `spoiled`, which a wrong server overrides; it counts in `wrongs` what it did.
     """
 
     prompt = PROMPT
@@ -57,7 +60,7 @@ class Server:
                     self.receive(key.data)
 
     def stop(self) -> None:
-        """End `run`, which another thread is in."""
+        """End `run`, which runs in another thread."""
         self._wake.close()
 
     def close(self) -> None:
@@ -69,7 +72,7 @@ class Server:
         self._selector.close()
 
     def accept(self) -> None:
-        """Greet somebody who comes."""
+        """Accept a connection and send the prompt."""
         user = User(self.listener.accept()[0])
         user.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.users.append(user)
@@ -77,7 +80,7 @@ class Server:
         self.send(user, self.prompt)
 
     def send(self, user: User, data: bytes) -> None:
-        """Send somebody something who may have gone meanwhile."""
+        """Send bytes to a user, who may have gone meanwhile."""
         try:
             user.connection.sendall(data)
         except OSError:
@@ -91,7 +94,7 @@ class Server:
             user.connection.close()
 
     def receive(self, user: User) -> None:
-        """Take what has come from somebody."""
+        """Read from a user."""
         try:
             data = user.connection.recv(65536)
         except OSError:
@@ -105,7 +108,7 @@ class Server:
             self.relay(user, texts)
 
     def relay(self, sender: User, texts: list[bytes]) -> None:
-        """Pass messages on to all whom they are for."""
+        """Send the messages of a user to all receivers."""
         self.most_at_once = max(self.most_at_once, len(texts))
         messages = [self.message(sender, text) for text in texts]
         for receiver in list(self.users):
@@ -113,11 +116,11 @@ class Server:
                 self.deliver(sender, receiver, messages)
 
     def deliver(self, sender: User, receiver: User, messages: list[bytes]) -> None:
-        """Pass messages on to one of them."""
+        """Send messages to one receiver."""
         self.send(receiver, b"".join(self.spoiled(sender, receiver, messages)))
 
     def heard(self, user: User, line: bytes) -> bytes | None:
-        """Act on a line; the text that it holds, if it does."""
+        """Act on a line; the text of the message in it, if there is one."""
         if user.joined:
             return line
         self.join(user, line)
@@ -125,28 +128,28 @@ class Server:
         return None
 
     def join(self, user: User, name: bytes) -> None:
-        """Let somebody in; all others see it."""
+        """Admit a user; all others see it."""
         user.name, user.joined = name, True
         for other in self.users:
             if other.joined and other is not user:
                 self.send(other, self.notice(user))
 
     def notice(self, user: User) -> bytes:
-        """What others see when somebody has come."""
+        """The line that others see when a user has joined."""
         return b"%b has joined the chat\n" % user.name
 
     def message(self, sender: User, text: bytes) -> bytes:
-        """A message as receivers get it."""
+        """The bytes of a message that receivers get."""
         return b"%b: %b\n" % (sender.name, text)
 
     def spoiled(self, sender: User, receiver: User, messages: list[bytes]) -> Iterable[bytes]:
-        """What becomes of messages on their way to a receiver."""
+        """What is sent to a receiver in place of some messages."""
         return messages
 
 
 @contextmanager
 def running(server: Server) -> Iterator[Server]:
-    """A server that runs beside the test."""
+    """Run a server in a thread until the end of the block."""
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -161,14 +164,14 @@ def running(server: Server) -> Iterator[Server]:
 
 
 class Redis(Server):
-    """RESP3: a map that greets, pushes for messages, and a number for who has published."""
+    """RESP3: a map as greeting, a push for each message, a number as answer to its sender."""
 
     prompt = b""
     end = b"\r\n"
     returns_own = True
 
     def heard(self, user: User, line: bytes) -> bytes | None:
-        """Act on a line; a message is an array of three, each with its length before it."""
+        # A message is an array of three strings, each after its length.
         if line == b"HELLO 3":
             self.send(user, b"%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:3\r\n")
         elif line == b"SUBSCRIBE room":
@@ -186,12 +189,11 @@ class Redis(Server):
         return text
 
     def message(self, sender: User, text: bytes) -> bytes:
-        """A message as receivers get it."""
         return b">3\r\n$7\r\nmessage\r\n$4\r\nroom\r\n$%d\r\n%b\r\n" % (len(text), text)
 
 
 class Nats(Server):
-    """NATS, which sends a ping now and then."""
+    """NATS; it pings each client that comes."""
 
     prompt = b'INFO {"server_id":"fake","max_payload":1048576}\r\n'
     end = b"\r\n"
@@ -201,7 +203,6 @@ class Nats(Server):
         self.pongs = 0
 
     def heard(self, user: User, line: bytes) -> bytes | None:
-        """Act on a line; a message is two."""
         if user.frame:
             assert user.frame.pop() == b"PUB room %d" % len(line)
             return line
@@ -217,12 +218,11 @@ class Nats(Server):
         return None
 
     def message(self, sender: User, text: bytes) -> bytes:
-        """A message as receivers get it."""
         return b"MSG room 1 %d\r\n%b\r\n" % (len(text), text)
 
 
 class Irc(Server):
-    """IRC, which sends a ping while somebody comes and one when it is in."""
+    """IRC; it pings each user twice: before and after the user is in."""
 
     prompt = b""
     end = b"\r\n"
@@ -232,7 +232,6 @@ class Irc(Server):
         self.pongs = 0
 
     def heard(self, user: User, line: bytes) -> bytes | None:
-        """Act on a line."""
         word, _, rest = line.partition(b" ")
         if word == b"NICK":
             user.name = rest
@@ -259,11 +258,9 @@ class Irc(Server):
         self.send(user, b":irc.test %b %b %b\r\n" % (number, user.name or b"*", text))
 
     def notice(self, user: User) -> bytes:
-        """What others see when somebody has come."""
         return b":%b!~user@127.0.0.1 JOIN :#room\r\n" % user.name
 
     def message(self, sender: User, text: bytes) -> bytes:
-        """A message as receivers get it."""
         return b":%b!~user@127.0.0.1 PRIVMSG #room :%b\r\n" % (sender.name, text)
 
 
@@ -271,18 +268,17 @@ RIGHT: dict[str, type[Server]] = {"chat": Server, "redis": Redis, "nats": Nats, 
 
 # --- Wrong ones ----------------------------------------------------------------------------------
 
-EVERY = 3  # deliveries of several messages; one of so many is spoiled
+EVERY = 3  # of so many deliveries of several messages, one is spoiled
 
 
 class Wrong(Server):
-    """Spoils two messages that came together now and then, so that others follow for certain."""
+    """Spoils now and then two messages that came together, so that others certainly follow."""
 
     def __init__(self) -> None:
         super().__init__()
         self._pieces = 0
 
     def spoiled(self, sender: User, receiver: User, messages: list[bytes]) -> Iterable[bytes]:
-        """What becomes of messages on their way to a receiver."""
         if len(messages) < 2 or receiver is sender:
             return messages
         self._pieces += 1
@@ -292,7 +288,7 @@ class Wrong(Server):
         return [*self.spoil(*messages[:2]), *messages[2:]]
 
     def spoil(self, first: bytes, second: bytes) -> list[bytes]:
-        """What becomes of two messages."""
+        """What is sent in place of two messages."""
         raise NotImplementedError
 
 
@@ -300,15 +296,13 @@ class Losing(Wrong):
     """Loses messages."""
 
     def spoil(self, first: bytes, second: bytes) -> list[bytes]:
-        """What becomes of two messages."""
         return [second]
 
 
 class Swapping(Wrong):
-    """Sends the later of two first."""
+    """Sends the later of two messages first."""
 
     def spoil(self, first: bytes, second: bytes) -> list[bytes]:
-        """What becomes of two messages."""
         return [second, first]
 
 
@@ -316,33 +310,29 @@ class Duplicating(Wrong):
     """Sends messages twice."""
 
     def spoil(self, first: bytes, second: bytes) -> list[bytes]:
-        """What becomes of two messages."""
         return [first, first, second]
 
 
 class DuplicatingLater(Wrong):
-    """Sends messages once more when another has come."""
+    """Sends messages once more after the next one."""
 
     def spoil(self, first: bytes, second: bytes) -> list[bytes]:
-        """What becomes of two messages."""
         return [first, second, first]
 
 
 class Damaging(Wrong):
-    """Changes one byte of messages, each time another one."""
+    """Changes one byte of messages, each time at another place."""
 
     def spoil(self, first: bytes, second: bytes) -> list[bytes]:
-        """What becomes of two messages."""
         at = self.wrongs % (len(first) - 1)  # the line end stays
         other = b"x" if first[at : at + 1] != b"x" else b"y"
         return [first[:at] + other + first[at + 1 :], second]
 
 
 class DamagingTexts(Wrong):
-    """Changes a byte of what was said, whatever the protocol puts around it."""
+    """Changes a byte of the text, whatever the protocol puts around it."""
 
     def spoil(self, first: bytes, second: bytes) -> list[bytes]:
-        """What becomes of two messages."""
         return [first[:-10] + b"~" + first[-9:], second]
 
 
@@ -350,23 +340,20 @@ class Cutting(Wrong):
     """Leaves out the last byte of messages."""
 
     def spoil(self, first: bytes, second: bytes) -> list[bytes]:
-        """What becomes of two messages."""
         return [first[:-2] + b"\n", second]
 
 
 class Joining(Wrong):
-    """Makes one line of two messages: the second is lost in it."""
+    """Makes one line of two messages, so that the second is lost."""
 
     def spoil(self, first: bytes, second: bytes) -> list[bytes]:
-        """What becomes of two messages."""
         return [first[:-1] + second]
 
 
 class Renaming(Wrong):
-    """Passes messages on under another user's name."""
+    """Sends messages under the name of another user."""
 
     def spoil(self, first: bytes, second: bytes) -> list[bytes]:
-        """What becomes of two messages."""
         name, colon, text = first.partition(b":")
         return [(b"u1" if name == b"u0" else b"u0") + colon + text, second]
 
@@ -375,38 +362,34 @@ class Inventing(Wrong):
     """Sends lines of its own between messages."""
 
     def spoil(self, first: bytes, second: bytes) -> list[bytes]:
-        """What becomes of two messages."""
         return [first, b"u0: nobody has said this\n", second]
 
 
 class Echoing(Server):
-    """Sends messages back to their sender, too, now and then."""
+    """Sends some messages back to their sender too."""
 
     def relay(self, sender: User, texts: list[bytes]) -> None:
-        """Pass messages on to all whom they are for, and to one more."""
         super().relay(sender, texts)
         self.wrongs += 1
         self.send(sender, self.message(sender, texts[0]))
 
 
 class Later(Server):
-    """Is right at first: what comes after the second piece is another matter."""
+    """Counts the pieces that come; subclasses are right at first, and wrong after the second."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pieces = 0
 
     def relay(self, sender: User, texts: list[bytes]) -> None:
-        """Pass messages on to all whom they are for."""
         self.pieces += 1
         super().relay(sender, texts)
 
 
 class Muting(Later):
-    """Sends one user nothing more."""
+    """Sends nothing more to one user."""
 
     def spoiled(self, sender: User, receiver: User, messages: list[bytes]) -> Iterable[bytes]:
-        """What becomes of messages on their way to a receiver."""
         if receiver is not self.users[2] or self.pieces <= 2:
             return messages
         self.wrongs += len(messages)
@@ -414,12 +397,11 @@ class Muting(Later):
 
 
 class Dropping(Later):
-    """Ends one receiver's connection, and goes on with the others."""
+    """Closes the connection of one receiver, and serves the others."""
 
     whom = 3
 
     def relay(self, sender: User, texts: list[bytes]) -> None:
-        """Pass messages on to all whom they are for."""
         super().relay(sender, texts)
         if self.pieces == 2:
             self.wrongs += 1
@@ -427,18 +409,17 @@ class Dropping(Later):
 
 
 class DroppingSender(Dropping):
-    """Ends the connection of one who sends, too: what it sends then comes to nobody."""
+    """Closes the connection of a user who sends too; what it sends then reaches no one."""
 
     whom = 2
 
 
 class Pausing(Server):
-    """Stands still once, when the first message has come."""
+    """Pauses once, when the first message has come."""
 
     pause = 0.3
 
     def relay(self, sender: User, texts: list[bytes]) -> None:
-        """Pass messages on to all whom they are for."""
         if self.most_at_once == 0:
             threading.Event().wait(self.pause)
         super().relay(sender, texts)
@@ -448,21 +429,19 @@ class Refusing(Server):
     """Refuses every name."""
 
     def heard(self, user: User, line: bytes) -> bytes | None:
-        """Act on a line."""
         self.send(user, b"! name in use: %b\n" % line)
         return None
 
 
 class Leaving(Server):
-    """Ends everybody's connection when the first message has come."""
+    """Closes all connections when the first message has come."""
 
     def relay(self, sender: User, texts: list[bytes]) -> None:
-        """Pass messages on to all whom they are for; in truth to nobody."""
         for user in list(self.users):
             self.drop(user)
 
 
-# What each is counted as, and nothing else.
+# The one count that each must raise.
 WRONG: dict[str, tuple[Callable[[], Server], str]] = {
     "loses": (Losing, "lost"),
     "loses the last": (Muting, "lost"),

@@ -1,19 +1,17 @@
-"""The bench's load generator counts what servers do wrong, as what it is, and nothing else.
+"""The load generator of the bench counts each thing that a server does wrong, and nothing else.
 
-It is built with sanitizers here. What it measures is not tested, but for what must be so however
-slow the machine is.
+It is built with sanitizers here. Of what it measures, only that is tested which does not depend on
+the speed of the machine.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,12 @@ import bench_servers
 import pytest
 from bench_servers import RIGHT, WRONG, Server, running
 
-from bench.contenders import installed
+from bench import PROJECT, contenders
 from bench.peers import PEERS, Peer
+from bench.server import own_port, serving
 
-PROJECT = Path(__file__).parents[2]
-PATIENT = 60.0  # seconds: what must come does come, however busy the machine is
+CORE = min(os.sched_getaffinity(0))
+PATIENT = 60.0  # seconds: enough on a busy machine
 COUNTS = ("lost", "duplicates", "swapped", "echoes", "damaged", "dropped")
 NOTHING_WRONG = dict.fromkeys(COUNTS, 0)
 FLOOD = ("flood", "--seconds", "0.15", "--warm-up", "0.02")
@@ -52,13 +51,13 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def yardstick(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bare minimum of a server."""
+    """The least that a chat server can do."""
     return built("yardstick", tmp_path_factory.mktemp("yardstick"))
 
 
 @pytest.fixture
 def run(generator: Path) -> Run:
-    """Runs the load generator to its end."""
+    """A function that runs the load generator until it ends."""
 
     def go(*words: str, protocol: str = "chat", port: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -74,7 +73,7 @@ def run(generator: Path) -> Run:
 
 
 def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """What it found, by the last line that it printed."""
+    """Its result: the last line that it printed."""
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -82,12 +81,12 @@ def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def counts(found: dict[str, Any]) -> dict[str, int]:
-    """What it counted as wrong."""
+    """Its counts of what went wrong."""
     return {name: found[name] for name in COUNTS}
 
 
 def why(done: subprocess.CompletedProcess[str]) -> str:
-    """The last line of its complaint."""
+    """The last line of its error message."""
     return done.stderr.splitlines()[-1]
 
 
@@ -250,23 +249,22 @@ def test_users_who_join_leave_in_order(run: Run, protocol: str) -> None:
 
 
 def names(count: int) -> set[bytes]:
-    """Those of so many users."""
+    """The names of so many users."""
     return {b"u%d" % i for i in range(count)}
 
 
 class Counting(Server):
-    """Counts who comes and goes; with one of the right servers behind it."""
+    """Counts the users who come and go; otherwise it is one of the right servers."""
 
     come = gone = most = 0
 
     @classmethod
     def of(cls, right: type[Server]) -> Server:
-        """One in some protocol."""
+        """Such a server for one protocol."""
         made: Server = cls() if right is Server else type("Both", (cls, right), {})()
         return made
 
     def accept(self) -> None:
-        """Greet somebody who comes."""
         super().accept()
         self.come += 1
         self.most = max(self.most, len(self.users))
@@ -295,8 +293,8 @@ def test_a_server_that_ends_all_connections_is_an_error(run: Run) -> None:
 
 
 def test_a_port_at_which_nobody_listens_is_an_error(run: Run) -> None:
-    port = free_port()
-    done = run(*FLOOD, "--receivers", "2", port=port)
+    with own_port() as port:
+        done = run(*FLOOD, "--receivers", "2", port=port)
     assert done.returncode == 1
     assert why(done) == f"load: cannot connect to 127.0.0.1:{port}: Connection refused"
 
@@ -322,49 +320,13 @@ def test_a_port_at_which_nobody_listens_is_an_error(run: Run) -> None:
         ),
     ],
 )
-def test_a_bad_command_line_is_told(run: Run, words: list[str], complaint: str) -> None:
+def test_a_bad_command_line_is_an_error(run: Run, words: list[str], complaint: str) -> None:
     done = run(*words, port=1)
     assert done.returncode == 2
     assert why(done).endswith(complaint)
 
 
 # --- The yardstick, and real servers -------------------------------------------------------------
-
-
-@contextmanager
-def started(*command: str | Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program beside the test, killed at its end."""
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def free_port() -> int:
-    """One that nobody listens at, for programs that cannot pick one themselves."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until somebody listens."""
-    deadline = time.monotonic() + PATIENT
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.02)
-        else:
-            return
-    pytest.fail(f"nobody listens; status {process.poll()}")
 
 
 @pytest.mark.parametrize(
@@ -380,12 +342,9 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 def test_the_yardstick_is_right(
     run: Run, yardstick: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    port = free_port()
-    with started(yardstick, "--host", "127.0.0.1", "--port", str(port), folder=tmp_path) as server:
-        wait_for(port, server)
-        found = result(run(*LONGER, *words, port=port))
-        joined = result(run("joins", "--users", "100", port=port))
-        assert server.poll() is None, (tmp_path / "log").read_text()
+    with serving(contenders.yardstick(str(yardstick)), CORE, tmp_path) as server:
+        found = result(run(*LONGER, *words, port=server.port))
+        joined = result(run("joins", "--users", "100", port=server.port))
     assert counts(found) == NOTHING_WRONG
     assert found["deliveries"] > 0
     assert counts(joined) == NOTHING_WRONG
@@ -393,16 +352,15 @@ def test_the_yardstick_is_right(
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda one: one.name)
 def test_real_servers_have_done_nothing_wrong(run: Run, peer: Peer, tmp_path: Path) -> None:
-    """As the bench sets them up."""
-    contender, protocol, port = installed(peer), peer.protocol, free_port()
+    """With the configuration of the bench."""
+    contender = contenders.installed(peer)
     if not contender:
         pytest.skip(f"{peer.program} is not installed")
     tmp_path.chmod(0o755)  # some of them run as nobody
-    with started(*contender.command(port, tmp_path), folder=tmp_path) as server:
-        wait_for(port, server)
-        words = (*LONGER, "--senders", "3", "--receivers", "10")
-        found = result(run(*words, protocol=protocol, port=port))
-        joined = result(run("joins", "--users", "20", protocol=protocol, port=port))
+    with serving(contender, CORE, tmp_path) as server:
+        where = {"protocol": peer.protocol, "port": server.port}
+        found = result(run(*LONGER, "--senders", "3", "--receivers", "10", **where))
+        joined = result(run("joins", "--users", "20", **where))
     assert counts(found) == NOTHING_WRONG
     assert found["deliveries"] > 0
     assert counts(joined) == NOTHING_WRONG
