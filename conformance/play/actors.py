@@ -20,7 +20,7 @@ from conformance.arguments import CURSOR, Pattern
 from conformance.build import Build
 from conformance.model import FailureKind, Implementation, Medium, Program, Step
 from conformance.play.files import Files
-from conformance.play.poll import Source, Stage
+from conformance.play.poll import Source, Loop
 from conformance.play.process import LOOK_SECONDS, CannotStart, Launch, Process, ending, start
 from conformance.play.tcp import (
     Connection,
@@ -78,7 +78,7 @@ class LeftOver(Missed):
 class Scene:
     """What all actors of a case share."""
 
-    stage: Stage
+    loop: Loop
     transcript: Transcript
     host: str
     seconds: float  # how long a step waits, unless it says `within`
@@ -358,7 +358,7 @@ class ProgramActor(Actor):
         note = self.scene.transcript.note
         note(self.name, "event", encode(f"(starts {shlex.join(launch.argv)})"))
         try:
-            self.process = start(self.name, launch, self.scene.stage, self._environment())
+            self.process = start(self.name, launch, self.scene.loop, self._environment())
         except CannotStart as error:
             raise NeverReady("a program that starts", str(error)) from None
         self._started = time.monotonic()
@@ -490,7 +490,7 @@ class ProgramActor(Actor):
             if moment > deadline or not process.running:
                 raise NeverReady("a listening socket", "none", "it never got ready")
             # The kernel tells nobody that a socket listens.
-            self.scene.stage.wait(lambda: not process.running, moment + LOOK_SECONDS)
+            self.scene.loop.wait(lambda: not process.running, moment + LOOK_SECONDS)
         return port
 
     # --- What is done to it ------------------------------------------------------------------
@@ -577,7 +577,7 @@ class ProgramActor(Actor):
 
     def _leaves_terminal(self, process: Process, step: Step) -> None:
         """Whoever uses the terminal next finds it as this program did."""
-        self.scene.stage.wait(lambda: bool(process.output.end), self._deadline(step))
+        self.scene.loop.wait(lambda: bool(process.output.end), self._deadline(step))
         if process.status == -signal.SIGKILL:
             return
         assert process.terminal
@@ -594,7 +594,7 @@ class ProgramActor(Actor):
         marked = any(CURSOR in one.text for one in wanted)
         screen, source = self._on_screen(), self._running().output
         while wrong := screen.differs(which, wanted, marked):
-            self.scene.stage.wait(lambda: bool(source.unread or source.end), self._deadline(step))
+            self.scene.loop.wait(lambda: bool(source.unread or source.end), self._deadline(step))
             if not source.unread or time.monotonic() > self._deadline(step):  # it may never end
                 expected, seen = wrong
                 raise Missed(expected, seen, "the screen is another")
@@ -642,7 +642,7 @@ class ProgramActor(Actor):
             if time.monotonic() > deadline:
                 seen = "it is there" if path.exists() else "no such file"
                 raise Missed(f"{step.argument} {wanted.pattern}".rstrip(), seen, "not in time")
-            self.scene.stage.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
+            self.scene.loop.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
         self.did(f"makes {step.argument}")
 
     def _writes_no_more(self, name: str) -> None:
@@ -657,7 +657,7 @@ class ProgramActor(Actor):
         while b"\n" not in (rest := self.scene.files.rest(name) or b""):
             if time.monotonic() > deadline:
                 raise Missed(wanted, decode(rest), f"nothing more came in {name}")
-            self.scene.stage.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
+            self.scene.loop.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
         line = rest[: rest.index(b"\n")]
         self.scene.files.take(name, len(line) + 1)
         return decode(line)
@@ -715,7 +715,7 @@ class ProgramActor(Actor):
         assert isinstance(step.argument, int | float)
         process = self._alive()
         before = process.cpu_seconds()
-        self.scene.stage.wait(lambda: not process.running, time.monotonic() + step.argument)
+        self.scene.loop.wait(lambda: not process.running, time.monotonic() + step.argument)
         used = self._alive().cpu_seconds() - before
         if used > step.argument * _IDLE_SHARE:
             share = f"{used / step.argument:.0%}"
@@ -790,7 +790,7 @@ class Peer(Actor):
         self._lines: list[_Line] = []  # the last one is the one in use
 
     def _open(self, connection: Connection) -> None:
-        source = Source(self.scene.stage, self.name, "seen", connection.fd, connection.read)
+        source = Source(self.scene.loop, self.name, "seen", connection.fd, connection.read)
         self.ear = Ear(source)
         self._lines.append(_Line(connection, source, self.ear))
 
@@ -803,7 +803,7 @@ class Peer(Actor):
         line = self._line_in_use()
         self.scene.transcript.note(self.name, "sent", data)
         fd, write = line.connection.fd, line.connection.write
-        sent = self.scene.stage.write(fd, write, data, self._deadline(step))
+        sent = self.scene.loop.write(fd, write, data, self._deadline(step))
         if sent < len(data):
             reason = "the other side does not read"
             raise Missed(f"{len(data)} bytes are taken", f"{sent} are", reason)
@@ -913,7 +913,7 @@ class ScriptedServer(Peer):
         assert self._listener  # the rehearsal has seen `starts`
         if self._lines and not self._lines[-1].is_free:
             self._check_rest(self.ear, "nothing more on the connection before this one")
-        connection = self._listener.accept(self.scene.stage, self._deadline(step))
+        connection = self._listener.accept(self.scene.loop, self._deadline(step))
         if connection is None:
             raise Missed("a connection", "none", "the client does not connect")
         self._open(connection)
@@ -930,7 +930,7 @@ class ScriptedServer(Peer):
         for line in self._lines:
             if not line.gone and not line.is_free:
                 self._ends(line.ear, "nothing more, and the end of the connection", step)
-        if self._listener and self._listener.accept(self.scene.stage, 0.0):
+        if self._listener and self._listener.accept(self.scene.loop, 0.0):
             raise Missed("no further connection", "one", "no step has accepted it", extra=True)
 
     def destroy(self) -> None:

@@ -19,7 +19,7 @@ import psutil
 
 from conformance.model import Medium
 from conformance.play.guard import Guard
-from conformance.play.poll import READ_SIZE, Source, Stage
+from conformance.play.poll import READ_SIZE, Source, Loop
 from conformance.play.terminal import COLUMNS, ROWS, Terminal, open_terminal
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -76,7 +76,7 @@ class Process:
     output: Source
     errors: Source | None  # None: its standard error is its screen
     terminal: Terminal | None
-    stage: Stage
+    loop: Loop
     status: int | None = None  # as os.waitstatus_to_exitcode gives it: < 0 is a signal
     group_is_gone: bool = False  # then its number may be another's
     _fds: list[int] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Process:
 
     def wait(self, deadline: float) -> bool:
         """Serve everybody until it has ended; False where the deadline comes first."""
-        return self.stage.wait(lambda: self.status is not None, deadline)
+        return self.loop.wait(lambda: self.status is not None, deadline)
 
     def signal(self, name: str) -> None:
         """Send it a signal, itself alone."""
@@ -107,7 +107,7 @@ class Process:
     def write(self, data: bytes, deadline: float) -> bool:
         """Give it input; False where it did not take it all in time."""
         try:
-            return self.stage.write(self.input_fd, self._write, data, deadline) == len(data)
+            return self.loop.write(self.input_fd, self._write, data, deadline) == len(data)
         except OSError:  # it is gone; what follows tells
             return True
 
@@ -139,8 +139,8 @@ class Process:
 
     def _on_end(self) -> None:
         self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        self.stage.forget(self.pidfd)
-        self.stage.transcript.note(self.actor, "event", f"({ending(self.status)})".encode())
+        self.loop.forget(self.pidfd)
+        self.loop.transcript.note(self.actor, "event", f"({ending(self.status)})".encode())
         self._look_for_group()
 
     def end_group(self, deadline: float) -> int:
@@ -152,7 +152,7 @@ class Process:
             if time.monotonic() >= deadline:
                 self._kill_group()
                 return count
-            self.stage.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
+            self.loop.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
         return 0
 
     def _others(self) -> list[int]:
@@ -202,7 +202,7 @@ def _stat(pid: int) -> list[str]:
     return row.rpartition(")")[2].split()  # the name before it may hold anything
 
 
-def start(actor: str, launch: Launch, stage: Stage, environment: Mapping[str, str]) -> Process:
+def start(actor: str, launch: Launch, loop: Loop, environment: Mapping[str, str]) -> Process:
     """Start a program; raises CannotStart."""
     guard = _guard_of(os.getpid())
     streams = _Streams(launch)
@@ -222,10 +222,10 @@ def start(actor: str, launch: Launch, stage: Stage, environment: Mapping[str, st
         raise CannotStart(f"{launch.argv[0]}: {error.strerror}") from None
     guard.add(pid)
     streams.handed_over()
-    return _process(actor, pid, streams, stage)
+    return _process(actor, pid, streams, loop)
 
 
-def _process(actor: str, pid: int, streams: _Streams, stage: Stage) -> Process:
+def _process(actor: str, pid: int, streams: _Streams, loop: Loop) -> Process:
     pidfd = _end_of(pid)
     errors_fd = streams.errors_fd
     process = Process(
@@ -233,15 +233,15 @@ def _process(actor: str, pid: int, streams: _Streams, stage: Stage) -> Process:
         pid=pid,
         pidfd=pidfd,
         input_fd=streams.input_fd,
-        output=Source(stage, actor, "seen", streams.output_fd, _reader(streams.output_fd)),
-        errors=Source(stage, actor, "error", errors_fd, _reader(errors_fd))
+        output=Source(loop, actor, "seen", streams.output_fd, _reader(streams.output_fd)),
+        errors=Source(loop, actor, "error", errors_fd, _reader(errors_fd))
         if errors_fd >= 0
         else None,
         terminal=streams.terminal,
-        stage=stage,
+        loop=loop,
         _fds=sorted({pidfd, streams.output_fd, errors_fd, streams.input_fd} - {-1}),
     )
-    stage.watch(pidfd, process._on_end)
+    loop.watch(pidfd, process._on_end)
     return process
 
 

@@ -39,7 +39,7 @@ from conformance.play.actors import (
     allowance,
 )
 from conformance.play.files import Files
-from conformance.play.poll import Flood, Stage
+from conformance.play.poll import Flood, Loop
 from conformance.play.process import bury, children
 from conformance.play.transcript import Transcript
 from conformance.text import visible
@@ -159,7 +159,7 @@ class _Stage:
         self._cleaning.callback(files.close)
         fixed = self._case.server is not None and self._case.server.port is not None
         scene = Scene(
-            stage=Stage(self._transcript),
+            loop=Loop(self._transcript),
             transcript=self._transcript,
             host=_own_address() if fixed else "127.0.0.1",
             seconds=self._deadline,

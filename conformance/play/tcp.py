@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from conformance.play.poll import READ_SIZE, Stage
+from conformance.play.poll import READ_SIZE, Loop
 
 _PIDFD_GETFD = 438  # the same number on every architecture; Linux 5.6
 
@@ -117,17 +117,17 @@ class Listener:
         """The port that the kernel picked."""
         return int(self._socket.getsockname()[1])
 
-    def accept(self, stage: Stage, deadline: float) -> Connection | None:
+    def accept(self, loop: Loop, deadline: float) -> Connection | None:
         """The next connection; None where none comes in time."""
         accepted: list[socket.socket] = []
 
         def take() -> None:
             accepted.append(self._socket.accept()[0])
-            stage.forget(self.fd)
+            loop.forget(self.fd)
 
-        stage.watch(self.fd, take)
-        stage.wait(lambda: bool(accepted), deadline)
-        stage.forget(self.fd)
+        loop.watch(self.fd, take)
+        loop.wait(lambda: bool(accepted), deadline)
+        loop.forget(self.fd)
         return _prepared(accepted[0]) if accepted else None
 
     def close(self) -> None:

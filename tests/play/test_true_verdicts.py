@@ -33,7 +33,7 @@ from conformance.model import Failure, FailureKind, Outcome, Role, Verdict
 from conformance.plan import Selection
 from conformance.play import runner
 from conformance.play.actors import START_SECONDS, Wire, allowance
-from conformance.play.poll import Source, Stage
+from conformance.play.poll import Source, Loop
 from conformance.play.process import children
 from conformance.play.runner import longest, play
 from conformance.play.tcp import has_ipv6
@@ -190,15 +190,15 @@ def test_a_connection_that_no_step_accepts(suite: SuiteFile) -> None:
 
 
 def test_a_read_that_fails_is_no_end_of_file() -> None:
-    stage = Stage(Transcript())
+    loop = Loop(Transcript())
     reading, writing = os.pipe()
 
     def read() -> bytes:
         raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
-    source = Source(stage, "ann", "seen", reading, read)
+    source = Source(loop, "ann", "seen", reading, read)
     os.write(writing, b"x")
-    assert stage.wait(lambda: bool(source.end), time.monotonic() + PATIENT)
+    assert loop.wait(lambda: bool(source.end), time.monotonic() + PATIENT)
     assert source.end == os.strerror(errno.ETIMEDOUT)
     for fd in (reading, writing):
         os.close(fd)
