@@ -6,7 +6,7 @@ import os
 import zlib
 
 from conformance.model import Case
-from conformance.play.runner import timed
+from conformance.play.deadlines import timed
 
 JOBS_PER_PROCESSOR = 8  # half of a run's time is waiting, for what rules say of time
 LONG_SECONDS = 5.0  # a step that may wait so long is begun early

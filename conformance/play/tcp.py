@@ -10,7 +10,6 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from conformance.play.poll import READ_SIZE, Loop
 
@@ -173,16 +172,3 @@ def _has_peer(sock: socket.socket) -> bool:
     except OSError:
         return False
     return True
-
-
-def listening_port(pid: int) -> int | None:
-    """The port at which a program listens, looked up without connecting to it."""
-    with contextlib.suppress(OSError):  # a descriptor was closed just now, or the program ended
-        fds = os.listdir(f"/proc/{pid}/fd")
-        inodes = {os.readlink(f"/proc/{pid}/fd/{entry}") for entry in fds}
-        for table in ("tcp", "tcp6"):
-            for row in Path(f"/proc/{pid}/net/{table}").read_text("ascii").splitlines()[1:]:
-                fields = row.split()
-                if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
-                    return int(fields[1].rpartition(":")[2], 16)
-    return None

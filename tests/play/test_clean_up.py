@@ -15,6 +15,7 @@ from tiny import LISTENING, PATIENT, SHORT, only_case, played, program, scenario
 
 from conformance.build import Build
 from conformance.model import Role
+from conformance.play.deadlines import Deadlines
 from conformance.play.runner import play
 from conformance.read.suite import SuiteFile
 
@@ -211,5 +212,5 @@ def test_an_interrupted_case_leaves_nothing(suite: SuiteFile) -> None:
     cast = "{server: server on pipes, tom: client on pipes}"
     case, builds = only_case(scenario(suite, steps, cast), server, client)
     with pytest.raises(KeyboardInterrupt):
-        play(case, suite, builds, deadline=PATIENT)
+        play(case, suite, builds, Deadlines(PATIENT))
     assert all(not Path(f"/proc/{pid}").exists() for pid in told(suite))

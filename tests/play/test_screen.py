@@ -11,6 +11,7 @@ from conformance.build import Build
 from conformance.mistakes import Mistake
 from conformance.model import Failure, Medium, Role
 from conformance.plan import Selection, plan
+from conformance.play.deadlines import Deadlines
 from conformance.play.runner import play
 from conformance.read.suite import SuiteFile
 
@@ -245,7 +246,7 @@ def test_each_start_is_the_next_server_and_every_server_comes_first_once(suite: 
         "bca",
         "cab",
     ]
-    found = [play(case, suite, known, deadline=PATIENT).failure for case in cases]
+    found = [play(case, suite, known, Deadlines(PATIENT)).failure for case in cases]
     assert [one and one.seen for one in found] == ["a", None, "c"]
 
 

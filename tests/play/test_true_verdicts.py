@@ -32,10 +32,11 @@ from conformance.mistakes import Mistake
 from conformance.model import Failure, FailureKind, Outcome, Role, Verdict
 from conformance.plan import Selection
 from conformance.play import runner
-from conformance.play.actors import START_SECONDS, Wire, allowance
-from conformance.play.poll import Source, Loop
-from conformance.play.process import children
-from conformance.play.runner import longest, play
+from conformance.play.actors.connection import Wire
+from conformance.play.deadlines import Deadlines
+from conformance.play.left_over import children
+from conformance.play.poll import Loop, Source
+from conformance.play.runner import play
 from conformance.play.tcp import has_ipv6
 from conformance.play.transcript import KEPT_BYTES, Transcript
 from conformance.read.suite import SuiteFile
@@ -109,16 +110,17 @@ def answer(connection, line):
 def test_a_step_of_many_lines_gets_more_time_where_no_rule_names_one(suite: SuiteFile) -> None:
     steps = MEET + "- ann: {sees: {line: x, times: 5000}}\n- ann: {closes: , rest: ignored}"
     case, _ = only_case(scenario(suite, steps), program(suite.folder, ""))
+    deadlines = Deadlines(10, 7)
     one, many = (next(s for s in case.scenario.steps if s.verb == v) for v in ("types", "sees"))
-    assert (allowance(one, 10), allowance(many, 10)) == (10, 60)
-    assert longest(case, 10) == 10 * (len(case.scenario.steps) - 1) + 60 + 2 * START_SECONDS
+    assert (deadlines.allow(one), deadlines.allow(many)) == (10, 60)
+    assert deadlines.longest(case) == 10 * (len(case.scenario.steps) - 1) + 60 + 2 * 7
 
 
 def test_a_start_has_time_of_its_own(suite: SuiteFile) -> None:
     """A step's deadline is over long before this program is ready."""
     one = program(suite.folder, "select.select([], [], [], 1)\nready()\nsignal.pause()")
     case, builds = only_case(scenario(suite, "- server: {starts: }", "{}"), one)
-    assert play(case, suite, builds, deadline=0.2, start_deadline=PATIENT).failure is None
+    assert play(case, suite, builds, Deadlines(0.2, PATIENT)).failure is None
 
 
 def test_wrong_lines_without_end_do_not_hold_a_case_up(suite: SuiteFile) -> None:
@@ -133,7 +135,7 @@ def test_a_pattern_that_takes_for_ever_is_stopped(
     monkeypatch.setattr(runner, "OVERDUE_SECONDS", 0.0)
     one = scenario(suite, MEET + "- ann: {sees: {matches: '(x+x+)+y'}}")
     case, builds = only_case(one, program(suite.folder, answering("b'x' * 60 + b'\\n'")))
-    found = play(case, suite, builds, deadline=1, start_deadline=PATIENT / 10)
+    found = play(case, suite, builds, Deadlines(1, PATIENT / 10))
     assert found.error
     assert found.error.startswith(f"{suite.folder / 'file.yaml'}:9:7: this step does not end")
 
@@ -305,7 +307,7 @@ def test_a_program_that_does_not_end_passes_everything_else(blaming: SuiteFile) 
     steps = ONE_IN + "- ann: {leaves: hall}\n- ann: closes\n"
     one = scenario(blaming, steps)
     case, builds = only_case(one, program(blaming.folder, server))
-    result = judge(case, play(case, blaming, builds, deadline=PATIENT))
+    result = judge(case, play(case, blaming, builds, Deadlines(PATIENT)))
     assert (result.verdict, result.expected, result.failure) == (Verdict.PASSED, True, None)
     assert result.afterwards
     assert (result.afterwards.kind, result.afterwards.requirement) == (FailureKind.ENDING, "LOUD-1")
@@ -356,7 +358,7 @@ def test_a_feature_that_is_not_listed_is_absent(
     (one,) = read_scenarios(suite, SHOUTS)
     case, builds = only_case(one, program(tmp_path, answering(answer)))
     assert is_probe(case, suite)
-    result = judge(case, play(case, suite, builds, deadline=PATIENT))
+    result = judge(case, play(case, suite, builds, Deadlines(PATIENT)))
     assert (result.verdict, result.expected, result.failure) == (verdict, expected, None)
     assert "server tiny does not list the feature loud" in result.reason
 

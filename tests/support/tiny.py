@@ -10,6 +10,7 @@ from textwrap import dedent, indent
 from conformance.build import Build
 from conformance.model import Case, Implementation, Outcome, Role, Scenario
 from conformance.plan import cases_of
+from conformance.play.deadlines import Deadlines
 from conformance.play.runner import play
 from conformance.read.scenario import load_file
 from conformance.read.suite import SuiteFile, load_suite
@@ -154,4 +155,4 @@ def only_case(one: Scenario, *programs: Build) -> tuple[Case, Mapping[str, Build
 def played(suite: SuiteFile, one: Scenario, *programs: Build, deadline: float = PATIENT) -> Outcome:
     """What happens when the programs play the scenario."""
     case, builds = only_case(one, *programs)
-    return play(case, suite, builds, deadline=deadline)
+    return play(case, suite, builds, Deadlines(deadline))
