@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import ECHO, SHORT, SUITE, played, program, scenario, write_suite
+from tiny import ECHO, LISTENING, SHORT, SUITE, played, program, scenario, write_suite
 
 from conformance.model import Failure, FailureKind, Outcome, Role
 from conformance.read.suite import SuiteFile
@@ -219,6 +219,40 @@ def test_a_fixed_port(suite: SuiteFile) -> None:
     for _ in range(2):
         found = played(suite, scenario(suite, steps), one)
         assert (found.failure, found.error) == (None, None)
+
+
+# Listens at a first port, then at the one that it is given; or lets a child process do that.
+TWO_PORTS = """
+other, listener = listener, socket.create_server((sys.argv[1], 40405))
+"""
+IN_A_CHILD = """
+if os.fork():
+    listener.close()
+    os.wait()
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    "first",
+    [TWO_PORTS, IN_A_CHILD, TWO_PORTS + IN_A_CHILD],
+    ids=["the given one of two", "in a child", "the given one in a child"],
+)
+def test_a_port_that_no_line_announces(tmp_path: Path, first: str) -> None:
+    """It is looked up: in the program, and in the processes that it has started."""
+    suite = write_suite(tmp_path / "silent", SUITE.replace("ready on {port}", ""))
+    listening = LISTENING.replace('"127.0.0.1", int(sys.argv[1])', "sys.argv[1], 0")
+    port = 40405 if TWO_PORTS in first else None
+    one = program(
+        suite.folder,
+        first + ECHO.replace("ready()", ""),
+        beginning=listening,
+        arguments="{host}",
+        port=port,
+    )
+    steps = "- server: starts\n- ann: starts\n- ann: {types: hello}\n- ann: {sees: hello}"
+    found = played(suite, scenario(suite, steps), one)
+    assert (found.failure, found.error) == (None, None)
 
 
 @pytest.mark.parametrize(
