@@ -193,14 +193,15 @@ def assert_ends(pids: list[int], end: str, process: subprocess.Popen[bytes]) -> 
         os.close(fd)
 
 
-@pytest.mark.parametrize("end", ["the worker is killed", "Ctrl+C", "SIGINT"])
+@pytest.mark.parametrize("end", ["the worker is killed", "Ctrl+C", "SIGINT", "SIGKILL"])
 def test_after_the_end_of(end: str, playing: subprocess.Popen[bytes], tmp_path: Path) -> None:
     """Programs on terminals, and those on pipes that no hang-up reaches; the guard as well."""
     pids = programs_up(tmp_path, 3)
     everything = descendants(playing.pid)
     assert set(pids) < set(everything)
     assert_ends(everything, end, playing)
-    assert playing.wait(PATIENT) == (1 if end == "the worker is killed" else 130)
+    statuses = {"the worker is killed": 1, "SIGKILL": -signal.SIGKILL}
+    assert playing.wait(PATIENT) == statuses.get(end, 130)
 
 
 def test_an_interrupted_case_leaves_nothing(suite: SuiteFile) -> None:
