@@ -22,7 +22,6 @@ from conformance.play.poll import READ_SIZE, Loop, Source
 from conformance.play.terminal import Terminal
 
 _PR_SET_CHILD_SUBREAPER = 36
-LOOK_SECONDS = 0.002  # between two looks at something that changes without an event
 
 # A program starts with every signal at its default, however the harness itself was started: a
 # background job of a shell, for instance, has SIGINT ignored.
@@ -34,7 +33,7 @@ class CannotStart(Exception):
 
 
 def guard() -> Guard:
-    """This process's guard, which is started at the first call."""
+    """This process's guard; before the first call, this process can start no program."""
     return _guard_of(os.getpid())
 
 
@@ -104,19 +103,6 @@ class Process:
     def _write(self, data: memoryview) -> int:
         return os.write(self.input_fd, data)
 
-    def cpu_seconds(self) -> float:
-        """Processor time that it has used; it must be running."""
-        return system.cpu_seconds(self.pid)
-
-    def resident(self) -> int:
-        """Bytes of memory that it holds; it must be running."""
-        return system.resident(self.pid)
-
-    def listening_port(self, only: int | None = None) -> int | None:
-        """A port at which it listens, or a process that it started; where `only` is given, that."""
-        ports = system.listening_ports(self.pid) if self.running else ()
-        return next((port for port in ports if only in (None, port)), None)
-
     def destroy(self) -> None:
         """Kill it and its group, and close all that belongs to it."""
         if self.running:
@@ -146,7 +132,7 @@ class Process:
             if time.monotonic() >= deadline:
                 self._kill_group()
                 return count
-            self.loop.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
+            self.loop.wait(lambda: False, time.monotonic() + system.LOOK_SECONDS)
         return 0
 
     def _others(self) -> list[int]:

@@ -36,8 +36,9 @@ from conformance.play.actors.program import GROUP_SECONDS, ProgramActor
 from conformance.play.deadlines import DEADLINES, Deadlines, timed
 from conformance.play.failures import Failures
 from conformance.play.files import Files
-from conformance.play.left_over import bury, children
 from conformance.play.poll import Flood, Loop
+from conformance.play.process import guard
+from conformance.play.system import bury, children
 from conformance.play.transcript import Transcript
 
 OVERDUE_SECONDS = 30.0  # after its deadline, a step is taken for one that never ends
@@ -89,6 +90,7 @@ class _Playing:
 
     def play(self) -> tuple[Failure | None, Failure | None]:
         """What failed, and what failed only after all steps had come true."""
+        guard()  # which is no process that is left over
         before = children()
         with self._actors() as actors:
             failures = Failures(self.case, actors, self.transcript)

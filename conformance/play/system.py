@@ -1,16 +1,22 @@
-"""What the system says of other processes: the one module that imports psutil.
+"""Other processes, as the system sees them: the one module that imports psutil.
 
-It knows process ids alone; what they stand for is the caller's business.
+It knows process ids alone, and no program. While cases are played, orphans of programs become
+children of this process, whatever session they are in (it is a subreaper).
 """
 
 from __future__ import annotations
 
 import os
+import select
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
+
+LOOK_SECONDS = 0.002  # between two looks at something that changes without an event
 
 
 def cpu_seconds(pid: int) -> float:
@@ -58,9 +64,34 @@ def _lives(pid: int) -> bool:
 
 
 def children() -> set[int]:
-    """This process's children, and the orphans that came to it."""
+    """This process's children, orphans of programs among them."""
     path = Path(f"/proc/self/task/{os.getpid()}/children")
     try:  # one read, where psutil looks at every process of the machine
         return {int(pid) for pid in path.read_text("ascii").split()}
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
         return {child.pid for child in psutil.Process().children()}
+
+
+def bury(kept: set[int], seconds: float) -> int:
+    """See all children end, except those to be kept.
+
+    Those that have not ended after `seconds` are killed; returns how many. When one is killed, its
+    children become children of this process in turn.
+    """
+    deadline, count = time.monotonic() + seconds, 0
+    while left := {pid for pid in children() - kept if not _has_ended(pid)}:
+        if time.monotonic() < deadline:
+            select.select([], [], [], LOOK_SECONDS)  # no event says that an orphan ends
+            continue
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        count += len(left)
+    return count
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended; if so, it is waited for."""
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG) != (0, 0)
+    return True

@@ -34,9 +34,9 @@ from conformance.plan import Selection
 from conformance.play import runner
 from conformance.play.actors.connection import Wire
 from conformance.play.deadlines import Deadlines
-from conformance.play.left_over import children
 from conformance.play.poll import Loop, Source
 from conformance.play.runner import play
+from conformance.play.system import children
 from conformance.play.tcp import has_ipv6
 from conformance.play.transcript import KEPT_BYTES, Transcript
 from conformance.read.suite import SuiteFile

@@ -21,7 +21,6 @@ from conformance.play.actors.missed import Missed
 from conformance.play.deadlines import Deadlines
 from conformance.play.files import Files
 from conformance.play.poll import Loop
-from conformance.play.transcript import Transcript
 from conformance.text import complete, decode, encode, plain, visible
 
 _NO_PROGRAM = Program()
@@ -54,19 +53,10 @@ class Scene:
     someone_starts: Callable[[], bool] = lambda: False  # whether a program may still be starting
 
     @property
-    def transcript(self) -> Transcript:
-        """The record of the case."""
-        return self.loop.transcript
-
-    @property
     def values(self) -> dict[str, str]:
         """What is known only now, for the placeholders in texts."""
-        return {"host": self.host, "port": str(self.port), "scratch": str(self.scratch)}
-
-    @property
-    def scratch(self) -> Path:
-        """The folder of the case's own."""
-        return self.files.folder
+        folder = str(self.files.folder)
+        return {"host": self.host, "port": str(self.port), "scratch": folder}
 
     def begin(self, step: Step) -> None:
         """Start the time of this step: one deadline for all that it waits for."""
@@ -204,9 +194,9 @@ class Actor:
 
     def note(self, mark: str, text: str) -> None:
         """A line of the transcript."""
-        self.scene.transcript.step(self.name, mark, text, str(self.scene.port or ""))
+        self.scene.loop.transcript.step(self.name, mark, text, str(self.scene.port or ""))
 
     def did(self, text: str) -> None:
         """Something that is neither said nor seen."""
-        self.scene.transcript.note(self.name, "event", f"({text})".encode())
+        self.scene.loop.transcript.note(self.name, "event", f"({text})".encode())
         self.note("*", text)

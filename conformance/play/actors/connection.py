@@ -51,16 +51,14 @@ class Peer(Actor):
         return self._lines[-1]
 
     def destroy(self) -> None:
-        """Leave nothing behind."""
         for line in self._lines:
             line.close(line.connection.close)
 
     # --- What it does ---
 
     def send(self, data: bytes, step: Step) -> None:
-        """Bytes to the other side."""
         connection = self._line.connection
-        self.scene.transcript.note(self.name, "sent", data)
+        self.scene.loop.transcript.note(self.name, "sent", data)
         sent = self.scene.loop.write(connection.fd, connection.write, data, self.deadline(step))
         if sent < len(data):
             reason = "the other side does not read"
@@ -207,7 +205,6 @@ class ScriptedServer(Peer):
             raise Missed("no further connection", "one", "no step has accepted it", extra=True)
 
     def destroy(self) -> None:
-        """Leave nothing behind."""
         super().destroy()
         if self._listener:
             self._listener.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from conformance.model import Step
+from conformance.play import system
 from conformance.play.actors.base import verb
 from conformance.play.actors.missed import Missed
 from conformance.play.actors.running import Running
@@ -32,16 +33,17 @@ class Metered(Running):
     @verb
     def idles_for(self, step: Step) -> None:
         seconds, process = step.takes(float), self.alive
-        before = process.cpu_seconds()
+        before = system.cpu_seconds(process.pid)
         self.scene.loop.wait(lambda: not process.running, time.monotonic() + seconds)
-        used = self.alive.cpu_seconds() - before
+        used = system.cpu_seconds(self.alive.pid) - before
         if used > seconds * _IDLE_SHARE:
             raise Missed(f"less than {_IDLE_SHARE:.0%} of a processor", f"{used / seconds:.0%}")
         self.did("idles")
 
     @verb
     def grows_less_than(self, step: Step) -> None:
-        most, grown = step.takes(int), self.alive.resident() - self.memory_at_first
+        most = step.takes(int)
+        grown = system.resident(self.alive.pid) - self.memory_at_first
         if grown >= most:
             limit = f"grown by less than {most >> 10} KiB since it was ready"
             raise Missed(limit, f"grown by {grown >> 10} KiB")

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from conformance.arguments import Pattern
 from conformance.model import Medium, Role, Step
+from conformance.play import system
 from conformance.play.actors.base import verb
 from conformance.play.actors.command import Command
 from conformance.play.actors.meters import Metered
@@ -18,7 +19,7 @@ from conformance.play.actors.on_screen import OnScreen
 from conformance.play.actors.running import status_text
 from conformance.play.actors.scratch import Writing
 from conformance.play.launch import Launch
-from conformance.play.process import LOOK_SECONDS, CannotStart, Process, start
+from conformance.play.process import CannotStart, Process, start
 from conformance.play.terminal import Heard
 from conformance.text import complete, decode, encode
 
@@ -45,7 +46,7 @@ class ProgramActor(OnScreen, Metered, Writing):
             self._get_ready(step)
 
     def _start(self, launch: Launch) -> Process:
-        self.scene.transcript.note(self.name, "event", encode(f"(starts {launch})"))
+        self.scene.loop.transcript.note(self.name, "event", encode(f"(starts {launch})"))
         try:
             return start(self.name, launch, self.scene.loop)
         except CannotStart as error:
@@ -59,7 +60,7 @@ class ProgramActor(OnScreen, Metered, Writing):
         if self.name == "server":
             self.scene.port = port
         process = self.running  # if it has ended, the steps that follow say so
-        self.memory_at_first = process.resident() if process.running else 0
+        self.memory_at_first = system.resident(process.pid) if process.running else 0
 
     def _announced(self, ready: str, step: Step) -> int:
         """Wait for the ready line; the port that it names."""
@@ -87,12 +88,15 @@ class ProgramActor(OnScreen, Metered, Writing):
         No event says that a socket listens.
         """
         process, deadline, own = self.running, self.deadline(step), self.implementation.port
-        while (port := process.listening_port(own)) is None:
+        while process.running:
+            ports = system.listening_ports(process.pid)
+            if port := next((port for port in ports if own in (None, port)), None):
+                return port
             moment = time.monotonic()
-            if moment > deadline or not process.running:
-                raise NeverReady("a listening socket", "none", "it never got ready")
-            self.scene.loop.wait(lambda: not process.running, moment + LOOK_SECONDS)
-        return port
+            if moment > deadline:
+                break
+            self.scene.loop.wait(lambda: not process.running, moment + system.LOOK_SECONDS)
+        raise NeverReady("a listening socket", "none", "it never got ready")
 
     # --- What it writes ---
 

@@ -30,14 +30,13 @@ class Running(Actor):
         self.memory_at_first = 0  # bytes, when it was ready
         self.turns = cycle(part.turns)
         self.build = part.turns[0]
-        self._errors: Stream | None = None
+        self.errors: Stream  # unless it is on a screen
         self._screen: Screen | None = None
         if part.medium is Medium.SCREEN:
             self.line_end = "\r"  # what the key sends
 
     @property
     def label(self) -> str:
-        """What it is, for counting."""
         return self.implementation.label
 
     @property
@@ -66,13 +65,6 @@ class Running(Actor):
         return process
 
     @property
-    def errors(self) -> Stream:
-        """Its standard error."""
-        if self._errors is None:
-            raise Missed("a standard error of its own", "none")
-        return self._errors
-
-    @property
     def screen(self) -> Screen:
         """What a person sees of it."""
         if self._screen is None:
@@ -88,7 +80,8 @@ class Running(Actor):
             self._screen = Screen(process.output, *size, self._reply)
             return
         self._output = Stream(process.output, self)
-        self._errors = Stream(process.errors, self) if process.errors else None
+        if process.errors:
+            self.errors = Stream(process.errors, self)
 
     def _reply(self, data: bytes) -> None:
         """What the emulator answers to a program's questions."""
@@ -101,22 +94,19 @@ class Running(Actor):
         return max(self.scene.until, self.process.started + self.scene.deadlines.start)
 
     def silence(self, step: Step) -> str:
-        """Why nothing came, in words."""
         if self.process and not self.process.running:
             return "it has ended, but another process holds its output open"
         return super().silence(step)
 
     def destroy(self) -> None:
-        """Leave nothing behind."""
         if self.process:
             self.process.destroy()
 
     # --- What is done to it ---
 
     def send(self, data: bytes, step: Step) -> None:
-        """Input for the program."""
         process = self.running
-        self.scene.transcript.note(self.name, "sent", data)
+        self.scene.loop.transcript.note(self.name, "sent", data)
         if not process.write(data, self.deadline(step)):
             raise Missed("it takes its input", "it does not", "the program does not read")
 

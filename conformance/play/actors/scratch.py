@@ -12,7 +12,7 @@ from conformance.model import Step
 from conformance.play.actors.base import Actor, verb
 from conformance.play.actors.command import words
 from conformance.play.actors.missed import Lacking, Missed
-from conformance.play.process import LOOK_SECONDS
+from conformance.play.system import LOOK_SECONDS
 from conformance.text import complete, decode
 
 
@@ -37,7 +37,7 @@ class Writing(Actor):
     def makes(self, step: Step) -> None:
         """A file is there, in time; and a line in it matches, where that is asked."""
         name = step.takes(str)
-        path, deadline = self.scene.scratch / name, self.deadline(step)
+        path, deadline = self.scene.files.folder / name, self.deadline(step)
         wanted = re.compile(str(step.options.get("holding", "")), re.MULTILINE)
         while not (path.exists() and wanted.search(decode(path.read_bytes()))):
             if time.monotonic() > deadline:
@@ -61,7 +61,7 @@ class Writing(Actor):
         try:
             done = subprocess.run(
                 command,
-                cwd=self.scene.scratch,
+                cwd=self.scene.files.folder,
                 env=dict(self.scene.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
