@@ -54,7 +54,7 @@ class Streams:
         self.actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in launch.closed]
 
     def _on_terminal(self, terminal: Terminal) -> None:
-        # Opened by the child, after setsid: so it becomes its controlling terminal.
+        # The child opens it after setsid, so that it becomes its controlling terminal.
         self.actions.append((os.POSIX_SPAWN_OPEN, 0, terminal.path, os.O_RDWR, 0))
         self.actions.append((os.POSIX_SPAWN_DUP2, 0, 1))
         self.input_fd = self.output_fd = terminal.fd
@@ -80,7 +80,7 @@ class Streams:
         return {self.input_fd, self.output_fd, self.errors_fd} - {-1}
 
     def handed_over(self) -> None:
-        """The child has its ends. Close ours of those: they would keep its end from showing."""
+        """The child has its ends. Close our copies of them, so that its end shows in ours."""
         for fd in self._theirs:
             os.close(fd)
         if self.terminal:

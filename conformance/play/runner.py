@@ -50,7 +50,7 @@ _HIDDEN = ("PYTHONUNBUFFERED", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "COL
 _GIVEN = {"TERM": "dumb", "LC_ALL": "C.UTF-8", "INPUTRC": os.devnull}
 _GIVEN |= {"PYTHONDONTWRITEBYTECODE": "1"}  # nothing is written beside the sources
 
-_loopback = itertools.count(2)  # for programs that cannot be given a port
+_loopback = itertools.count(2)  # numbers of addresses, for programs that have a port of their own
 
 
 def play(

@@ -1,4 +1,4 @@
-"""Other processes, as the system sees them: the one module that imports psutil.
+"""Other processes: what the system says of them. The one module that imports psutil.
 
 It knows process ids alone, and no program. While cases are played, orphans of programs become
 children of this process, whatever session they are in (it is a subreaper).

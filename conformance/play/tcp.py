@@ -1,4 +1,7 @@
-"""TCP connections that can do what no program does: the one module that imports socket."""
+"""TCP connections that can do what no program does: the one module that imports socket.
+
+It knows no actor and no step.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _PIDFD_GETFD = 438  # the same number on every architecture; Linux 5.6
 
 
 class Refused(Exception):
-    """Nobody takes the connection: told so at once, or by nothing that came in time."""
+    """The connection is refused, at once, or because no answer came in time."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or "no answer")
@@ -29,7 +32,7 @@ class Connection:
     """A TCP connection, non-blocking, small packets not held back."""
 
     _socket: socket.socket
-    _was_reset: bool = False  # as a write was told: the kernel tells only once
+    _was_reset: bool = False  # a write has failed with it: the kernel says it only once
 
     @property
     def fd(self) -> int:
@@ -44,7 +47,7 @@ class Connection:
         return data
 
     def write(self, data: memoryview) -> int:
-        """Send what the kernel takes. A peer that is gone takes everything: the end tells."""
+        """Send what the kernel takes. A peer that is gone takes all: reading shows its end."""
         try:
             return self._socket.send(data, socket.MSG_NOSIGNAL)
         except BrokenPipeError:
@@ -82,7 +85,7 @@ def connect(host: str, port: int, receive_buffer: int | None, deadline: float) -
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     sock.settimeout(max(deadline - time.monotonic(), 0.001))
     try:
-        # On this machine the kernel completes it by itself, whatever the server is doing.
+        # On one machine the kernel completes a connection by itself, whatever the server does.
         sock.connect((host, port))
     except OSError as error:
         sock.close()
@@ -100,7 +103,7 @@ def has_ipv6() -> bool:
 
 
 class Listener:
-    """The ear of a scripted server."""
+    """The listening socket of a scripted server."""
 
     def __init__(self, host: str) -> None:
         self._socket = socket.create_server((host, 0))
@@ -113,7 +116,7 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port that the kernel picked."""
+        """The port that the kernel has chosen."""
         return int(self._socket.getsockname()[1])
 
     def accept(self, loop: Loop, deadline: float) -> Connection | None:

@@ -135,7 +135,7 @@ class Terminal:
     _other: int
 
     def handed_over(self) -> None:
-        """The program has opened its end. Close ours of that, so that the program's end shows."""
+        """The program has opened its end. Close our copy of it, so that its end shows in ours."""
         os.close(self._other)
 
 

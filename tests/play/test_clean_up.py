@@ -19,7 +19,7 @@ from conformance.play.deadlines import Deadlines
 from conformance.play.runner import play
 from conformance.read.suite import SuiteFile
 
-# Tells its process id, and stays, whatever asks it to go.
+# Writes its process id, and ignores every signal that asks it to end.
 STAYING = """
 import os, signal
 for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -48,8 +48,8 @@ def programs(suite: SuiteFile, server: str = SERVER) -> tuple[Build, Build]:
     return program(suite.folder, server), program(suite.folder, CLIENT, Role.CLIENT)
 
 
-def told(suite: SuiteFile) -> list[int]:
-    """The process ids of all programs there were."""
+def pids_of(suite: SuiteFile) -> list[int]:
+    """The process ids of all programs that have started."""
     return [int(line) for line in (suite.folder / "pids").read_text().split()]
 
 
@@ -63,7 +63,7 @@ def test_after_a_case_that_fails_midway(suite: SuiteFile) -> None:
     failure = played(suite, scenario(suite, steps, CAST), *programs(suite)).failure
     assert failure
     assert failure.step.endswith('ann: {sees: "more"}')
-    assert_gone(told(suite), 3)
+    assert_gone(pids_of(suite), 3)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
@@ -74,7 +74,7 @@ def test_after_a_server_that_ignores(suite: SuiteFile, name: str) -> None:
     failure = played(suite, scenario(suite, steps, "{}"), *programs(suite)).failure
     assert failure
     assert failure.seen == "it is still running"
-    assert_gone(told(suite), 1)
+    assert_gone(pids_of(suite), 1)
 
 
 def test_after_a_server_that_is_stopped(suite: SuiteFile) -> None:
@@ -82,7 +82,7 @@ def test_after_a_server_that_is_stopped(suite: SuiteFile) -> None:
         f"- server: starts\n- server: {{is_sent: SIGSTOP}}\n- server: {{exits: 0, within: {SHORT}}}"
     )
     assert played(suite, scenario(suite, steps, "{}"), *programs(suite)).failure
-    assert_gone(told(suite), 1)
+    assert_gone(pids_of(suite), 1)
 
 
 # Each process of a chain starts the next, in a session of its own.
@@ -114,7 +114,7 @@ open("last").read()
     failure = played(suite, scenario(suite, steps, "{}"), *programs(suite, server)).afterwards
     assert failure
     assert failure.seen == "3 left, and killed"
-    assert_gone(told(suite), 3)
+    assert_gone(pids_of(suite), 3)
 
 
 def test_no_descriptor_stays_open(suite: SuiteFile) -> None:
@@ -157,7 +157,7 @@ def playing(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def programs_up(folder: Path, count: int) -> list[int]:
-    """Wait until so many programs have told their process ids; these."""
+    """Wait until so many programs have written their process ids; returns these."""
     pipe = os.open(folder / "pids", os.O_RDWR)
     data = b""
     while data.count(b"\n") < count:
@@ -177,7 +177,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def assert_ends(pids: list[int], end: str, process: subprocess.Popen[bytes]) -> None:
-    """Bring about the end, and see all these processes end, as the kernel tells it."""
+    """Bring about the end, and wait until all these processes have ended."""
     watched = [os.pidfd_open(pid) for pid in pids]
     if end == "the worker is killed":
         (worker,) = children_of(process.pid)
@@ -205,7 +205,7 @@ def test_after_the_end_of(end: str, playing: subprocess.Popen[bytes], tmp_path: 
 
 
 def test_an_interrupted_case_leaves_nothing(suite: SuiteFile) -> None:
-    """Ctrl+C is no failure: it goes on to whoever plays, once all programs have ended."""
+    """Ctrl+C is no failure: the caller gets it, after all programs have ended."""
     steps = "- server: starts\n- tom: starts\n- tom: {sees: more}\n- tom: {exits: 0}\n"
     server, client = programs(suite)
     interrupting = f"import os\nos.kill({os.getpid()}, {int(signal.SIGINT)})\n"
@@ -214,4 +214,4 @@ def test_an_interrupted_case_leaves_nothing(suite: SuiteFile) -> None:
     case, builds = only_case(scenario(suite, steps, cast), server, client)
     with pytest.raises(KeyboardInterrupt):
         play(case, suite, builds, Deadlines(PATIENT))
-    assert all(not Path(f"/proc/{pid}").exists() for pid in told(suite))
+    assert all(not Path(f"/proc/{pid}").exists() for pid in pids_of(suite))

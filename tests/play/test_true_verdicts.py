@@ -257,7 +257,7 @@ def test_a_fence_proves_nothing_of_one_who_is_outside(suite: SuiteFile) -> None:
     scenario(suite, outside + "- dora: {sees: hush}\n- ann: sees_nothing", ROOM)
 
 
-def test_whoever_acted_unseen_says_a_fence_line(suite: SuiteFile) -> None:
+def test_an_actor_that_acted_unseen_says_a_fence_line(suite: SuiteFile) -> None:
     one = scenario(
         suite,
         ALL_IN + "- ann, bob, carl: {types: hm}\n- ann: sees_nothing",
@@ -314,7 +314,7 @@ def test_a_program_that_does_not_end_passes_everything_else(blaming: SuiteFile) 
     assert result.afterwards.seen == "exit status 3"
 
 
-def test_a_dead_child_that_nobody_has_waited_for_is_not_left_over(suite: SuiteFile) -> None:
+def test_a_dead_child_without_a_waiting_parent_is_not_left_over(suite: SuiteFile) -> None:
     """As of `sh -c '( (true) & ); exec …'`: the child of a dead child."""
     server = """
 if os.fork() == 0:
@@ -466,7 +466,7 @@ def test_a_tool_that_a_program_is_started_under_is_told_when_missing(suite: Suit
     )
 
 
-def test_a_machine_without_ipv6_accuses_nobody(
+def test_a_machine_without_ipv6_blames_no_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = small_suite.write_suite(tmp_path)

@@ -93,7 +93,7 @@ class Peer(Actor):
         self.did("resets")
 
     def _leave(self, line: _Line, step: Step) -> None:
-        """All that has come was named, unless the step leaves that open."""
+        """Check that all that has come was named, unless the step leaves that open."""
         line.is_free = "rest" in step.options
         if not line.is_free:
             line.stream.check_rest("nothing more before it closes")
