@@ -23,6 +23,7 @@ from conformance.mistakes import Mistake
 from conformance.model import MACHINE, Case, Implementation, Outcome, Result, Verdict
 from conformance.plan import Selection, plan
 from conformance.play import runner
+from conformance.play.deadlines import DEADLINES, Deadlines
 from conformance.play.tcp import has_ipv6
 from conformance.read import manifest, scenario
 from conformance.report import reports as report
@@ -108,8 +109,8 @@ PLAYING: Options = {
     "--deadline": {
         "type": seconds,
         "metavar": "SECONDS",
-        "default": runner.DEADLINE,
-        "help": f"how long to wait for whatever must come (default: {runner.DEADLINE:g})",
+        "default": DEADLINES.step,
+        "help": f"how long to wait for whatever must come (default: {DEADLINES.step:g})",
     },
     "--output": {
         "type": folder,
@@ -129,7 +130,7 @@ class Request:
     folders: Sequence[Path] = ()  # of implementations beside the suite's own
     required: bool = False
     probing: bool = False  # a feature that a manifest does not list must be absent
-    deadline: float = runner.DEADLINE
+    deadline: float = DEADLINES.step
     output: Path = OUTPUT
 
 
@@ -208,11 +209,11 @@ class Session:
 
     def longest(self, case: Case) -> float:
         """How long the steps of a case can take at the most, in seconds."""
-        return runner.longest(case, self.request.deadline)
+        return Deadlines(self.request.deadline).longest(case)
 
     def play(self, case: Case) -> Outcome:
         """See what happens in a case."""
-        return runner.play(case, self.suite, self.builds, deadline=self.request.deadline)
+        return runner.play(case, self.suite, self.builds, Deadlines(self.request.deadline))
 
     def judge(self, case: Case, outcome: Outcome) -> Result:
         """Say what it means, and keep the transcript.

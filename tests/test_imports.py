@@ -29,7 +29,7 @@ KEPT = {
     "pexpect": {"play.terminal"},
     "pty": {"play.terminal"},
     "pyte": {"play.screen"},
-    "psutil": {"play.process"},
+    "psutil": {"play.system"},
     "termios": {"play.terminal"},
     "socket": {"play.tcp"},
     "yaml": {"read.yaml_tree"},

@@ -1,6 +1,6 @@
-"""The files that programs write in a case's own folder, read line by line as steps name the lines.
+"""The files that programs write into a case's own folder, and how far the steps have named them.
 
-It knows files alone: which program wrote them, and which step asks, is the caller's business.
+It knows neither the program that writes a file nor the step that asks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from conformance.play.poll import READ_SIZE
 
 @dataclass(slots=True)
 class _Read:
-    """How far one file was read. It stays open, so that no other file gets its inode."""
+    """How far one file was read. It stays open, so that no new file gets its inode number."""
 
     fd: int
     bytes: int = 0
@@ -22,7 +22,7 @@ class _Read:
 
 @dataclass(slots=True)
 class Files:
-    """The files of one folder. One that was renamed is known by its inode."""
+    """The files of one folder; a file that was renamed is found again by its inode number."""
 
     folder: Path
     _read: dict[tuple[int, int], _Read] = field(default_factory=dict)  # by device and inode
@@ -32,17 +32,17 @@ class Files:
         read = self._open(name)
         if read is None:
             return None
-        if os.fstat(read.fd).st_size < read.bytes:  # it was emptied, and is written anew
+        if os.fstat(read.fd).st_size < read.bytes:  # it was emptied, and written again
             read.bytes = 0
         return os.pread(read.fd, READ_SIZE, read.bytes)
 
     def take(self, name: str, count: int) -> None:
-        """So many bytes were named by a step."""
+        """A step has named so many bytes."""
         if read := self._open(name):
             read.bytes += count
 
     def close(self) -> None:
-        """No more reading."""
+        """Close all files."""
         for read in self._read.values():
             os.close(read.fd)
         self._read.clear()

@@ -1,8 +1,9 @@
-"""Ends the programs of a worker that was killed.
+"""Ends the programs of a worker that was killed. It knows process groups alone.
 
-Programs on terminals die of the hang-up when their worker goes; those on pipes, or that ignore
-the hang-up, would stay. So each worker has a guard: a small process that knows the process groups
-that are running, and kills them when the worker's end of the pipe closes. Also run as a program.
+When a worker is killed, its programs on terminals get a hang-up and end. Programs on pipes, and
+those that ignore the hang-up, would stay. So each worker has a guard: a small process that knows
+which process groups run, and kills them when the worker's end of the pipe closes. This module is
+also run as a program: the guard itself.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from contextlib import suppress
 
 
 class Guard:
-    """The worker's side: tells the guard what runs."""
+    """The worker's side: it says to the guard what runs."""
 
     def __init__(self) -> None:
         reading, self._pipe = os.pipe()
         null = os.open(os.devnull, os.O_RDWR)
-        self._pid = os.posix_spawn(
+        os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", __file__],
             dict(os.environ),
@@ -28,31 +29,26 @@ class Guard:
                 (os.POSIX_SPAWN_DUP2, null, 1),
                 (os.POSIX_SPAWN_DUP2, null, 2),
             ],
-            setsid=True,  # Ctrl+C at the worker's terminal is not for the guard
+            setsid=True,  # so that Ctrl+C at the worker's terminal does not end the guard
         )
         os.close(reading)
         os.close(null)
 
-    @property
-    def pid(self) -> int:
-        """The guard's own process, which is no left-over of any case."""
-        return self._pid
-
     def add(self, group: int) -> None:
         """A process group is running."""
-        self._tell(f"+{group}\n")
+        self._say(f"+{group}\n")
 
     def remove(self, group: int) -> None:
         """It has ended, and its number may be used again."""
-        self._tell(f"-{group}\n")
+        self._say(f"-{group}\n")
 
-    def _tell(self, line: str) -> None:
+    def _say(self, line: str) -> None:
         with suppress(BrokenPipeError):
             os.write(self._pipe, line.encode())
 
 
 def main() -> None:
-    """The guard's side: read until the worker is gone, then kill what is left."""
+    """The guard's side: read until the worker has ended, then kill what still runs."""
     groups: set[int] = set()
     for line in sys.stdin:
         (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))

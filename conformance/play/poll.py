@@ -1,8 +1,9 @@
-"""The one poll loop: whatever any actor waits for, everything is read meanwhile.
+"""The one poll loop of a case: while one actor waits, what comes for all actors is read.
 
-A program whose terminal nobody reads blocks in `write` after some 19 KB, and then everybody waits
-for everybody. So no actor ever waits for itself alone: it asks the stage to go on until something
-is true, and the stage serves all descriptors until then.
+A program blocks in `write` when nothing reads its terminal: after some 19 KB of output it stops,
+and others then wait for it. So no actor waits for itself alone. It asks the loop to go on until
+something is true, and the loop serves all descriptors until then. The loop knows no actor and no
+step.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from collections.abc import Callable
 
 from conformance.play.transcript import Transcript
 
-READ_SIZE = 1 << 16  # bytes taken at once
-WRITE_SIZE = 1 << 15  # bytes given at once, before everybody is read again
-MOST_UNREAD = 64 << 20  # bytes: more than any scenario names; a program that floods
+READ_SIZE = 1 << 16  # bytes read at once
+WRITE_SIZE = 1 << 15  # bytes written at once, before all descriptors are read again
+MOST_UNREAD = 64 << 20  # bytes: more than any scenario names, so it is a program without an end
 
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 _WRITABLE = select.POLLOUT | select.POLLHUP | select.POLLERR
@@ -30,22 +31,22 @@ class Flood(Exception):
         self.actor = actor
 
 
-class Stage:
+class Loop:
     """All descriptors of one case, and the waiting for them."""
 
     def __init__(self, transcript: Transcript) -> None:
         self.transcript = transcript
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
-        self._full: dict[int, bool] = {}  # descriptors that took no more; True once they may again
+        self._full: dict[int, bool] = {}  # descriptors whose write blocked; True: writable again
 
     def watch(self, fd: int, handler: Callable[[], None]) -> None:
-        """Call the handler whenever there is something to read, or an end."""
+        """Call the handler when there is something to read, or an end."""
         self._handlers[fd] = handler
         self._register(fd)
 
     def forget(self, fd: int) -> None:
-        """Stop watching; a descriptor that is not watched is no mistake."""
+        """Stop watching; this may be asked for a descriptor that is not watched."""
         if self._handlers.pop(fd, None):
             self._register(fd)
 
@@ -59,7 +60,7 @@ class Stage:
             self._poll.unregister(fd)
 
     def wait(self, done: Callable[[], bool], deadline: float) -> bool:
-        """Serve everybody until `done()`; False where the deadline (monotonic) comes first."""
+        """Serve all until `done()`; False where the deadline (monotonic) comes first."""
         while not done():
             remaining = deadline - time.monotonic()
             self._turn(max(remaining, 0))
@@ -68,13 +69,13 @@ class Stage:
         return True
 
     def serve(self) -> None:
-        """Take what is there from everybody, without waiting."""
+        """Read what is there from all, without waiting."""
         self._turn(0)
 
     def write(
         self, fd: int, write: Callable[[memoryview], int], data: bytes, deadline: float
     ) -> int:
-        """Write all of `data` while serving everybody; returns how much went out in time."""
+        """Write all of `data` while serving all; returns how much went out in time."""
         view, sent = memoryview(data), 0
         while sent < len(data):
             try:
@@ -83,11 +84,11 @@ class Stage:
                 if not self._wait_writable(fd, deadline):
                     break
             if sent < len(data):
-                self._turn(0)  # who is sent what this brings must not lag behind it
+                self._turn(0)  # read the answers meanwhile, or a server may drop their receiver
         return sent
 
     def _wait_writable(self, fd: int, deadline: float) -> bool:
-        """Until the descriptor takes bytes again, everybody served meanwhile."""
+        """Serve all until the descriptor is writable again; False at the deadline."""
         self._full[fd] = False
         self._register(fd)
         try:
@@ -109,9 +110,9 @@ class Source:
     """What comes from one descriptor, kept until a step asks for it."""
 
     def __init__(
-        self, stage: Stage, actor: str, how: str, fd: int, read: Callable[[], bytes]
+        self, loop: Loop, actor: str, how: str, fd: int, read: Callable[[], bytes]
     ) -> None:
-        self.stage = stage
+        self.loop = loop
         self.actor = actor
         self.how = how  # for the timeline: "seen", or "error" for standard error
         self.fd = fd
@@ -119,7 +120,7 @@ class Source:
         self.began = False  # whether anything has come
         self.end = ""  # once it has ended: "eof", "reset", or the error in the system's words
         self._read = read
-        stage.watch(fd, self._on_ready)
+        loop.watch(fd, self._on_ready)
 
     def _on_ready(self) -> None:
         try:
@@ -136,27 +137,27 @@ class Source:
 
     def _take(self, data: bytes) -> None:
         self.began = True
-        self.stage.transcript.note(self.actor, self.how, data)
+        self.loop.transcript.note(self.actor, self.how, data)
         self.unread += data
         if len(self.unread) > MOST_UNREAD:
             raise Flood(self.actor)
 
     def _finish(self, end: str) -> None:
         self.end = end
-        self.stage.forget(self.fd)
+        self.loop.forget(self.fd)
         if self.how == "seen":
             words = {"eof": "end of file", "reset": "the connection was reset"}
-            self.stage.transcript.note(self.actor, "event", f"({words.get(end, end)})".encode())
+            self.loop.transcript.note(self.actor, "event", f"({words.get(end, end)})".encode())
 
     def pause(self) -> None:
         """Stop reading; what comes stays with the kernel."""
-        self.stage.forget(self.fd)
+        self.loop.forget(self.fd)
 
     def resume(self) -> None:
         """Read again."""
         if not self.end:
-            self.stage.watch(self.fd, self._on_ready)
+            self.loop.watch(self.fd, self._on_ready)
 
     def close(self) -> None:
-        """No more reading; the descriptor belongs to whoever opened it."""
-        self.stage.forget(self.fd)
+        """Read no more; closing the descriptor is left to the caller who opened it."""
+        self.loop.forget(self.fd)

@@ -1,15 +1,17 @@
-"""Plays cases in parallel, in forked worker processes.
+"""Plays cases in parallel, in forked worker processes. It does not know how a case is played.
 
-A worker inherits the cases; it is sent the number of one through a pipe of its own and answers with
-the outcome. A worker that dies costs the case that it played, which becomes an error of the
-harness, and is replaced. So is one that has played a case for longer than that can take. However
-the iteration ends, no worker outlives it.
+A worker inherits the cases. It gets the number of a case through a pipe of its own, and answers
+with the outcome. When a worker dies, the case that it played becomes an error of the harness, and
+another worker takes its place. The same happens when a case takes longer than its steps may take.
+However the iteration ends, no worker outlives it, nor this process.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 import multiprocessing
+import os
 import signal
 import time
 import traceback
@@ -23,7 +25,8 @@ from conformance.model import Case, Outcome
 STOP_SECONDS = 10.0  # for a worker that is stopped in a case, to end the programs of that case
 MARGIN_SECONDS = 60.0  # for what a case does beside its steps: starting actors, ending them
 
-TURN_SECONDS = 1.0
+_TURN_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
 
 Play = Callable[[Case], Outcome]
 Limit = Callable[[Case], float]  # the longest that the steps of a case can take, in seconds
@@ -56,8 +59,8 @@ def play_all(
 
 def _next(busy: Mapping[Connection, _Worker]) -> Sequence[Connection]:
     """The pipes of the workers that have an outcome, or have been stopped for being late."""
-    # In turns, since a Ctrl+C that comes just before a wait is seen only after it.
-    while not (ready := wait(list(busy), TURN_SECONDS)):
+    # In turns: a Ctrl+C that comes just before a wait takes effect only after it.
+    while not (ready := wait(list(busy), _TURN_SECONDS)):
         late = [pipe for pipe, worker in busy.items() if worker.until <= time.monotonic()]
         for pipe in late:
             busy[pipe].give_up()
@@ -67,7 +70,7 @@ def _next(busy: Mapping[Connection, _Worker]) -> Sequence[Connection]:
 
 
 class _Worker:
-    """One process at a time, hired when there is a case for it to play."""
+    """One process at a time, started when there is a case for it to play."""
 
     def __init__(self, cases: Sequence[Case], play: Play) -> None:
         self._cases = cases
@@ -82,12 +85,12 @@ class _Worker:
     def begin(self, number: int, limit: Limit) -> Connection:
         """Have a case played; the pipe through which its outcome will come."""
         if self._process is None:
-            self._hire()
+            self._start()
         self.number = number
         self._began = time.monotonic()
         self._gave_up = False
         self.until = self._began + limit(self._cases[number]) + MARGIN_SECONDS
-        with suppress(BrokenPipeError):  # it died since its last case: `outcome` will find out
+        with suppress(BrokenPipeError):  # it has died since its last case: `outcome` says so
             self._pipe.send(number)
         return self._pipe
 
@@ -96,7 +99,7 @@ class _Worker:
         try:
             answer = self._pipe.recv()
         except (EOFError, OSError):
-            return self._bury()
+            return self._died()
         assert isinstance(answer, Outcome)
         return answer
 
@@ -123,15 +126,15 @@ class _Worker:
             self._process.join()
         self._pipe.close()
 
-    def _hire(self) -> None:
+    def _start(self) -> None:
         self._pipe, theirs = _FORK.Pipe()
-        arguments = (self._pipe, theirs, self._cases, self._play)
+        arguments = (os.getpid(), self._pipe, theirs, self._cases, self._play)
         self._process = _FORK.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
 
-    def _bury(self) -> Outcome:
-        """Say how the process died; the next case gets another."""
+    def _died(self) -> Outcome:
+        """Say how the process died; the next case gets another one."""
         assert self._process is not None
         self._process.join()
         status = self._process.exitcode
@@ -144,21 +147,25 @@ class _Worker:
         return Outcome(seconds, error=error)
 
 
-def _serve(ours: Connection, pipe: Connection, cases: Sequence[Case], play: Play) -> None:
+def _serve(
+    parent: int, ours: Connection, pipe: Connection, cases: Sequence[Case], play: Play
+) -> None:
     """The life of a worker: cases by number until the other end closes, or it is stopped."""
     ours.close()
     with suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
         # A Ctrl+C reaches the whole process group. The parent alone acts on it, and stops its
         # workers by SIGTERM, once each, so that nothing interrupts the ending of their programs.
         signal.signal(signal.SIGINT, lambda *_: None)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, no child could be waited for
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, no child can be reaped
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        while True:
+        # A parent that is killed stops nothing, so the kernel does it.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        while os.getppid() == parent:
             pipe.send(_outcome(cases[pipe.recv()], play))
 
 
 def _outcome(case: Case, play: Play) -> Outcome:
-    """Play a case; what the harness itself throws is an error, not a failure."""
+    """Play a case; an exception of the harness itself is an error, not a failure."""
     began = time.monotonic()
     try:
         return play(case)

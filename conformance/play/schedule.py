@@ -1,4 +1,4 @@
-"""In which order cases are played, and how many at the same time."""
+"""In which order cases are played, and how many at the same time. It plays nothing."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import os
 import zlib
 
 from conformance.model import Case
-from conformance.play.runner import timed
+from conformance.play.deadlines import timed
 
 JOBS_PER_PROCESSOR = 8  # half of a run's time is waiting, for what rules say of time
-LONG_SECONDS = 5.0  # a step that may wait so long is begun early
-SHORT_STEPS = 12  # a case of so few is over at once, unless it waits
+LONG_SECONDS = 5.0  # a case with a step that may wait so long is started early
+SHORT_STEPS = 12  # a case of so few steps ends at once, unless it waits
 
 
 def default_jobs() -> int:
-    """How many cases this machine plays at the same time, unless a person says otherwise."""
+    """How many cases are played at the same time on this machine, unless a person says it."""
     return JOBS_PER_PROCESSOR * len(os.sched_getaffinity(0))
 
 
 def turn(case: Case) -> tuple[float, bool, int]:
-    """When to play a case: the same order in every run.
+    """The key by which cases are sorted: the same order in every run.
 
-    Those that may wait longest for a rule's time come first, so that none is left over at the end,
-    where the short ones come: they fill what the last of the others leave idle. Within these, all
-    are mingled, by checksum: cases that wait stand together in a file, and cost nothing
-    beside those that compute.
+    Cases that may wait longest for a rule's time come first, so that none of them is still playing
+    when all others are done. Short cases come last: they fill the time until the last long ones
+    end. Otherwise the order is that of a checksum. It mixes the cases of all files, because cases
+    that wait often stand in one file, and should be played beside cases that compute.
     """
     steps = case.scenario.steps
     times = [step.options.get("within", 0.0) for step in steps]

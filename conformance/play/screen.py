@@ -1,8 +1,8 @@
 """What a person sees: the one module that imports pyte, an emulator of a terminal.
 
-Bytes say little about a screen: a program that edits a line moves the cursor, clears and draws
-again, each in its own way. So the bytes go through an emulator, as they would through the
-terminal's window, and steps name the rows that are then to be seen.
+Bytes say little about a screen. A program that edits a line moves the cursor, clears and draws
+again, and each program does so in its own way. So the bytes go through an emulator, and steps name
+the rows that a person then sees. It knows no actor.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class Screen:
         self._modes_at_first = set(self._window.mode)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Another size; what was on it stays where it was, or is cut off."""
+        """Change the size; what was on the screen stays where it was, or is cut off."""
         self._catch_up()
         self._window.resize(rows, columns)
 
     def keys(self, data: bytes) -> bytes:
-        """The bytes of keys as this terminal sends them: some depend on a mode (DECCKM)."""
+        """The bytes that keys send on this terminal: some depend on a mode (DECCKM)."""
         self._catch_up()
         if _APPLICATION_KEYS not in self._window.mode:
             return data
         return re.sub(rb"\x1b\[([ABCDHF])", b"\x1bO\\1", data)
 
     def rows(self, *, cursor: bool) -> list[str]:
-        """The rows from the first to the last that is not blank, the blanks behind them off.
+        """The rows up to the last one that is not blank, without the blanks at their ends.
 
         With `cursor`, the mark `CURSOR` stands before the column where the cursor is.
         """
@@ -55,7 +55,7 @@ class Screen:
         return rows
 
     def differs(self, which: str, wanted: list[Pattern], cursor: bool) -> tuple[str, str] | None:
-        """The first row that is not as wanted, both ways; None: the screen is as it should be."""
+        """The first row that is not as wanted: expected and seen; None where all are as wanted."""
         rows = self.rows(cursor=cursor)
         seen = rows[-len(wanted) :] if which == "last" else rows
         for number in range(max(len(wanted), len(seen))):
@@ -78,7 +78,7 @@ class Screen:
         return "".join(cells).rstrip(" ")
 
     def left_changed(self) -> list[str]:
-        """What a program that has ended has not put back: its modes, as the emulator saw them."""
+        """Which modes of the terminal a program has changed, and not put back, in words."""
         self._catch_up()
         changed = ["the cursor is hidden"] if self._window.cursor.hidden else []
         if self._window.mode != self._modes_at_first:
@@ -87,14 +87,14 @@ class Screen:
 
 
 class _Window(pyte.Screen):
-    """pyte's screen, where it is to be like the terminals that people have."""
+    """pyte's screen, changed where the terminals that people have behave in another way."""
 
     def __init__(self, columns: int, rows: int, reply: Callable[[bytes], object]) -> None:
         super().__init__(columns, rows)
         self._reply = reply
 
     def draw(self, data: str) -> None:
-        """Called by pyte for text. A wide character that finds one column left is not cut."""
+        """Called by pyte for text. A wide character in the last column goes to the next row."""
         for char in data:
             last = self.cursor.x == self.columns - 1
             if last and wcwidth(char) == 2 and pyte.modes.DECAWM in self.mode:
@@ -102,7 +102,7 @@ class _Window(pyte.Screen):
             super().draw(char)
 
     def resize(self, lines: int | None = None, columns: int | None = None) -> None:
-        """Rows are taken off below the cursor first, where pyte takes them off the top."""
+        """Remove rows below the cursor first; pyte removes them at the top."""
         assert lines is not None
         assert columns is not None
         surplus = self.cursor.y + 1 - lines
@@ -123,7 +123,7 @@ class _Window(pyte.Screen):
         self.cursor.x = min(self.cursor.x, columns - 1)
 
     def write_process_input(self, data: str) -> None:
-        """Called by pyte: where the cursor is, what kind of terminal this is."""
+        """Called by pyte to answer: where the cursor is, what kind of terminal this is."""
         self._reply(data.encode())
 
 

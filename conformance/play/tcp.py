@@ -1,4 +1,7 @@
-"""TCP connections that can do what no program does: the one module that imports socket."""
+"""TCP connections that can do what no program does: the one module that imports socket.
+
+It knows no actor and no step.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,14 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from conformance.play.poll import READ_SIZE, Stage
+from conformance.play.poll import READ_SIZE, Loop
 
 _PIDFD_GETFD = 438  # the same number on every architecture; Linux 5.6
 
 
 class Refused(Exception):
-    """Nobody takes the connection: told so at once, or by nothing that came in time."""
+    """The connection is refused, at once, or because no answer came in time."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or "no answer")
@@ -30,7 +32,7 @@ class Connection:
     """A TCP connection, non-blocking, small packets not held back."""
 
     _socket: socket.socket
-    _was_reset: bool = False  # as a write was told: the kernel tells only once
+    _was_reset: bool = False  # a write has failed with it: the kernel says it only once
 
     @property
     def fd(self) -> int:
@@ -45,7 +47,7 @@ class Connection:
         return data
 
     def write(self, data: memoryview) -> int:
-        """Send what the kernel takes. A peer that is gone takes everything: the end tells."""
+        """Send what the kernel takes. A peer that is gone takes all: reading shows its end."""
         try:
             return self._socket.send(data, socket.MSG_NOSIGNAL)
         except BrokenPipeError:
@@ -83,7 +85,7 @@ def connect(host: str, port: int, receive_buffer: int | None, deadline: float) -
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     sock.settimeout(max(deadline - time.monotonic(), 0.001))
     try:
-        # On this machine the kernel completes it by itself, whatever the server is doing.
+        # On one machine the kernel completes a connection by itself, whatever the server does.
         sock.connect((host, port))
     except OSError as error:
         sock.close()
@@ -101,7 +103,7 @@ def has_ipv6() -> bool:
 
 
 class Listener:
-    """The ear of a scripted server."""
+    """The listening socket of a scripted server."""
 
     def __init__(self, host: str) -> None:
         self._socket = socket.create_server((host, 0))
@@ -114,20 +116,20 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port that the kernel picked."""
+        """The port that the kernel has chosen."""
         return int(self._socket.getsockname()[1])
 
-    def accept(self, stage: Stage, deadline: float) -> Connection | None:
+    def accept(self, loop: Loop, deadline: float) -> Connection | None:
         """The next connection; None where none comes in time."""
         accepted: list[socket.socket] = []
 
         def take() -> None:
             accepted.append(self._socket.accept()[0])
-            stage.forget(self.fd)
+            loop.forget(self.fd)
 
-        stage.watch(self.fd, take)
-        stage.wait(lambda: bool(accepted), deadline)
-        stage.forget(self.fd)
+        loop.watch(self.fd, take)
+        loop.wait(lambda: bool(accepted), deadline)
+        loop.forget(self.fd)
         return _prepared(accepted[0]) if accepted else None
 
     def close(self) -> None:
@@ -173,16 +175,3 @@ def _has_peer(sock: socket.socket) -> bool:
     except OSError:
         return False
     return True
-
-
-def listening_port(pid: int) -> int | None:
-    """The port at which a program listens, looked up without connecting to it."""
-    with contextlib.suppress(OSError):  # a descriptor was closed just now, or the program ended
-        fds = os.listdir(f"/proc/{pid}/fd")
-        inodes = {os.readlink(f"/proc/{pid}/fd/{entry}") for entry in fds}
-        for table in ("tcp", "tcp6"):
-            for row in Path(f"/proc/{pid}/net/{table}").read_text("ascii").splitlines()[1:]:
-                fields = row.split()
-                if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
-                    return int(fields[1].rpartition(":")[2], 16)
-    return None

@@ -1,12 +1,12 @@
-"""Terminals, and the taking of lines: the one module that imports pexpect.
+"""Terminals, and taking lines from what comes: the one module that imports pexpect.
 
-Every actor's output is taken through an `Ear`, a pexpect spawn on an open descriptor. pexpect's
-own delays are off (they cost 450 ms a scenario), and its reading goes through the stage, so that
-waiting for one actor reads all the others too.
+An `Ear` takes lines and prompts from one source by means of a pexpect spawn. The spawn's own delays
+are off (they cost 450 ms in each scenario), and it reads through the poll loop, so that while one
+actor waits all others are read too. It knows no step, and no expectation.
 
-The terminal is a real one (a pty, of which the program is session leader). Two of its services
-are off, unless it is for a screen: it does not echo what is typed, and it does not turn LF into
-CR LF, so that what is seen is what the program wrote, byte for byte.
+The terminals are real ones (a pty, of which the program is session leader). Two of their services
+are off, unless the terminal is a screen: they do not echo what is typed, and they do not turn LF
+into CR LF. So what is seen is what the program wrote, byte for byte.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pexpect
-from pexpect import expect, fdpexpect
+from pexpect import fdpexpect
 
 from conformance.play.poll import READ_SIZE, Source
 
 COLUMNS, ROWS = 80, 24
-_IUTF8 = 0x4000  # Linux's; characters of several bytes are erased whole
-_FLAGS = {  # what programs change, for people; by its place in the attributes
+_IUTF8 = 0x4000  # Linux's; a character of several bytes is erased as a whole
+_FLAGS = {  # settings that programs change, in words; and where each stands in the attributes
     "echo": (3, termios.ECHO),
     "whole lines (canonical mode)": (3, termios.ICANON),
     "signals by keys": (3, termios.ISIG),
@@ -36,85 +36,76 @@ _FLAGS = {  # what programs change, for people; by its place in the attributes
     "CR into LF": (0, termios.ICRNL),
 }
 
+# All whole lines that have come, at the cost of one. The anchor keeps the search linear.
+_WHOLE_LINES = re.compile(rb"(?s)\A.*\n")
+_FOUND, _ENDED, _LATE = range(3)  # what pexpect answers
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What came: a line or a text, or why it did not."""
+    """What came: a line or a text, or the reason why it did not come."""
 
-    text: bytes  # without its line end; the rest that had come, where `why` is set
+    text: bytes  # without its line end; where `why` is set, the beginning that has come
     why: str = ""  # "", "eof", "reset", another error, or "nothing" (before the deadline)
 
 
-class _LastLineEnd(expect.searcher_string):  # type: ignore[type-arg]  # as below
-    """What an ear expects: all whole lines that came, at the cost of one."""
-
-    def __init__(self) -> None:
-        super().__init__([b"\n", pexpect.EOF, pexpect.TIMEOUT])
-
-    def search(self, buffer: bytes, freshlen: int, searchwindowsize: int | None = None) -> int:
-        """What pexpect calls to find the first line end: the last one is found."""
-        self.match = b"\n"
-        self.start = buffer.rfind(self.match)
-        self.end = self.start + 1
-        return min(self.start, 0)
-
-
-class Ear(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stubs alone
-    """Takes lines and prompts from a source."""
+class _Spawn(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stubs alone
+    """pexpect on an open descriptor; only its reading is ours."""
 
     def __init__(self, source: Source) -> None:
-        super().__init__(source.fd, timeout=None, maxread=READ_SIZE, use_poll=True)
+        super().__init__(source.fd, timeout=None, maxread=READ_SIZE)
         self.delaybeforesend = None
         self.delayafterread = None
-        self.source = source
-        self._line_ends = _LastLineEnd()
-        self._lines: deque[bytes] = deque()  # taken from pexpect, and not asked for yet
+        self._source = source
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
-        """What pexpect calls for more input; the stage serves everybody meanwhile."""
-        source = self.source
-        # Even where there is enough: who is read only as fast as it is judged may lag, and be
-        # dropped for that, rightly.
-        source.stage.serve()
+        """Called by pexpect for more input."""
+        source = self._source
+        # Read every actor, even when this one has data: a harness that reads slowly looks like a
+        # slow client, and the server rightly drops it.
+        source.loop.serve()
         deadline = time.monotonic() + (timeout if timeout is not None else 0)
-        if not source.stage.wait(lambda: bool(source.unread or source.end), deadline):
+        if not source.loop.wait(lambda: bool(source.unread or source.end), deadline):
             raise pexpect.TIMEOUT("nothing came")
         if not source.unread:
-            self.flag_eof = True
             raise pexpect.EOF(source.end)
         data = bytes(source.unread[:size])
         del source.unread[:size]
         return data
 
+
+class Ear:
+    """Takes lines and prompts from a source."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._spawn = _Spawn(source)
+        self._lines: deque[bytes] = deque()  # taken from pexpect, and not asked for yet
+
     def line(self, deadline: float) -> Heard:
         """The next line."""
         if not self._lines:
-            found = self.expect_loop(self._line_ends, timeout=_left(deadline))
-            text = self.before or b""
-            if found != 0:
-                return self._heard(found, text)
-            self._lines.extend(text.split(b"\n"))
+            heard = self._next(_WHOLE_LINES, deadline)
+            if heard.why:
+                return heard
+            self._lines.extend(heard.text[:-1].split(b"\n"))
         return Heard(self._lines.popleft())
 
     def line_at_hand(self) -> bytes | None:
-        """The next line, if it is there already: most of a thousand lines are."""
+        """The next line, if it was taken from pexpect already; of a thousand, most were."""
         return self._lines.popleft() if self._lines else None
 
     def rest(self) -> bytes:
-        """What has come and nobody has asked for yet. It stays, to be asked for."""
-        self.source.stage.serve()
+        """What has come and was not asked for yet. It stays, to be asked for."""
+        self._source.loop.serve()
         taken = b"".join(line + b"\n" for line in self._lines)
-        return taken + (self.buffer or b"") + bytes(self.source.unread)
+        return taken + (self._spawn.buffer or b"") + bytes(self._source.unread)
 
     def text(self, length: int, deadline: float) -> Heard:
         """The next `length` bytes, or a whole line where one ends before that."""
         if self._lines:
             return Heard(self._start_of_line(length))
-        pattern = re.compile(rb"(?s)(?:[^\n]{%d}|[^\n]*\n)" % length)
-        found = self.expect([pattern, pexpect.EOF, pexpect.TIMEOUT], timeout=_left(deadline))
-        text = self.after if found == 0 else self.before
-        assert isinstance(text, bytes)
-        return self._heard(found, text)
+        return self._next(re.compile(rb"(?s)\A(?:[^\n]{%d}|[^\n]*\n)" % length), deadline)
 
     def _start_of_line(self, length: int) -> bytes:
         line = self._lines.popleft()
@@ -123,14 +114,15 @@ class Ear(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stubs 
         self._lines.appendleft(line[length:])
         return line[:length]
 
-    def _heard(self, found: int, text: bytes) -> Heard:
-        if found == 0:
-            return Heard(text)
-        return Heard(text, "nothing" if found == 2 else self.source.end)
-
-
-def _left(deadline: float) -> float:
-    return max(deadline - time.monotonic(), 0)
+    def _next(self, pattern: re.Pattern[bytes], deadline: float) -> Heard:
+        """What the pattern finds at the beginning of all that comes."""
+        spawn = self._spawn
+        left = max(deadline - time.monotonic(), 0)
+        found = spawn.expect_list([pattern, pexpect.EOF, pexpect.TIMEOUT], timeout=left)
+        if found == _FOUND:
+            assert isinstance(spawn.after, bytes)
+            return Heard(spawn.after)
+        return Heard(spawn.before or b"", "nothing" if found == _LATE else self._source.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +135,12 @@ class Terminal:
     _other: int
 
     def handed_over(self) -> None:
-        """The program has opened its end: let go of ours, so that its ending is seen here."""
+        """The program has opened its end. Close our copy of it, so that its end shows in ours."""
         os.close(self._other)
 
 
 def open_terminal(size: tuple[int, int] | None = None) -> Terminal:
-    """A new terminal; with `size` (columns, rows) for a screen, with what people have there."""
+    """A new terminal; with `size` (columns, rows) a screen, set as terminals of people are."""
     ours, other = os.openpty()
     attributes = termios.tcgetattr(other)
     if size:
@@ -163,12 +155,12 @@ def open_terminal(size: tuple[int, int] | None = None) -> Terminal:
 
 
 def resize(fd: int, columns: int, rows: int) -> None:
-    """Give a terminal, by either end, another size; its programs are told."""
+    """Give a terminal, by either end, another size; its programs get a signal."""
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 def left_changed(terminal: Terminal) -> list[str]:
-    """What is set otherwise than before its program came, in words."""
+    """Which settings are not as they were before the program started, in words."""
     before, after = terminal.settings, termios.tcgetattr(terminal.fd)
     changed = [
         f"{name} is {'on' if after[place] & flag else 'off'}"

@@ -1,8 +1,8 @@
-"""What was said and seen.
+"""What was said and seen in a case, in two views. It does not know what is right.
 
-Two views of one case. The *timeline* holds every chunk as it came, with its time, for a person who
-asks why a case failed. The *transcript* holds what the steps said and named, in the steps' order
-and without times or ports, so that two implementations that behave alike leave the same bytes.
+The *timeline* holds every chunk as it came, with its time, for a person who asks why a case failed.
+The *transcript* holds what the steps said and named, in the order of the steps and without times or
+ports: two implementations that behave alike give the same bytes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from conformance.text import decode, visible
 
-TIMELINE_CHUNKS = 4000  # the last ones are those that explain a failure
-TIMELINE_BYTES = 2000  # of one chunk; a flood is not worth more
-KEPT_BYTES = 64 << 10  # of what an actor wrote, from the beginning, and as many from the end
+TIMELINE_CHUNKS = 4000  # the last ones explain a failure
+TIMELINE_BYTES = 2000  # of one chunk
+KEPT_BYTES = 64 << 10  # that an actor wrote: so many from the beginning, and as many from the end
 
 _STREAMS = {"seen": "its output", "error": "its standard error"}
 _MARKS = {"sent": ">", "seen": "<", "error": "!", "event": "*"}
@@ -30,20 +30,20 @@ class Spoken:
     left_out: int = 0  # bytes between these two
 
     def add(self, data: bytes) -> None:
-        """Keep what follows."""
+        """Keep more."""
         room = KEPT_BYTES - len(self.head)
         if room > 0:
             self.head += data[:room]
             data = data[room:]
         self.tail += data
         surplus = len(self.tail) - KEPT_BYTES
-        if surplus > KEPT_BYTES:  # not at each chunk: that would move the rest each time
+        if surplus > KEPT_BYTES:  # not at each chunk: that would copy the rest each time
             del self.tail[:surplus]
             self.left_out += surplus
 
     @property
     def text(self) -> str:
-        """All that was kept, with nothing in it that a terminal acts on but line ends."""
+        """All that was kept, made visible; of control characters only line ends are in it."""
         gap = f"\n[... {self.left_out} bytes ...]\n" if self.left_out else ""
         whole = decode(bytes(self.head)) + gap + decode(bytes(self.tail))
         return "\n".join(visible(line) for line in whole.split("\n"))
@@ -51,7 +51,7 @@ class Spoken:
 
 @dataclass(slots=True)
 class Transcript:
-    """The record of one case; every actor writes into the same one."""
+    """The record of one case, which all its actors share."""
 
     started: float = field(default_factory=time.monotonic)
     _steps: list[str] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Transcript:
         return "".join(line + "\n" for line in self._steps)
 
     def timeline(self, lines_per_actor: int) -> tuple[str, ...]:
-        """The last lines of every actor, in the order of their coming."""
+        """The last lines of every actor, in the order in which they came."""
         rows: list[tuple[str, str]] = []
         for moment, actor, how, data in self._chunks:
             for line in decode(data).split("\n")[: -1 if data.endswith(b"\n") else None]:
@@ -92,13 +92,13 @@ class Transcript:
         spoken = self._spoken.get((actor, "error"))
         lines = spoken.text.rstrip("\n").split("\n") if spoken else []
         between = len(lines) - 2 * count
-        if between <= 1:  # a line that says so takes as much room
+        if between <= 1:  # saying so would take a line, too
             return tuple(lines)
         return (*lines[:count], f"[... {between} lines ...]", *lines[-count:])
 
     @property
     def output(self) -> str:
-        """All that the actors wrote, stream by stream; of long ones the beginning and the end."""
+        """All that the actors wrote, by stream; of long streams the beginning and the end."""
         parts = []
         for (actor, how), spoken in self._spoken.items():
             if text := spoken.text.rstrip("\n"):

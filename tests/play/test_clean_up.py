@@ -15,10 +15,11 @@ from tiny import LISTENING, PATIENT, SHORT, only_case, played, program, scenario
 
 from conformance.build import Build
 from conformance.model import Role
+from conformance.play.deadlines import Deadlines
 from conformance.play.runner import play
 from conformance.read.suite import SuiteFile
 
-# Tells its process id, and stays, whatever asks it to go.
+# Writes its process id, and ignores every signal that asks it to end.
 STAYING = """
 import os, signal
 for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -47,8 +48,8 @@ def programs(suite: SuiteFile, server: str = SERVER) -> tuple[Build, Build]:
     return program(suite.folder, server), program(suite.folder, CLIENT, Role.CLIENT)
 
 
-def told(suite: SuiteFile) -> list[int]:
-    """The process ids of all programs there were."""
+def pids_of(suite: SuiteFile) -> list[int]:
+    """The process ids of all programs that have started."""
     return [int(line) for line in (suite.folder / "pids").read_text().split()]
 
 
@@ -62,7 +63,7 @@ def test_after_a_case_that_fails_midway(suite: SuiteFile) -> None:
     failure = played(suite, scenario(suite, steps, CAST), *programs(suite)).failure
     assert failure
     assert failure.step.endswith('ann: {sees: "more"}')
-    assert_gone(told(suite), 3)
+    assert_gone(pids_of(suite), 3)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
@@ -73,7 +74,7 @@ def test_after_a_server_that_ignores(suite: SuiteFile, name: str) -> None:
     failure = played(suite, scenario(suite, steps, "{}"), *programs(suite)).failure
     assert failure
     assert failure.seen == "it is still running"
-    assert_gone(told(suite), 1)
+    assert_gone(pids_of(suite), 1)
 
 
 def test_after_a_server_that_is_stopped(suite: SuiteFile) -> None:
@@ -81,7 +82,7 @@ def test_after_a_server_that_is_stopped(suite: SuiteFile) -> None:
         f"- server: starts\n- server: {{is_sent: SIGSTOP}}\n- server: {{exits: 0, within: {SHORT}}}"
     )
     assert played(suite, scenario(suite, steps, "{}"), *programs(suite)).failure
-    assert_gone(told(suite), 1)
+    assert_gone(pids_of(suite), 1)
 
 
 # Each process of a chain starts the next, in a session of its own.
@@ -113,7 +114,7 @@ open("last").read()
     failure = played(suite, scenario(suite, steps, "{}"), *programs(suite, server)).afterwards
     assert failure
     assert failure.seen == "3 left, and killed"
-    assert_gone(told(suite), 3)
+    assert_gone(pids_of(suite), 3)
 
 
 def test_no_descriptor_stays_open(suite: SuiteFile) -> None:
@@ -156,7 +157,7 @@ def playing(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def programs_up(folder: Path, count: int) -> list[int]:
-    """Wait until so many programs have told their process ids; these."""
+    """Wait until so many programs have written their process ids; returns these."""
     pipe = os.open(folder / "pids", os.O_RDWR)
     data = b""
     while data.count(b"\n") < count:
@@ -176,7 +177,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def assert_ends(pids: list[int], end: str, process: subprocess.Popen[bytes]) -> None:
-    """Bring about the end, and see all these processes end, as the kernel tells it."""
+    """Bring about the end, and wait until all these processes have ended."""
     watched = [os.pidfd_open(pid) for pid in pids]
     if end == "the worker is killed":
         (worker,) = children_of(process.pid)
@@ -192,18 +193,19 @@ def assert_ends(pids: list[int], end: str, process: subprocess.Popen[bytes]) -> 
         os.close(fd)
 
 
-@pytest.mark.parametrize("end", ["the worker is killed", "Ctrl+C", "SIGINT"])
+@pytest.mark.parametrize("end", ["the worker is killed", "Ctrl+C", "SIGINT", "SIGKILL"])
 def test_after_the_end_of(end: str, playing: subprocess.Popen[bytes], tmp_path: Path) -> None:
     """Programs on terminals, and those on pipes that no hang-up reaches; the guard as well."""
     pids = programs_up(tmp_path, 3)
     everything = descendants(playing.pid)
     assert set(pids) < set(everything)
     assert_ends(everything, end, playing)
-    assert playing.wait(PATIENT) == (1 if end == "the worker is killed" else 130)
+    statuses = {"the worker is killed": 1, "SIGKILL": -signal.SIGKILL}
+    assert playing.wait(PATIENT) == statuses.get(end, 130)
 
 
 def test_an_interrupted_case_leaves_nothing(suite: SuiteFile) -> None:
-    """Ctrl+C is no failure: it goes on to whoever plays, once all programs have ended."""
+    """Ctrl+C is no failure: the caller gets it, after all programs have ended."""
     steps = "- server: starts\n- tom: starts\n- tom: {sees: more}\n- tom: {exits: 0}\n"
     server, client = programs(suite)
     interrupting = f"import os\nos.kill({os.getpid()}, {int(signal.SIGINT)})\n"
@@ -211,5 +213,5 @@ def test_an_interrupted_case_leaves_nothing(suite: SuiteFile) -> None:
     cast = "{server: server on pipes, tom: client on pipes}"
     case, builds = only_case(scenario(suite, steps, cast), server, client)
     with pytest.raises(KeyboardInterrupt):
-        play(case, suite, builds, deadline=PATIENT)
-    assert all(not Path(f"/proc/{pid}").exists() for pid in told(suite))
+        play(case, suite, builds, Deadlines(PATIENT))
+    assert all(not Path(f"/proc/{pid}").exists() for pid in pids_of(suite))

@@ -15,7 +15,7 @@ from conformance.text import complete, fill, lone_brace, plain, quoted
 
 NAMES = ['a b+[c]{d}"e', "it's", "{n} {host} {scratch}", "a\\b$(x)*?", "#&;|<>~"]
 
-# Writes a line into the file that it is told, and says to who comes where that is.
+# Writes a line into the file of its argument, and says to each client where that is.
 TELLING = """
 import json
 path = sys.argv[3]
@@ -122,7 +122,7 @@ def test_a_truth_is_no_number(wanted: str, line: str, meets: bool) -> None:
 
 
 def test_an_expression_is_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """When it is read; to compile it for every line costs more than to match it."""
+    """It is compiled when it is read: to compile it for every line costs more than to match it."""
     one = scenario(
         write_suite(tmp_path / "suite"),
         '- server: starts\n- ann: comes\n- ann: {sees: {matches: "only[h]ere+"}}',

@@ -1,4 +1,4 @@
-"""The verbs, played by programs of a few lines: what passes, what fails, and what is told of it."""
+"""The verbs, played by programs of a few lines: what passes, what fails, and in which words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import ECHO, SHORT, SUITE, played, program, scenario, write_suite
+from tiny import ECHO, LISTENING, SHORT, SUITE, played, program, scenario, write_suite
 
 from conformance.model import Failure, FailureKind, Outcome, Role
 from conformance.read.suite import SuiteFile
@@ -211,7 +211,7 @@ def test_a_ready_line_without_a_port(tmp_path: Path) -> None:
 
 
 def test_a_fixed_port(suite: SuiteFile) -> None:
-    """A program that cannot be told its port has an address of its own in each case."""
+    """A program that cannot be given a port has an address of its own in each case."""
     text = ECHO.replace("ready()", "print('ready on 40404', flush=True)")
     listening = "import socket, sys\nlistener = socket.create_server((sys.argv[1], 40404))\n"
     one = program(suite.folder, text, beginning=listening, arguments="{host}", port=40404)
@@ -221,12 +221,46 @@ def test_a_fixed_port(suite: SuiteFile) -> None:
         assert (found.failure, found.error) == (None, None)
 
 
+# Listens at a first port, then at the one that it is given; or lets a child process do that.
+TWO_PORTS = """
+other, listener = listener, socket.create_server((sys.argv[1], 40405))
+"""
+IN_A_CHILD = """
+if os.fork():
+    listener.close()
+    os.wait()
+    os._exit(0)
+"""
+
+
 @pytest.mark.parametrize(
-    ("stdin", "told"),
+    "first",
+    [TWO_PORTS, IN_A_CHILD, TWO_PORTS + IN_A_CHILD],
+    ids=["the given one of two", "in a child", "the given one in a child"],
+)
+def test_a_port_that_no_line_announces(tmp_path: Path, first: str) -> None:
+    """It is looked up: in the program, and in the processes that it has started."""
+    suite = write_suite(tmp_path / "silent", SUITE.replace("ready on {port}", ""))
+    listening = LISTENING.replace('"127.0.0.1", int(sys.argv[1])', "sys.argv[1], 0")
+    port = 40405 if TWO_PORTS in first else None
+    one = program(
+        suite.folder,
+        first + ECHO.replace("ready()", ""),
+        beginning=listening,
+        arguments="{host}",
+        port=port,
+    )
+    steps = "- server: starts\n- ann: starts\n- ann: {types: hello}\n- ann: {sees: hello}"
+    found = played(suite, scenario(suite, steps), one)
+    assert (found.failure, found.error) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("stdin", "said"),
     [("closed", "none"), ("/dev/null", "b''"), ("words.txt", "b'some words'")],
 )
 @pytest.mark.parametrize("cast", ["{}", PIPES])
-def test_another_standard_input(suite: SuiteFile, stdin: str, told: str, cast: str) -> None:
+def test_another_standard_input(suite: SuiteFile, stdin: str, said: str, cast: str) -> None:
     (suite.folder / "words.txt").write_text("some words")
     server = """
 ready()
@@ -237,7 +271,7 @@ except OSError:
 """
     steps = f"""
     - server: {{starts: , input: {stdin}}}
-    - server: {{sees: "{told}"}}
+    - server: {{sees: "{said}"}}
     - server: {{exits: 0}}
     """
     passes(suite, server, steps, cast)
@@ -330,7 +364,7 @@ TO_THE_END = "- server: starts\n- server: {types: end}\n- server: {exits: 0}"
 
 
 def leaves(suite: SuiteFile, server: str) -> Failure:
-    """What is told of a program that leaves processes behind: its case passes."""
+    """A case passes where a program leaves processes behind; the run says so."""
     found = passes(suite, server, TO_THE_END, "{}")
     assert found.afterwards
     assert found.afterwards.kind is FailureKind.LEFT_OVER
@@ -450,7 +484,7 @@ GREETING = "connection.sendall(b'hello ann, one of 1\\n')"
 EXTRA = "connection.sendall(b'and?\\n')"
 
 
-def test_a_line_that_nobody_named_breaks_the_scenarios_own_rule(suite: SuiteFile) -> None:
+def test_a_line_that_no_step_names_breaks_the_scenarios_own_rule(suite: SuiteFile) -> None:
     """It came in front of what a shorthand expected, which is not the shorthand's fault."""
     failure = fails(suite, answering(f"{EXTRA}; {GREETING}"), "- server: starts\n- ann: comes")
     assert failure.requirement == "ECHO-1"
@@ -465,13 +499,13 @@ def test_another_line_breaks_the_rule_of_the_step(suite: SuiteFile) -> None:
     assert (failure.seen, failure.reason) == ("and?", "another line")
 
 
-def test_a_line_that_nobody_named_before_a_step_that_proves_a_rule(suite: SuiteFile) -> None:
+def test_a_line_that_no_step_names_before_a_step_that_proves_a_rule(suite: SuiteFile) -> None:
     steps = MEET + "- ann: {types: hello}\n- ann: {sees: {starts: hello}, proves: ECHO-2}"
     failure = fails(suite, answering(f"{EXTRA}; {GREETING}"), steps)
     assert failure.requirement == "ECHO-2"
 
 
-def test_a_line_that_nobody_named_is_found_at_the_end(suite: SuiteFile) -> None:
+def test_a_line_that_no_step_names_is_found_at_the_end(suite: SuiteFile) -> None:
     fencing = """
     if line == b"fence?":
         connection.sendall(b"and?\\nfence!\\n")
@@ -646,7 +680,7 @@ SEES_THEM = f'{{sees: {{line: "x{"y" * 999} {{n}}", times: 8000}}}}'
 
 
 def test_one_who_does_not_read_and_reads_again(suite: SuiteFile) -> None:
-    """The megabytes wait with the server, and nobody else waits for them."""
+    """The megabytes wait in the server, and no other actor waits for them."""
     passes(
         suite,
         MANY_LINES,
@@ -669,7 +703,7 @@ def test_one_who_does_not_read_and_reads_again(suite: SuiteFile) -> None:
 
 @pytest.mark.parametrize("kind", ["server", "server on pipes"])
 def test_output_is_taken_while_another_is_waited_for(suite: SuiteFile, kind: str) -> None:
-    """A program whose output nobody reads would block, and everybody would wait for everybody."""
+    """A program whose output is not read would block, and the others would wait for it."""
     steps = f"""
     - server: starts
     - ann: starts
@@ -789,7 +823,7 @@ def test_a_client_that_does_not_connect(suite: SuiteFile) -> None:
     assert failure.reason == "the client does not connect"
 
 
-def test_nobody_has_connected(suite: SuiteFile) -> None:
+def test_no_client_has_connected(suite: SuiteFile) -> None:
     steps = "- server: starts\n- ann: starts\n- server: {sees: hello}\n- ann: {exits: 0}"
     failure = fails(suite, ECHO, steps, SCRIPTED)
     assert failure.reason == "nobody has connected: `accepts` is missing"
@@ -919,13 +953,13 @@ def test_a_tool_that_fails(suite: SuiteFile) -> None:
 
 
 def test_a_program_without_standard_output(suite: SuiteFile) -> None:
-    """Nothing tells then when it is ready but its listening socket."""
+    """Only its listening socket then shows that it is ready."""
     server = ECHO.replace("ready()", "assert sys.stdout is None")
     steps = MEET.replace("server: starts", "server: {starts: , output: closed}")
     passes(suite, server, steps + "- ann: {types: a}\n- ann: {sees: a}\n- ann: closes")
 
 
-def test_a_program_that_nobody_reads(suite: SuiteFile) -> None:
+def test_a_program_whose_output_is_not_read(suite: SuiteFile) -> None:
     server = answering("print('x' * 1000000, flush=True); connection.sendall(b'ok\\n')")
     unread = f"{MEET}- server: stops_reading\n- ann: {{types: a}}\n"
     read = "- server: reads_again\n- server: {sees: {matches: x+}}\n- ann: closes"

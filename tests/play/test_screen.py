@@ -11,6 +11,7 @@ from conformance.build import Build
 from conformance.mistakes import Mistake
 from conformance.model import Failure, Medium, Role
 from conformance.plan import Selection, plan
+from conformance.play.deadlines import Deadlines
 from conformance.play.runner import play
 from conformance.read.suite import SuiteFile
 
@@ -75,7 +76,7 @@ def test_a_row_that_is_another_is_told_with_its_number(suite: SuiteFile) -> None
     assert found.seen.startswith("row ")
 
 
-def test_a_row_that_nobody_named_is_a_failure(suite: SuiteFile) -> None:
+def test_a_row_that_no_step_names_is_a_failure(suite: SuiteFile) -> None:
     steps = "- ann: starts\n- ann: {types: one}\n- ann: {presses: Ctrl+D}\n- ann: {exits: 0}\n"
     found = failure(suite, COOKED, steps + "- ann: {shows: one}\n", SHORT)
     assert found
@@ -157,7 +158,7 @@ def test_keys_are_sent_as_the_mode_of_the_terminal_asks(
     assert failure(suite, client, steps + f"- ann: {{shows: '>E{sent}'}}\n") is None
 
 
-def test_nobody_restores_a_terminal_who_is_killed(suite: SuiteFile) -> None:
+def test_a_program_that_is_killed_need_not_restore_its_terminal(suite: SuiteFile) -> None:
     steps = "- ann: starts\n- ann: {shows: 80x24}\n- ann: {is_sent: SIGKILL}\n"
     steps += "- ann: {exits: SIGKILL}\n- ann: {shows: 80x24}\n"
     assert failure(suite, RAW, steps) is None
@@ -245,7 +246,7 @@ def test_each_start_is_the_next_server_and_every_server_comes_first_once(suite: 
         "bca",
         "cab",
     ]
-    found = [play(case, suite, known, deadline=PATIENT).failure for case in cases]
+    found = [play(case, suite, known, Deadlines(PATIENT)).failure for case in cases]
     assert [one and one.seen for one in found] == ["a", None, "c"]
 
 

@@ -32,10 +32,11 @@ from conformance.mistakes import Mistake
 from conformance.model import Failure, FailureKind, Outcome, Role, Verdict
 from conformance.plan import Selection
 from conformance.play import runner
-from conformance.play.actors import START_SECONDS, Wire, allowance
-from conformance.play.poll import Source, Stage
-from conformance.play.process import children
-from conformance.play.runner import longest, play
+from conformance.play.actors.connection import Wire
+from conformance.play.deadlines import Deadlines
+from conformance.play.poll import Loop, Source
+from conformance.play.runner import play
+from conformance.play.system import children
 from conformance.play.tcp import has_ipv6
 from conformance.play.transcript import KEPT_BYTES, Transcript
 from conformance.read.suite import SuiteFile
@@ -109,16 +110,17 @@ def answer(connection, line):
 def test_a_step_of_many_lines_gets_more_time_where_no_rule_names_one(suite: SuiteFile) -> None:
     steps = MEET + "- ann: {sees: {line: x, times: 5000}}\n- ann: {closes: , rest: ignored}"
     case, _ = only_case(scenario(suite, steps), program(suite.folder, ""))
+    deadlines = Deadlines(10, 7)
     one, many = (next(s for s in case.scenario.steps if s.verb == v) for v in ("types", "sees"))
-    assert (allowance(one, 10), allowance(many, 10)) == (10, 60)
-    assert longest(case, 10) == 10 * (len(case.scenario.steps) - 1) + 60 + 2 * START_SECONDS
+    assert (deadlines.allow(one), deadlines.allow(many)) == (10, 60)
+    assert deadlines.longest(case) == 10 * (len(case.scenario.steps) - 1) + 60 + 2 * 7
 
 
 def test_a_start_has_time_of_its_own(suite: SuiteFile) -> None:
     """A step's deadline is over long before this program is ready."""
     one = program(suite.folder, "select.select([], [], [], 1)\nready()\nsignal.pause()")
     case, builds = only_case(scenario(suite, "- server: {starts: }", "{}"), one)
-    assert play(case, suite, builds, deadline=0.2, start_deadline=PATIENT).failure is None
+    assert play(case, suite, builds, Deadlines(0.2, PATIENT)).failure is None
 
 
 def test_wrong_lines_without_end_do_not_hold_a_case_up(suite: SuiteFile) -> None:
@@ -133,7 +135,7 @@ def test_a_pattern_that_takes_for_ever_is_stopped(
     monkeypatch.setattr(runner, "OVERDUE_SECONDS", 0.0)
     one = scenario(suite, MEET + "- ann: {sees: {matches: '(x+x+)+y'}}")
     case, builds = only_case(one, program(suite.folder, answering("b'x' * 60 + b'\\n'")))
-    found = play(case, suite, builds, deadline=1, start_deadline=PATIENT / 10)
+    found = play(case, suite, builds, Deadlines(1, PATIENT / 10))
     assert found.error
     assert found.error.startswith(f"{suite.folder / 'file.yaml'}:9:7: this step does not end")
 
@@ -190,15 +192,15 @@ def test_a_connection_that_no_step_accepts(suite: SuiteFile) -> None:
 
 
 def test_a_read_that_fails_is_no_end_of_file() -> None:
-    stage = Stage(Transcript())
+    loop = Loop(Transcript())
     reading, writing = os.pipe()
 
     def read() -> bytes:
         raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
-    source = Source(stage, "ann", "seen", reading, read)
+    source = Source(loop, "ann", "seen", reading, read)
     os.write(writing, b"x")
-    assert stage.wait(lambda: bool(source.end), time.monotonic() + PATIENT)
+    assert loop.wait(lambda: bool(source.end), time.monotonic() + PATIENT)
     assert source.end == os.strerror(errno.ETIMEDOUT)
     for fd in (reading, writing):
         os.close(fd)
@@ -255,7 +257,7 @@ def test_a_fence_proves_nothing_of_one_who_is_outside(suite: SuiteFile) -> None:
     scenario(suite, outside + "- dora: {sees: hush}\n- ann: sees_nothing", ROOM)
 
 
-def test_whoever_acted_unseen_says_a_fence_line(suite: SuiteFile) -> None:
+def test_an_actor_that_acted_unseen_says_a_fence_line(suite: SuiteFile) -> None:
     one = scenario(
         suite,
         ALL_IN + "- ann, bob, carl: {types: hm}\n- ann: sees_nothing",
@@ -305,14 +307,14 @@ def test_a_program_that_does_not_end_passes_everything_else(blaming: SuiteFile) 
     steps = ONE_IN + "- ann: {leaves: hall}\n- ann: closes\n"
     one = scenario(blaming, steps)
     case, builds = only_case(one, program(blaming.folder, server))
-    result = judge(case, play(case, blaming, builds, deadline=PATIENT))
+    result = judge(case, play(case, blaming, builds, Deadlines(PATIENT)))
     assert (result.verdict, result.expected, result.failure) == (Verdict.PASSED, True, None)
     assert result.afterwards
     assert (result.afterwards.kind, result.afterwards.requirement) == (FailureKind.ENDING, "LOUD-1")
     assert result.afterwards.seen == "exit status 3"
 
 
-def test_a_dead_child_that_nobody_has_waited_for_is_not_left_over(suite: SuiteFile) -> None:
+def test_a_dead_child_without_a_waiting_parent_is_not_left_over(suite: SuiteFile) -> None:
     """As of `sh -c '( (true) & ); exec …'`: the child of a dead child."""
     server = """
 if os.fork() == 0:
@@ -356,7 +358,7 @@ def test_a_feature_that_is_not_listed_is_absent(
     (one,) = read_scenarios(suite, SHOUTS)
     case, builds = only_case(one, program(tmp_path, answering(answer)))
     assert is_probe(case, suite)
-    result = judge(case, play(case, suite, builds, deadline=PATIENT))
+    result = judge(case, play(case, suite, builds, Deadlines(PATIENT)))
     assert (result.verdict, result.expected, result.failure) == (verdict, expected, None)
     assert "server tiny does not list the feature loud" in result.reason
 
@@ -464,7 +466,7 @@ def test_a_tool_that_a_program_is_started_under_is_told_when_missing(suite: Suit
     )
 
 
-def test_a_machine_without_ipv6_accuses_nobody(
+def test_a_machine_without_ipv6_blames_no_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = small_suite.write_suite(tmp_path)

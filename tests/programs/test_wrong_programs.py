@@ -16,6 +16,7 @@ from conformance.build import Build
 from conformance.judge import judge
 from conformance.model import Implementation, Result, Role, Scenario, Verdict
 from conformance.plan import cases_of
+from conformance.play.deadlines import Deadlines
 from conformance.play.runner import play
 from conformance.read.scenario import load
 
@@ -42,7 +43,7 @@ RIGHT_CLIENT = program(Role.CLIENT, "right", "wrong.right_client")
 def played(scenario: Scenario, server: Build, client: Build, seconds: float) -> Result:
     (case,) = cases_of(scenario, [server.implementation], [client.implementation])
     builds = {one.implementation.label: one for one in (server, client)}
-    return judge(case, play(case, SUITE, builds, deadline=seconds))
+    return judge(case, play(case, SUITE, builds, Deadlines(seconds)))
 
 
 def is_for_the_right_programs(scenario: Scenario) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from conformance.build import Build, build_all
 from conformance.model import Implementation, Requirement, Role, Scenario
 from conformance.plan import cases_of
+from conformance.play.deadlines import Deadlines
 from conformance.play.runner import play
 from conformance.read.manifest import find
 from conformance.read.scenario import load
@@ -69,7 +70,7 @@ def transcript(
     scenario: Scenario, server: Implementation, client: Implementation, builds: dict[str, Build]
 ) -> str:
     (case,) = cases_of(scenario, [server], [client])
-    outcome = play(case, SUITE, builds, deadline=PATIENT)
+    outcome = play(case, SUITE, builds, Deadlines(PATIENT))
     assert (outcome.failure, outcome.error) == (None, None)
     return outcome.transcript
 

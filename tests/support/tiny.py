@@ -10,12 +10,13 @@ from textwrap import dedent, indent
 from conformance.build import Build
 from conformance.model import Case, Implementation, Outcome, Role, Scenario
 from conformance.plan import cases_of
+from conformance.play.deadlines import Deadlines
 from conformance.play.runner import play
 from conformance.read.scenario import load_file
 from conformance.read.suite import SuiteFile, load_suite
 
-PATIENT = 60.0  # seconds: what must come does come, however busy the machine is
-SHORT = 0.3  # seconds, for what is not to come
+PATIENT = 60.0  # seconds for what must come, enough on a busy machine
+SHORT = 0.3  # seconds for what must not come
 
 PROTOCOL = """\
 # A protocol of a few rules
@@ -72,7 +73,7 @@ ending:
   - server: {exits: SIGTERM}
 """
 
-# The beginning of every server here; what follows has `listener`, and says when it is ready.
+# The beginning of every server here. The text after it uses `listener`, and calls `ready`.
 LISTENING = """\
 import os, select, signal, socket, subprocess, sys, threading, time
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -118,7 +119,7 @@ def scenario(suite: SuiteFile, steps: str, cast: str = "{ann: wire}") -> Scenari
 
 
 def implementation(name: str, role: Role = Role.SERVER, **more: object) -> Implementation:
-    """One that nothing is to be read of."""
+    """An implementation without files."""
     return Implementation(name, role, "Python", Path.cwd(), "", **more)  # type: ignore[arg-type]
 
 
@@ -129,7 +130,7 @@ def program(
     beginning: str = LISTENING,
     **more: object,
 ) -> Build:
-    """A program by its text, ready to run; a server begins as all do."""
+    """A program with this text, ready to run; a server's text follows the common beginning."""
     path = folder / f"{role}.py"
     path.write_text(beginning + text if role is Role.SERVER else text)
     one = Implementation(
@@ -154,4 +155,4 @@ def only_case(one: Scenario, *programs: Build) -> tuple[Case, Mapping[str, Build
 def played(suite: SuiteFile, one: Scenario, *programs: Build, deadline: float = PATIENT) -> Outcome:
     """What happens when the programs play the scenario."""
     case, builds = only_case(one, *programs)
-    return play(case, suite, builds, deadline=deadline)
+    return play(case, suite, builds, Deadlines(deadline))

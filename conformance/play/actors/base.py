@@ -1,0 +1,202 @@
+"""What every actor can do: say something, and have what it gets compared, line by line.
+
+A verb is a method that is marked with `@verb`, and its name is the method's name. The base knows
+neither programs nor connections.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FunctionType
+from typing import Any, ClassVar, TypeVar
+
+from conformance.arguments import Pattern
+from conformance.build import Build
+from conformance.model import Medium, Program, Step
+from conformance.play.actors.hearing import Stream
+from conformance.play.actors.missed import Missed
+from conformance.play.deadlines import Deadlines
+from conformance.play.files import Files
+from conformance.play.poll import Loop
+from conformance.text import complete, decode, encode, plain, visible
+
+_NO_PROGRAM = Program()
+_SHOWN = 200  # characters of a line, in the transcript
+
+Verb = Callable[[Any, Step], None]  # a method of an actor
+_Method = TypeVar("_Method", bound=Verb)
+_marked: set[object] = set()
+
+
+def verb(method: _Method) -> _Method:
+    """Mark a method of an actor: it plays the verb of its name."""
+    _marked.add(method)
+    return method
+
+
+@dataclass(slots=True)
+class Scene:
+    """What all actors of a case share."""
+
+    loop: Loop
+    host: str
+    deadlines: Deadlines
+    environment: Mapping[str, str]
+    folder: Path  # the suite's, for files that scenarios name
+    files: Files  # in a folder of the case's own
+    port: int = 0  # the server's, once it is known
+    until: float = 0.0  # when the step that is played has to be done (monotonic)
+    orders: dict[str, list[str]] = field(default_factory=dict)  # by actor: its last `sees_all`
+    someone_starts: Callable[[], bool] = lambda: False  # whether a program may still be starting
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What is known only now, for the placeholders in texts."""
+        folder = str(self.files.folder)
+        return {"host": self.host, "port": str(self.port), "scratch": folder}
+
+    def begin(self, step: Step) -> None:
+        """Start the time of this step: one deadline for all that it waits for."""
+        self.until = time.monotonic() + self.deadlines.allow(step)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What an actor is made of. A connection uses the name and the scene alone."""
+
+    name: str
+    scene: Scene
+    medium: Medium = Medium.TERMINAL
+    program: Program = _NO_PROGRAM
+    turns: Sequence[Build] = ()  # what runs: one for each start, then from the beginning again
+
+
+class Actor:
+    """One name of a scenario's cast."""
+
+    line_end = "\n"
+    verbs: ClassVar[Mapping[str, Verb]] = {}
+
+    def __init_subclass__(cls) -> None:
+        methods = {name: one for base in reversed(cls.__mro__) for name, one in vars(base).items()}
+        functions = {name: one for name, one in methods.items() if isinstance(one, FunctionType)}
+        cls.verbs = {name: one for name, one in functions.items() if one in _marked}
+
+    def __init__(self, part: Part) -> None:
+        self.name = part.name
+        self.scene = part.scene
+        self._output: Stream | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is, for counting."""
+        return type(self).__name__.lower()
+
+    def play(self, step: Step) -> None:
+        """Do, or see, what the step says; raises Missed."""
+        self.verbs[step.verb](self, step)
+
+    def finish(self, step: Step) -> None:
+        """After the last step: raise Missed for what came and no step has named."""
+
+    def destroy(self) -> None:
+        """Leave nothing behind."""
+
+    def deadline(self, step: Step) -> float:
+        """Until when the step that is played may wait (monotonic)."""
+        return self.scene.until
+
+    def silence(self, step: Step) -> str:
+        """Why nothing came, in words."""
+        return f"nothing more came within {self.scene.deadlines.allow(step):g} s"
+
+    def send(self, data: bytes, step: Step) -> None:
+        """Bytes to the other side; each kind has its own way."""
+        raise NotImplementedError
+
+    @property
+    def output(self) -> Stream:
+        """What it gets, or what it writes; raises Missed where there is nothing to read from."""
+        if self._output is None:
+            raise Missed("a connection", "none", "nobody has connected: `accepts` is missing")
+        return self._output
+
+    # --- Saying ---
+
+    @verb
+    def types(self, step: Step) -> None:
+        lines = (one.text + self.line_end for one in self.each(step.takes(tuple)))
+        self.send(encode("".join(lines)), step)
+        self.note_lines(">", step.takes(tuple))
+
+    @verb
+    def sends(self, step: Step) -> None:
+        data = step.takes(bytes)
+        self.send(data, step)
+        self.note(">>", decode(data[:_SHOWN]))
+
+    # --- Seeing ---
+
+    @verb
+    def sees(self, step: Step) -> None:
+        self.output.expect(self.each(step.takes(tuple)), step)
+        self.note_lines("<", step.takes(tuple))
+
+    @verb
+    def sees_all(self, step: Step) -> None:
+        """Several sequences of lines, each in its order, mingled in any way."""
+        waiting = [self.each(sequence) for sequence in step.takes(tuple)]
+        order: list[str] = []
+        heads = [next(sequence, None) for sequence in waiting]
+        while any(heads):
+            wanted = " or ".join(visible(str(head)) for head in heads if head)
+            line = self.output.line(wanted, step)
+            found = next((i for i, h in enumerate(heads) if h and h.meets(line)), None)
+            if found is None:
+                raise Missed(wanted, line, "an unexpected line")
+            heads[found] = next(waiting[found], None)
+            order.append(line)
+        self.scene.orders[self.name] = order
+        for sequence in step.takes(tuple):
+            self.note_lines("<~", sequence)
+
+    @verb
+    def sees_as(self, step: Step) -> None:
+        """The lines that another actor has seen by `sees_all`, in the same order."""
+        order = self.scene.orders[step.takes(str)]
+        self.output.expect((Pattern(line) for line in order), step)
+        self.note("<~", f"as {step.argument}")
+
+    @verb
+    def is_asked(self, step: Step) -> None:
+        text = complete(step.takes(str), self.scene.values)
+        self.output.prompt(text, step)
+        self.note("?", text)
+
+    # --- What the verbs are made of ---
+
+    def each(self, patterns: Iterable[Pattern]) -> Iterator[Pattern]:
+        """The single lines that patterns stand for, with what is known now filled in."""
+        values = self.scene.values
+        for pattern in patterns:
+            yield from pattern.filled(values).each()
+
+    def note_lines(self, mark: str, patterns: Iterable[Pattern]) -> None:
+        """Lines of the transcript; a thousand like lines are one."""
+        for pattern in patterns:
+            filled = pattern.filled(self.scene.values)
+            text = plain(str(filled))
+            text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+            self.note(mark, text if filled.times == 1 else f"{text} (times {filled.times})")
+
+    def note(self, mark: str, text: str) -> None:
+        """A line of the transcript."""
+        self.scene.loop.transcript.step(self.name, mark, text, str(self.scene.port or ""))
+
+    def did(self, text: str) -> None:
+        """Something that is neither said nor seen."""
+        self.scene.loop.transcript.note(self.name, "event", f"({text})".encode())
+        self.note("*", text)

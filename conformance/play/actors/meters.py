@@ -1,0 +1,50 @@
+"""What is measured of a running program: its memory, its processor time, its socket options."""
+
+from __future__ import annotations
+
+import time
+
+from conformance.model import Step
+from conformance.play import system
+from conformance.play.actors.base import verb
+from conformance.play.actors.missed import Missed
+from conformance.play.actors.running import Running
+from conformance.play.tcp import knows_option, socket_options
+
+_IDLE_SHARE = 0.1  # of a processor
+
+
+class Metered(Running):
+    """The verbs that measure."""
+
+    @verb
+    def has_socket_option(self, step: Step) -> None:
+        process = self.alive
+        for name, (least, most) in step.takes(dict).items():
+            if not knows_option(name):
+                raise Missed(f"a socket option {name}", "none of that name on this machine")
+            values = socket_options(process.pid, process.pidfd, name)
+            if not values or not all(least <= value <= most for value in values):
+                wanted = f"{least}" if least == most else f"{least} to {most}"
+                seen = f"{values}" if values else "no connection"
+                raise Missed(f"{name} = {wanted} on every connection", seen)
+        self.did(f"has socket options {', '.join(step.takes(dict))}")
+
+    @verb
+    def idles_for(self, step: Step) -> None:
+        seconds, process = step.takes(float), self.alive
+        before = system.cpu_seconds(process.pid)
+        self.scene.loop.wait(lambda: not process.running, time.monotonic() + seconds)
+        used = system.cpu_seconds(self.alive.pid) - before
+        if used > seconds * _IDLE_SHARE:
+            raise Missed(f"less than {_IDLE_SHARE:.0%} of a processor", f"{used / seconds:.0%}")
+        self.did("idles")
+
+    @verb
+    def grows_less_than(self, step: Step) -> None:
+        most = step.takes(int)
+        grown = system.resident(self.alive.pid) - self.memory_at_first
+        if grown >= most:
+            limit = f"grown by less than {most >> 10} KiB since it was ready"
+            raise Missed(limit, f"grown by {grown >> 10} KiB")
+        self.did("has not grown")

@@ -1,0 +1,28 @@
+"""What an actor raises where its step does not come true. It knows no actor."""
+
+from __future__ import annotations
+
+from conformance.model import FailureKind
+
+
+class Missed(Exception):
+    """A step that did not come true: facts for the failure."""
+
+    kind = FailureKind.STEP
+
+    def __init__(self, expected: str, seen: str, reason: str = "", extra: bool = False) -> None:
+        super().__init__(reason)
+        self.expected = expected
+        self.seen = seen
+        self.reason = reason
+        self.extra = extra  # something came that no step names, perhaps before what was expected
+
+
+class NeverReady(Missed):
+    """A program that did not start, or did not get ready."""
+
+    kind = FailureKind.START
+
+
+class Lacking(Exception):
+    """This machine lacks what a step needs; the text says what, where, and what to do."""

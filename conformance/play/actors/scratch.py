@@ -1,0 +1,97 @@
+"""The files of a program, in the case's own folder: what it writes, and what is done to them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import time
+
+from conformance.model import Step
+from conformance.play.actors.base import Actor, verb
+from conformance.play.actors.command import words
+from conformance.play.actors.missed import Lacking, Missed
+from conformance.play.system import LOOK_SECONDS
+from conformance.text import complete, decode
+
+
+class Writing(Actor):
+    """The verbs of files."""
+
+    @verb
+    def writes(self, step: Step) -> None:
+        """The next lines of a file; none: nothing more has come."""
+        name = str(step.options.get("to", ""))
+        patterns = list(self.each(step.takes(tuple)))
+        for pattern in patterns:
+            line = self._line_of(name, str(pattern), self.deadline(step))
+            if not pattern.meets(line):
+                expected, seen, why = pattern.compared(line)
+                raise Missed(expected, seen, f"another line in {name}" + (why and f": {why}"))
+        if not patterns:
+            self._writes_no_more(name)
+        self.note_lines(f"<{name}", step.takes(tuple))
+
+    @verb
+    def makes(self, step: Step) -> None:
+        """A file is there, in time; and a line in it matches, where that is asked."""
+        name = step.takes(str)
+        path, deadline = self.scene.files.folder / name, self.deadline(step)
+        wanted = re.compile(str(step.options.get("holding", "")), re.MULTILINE)
+        while not (path.exists() and wanted.search(decode(path.read_bytes()))):
+            if time.monotonic() > deadline:
+                seen = "it is there" if path.exists() else "no such file"
+                raise Missed(f"{name} {wanted.pattern}".rstrip(), seen, "not in time")
+            self._look_again()
+        self.did(f"makes {name}")
+
+    @verb
+    def runs(self, step: Step) -> None:
+        """A command does something to the files, in the case's own folder."""
+        values = self.scene.values | {"name": self.name}
+        command = [complete(word, values) for word in words(step.takes(str))]
+        if shutil.which(command[0]) is None:
+            raise Lacking(f"{step.place}: `{command[0]}` is not on PATH; install it")
+        self._run(command, max(self.deadline(step) - time.monotonic(), 0))
+        self.did(f"runs {step.argument}")
+
+    def _run(self, command: list[str], seconds: float) -> None:
+        shown = shlex.join(command)
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.scene.files.folder,
+                env=dict(self.scene.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            wanted = f"{shown} comes to its end"
+            raise Missed(wanted, "it does not", f"{seconds:.1f} s") from None
+        if done.returncode:
+            raise Missed(f"{shown}: status 0", decode(done.stdout), f"status {done.returncode}")
+
+    def _line_of(self, name: str, wanted: str, deadline: float) -> str:
+        """The next line of a file, in time."""
+        while b"\n" not in (rest := self.scene.files.rest(name) or b""):
+            if time.monotonic() > deadline:
+                raise Missed(wanted, decode(rest), f"nothing more came in {name}")
+            self._look_again()
+        line = rest[: rest.index(b"\n")]
+        self.scene.files.take(name, len(line) + 1)
+        return decode(line)
+
+    def _writes_no_more(self, name: str) -> None:
+        rest = self.scene.files.rest(name)
+        if rest is None:
+            raise Missed(f"the file {name}, with nothing more in it", "there is no such file")
+        if rest:
+            raise Missed(f"nothing more in {name}", decode(rest).partition("\n")[0], extra=True)
+
+    def _look_again(self) -> None:
+        """Wait a moment: no event says that a file grows."""
+        self.scene.loop.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
