@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from conformance.mistakes import Place
+
+T = TypeVar("T")
 
 
 class Role(StrEnum):
@@ -151,6 +154,13 @@ class Step:
     own_rule: str | None = None  # of a step that nobody wrote: the rule that it breaks by itself
     source: str = ""  # the step as written, shortened, for people
     origin: Origin = Origin.WRITTEN
+
+    def takes(self, kind: type[T]) -> T:
+        """The argument, which must be of this type; raises TypeError where it is not."""
+        if isinstance(self.argument, kind):
+            return self.argument
+        got = type(self.argument).__name__
+        raise TypeError(f"{self.place}: `{self.verb}` needs {kind.__name__}, and has {got}")
 
 
 # What not every machine has, and some scenarios need.

@@ -365,7 +365,7 @@ def rule(node: Node) -> str:
 
 def seconds(node: Node) -> float:
     """A time in seconds."""
-    return node.number("seconds", least=0.01, most=MOST_SECONDS)
+    return float(node.number("seconds", least=0.01, most=MOST_SECONDS))
 
 
 def yes(node: Node) -> bool:
