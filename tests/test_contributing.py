@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
+from textwrap import indent
 
 import checkout
 import pytest
@@ -68,6 +70,35 @@ def test_the_scenario_is_played_as_told(wanted: str, status: int, tmp_path: Path
 def test_make_knows_how(name: str) -> None:
     done = checkout.run(f"make -n {name}", checkout.ROOT)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_verb_can_be_added_as_told(tmp_path: Path) -> None:
+    grammar, entry, method, test = checkout.blocks(PAGE, "python")
+    for name in ("conformance", "tests/play", "tests/support"):
+        shutil.copytree(checkout.ROOT / name, tmp_path / name)
+    for name in ("pyproject.toml", PAGE):
+        shutil.copy(checkout.ROOT / name, tmp_path / name)
+    package = tmp_path / "conformance"
+    edit(package / "read" / "grammar.py", "", "\n\n" + grammar)
+    edit(package / "read" / "verbs.py", "    for verb in (\n", indent(entry, " " * 8))
+    edit(package / "read" / "verbs.py", "    key,\n", "    number,\n")
+    edit(package / "play" / "actors" / "meters.py", "", "\n" + indent(method, " " * 4))
+    edit(package / "play" / "actors" / "meters.py", "import time\n", "import os\n")
+    edit(tmp_path / "tests" / "play" / "test_playing.py", "", "\n\n" + test)
+    for command in (
+        "pytest -q tests/play/test_playing.py -k test_threads",
+        "conformance schema conformance/schema --table CONTRIBUTING.md",
+    ):
+        done = checkout.run(f"PYTHONPATH=$PWD {command}", tmp_path)
+        assert done.returncode == 0, done.stdout
+    assert "| `has_threads` | programs | number | |" in (tmp_path / PAGE).read_text("utf-8")
+
+
+def edit(path: Path, behind: str, text: str) -> None:
+    """Put a text into a file, behind another, or at its end."""
+    old = path.read_text("utf-8")
+    assert behind in old
+    path.write_text(old.replace(behind, behind + text, 1) if behind else old + text, "utf-8")
 
 
 # --- The table of verbs --------------------------------------------------------------------------
