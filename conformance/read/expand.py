@@ -6,7 +6,7 @@ added. What a step means stands in `steps`, what it leads to in `state`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -68,8 +68,9 @@ class _Expander:
         """Take one step as a person wrote it."""
         who, doing = actor_and_doing(node)
         place = node.keys[who]
-        actors = self._addressed(who, place)
-        self._check_group(who, place)
+        actors = _addressed(who, self.state, place)
+        fence = self.suite.fence
+        _check_group(who, {*self.state.groups, *([fence.group] if fence else [])}, place)
         if not actors:
             raise Misstep(place, f"`{who}` is nobody at this point")
         for actor in actors:
@@ -79,7 +80,7 @@ class _Expander:
         """Take one step that the suite wrote; a mistake in it is reported in the scenario."""
         with _reported_at(source.place, within):
             who, doing = actor_and_doing(node)
-            for actor in self._addressed(who, source.place):
+            for actor in _addressed(who, self.state, source.place):
                 self._do(actor, doing_of(doing, self.suite.shorthands), source)
 
     def finish(self, place: Place) -> None:
@@ -91,35 +92,6 @@ class _Expander:
                 source = Source(place, Origin.ENDING, depth=1)
                 self._perform_inner(node, source, "the suite's ending")
         self.state.check_end(place)
-
-    # --- Who ---
-
-    def _addressed(self, who: str, place: Place) -> list[str]:
-        actors = [actor for part in who.split(",") for actor in self._address(part.strip(), place)]
-        return list(dict.fromkeys(actors))
-
-    def _address(self, who: str, place: Place) -> list[str]:
-        if who in self.state.parts:
-            return [who]
-        match who.split():
-            case ["everyone"]:
-                return self.state.present
-            case ["everyone", "in", group]:
-                return list(self.state.groups.get(group, {}))
-            case ["everyone", "outside", group]:
-                members = self.state.groups.get(group, {})
-                return [actor for actor in self.state.present if actor not in members]
-            case ["everyone", "in", group, "but", actor]:
-                return [other for other in self.state.groups.get(group, {}) if other != actor]
-        known = [*self.state.parts, "everyone", "everyone in GROUP", "everyone outside GROUP"]
-        raise Fault(place, f"`{who}` is not in the cast; {meant(who, known)}")
-
-    def _check_group(self, who: str, place: Place) -> None:
-        """A group that no actor ever entered is probably a misspelled one."""
-        known = {*self.state.groups, *([self.suite.fence.group] if self.suite.fence else [])}
-        match who.split():
-            case ["everyone", "in" | "outside", group, *_] if group not in known:
-                raise Fault(place, f"no such group `{group}`; {meant(group, known)}")
 
     # --- What ---
 
@@ -151,7 +123,7 @@ class _Expander:
     def _spell_out(self, shorthand: Shorthand, actor: str, doing: Doing, source: Source) -> None:
         if source.depth == _MOST_DEEP:
             raise Fault(source.place, f"the verb `{shorthand.name}` stands for itself")
-        steps = self._steps_of(shorthand, actor, source.place)
+        steps = _steps_of(shorthand, actor, self.state, source.place)
         if shorthand.argument is None and doing.argument is not None:
             raise doing.argument.fault(f"`{shorthand.name}` takes no argument")
         origin = source.origin if source.depth else Origin.SHORTHAND
@@ -160,7 +132,9 @@ class _Expander:
         if not source.depth:
             self.taken = set()
         for node in steps:
-            values = self._values(actor, shorthand.argument, doing.argument)
+            values = _values(actor, self.state.groups)
+            if shorthand.argument and doing.argument is not None:
+                values[shorthand.argument] = doing.argument.text(shorthand.argument)
             self._perform_inner(filled(node, values), inner, f"`{shorthand.name}`")
         if not source.depth:
             self._check_taken(shorthand, doing)
@@ -169,23 +143,6 @@ class _Expander:
         for key, node in doing.options.items():
             if key not in self.taken:
                 raise node.fault(f"no step of `{shorthand.name}` takes the option `{key}`")
-
-    def _steps_of(self, shorthand: Shorthand, actor: str, place: Place) -> list[Node]:
-        kind = self.state.parts[actor].member.kind
-        steps = shorthand.steps.get(kind, shorthand.steps.get(""))
-        if steps is None:
-            raise Fault(place, f"`{shorthand.name}` is not for a {kind}")
-        return steps
-
-    def _values(self, actor: str, parameter: str | None, argument: Node | None) -> dict[str, str]:
-        """`{actor}`, `{name}` (in its group, else the actor's own), `{GROUP}` (its size), …"""
-        groups = self.state.groups
-        names = [members[actor] for members in groups.values() if actor in members]
-        values = {"actor": actor, "name": names[0] if names else actor}
-        values |= {group: str(len(members)) for group, members in groups.items()}
-        if parameter and argument is not None:
-            values[parameter] = argument.text(parameter)
-        return values
 
     # --- Fences ---
 
@@ -208,6 +165,51 @@ class _Expander:
             doing = Doing(verb.name, place, Node(place, text))
             step = self._step(actor, doing, Source(place, Origin.FENCE, options))
             self.state.follow(replace(step, proves=step.own_rule, own_rule=line.rule), place)
+
+
+def _addressed(who: str, state: State, place: Place) -> list[str]:
+    """The actors that `alice, bob` or `everyone in room` stands for at this point."""
+    actors = [actor for part in who.split(",") for actor in _address(part.strip(), state, place)]
+    return list(dict.fromkeys(actors))
+
+
+def _address(who: str, state: State, place: Place) -> list[str]:
+    if who in state.parts:
+        return [who]
+    match who.split():
+        case ["everyone"]:
+            return state.present
+        case ["everyone", "in", group]:
+            return list(state.groups.get(group, {}))
+        case ["everyone", "outside", group]:
+            members = state.groups.get(group, {})
+            return [actor for actor in state.present if actor not in members]
+        case ["everyone", "in", group, "but", actor]:
+            return [other for other in state.groups.get(group, {}) if other != actor]
+    known = [*state.parts, "everyone", "everyone in GROUP", "everyone outside GROUP"]
+    raise Fault(place, f"`{who}` is not in the cast; {meant(who, known)}")
+
+
+def _check_group(who: str, known: Collection[str], place: Place) -> None:
+    """Refuse a group that no actor ever entered: its name is probably misspelled."""
+    match who.split():
+        case ["everyone", "in" | "outside", group, *_] if group not in known:
+            raise Fault(place, f"no such group `{group}`; {meant(group, known)}")
+
+
+def _steps_of(shorthand: Shorthand, actor: str, state: State, place: Place) -> list[Node]:
+    kind = state.parts[actor].member.kind
+    steps = shorthand.steps.get(kind, shorthand.steps.get(""))
+    if steps is None:
+        raise Fault(place, f"`{shorthand.name}` is not for a {kind}")
+    return steps
+
+
+def _values(actor: str, groups: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """`{actor}`, `{name}` (in its group, else the actor's own), `{GROUP}` (its size)."""
+    names = [members[actor] for members in groups.values() if actor in members]
+    values = {"actor": actor, "name": names[0] if names else actor}
+    return values | {group: str(len(members)) for group, members in groups.items()}
 
 
 @contextmanager

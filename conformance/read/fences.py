@@ -2,8 +2,8 @@
 
 Lines of one connection are handled in order. So each member that acted since the last fence, and
 whose act no step has seen an effect of, says a fence line, the last one first: it is handled after
-that act. Another member, who has seen it, says one more; it comes to the first one behind anything
-that was wrongly sent to that one.
+that act. Another member, which has seen it, says one more; it reaches the first member after
+anything that was wrongly sent to that one. This module does not know how a step is made.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Fence:
 class FenceLine:
     """One line of a fence."""
 
-    actor: str  # who says it
+    actor: str  # that says it
     said: str
     seen: Mapping[str, str]  # what each of the actors sees that must see it
     rule: str | None  # that is broken where it does not arrive
@@ -54,7 +54,7 @@ class FenceWriter:
         return self.state.groups.get(self.fence.group, {})
 
     def write(self, place: Place) -> list[FenceLine]:
-        """The lines of one fence; none where the group is empty."""
+        """The lines of one fence, or none where the group is empty."""
         members = self.members
         if not members:
             return []

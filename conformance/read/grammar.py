@@ -168,7 +168,7 @@ def key(node: Node) -> bytes:
 
 @grammar("signal", reference("signal"))
 def signal_name(node: Node) -> str:
-    """`SIGTERM` and its kind."""
+    """The name of a signal, such as `SIGTERM`."""
     if node.typed[:1].isdigit():
         message = "write a signal by its name, and a status as a whole number from 0 to 255"
         raise node.fault(f"`{node.typed}` is neither; {message}")
@@ -199,7 +199,7 @@ def _status(node: Node) -> int | str:
 
 @grammar("rule", TEXT)
 def rule(node: Node) -> str:
-    """The id of a rule; whoever makes the step knows which rules there are."""
+    """The id of a rule; whether there is such a rule is checked in `steps`."""
     return node.text("a rule")
 
 

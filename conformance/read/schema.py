@@ -1,6 +1,6 @@
-"""What people and editors are told of the files: JSON Schemas, and a table of the verbs.
+"""JSON Schemas of the files, for editors, and the table of the verbs, for people.
 
-All of it is made from the entries of the verbs and from the keys that the readers know.
+Both are made from the entries of the verbs and the keys of the readers, and know no file.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class State:
             self.last = step.actor
             self.unproven.pop(step.actor, None)
             is_server = self.parts[step.actor].member.kind is ActorKind.SERVER
-            if not (verb.effect is Effect.STARTS and is_server):  # which says when it is ready
+            if not (verb.effect is Effect.STARTS and is_server):  # a server says when it is ready
                 self.unproven[step.actor] = place
         elif verb.observes:
             self.unproven.clear()
