@@ -75,6 +75,7 @@ format: $(READY) ## Put all code into its style
 	ruff format
 	gofmt -w $(GO_CODE)
 	clang-format -i $(C_CODE)
+	conformance schema conformance/schema --table CONTRIBUTING.md
 
 lock: ## Take the newest versions that pyproject.toml allows into requirements/*.txt
 	@$(or $(PYTHON),python3) -m venv build/lock

@@ -34,7 +34,7 @@ from conformance.model import Case, Result, Role
 from conformance.plan import Selection
 from conformance.play.pool import play_all
 from conformance.play.schedule import JOBS_PER_PROCESSOR, default_jobs, turn
-from conformance.read import manifest, scenario
+from conformance.read import manifest, scenario, schema
 from conformance.read.suite import SUITE_FILE, load_suite
 from conformance.report import reports as report
 from conformance.report import results
@@ -56,6 +56,7 @@ from conformance.text import counted, visible
 GREEN, RED, MISTAKEN, INTERRUPTED = 0, 1, 2, 130
 
 SUITE = "scenarios"
+SCHEMAS = "schema"
 SHOWN_DURATIONS = 20
 SHOWN_FAILURES = 10  # in full, after a run; the reports have them all
 
@@ -140,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands.add_parser("check", help="read scenarios and manifests, report mistakes"))
     _add_report(commands.add_parser("report", help="draw the reports of a run again"))
     _add_diff(commands.add_parser("diff", help="show what changed between two runs"))
+    _add_schema(commands.add_parser("schema", help="write JSON Schemas of the files, for editors"))
     return parser
 
 
@@ -218,6 +220,21 @@ def _add_diff(parser: argparse.ArgumentParser) -> None:
             metavar="NAME,NAME",
             help=f"compare these two {role}s within the run OLD",
         )
+
+
+def _add_schema(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=write_schemas)
+    parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        default=Path(SCHEMAS),
+        metavar="DIR",
+        help=f"where they are written (default: {SCHEMAS})",
+    )
+    parser.add_argument(
+        "--table", type=Path, metavar="PAGE", help="renew the table of verbs in this Markdown page"
+    )
 
 
 def _two_names(text: str) -> tuple[str, str]:
@@ -354,6 +371,16 @@ def diff(arguments: Arguments) -> int:
         show(report.difference(old, results.read(arguments.new)))
     for role, pair in pairs:
         show(report.comparison(old, role, *pair))
+    return GREEN
+
+
+def write_schemas(arguments: Arguments) -> int:
+    """Write what editors, and the readers of a page, are told of the files."""
+    for path in schema.write(arguments.folder):
+        show(str(path))
+    if arguments.table:
+        schema.rewrite_table(arguments.table)
+        show(str(arguments.table))
     return GREEN
 
 

@@ -1,27 +1,31 @@
-"""implementation.yaml: all that it takes for a program to join."""
+"""implementation.yaml, the manifest of a program: where it is found, and how it is read.
+
+It does not know how a program is built or run.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from conformance.mistakes import Fault, Mistake, Place, Problems, meant
 from conformance.model import Implementation, Kind, Role, Scenario, Suite
-from conformance.read.suite import (
-    SuiteFile,
-    check_filled,
+from conformance.read.command_line import (
+    check_template,
     command_line,
-    known_features,
     program_arguments,
     ready_line,
 )
-from conformance.read.yaml_tree import Node, read, record
+from conformance.read.keys import TEXT, Key, Keys, Schema, alone, list_of, record, reference, words
+from conformance.read.suite import SuiteFile, known_features
+from conformance.read.yaml_tree import Node, read
 
 MANIFEST_FILE = "implementation.yaml"
 
 _FILLED = ("build", "python")  # in commands
+_NAME = "[A-Za-z0-9][A-Za-z0-9-]*"
+_WORD = r"[\w.+-]+"
 
 
 def find(folders: Iterable[Path]) -> list[Implementation]:
@@ -54,24 +58,8 @@ def _manifests(folder: Path, problems: Problems) -> list[Path]:
 
 def load(path: Path) -> Implementation:
     """One manifest; raises Mistake."""
-    readers: dict[str, Callable[[Node], object]] = {
-        "name": _name,
-        "role": _role,
-        "language": partial(Node.words, what="`language`"),
-        "needs": lambda node: tuple(_names(node)),
-        "build": _command,
-        "run": _command,
-        "features": lambda node: frozenset(_names(node)),
-        "known_failures": _known_failures,
-        "arguments": program_arguments,
-        "port": lambda node: node.count("`port`", most=65535),
-        "ready": ready_line,
-    }
     root = read(path)
-    problems = Problems()
-    needed = ("name", "role", "language", "run")
-    parts = record(root, "a manifest", readers, needed, problems)
-    problems.report()
+    parts = record(root, "a manifest", KEYS, None)
     return Implementation(folder=path.parent, place=root.place, places=_places(root), **parts)
 
 
@@ -86,10 +74,10 @@ def _places(root: Node) -> dict[str, Place]:
 def check_against(
     implementations: Iterable[Implementation], suite: SuiteFile, scenarios: Sequence[Scenario]
 ) -> None:
-    """See that what is named is there: folders, features of the text, failures of the suite.
+    """See that what is named exists: folders, features of the text, scenarios that fail.
 
-    A run of some of a suite's files reads no others, so that nothing in those can stop it. Known
-    failures of files that were not read are therefore held to the files' names alone.
+    A run of some files of a suite does not read the others, so that a mistake there cannot stop
+    it. For a known failure in such a file, only the name of the file is checked.
     """
     problems = Problems()
     for node in suite.unmatched:
@@ -114,7 +102,7 @@ def _check_known_failure(
     read_here = {Path(scenario.file).stem for scenario in scenarios}
     if slash and file not in read_here and (suite.folder / f"{file}.yaml").is_file():
         return
-    names = {name: scenario for scenario in scenarios for name in _names_of(scenario)}
+    names = {name: scenario for scenario in scenarios for name in scenario.names}
     if key not in names:
         remedy = meant(key, names)
         raise Fault(
@@ -122,11 +110,6 @@ def _check_known_failure(
         )
     if not _plays(names[key], one):
         raise Fault(place, f"`{key}` is never played by {one.role} {one.name}; take it out")
-
-
-def _names_of(scenario: Scenario) -> tuple[str, str]:
-    """The name of an example, and that of the whole scenario."""
-    return scenario.key, scenario.key.partition(":")[0]
 
 
 def _plays(scenario: Scenario, one: Implementation) -> bool:
@@ -139,7 +122,7 @@ def _plays(scenario: Scenario, one: Implementation) -> bool:
 
 def _name(node: Node) -> str:
     name = node.text("`name`")
-    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9-]*", name) or name == "mixed":
+    if not re.fullmatch(_NAME, name) or name == "mixed":
         raise node.fault("a name is letters, digits and `-`, and not `mixed`")
     return name
 
@@ -153,7 +136,7 @@ def _role(node: Node) -> Role:
 
 def _command(node: Node) -> str:
     command = command_line(node)
-    check_filled(node, command, _FILLED)
+    check_template(node, command, _FILLED)
     return command
 
 
@@ -161,7 +144,7 @@ def _names(node: Node) -> list[str]:
     names: list[str] = []
     for entry in node.items("a list of names"):
         name = entry.text("a name")
-        if not re.fullmatch(r"[\w.+-]+", name):
+        if not re.fullmatch(_WORD, name):
             raise entry.fault(f"`{name}` is no name; use letters, digits and `-`")
         if name in names:
             raise entry.fault(f"`{name}` stands here twice")
@@ -174,3 +157,62 @@ def _known_failures(node: Node) -> dict[str, str]:
         key: entry.words("the reason of a known failure")
         for key, entry in node.mapping("`known_failures`").items()
     }
+
+
+KEYS: Keys[object] = {
+    "name": Key(
+        alone(_name),
+        {"type": "string", "pattern": f"^{_NAME}$", "not": {"const": "mixed"}},
+        "Unique among those of its role.",
+        needed=True,
+    ),
+    "role": Key(alone(_role), {"enum": list(map(str, Role))}, needed=True),
+    "language": Key(words("language"), TEXT, needed=True),
+    "needs": Key(
+        lambda node, _: tuple(_names(node)),
+        reference("names"),
+        "Programs that must be on PATH; without them it is unavailable, not broken.",
+    ),
+    "build": Key(
+        alone(_command),
+        TEXT,
+        "A command, run in this folder; what it makes goes to `{build}`. No shell: no pipes, no "
+        "`&&`.",
+    ),
+    "run": Key(
+        alone(_command),
+        TEXT,
+        "A command, run in this folder; `{build}` and `{python}` are filled in.",
+        needed=True,
+    ),
+    "features": Key(
+        lambda node, _: frozenset(_names(node)),
+        reference("names"),
+        "Features of the protocol text that it has.",
+    ),
+    "known_failures": Key(
+        alone(_known_failures),
+        {"type": "object", "additionalProperties": TEXT},
+        "Scenarios that it fails, `FILE/ID`, and why. They are played, and must fail.",
+    ),
+    "arguments": Key(
+        alone(program_arguments),
+        TEXT,
+        "Its own words for the end of the command line, in place of the suite's; `{host}`, "
+        "`{port}` and, for a client, `{name}` are filled in.",
+    ),
+    "port": Key(
+        lambda node, _: node.count("`port`", most=65535),
+        {"type": "integer", "minimum": 1, "maximum": 65535},
+        "The port of a program that always takes the same.",
+    ),
+    "ready": Key(
+        alone(ready_line),
+        TEXT,
+        'Its own ready line, in place of the suite\'s; "" where it prints none.',
+    ),
+}
+
+DEFINITIONS: dict[str, Schema] = {
+    "names": list_of({"type": "string", "pattern": f"^{_WORD}$"}, uniqueItems=True),
+}

@@ -1,12 +1,14 @@
-"""Scenario files: reading them, and refusing all that is wrong in them, before anything runs."""
+"""Scenario files: read, with all that is wrong in them reported before anything runs.
+
+It does not know how a step is written or played; see `expand`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from conformance.mistakes import Fault, Mistake, Place, Problems, meant
 from conformance.model import (
@@ -20,16 +22,57 @@ from conformance.model import (
     Scenario,
     Step,
 )
-from conformance.read.rehearsal import Part, Rehearsal, check_shorthands, filled
-from conformance.read.suite import SUITE_FILE, Options, SuiteFile, known_features, load_suite
-from conformance.read.yaml_tree import Node, read, record
-from conformance.text import places, plain
+from conformance.read.command_line import Options
+from conformance.read.expand import check_shorthands, expand
+from conformance.read.keys import (
+    TEXT,
+    Key,
+    Keys,
+    Schema,
+    alone,
+    list_of,
+    partial_record,
+    record,
+    record_schema,
+    reference,
+)
+from conformance.read.placeholders import check_filled, filled
+from conformance.read.suite import SUITE_FILE, SuiteFile, known_features, load_suite
+from conformance.read.yaml_tree import Node, read
+from conformance.text import plain
 
 # In every cast, whether it is written there or not.
 _SERVER = {"server": CastMember(ActorKind.SERVER)}
-_WORDS = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_ACTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_PLACE = re.compile(r"[a-z_]+")
+_WORDS = "[a-z0-9]+(-[a-z0-9]+)*"
+_ACTOR = "[A-Za-z0-9][A-Za-z0-9_-]*"
+_PLACEHOLDER = "[a-z_]+"
+_RULE = "[A-Z][A-Z0-9]*-[0-9]+"
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What the parts of a scenario are read with."""
+
+    suite: SuiteFile
+    path: Path
+    ids: dict[str, Place]  # of the scenarios before
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What a scenario says before its examples; wrong parts are missing, and reported."""
+
+    id: str = ""
+    title: Node | None = None
+    proves: tuple[str, ...] = ()
+    cast: Mapping[str, CastMember] = field(default_factory=lambda: dict(_SERVER))
+    steps: Sequence[Node] = ()
+    clients: str = ""  # "mixed"
+    servers: str = ""  # "in turn"
+    examples: Sequence[Mapping[str, str]] = ({"id": ""},)
+    needs: Mapping[Role, frozenset[str]] = field(default_factory=dict)
+    without: Mapping[Role, frozenset[str]] = field(default_factory=dict)
+    machine: frozenset[str] = frozenset()
 
 
 def load(paths: Sequence[Path]) -> tuple[SuiteFile, list[Scenario]]:
@@ -87,104 +130,76 @@ def load_file(suite: SuiteFile, path: Path) -> list[Scenario]:
     """The scenarios of one file, an example each; raises Mistake with all that is wrong in it."""
     problems = Problems()
     scenarios: list[Scenario] = []
-    seen: dict[str, Place] = {}
+    file = _File(suite, path, {})
     root = read(path)
     for node in root.items("a scenario file"):
         with problems.gathered():
-            scenarios += _scenarios(suite, path, node, seen)
+            scenarios += _scenarios(file, node)
     problems.report()
     if not scenarios:
         raise root.fault("a file without a scenario proves nothing; write one, or remove the file")
     return scenarios
 
 
-def _scenarios(suite: SuiteFile, path: Path, node: Node, seen: dict[str, Place]) -> list[Scenario]:
-    """One scenario, once for each of its examples; `seen` holds the ids before it."""
-    features = partial(_features, suite)
-    readers: dict[str, Callable[[Node], object]] = {
-        "id": partial(_id, seen),
-        "title": lambda entry: entry if entry.words("`title`") else None,
-        "proves": partial(_proves, suite),
-        "cast": partial(_cast, suite),
-        "steps": _steps,
-        "clients": _mixed,
-        "servers": _in_turn,
-        "examples": _examples,
-        "needs": features,
-        "without": features,
-        "machine": _machine,
-    }
+def _scenarios(file: _File, node: Node) -> list[Scenario]:
+    """One scenario, once for each of its examples."""
     problems = Problems()
-    needed = ("id", "title", "proves", "steps")
-    top = record(node, "a scenario", readers, needed, problems)
+    values = partial_record(node, "a scenario", KEYS, file, problems)
     entries = node.mapping("a scenario")
-    if "cast" not in entries:
-        top["cast"] = dict(_SERVER)
-    if "examples" not in entries:
-        top["examples"] = [{"id": ""}]
-    if not {"cast", "steps", "examples"} <= top.keys():
+    if any(key in entries and key not in values for key in ("cast", "steps", "examples")):
+        problems.report()
+    head = _Head(**values)
+    if not head.steps:
         problems.report()
     scenarios = []
-    for example in top["examples"]:
+    for example in head.examples:
         with problems.gathered():
-            scenarios.append(_scenario(suite, path, node, top, example))
+            scenarios.append(_scenario(file, node, head, example))
     problems.report()
     return scenarios
 
 
-def _scenario(
-    suite: SuiteFile, path: Path, node: Node, top: Mapping[str, Any], example: Mapping[str, str]
-) -> Scenario:
-    """One example; the parts in `top` that are wrong are missing, and told elsewhere."""
-    cast: dict[str, CastMember] = top["cast"]
-    kind = _kind(cast, "clients" in top, node)
-    if "servers" in top and kind is not Kind.SERVER:
-        raise node.fault("`servers: in turn` goes with wires for the others, not with clients")
-    rehearsal = Rehearsal(
-        suite, {actor: Part(member.kind, member.medium) for actor, member in cast.items()}
-    )
-    rehearsal.walk([filled(step, example) for step in top["steps"]])
-    _check_steps(suite, cast, rehearsal.steps)
-    _check_parts(rehearsal, node)
+def _scenario(file: _File, node: Node, head: _Head, example: Mapping[str, str]) -> Scenario:
+    kind = _kind(head, node)
+    steps = expand(file.suite, head.cast, [filled(step, example) for step in head.steps])
+    _check_options(file.suite, head.cast, steps)
+    _check_parts(steps, node)
     name = f":{example['id']}" if example["id"] else ""
     return Scenario(
-        key=f"{path.stem}/{top.get('id')}{name}",
-        file=str(path),
-        title=_title(top["title"], example) if "title" in top else "",
-        proves=top.get("proves", ()),
+        key=f"{file.path.stem}/{head.id}{name}",
+        file=str(file.path),
+        title=_filled_title(head.title, example) if head.title else "",
+        proves=head.proves,
         kind=kind,
-        cast=cast,
-        steps=tuple(rehearsal.steps),
-        needs=top.get("needs", {}),
-        without=top.get("without", {}),
-        machine=top.get("machine", frozenset()),
+        cast=head.cast,
+        steps=tuple(steps),
+        needs=head.needs,
+        without=head.without,
+        machine=head.machine,
         place=node.place,
-        in_turn="servers" in top,
+        in_turn=bool(head.servers),
     )
 
 
-def _title(node: Node, example: Mapping[str, str]) -> str:
+def _filled_title(node: Node, example: Mapping[str, str]) -> str:
     title = filled(node, example).words("`title`")
-    if unknown := places(title):
-        raise node.fault(f"nothing fills the placeholder `{{{unknown[0]}}}`")
+    check_filled(title, node.place, ())
     return plain(title)
 
 
-def _check_steps(suite: SuiteFile, cast: Mapping[str, CastMember], steps: Iterable[Step]) -> None:
-    """What a step says of a program or of a file can be so."""
+def _check_options(suite: SuiteFile, cast: Mapping[str, CastMember], steps: Iterable[Step]) -> None:
+    """See that each program takes the options that it is given."""
     problems = Problems()
     for step in steps:
-        with problems.gathered():
-            if step.verb == "writes" and "to" not in step.options:
-                raise Fault(step.place, "`writes` needs the file: `{writes: LINES, to: FILE}`")
-            if isinstance(step.argument, Options):
+        if isinstance(step.argument, Options):
+            with problems.gathered():
                 step.argument.check(suite.programs[Role(cast[step.actor].kind)].takes)
     problems.report()
 
 
-def _check_parts(rehearsal: Rehearsal, node: Node) -> None:
-    """Nobody stands in the cast for nothing."""
-    playing = {step.actor for step in rehearsal.steps}
+def _check_parts(steps: Iterable[Step], node: Node) -> None:
+    """See that each actor of the cast does something."""
+    playing = {step.actor for step in steps}
     cast = node.mapping("a scenario").get("cast")
     for actor, place in cast.keys.items() if cast else ():
         if actor not in playing and actor != "server":
@@ -194,7 +209,7 @@ def _check_parts(rehearsal: Rehearsal, node: Node) -> None:
 # --- The parts of a scenario -----------------------------------------------------------------
 
 
-def _id(seen: dict[str, Place], node: Node) -> str:
+def _id(node: Node, seen: dict[str, Place]) -> str:
     name = _words(node)
     if name in seen:
         raise node.fault(f"the id `{name}` stands at {seen[name]} already")
@@ -202,9 +217,14 @@ def _id(seen: dict[str, Place], node: Node) -> str:
     return name
 
 
+def _title(node: Node) -> Node:
+    node.words("`title`")
+    return node
+
+
 def _words(node: Node) -> str:
     name = node.text("`id`")
-    if not _WORDS.fullmatch(name):
+    if not re.fullmatch(_WORDS, name):
         raise node.fault("an id is lower-case words joined by `-`, such as `reads-the-rest`")
     return name
 
@@ -246,24 +266,24 @@ def _example(node: Node, seen: dict[str, Place]) -> dict[str, str]:
     entries = node.mapping("an example")
     if "id" not in entries:
         raise node.fault("an example needs an `id`")
-    _id(seen, entries["id"])
+    _id(entries["id"], seen)
     for key, place in node.keys.items():
-        if not _PLACE.fullmatch(key):
+        if not re.fullmatch(_PLACEHOLDER, key):
             raise Fault(place, f"`{key}` cannot be a placeholder; use lower-case letters and `_`")
     return {key: entry.text(f"`{key}`") for key, entry in entries.items()}
 
 
-def _cast(suite: SuiteFile, node: Node) -> dict[str, CastMember]:
+def _cast(node: Node, file: _File) -> dict[str, CastMember]:
     """By actor; the server first, whether named or not."""
     problems = Problems()
     cast = dict(_SERVER)
     for actor, entry in node.mapping("`cast`").items():
         with problems.gathered():
             _check_actor(actor, node.keys[actor])
-            cast[actor] = _member(suite, actor, entry)
+            cast[actor] = _member(file.suite, actor, entry)
     problems.report()
     kind = cast["server"].kind
-    if kind is ActorKind.SERVER and Role.SERVER not in suite.programs:
+    if kind is ActorKind.SERVER and Role.SERVER not in file.suite.programs:
         raise node.fault("the suite says nothing about a server's program; see `programs` there")
     if kind is ActorKind.SCRIPTED:
         for actor, member in cast.items():
@@ -273,7 +293,7 @@ def _cast(suite: SuiteFile, node: Node) -> dict[str, CastMember]:
 
 
 def _check_actor(actor: str, place: Place) -> None:
-    if not _ACTOR.fullmatch(actor) or actor == "everyone":
+    if not re.fullmatch(_ACTOR, actor) or actor == "everyone":
         raise Fault(place, f"`{actor}` is no name for an actor; use letters and digits")
 
 
@@ -291,14 +311,15 @@ def _member(suite: SuiteFile, actor: str, node: Node) -> CastMember:
     return CAST_MEMBERS[words]
 
 
-def _proves(suite: SuiteFile, node: Node) -> tuple[str, ...]:
+def _proves(node: Node, file: _File) -> tuple[str, ...]:
     problems = Problems()
     rules: dict[str, None] = {}
     for entry in node.items("`proves`"):
         with problems.gathered():
             rule = entry.text("a rule")
-            if rule not in suite.requirements:
-                raise entry.fault(f"no such rule `{rule}`; {meant(rule, suite.requirements)}")
+            if rule not in file.suite.requirements:
+                known = meant(rule, file.suite.requirements)
+                raise entry.fault(f"no such rule `{rule}`; {known}")
             if rule in rules:
                 raise entry.fault(f"{rule} stands here twice")
             rules[rule] = None
@@ -308,7 +329,14 @@ def _proves(suite: SuiteFile, node: Node) -> tuple[str, ...]:
     return tuple(rules)
 
 
-def _kind(cast: Mapping[str, CastMember], mixed: bool, node: Node) -> Kind:
+def _kind(head: _Head, node: Node) -> Kind:
+    kind = _kind_by_cast(head.cast, bool(head.clients), node)
+    if head.servers and kind is not Kind.SERVER:
+        raise node.fault("`servers: in turn` goes with wires for the others, not with clients")
+    return kind
+
+
+def _kind_by_cast(cast: Mapping[str, CastMember], mixed: bool, node: Node) -> Kind:
     has_client = any(member.kind is ActorKind.CLIENT for member in cast.values())
     if cast["server"].kind is ActorKind.SCRIPTED:
         if not has_client or mixed:
@@ -332,18 +360,15 @@ def _machine(node: Node) -> frozenset[str]:
     return frozenset(names)
 
 
-def _features(suite: SuiteFile, node: Node) -> dict[Role, frozenset[str]]:
+def _features(node: Node, file: _File) -> dict[Role, frozenset[str]]:
     """Features by role, each one that the protocol text marks some rule with."""
-    problems = Problems()
-    readers = {str(role): partial(_feature_names, suite) for role in Role}
-    parts = record(node, "features by role", readers, (), problems)
-    problems.report()
+    parts = record(node, "features by role", _FEATURE_KEYS, file.suite)
     if not parts:
         raise node.fault("no feature is named; name some by role, or leave the key out")
     return {Role(role): names for role, names in parts.items()}
 
 
-def _feature_names(suite: SuiteFile, node: Node) -> frozenset[str]:
+def _feature_names(node: Node, suite: SuiteFile) -> frozenset[str]:
     known = known_features(suite)
     for entry in node.items("features"):
         name = entry.text("a feature")
@@ -352,3 +377,85 @@ def _feature_names(suite: SuiteFile, node: Node) -> frozenset[str]:
     if not node.value:
         raise node.fault("no feature is named; name some, or leave the key out")
     return frozenset(node.texts("a feature"))
+
+
+# --- The keys ---
+
+_FEATURE_KEYS: Keys[SuiteFile] = {
+    str(role): Key(_feature_names, list_of(TEXT, minItems=1)) for role in Role
+}
+
+KEYS: Keys[_File] = {
+    "id": Key(lambda node, file: _id(node, file.ids), reference("words"), needed=True),
+    "title": Key(
+        alone(_title),
+        {"type": "string", "minLength": 1},
+        "What is true where it passes, as a sentence.",
+        needed=True,
+    ),
+    "proves": Key(
+        _proves,
+        list_of({"type": "string", "pattern": f"^{_RULE}$"}, minItems=1, uniqueItems=True),
+        "Ids of rules in the protocol text; a step that names none blames the first.",
+        needed=True,
+    ),
+    "cast": Key(
+        _cast,
+        {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{_ACTOR}$"},
+            "additionalProperties": {"enum": list(CAST_MEMBERS)},
+        },
+        "Who plays, and as what. The server need not be named.",
+    ),
+    "steps": Key(alone(_steps), list_of(reference("step"), minItems=1), needed=True),
+    "clients": Key(
+        alone(_mixed),
+        {"const": "mixed"},
+        "Each client of the cast is another implementation.",
+    ),
+    "servers": Key(
+        alone(_in_turn),
+        {"const": "in turn"},
+        "Each time the server starts, it is the next implementation.",
+    ),
+    "examples": Key(
+        alone(_examples),
+        list_of(
+            {
+                "type": "object",
+                "properties": {"id": reference("words")},
+                "required": ["id"],
+                "propertyNames": {"pattern": f"^{_PLACEHOLDER}$"},
+                "additionalProperties": TEXT,
+            },
+            minItems=1,
+        ),
+        "One case for each; its values fill `{placeholders}` in the title and the steps.",
+    ),
+    "needs": Key(_features, reference("features")),
+    "without": Key(_features, reference("features")),
+    "machine": Key(
+        alone(_machine),
+        list_of({"enum": list(MACHINE)}, minItems=1),
+        "What the machine must have; elsewhere the scenario is unavailable.",
+    ),
+}
+
+DEFINITIONS: dict[str, Schema] = {
+    "scenario": {
+        "description": "A title, the rules that it proves, a cast, and steps.",
+        **record_schema(KEYS),
+    },
+    "words": {
+        "type": "string",
+        "pattern": f"^{_WORDS}$",
+        "description": "Lower-case words joined by `-`.",
+    },
+    "features": {
+        "description": "Features that each side's manifest must list (`needs`), or must not "
+        "(`without`).",
+        **record_schema(_FEATURE_KEYS),
+        "minProperties": 1,
+    },
+}

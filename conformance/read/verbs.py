@@ -1,59 +1,89 @@
-"""The verbs: what an actor can do or see, who can, and how the argument is written.
+"""The verbs: what an actor can do or see. Each is one entry of the table at the end.
 
-A verb's name is the name of the method that plays it (see `actors`). Adding one means a row in
-the table at the end, and that method.
+A verb's name is the name of the method that plays it, of a class of actors in `play`. This module
+does not know how a verb is played, nor what a person wrote: see `steps`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import signal
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from enum import Enum
 
-from conformance.arguments import Pattern, compiled
-from conformance.mistakes import Fault, meant
-from conformance.model import PEERS, PROGRAMS, ActorKind, Medium
-from conformance.read.suite import any_command_line, command_line, options
-from conformance.read.yaml_tree import Node
-from conformance.text import encode, places, plain
+from conformance.mistakes import Fault, Place
+from conformance.model import PEERS, PROGRAMS, ActorKind, CastMember, Medium, Step
+from conformance.read.grammar import (
+    ANY_COMMAND,
+    COMMAND,
+    OPTIONS,
+    closed,
+    columns_and_rows,
+    file_name,
+    ignored,
+    input_file,
+    key,
+    receive_buffer,
+    regex,
+    rule,
+    seconds,
+    signal_name,
+    size,
+    socket_options,
+    statuses,
+    text,
+    texts,
+    yes,
+)
+from conformance.read.keys import TEXT, Grammar
+from conformance.read.lines import (
+    data,
+    errors,
+    interleaved,
+    lines,
+    lines_or_none,
+    lines_to_say,
+    rows,
+)
 
 TERMINAL_LINE = 4095  # bytes: a terminal silently cuts a longer line
-MOST_LINES = 1_000_000  # that one step names
-MOST_BYTES = 64 << 20  # that one step sends, or names
-MOST_SECONDS = 86_400  # that one step waits
-
-KEYS = {f"Ctrl+{chr(code + 64)}": bytes([code]) for code in range(1, 27)} | {
-    "Ctrl+\\": b"\x1c",
-    "Enter": b"\r",
-    "Tab": b"\t",
-    "Escape": b"\x1b",
-    "Backspace": b"\x7f",
-    "Delete": b"\x1b[3~",
-    "Up": b"\x1b[A",
-    "Down": b"\x1b[B",
-    "Right": b"\x1b[C",
-    "Left": b"\x1b[D",
-    "Home": b"\x1b[H",
-    "End": b"\x1b[F",
-    "Ctrl+Right": b"\x1b[1;5C",
-    "Ctrl+Left": b"\x1b[1;5D",
-    "Alt+B": b"\x1bb",
-    "Alt+F": b"\x1bf",
-}
 
 
-_HOW = ("starts", "ends", "contains", "matches", "json")
+class When(Enum):
+    """When a step with a verb can stand."""
 
-# What places in a text are likely to be filled with, when it comes to it.
-_LIKELY = {"host": "127.0.0.1", "port": "8080", "scratch": "/tmp/a-b"}
+    RUNNING = "while the actor takes part"
+    APART = "before its start or after its end, and it connects"
+    ANY_TIME = "at any time"
 
-# An expression that takes all of these, and counts nothing, takes whatever there is.
-_ANYTHING = ("", "x", "0 \t-", "{}", "\N{LATIN SMALL LETTER E WITH ACUTE}\N{PILE OF POO}\udcff\x00")
+
+class Effect(Enum):
+    """What follows from a step for those after it."""
+
+    STARTS = "the actor takes part, reads, and has an input"
+    ENDS = "it takes part no more"
+    SAYS = "it needs its input, and that stays open"
+    ENDS_INPUT = "it needs its input, and that is closed"
+    OPENS_INPUT = "it has an input again"
+    STOPS_READING = "it reads no more"
+    READS_AGAIN = "it reads again"
+    # These three are no steps by themselves.
+    ENTERS = "it counts as in a group"
+    LEAVES = "it no longer counts as in a group"
+    FENCES = "its group says and sees the lines of a fence"
+
+
+class Misstep(Fault):
+    """A step that cannot follow those before it; often the consequence of another mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the check of a verb can look at."""
+
+    step: Step
+    member: CastMember  # what the actor is
+    before: Sequence[Step]
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,435 +91,393 @@ class Option:
     """A key that may stand beside a verb."""
 
     kinds: frozenset[ActorKind]
-    value: Callable[[Node], object]
+    value: Grammar[object]
+    meaning: str
+    needed: str = ""  # the words of a message where it is missing; "": it can be left out
+    on_screen: bool = False  # only for programs on a screen
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One row of the table."""
+    """One verb, with all that is known of it before it is played."""
 
-    kinds: frozenset[ActorKind]  # of actors: server, client, wire, scripted
-    argument: Callable[[Node], object] | None  # None: it takes none
+    name: str
+    kinds: frozenset[ActorKind]
+    meaning: str  # one sentence, for people
+    argument: Grammar[object] | None = None
+    argument_for: frozenset[ActorKind] = frozenset(ActorKind)  # the others give none
     needed: bool = True  # the argument cannot be left out
-    options: dict[str, Option] = field(default_factory=dict)  # further keys beside it
-    effect: str = ""  # "starts" or "ends" the actor's part
+    options: Mapping[str, Option] = field(default_factory=dict)
+    common: bool = True  # it takes the options that all steps take
+    media: frozenset[Medium] = frozenset(Medium)  # of programs
+    stands: When = When.RUNNING
+    effect: Effect | None = None
     acts: bool = False  # it sends something, so what follows may answer it
     observes: bool = False  # it waits for something that a program or a connection does
-    anytime: bool = False  # before its actor has started, too, and after its end
-    media: frozenset[Medium] = frozenset(Medium)  # of programs
+    check: Callable[[Situation], None] | None = None  # raises Fault where it cannot stand
+
+    @property
+    def all_options(self) -> Mapping[str, Option]:
+        """Its own options, and those of every step."""
+        return {**self.options, **COMMON_OPTIONS} if self.common else self.options
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether what it says must be able to arrive."""
+        return self.effect in (Effect.SAYS, Effect.ENDS_INPUT)
 
 
-# --- Arguments -------------------------------------------------------------------------------
+# --- What only some verbs have to check ---
 
 
-def lines(node: Node) -> tuple[Pattern, ...]:
-    """One line or several, as text or by pattern."""
-    if node.value == []:
-        raise node.fault("no line at all claims nothing; name a line, or leave the step out")
-    return lines_or_none(node)
-
-
-def lines_or_none(node: Node) -> tuple[Pattern, ...]:
-    """The same, or `[]`, where it is a claim that there is none."""
-    if not isinstance(node.value, list):
-        return (_line(node),)
-    patterns = tuple(pattern for item in node.value for pattern in lines(item))
-    if sum(pattern.times for pattern in patterns) > MOST_LINES:
-        raise node.fault(f"more than {MOST_LINES} lines")
-    if sum(len(pattern.text) * pattern.times for pattern in patterns) > MOST_BYTES:
-        raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
-    return patterns
-
-
-def _line(node: Node) -> Pattern:
-    if not node.is_mapping:
-        _check_count(node)
-        return Pattern(_one_line(node), place=node.place)
-    node.allow(("line", "times", *_HOW), "a line")
-    parts = node.mapping("a line")
-    how = [key for key in ("line", *_HOW) if key in parts]
-    if len(how) != 1:
-        raise node.fault(f"say what the line is by one of: line, {', '.join(_HOW)}")
-    if how[0] == "json":
-        if "times" in parts:
-            raise parts["times"].fault("`times` goes with a line's text, not with `json`")
-        return Pattern(_object(parts["json"]), "json", place=node.place)
-    times = parts["times"].count("times", most=MOST_LINES) if "times" in parts else 1
-    text = _part_of_line(how[0], parts[how[0]])
-    if "times" not in parts:
-        _check_count(parts[how[0]])
-    if len(text) * times > MOST_BYTES:
-        raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
-    return Pattern(text, "is" if how[0] == "line" else how[0], times, node.place)
-
-
-def _part_of_line(how: str, node: Node) -> str:
-    """What a line is, or how it begins, ends …; but for the line itself, not what any line has."""
-    text = _one_line(node)
-    if how == "matches":
-        expression = _regex(node, text)
-        if not text:
-            raise node.fault('only an empty line matches it; name that as `""`')
-        if "{" not in text and all(expression.fullmatch(line) for line in _ANYTHING):
-            raise node.fault("any line matches it, so it claims nothing; say what the line holds")
-    elif how != "line" and not text:
-        raise node.fault(f"`{how}` of nothing is true of any line; say what the line {how} with")
-    return text
-
-
-def _object(node: Node) -> str:
-    """A JSON object with the keys and values of a mapping, on one line."""
-    values = {}
-    for name, entry in node.mapping("a JSON object").items():
-        if isinstance(entry.value, list | dict):
-            raise entry.fault("a value of a JSON object is a text, a number, yes, no or empty")
-        _check_count(entry)
-        values[name] = entry.value
-    if not values:
-        raise node.fault("an object without keys; say which it has, or write the line as text")
-    return json.dumps(values, ensure_ascii=False)
-
-
-def _one_line(node: Node) -> str:
-    text = node.text("a line")
-    if "\n" in text:
-        raise node.fault("a line holds no line end; give several lines as a list")
-    return text
-
-
-def _check_count(node: Node) -> None:
-    if isinstance(node.value, str) and "n" in places(node.value):
-        raise node.fault("`{n}` counts lines; write `{line: …, times: …}`, or `{{n}` for itself")
-
-
-def _regex(node: Node, text: str) -> re.Pattern[str]:
-    """An expression as it will be when its places are filled."""
-    filled = Pattern(text, "matches").filled(_LIKELY).text.replace("{n}", "1")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what Python doubts, it may read otherwise one day
-            return compiled(plain(filled))
-    except (re.error, OverflowError, RecursionError, Warning) as error:
-        raise node.fault(f"not a regular expression: {error}") from None
-
-
-def _check_unfilled(node: Node, text: str) -> None:
-    for name in places(text):
-        raise node.fault(f"`{{{name}}}` cannot be filled in here; write `{{{{` for a brace itself")
-
-
-def lines_to_say(node: Node) -> tuple[Pattern, ...]:
-    """Lines without patterns: what is typed must be known."""
-    said = lines(node)
-    for pattern in said:
-        if pattern.how != "is":
-            raise node.fault("what is typed must be a text, not a pattern")
-    return said
-
-
-def interleaved(node: Node) -> tuple[tuple[Pattern, ...], ...]:
-    """Several sequences of lines; their order among each other is free."""
-    sequences = tuple(lines(item) for item in node.items("what is seen in any order"))
-    if not sequences:
-        raise node.fault("no line at all claims nothing; name lines, or leave the step out")
-    return sequences
-
-
-def errors(node: Node) -> tuple[str, tuple[Pattern, ...]]:
-    """Lines of standard error: the next ones, or only the `last` one."""
-    if not (node.is_mapping and "last" in node.mapping("standard error")):
-        return "next", lines(node)
-    node.allow(("last",), "standard error")
-    last = node.mapping("standard error")["last"]
-    patterns = lines(last)
-    if len(patterns) != 1 or patterns[0].times != 1:
-        raise last.fault("the last line is one line")
-    return "last", patterns
-
-
-def rows(node: Node) -> tuple[str, tuple[Pattern, ...]]:
-    """Rows of a screen: all of them, or only the `last` ones."""
-    if not (node.is_mapping and "last" in node.mapping("rows")):
-        return "all", lines_or_none(node)
-    node.allow(("last",), "rows")
-    return "last", lines(node.mapping("rows")["last"])
-
-
-def columns_and_rows(node: Node) -> tuple[int, int]:
-    """`80x24`: the size of a window."""
-    found = re.fullmatch(r"([1-9][0-9]{0,2})x([1-9][0-9]{0,2})", node.text("a size"))
-    if not found:
-        raise node.fault("a window's size is columns and rows, such as `80x24`")
-    return int(found[1]), int(found[2])
-
-
-def data(node: Node) -> bytes:
-    """Bytes: text, `{hex: "ff 0a"}`, `{text: x, times: 9}`, or a list of them."""
-    said = bytearray()
-    _add_bytes(node, said)
-    if not said:
-        raise node.fault("no bytes at all; say which, or leave the step out")
-    return bytes(said)
-
-
-def _add_bytes(node: Node, said: bytearray) -> None:
-    if isinstance(node.value, list):
-        for item in node.value:
-            _add_bytes(item, said)
+def _fits_terminal(now: Situation) -> None:
+    """A terminal cuts long lines, and acts on control characters."""
+    if now.member.kind not in PROGRAMS or now.member.medium is Medium.PIPES:
         return
-    said += _bytes(node)
-    if len(said) > MOST_BYTES:
-        raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
+    for pattern in now.step.takes(tuple):
+        if len(pattern.text.encode()) > TERMINAL_LINE:
+            message = f"a terminal cuts lines at {TERMINAL_LINE} bytes; use a wire"
+            raise Fault(now.place, message)
+        if any((char < " " and char != "\t") or char == "\x7f" for char in pattern.text):
+            message = "a terminal acts on control characters; use a wire, or `presses`"
+            raise Fault(now.place, message)
 
 
-def _bytes(node: Node) -> bytes:
-    if not node.is_mapping:
-        return _text_bytes(node)
-    parts = node.mapping("bytes")
-    node.allow(("hex", "text", "times"), "bytes")
-    if ("hex" in parts) == ("text" in parts):
-        raise node.fault("bytes are either `text` or `hex`")
-    times = parts["times"].count("times", most=MOST_BYTES) if "times" in parts else 1
-    once = _text_bytes(parts["text"]) if "text" in parts else _hex_bytes(parts["hex"])
-    if len(once) * times > MOST_BYTES:
-        raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
-    return once * times
+def _not_just_typed(now: Situation) -> None:
+    """Ctrl+C discards the input that a program has not read yet."""
+    last = now.before[-1] if now.before else None
+    if now.step.argument != b"\x03" or last is None or last.actor != now.step.actor:
+        return
+    if VERBS[last.verb].effect is Effect.SAYS:
+        raise Fault(
+            now.place,
+            "Ctrl+C wipes out what was typed just before, where the program has not read it "
+            "yet; first let somebody see its effect",
+        )
 
 
-def _text_bytes(node: Node) -> bytes:
-    text = node.text("bytes")
-    _check_unfilled(node, text)
-    return encode(plain(text))
+def _has_an_order(now: Situation) -> None:
+    """There must be an order that the other actor saw."""
+    other = now.step.takes(str)
+    if not any(step.actor == other and step.verb == "sees_all" for step in now.before):
+        message = f"`{other}` has seen nothing by `sees_all` before this step"
+        raise Misstep(now.place, message)
 
 
-def _hex_bytes(node: Node) -> bytes:
-    try:
-        return bytes.fromhex(node.text("hex"))
-    except ValueError:
-        remedy = 'write pairs of hexadecimal digits, such as "ff 0a"'
-        raise node.fault(f"not hex; {remedy}") from None
-
-
-def text(node: Node) -> str:
-    """Plain text, on one line."""
-    if not node.text("a text"):
-        raise node.fault("an empty text says nothing")
-    _check_count(node)
-    return _one_line(node)
-
-
-def file_name(node: Node) -> str:
-    """A file in the case's own folder, `{scratch}`; its name is taken as it is."""
-    name = text(node)
-    _check_unfilled(node, name)
-    path = PurePath(name)
-    if "\0" in name or path.is_absolute() or ".." in path.parts or not path.name:
-        raise node.fault("a file is named from `{scratch}` on, such as `out.log`")
-    return name
-
-
-def input_file(node: Node) -> str:
-    """`closed`, or a file: one that is there, from this folder on; or one in `{scratch}`."""
-    name = text(node)
-    if name == "closed" or places(name):
-        return name
-    folder = Path(node.place.file).parent
-    if not os.path.lexists(folder / name) or os.path.isdir(folder / name):
-        raise node.fault(f"no such file `{folder / name}`; files are named from {folder} on")
-    return name
-
-
-def regex(node: Node) -> str:
-    """A regular expression, to be found somewhere in a file."""
-    expression = _one_line(node)
-    _check_unfilled(node, expression)
-    if _regex(node, expression).search(""):
-        raise node.fault("it is found in any file, so it claims nothing; say what the file holds")
-    return expression
-
-
-def texts(node: Node) -> tuple[str, ...]:
-    """Several plain texts."""
-    if not node.items("texts"):
-        raise node.fault("no text at all says nothing")
-    for item in node.items("texts"):
-        _check_unfilled(item, text(item))
-    return tuple(plain(text(item)) for item in node.items("texts"))
-
-
-def key(node: Node) -> bytes:
-    """The bytes that a key or a combination sends; several as a list."""
-    if node.value == []:
-        raise node.fault("no key at all; name one, or leave the step out")
-    if isinstance(node.value, list):
-        return b"".join(key(item) for item in node.value)
-    name = node.text("a key")
-    if name not in KEYS:
-        raise node.fault(f"no such key `{name}`; {meant(name, KEYS)}")
-    return KEYS[name]
-
-
-def signal_name(node: Node) -> str:
-    """`SIGTERM` and its kind."""
-    if node.typed[:1].isdigit():
-        message = "write a signal by its name, and a status as a whole number from 0 to 255"
-        raise node.fault(f"`{node.typed}` is neither; {message}")
-    name = node.text("a signal")
-    if name not in signal.Signals.__members__:
-        raise node.fault(f"no such signal `{name}`; {meant(name, signal.Signals.__members__)}")
-    return name
-
-
-def statuses(node: Node) -> tuple[int | str, ...]:
-    """How a program may end: an exit status, `nonzero`, a signal's name, or a list of these."""
-    if not isinstance(node.value, list):
-        return (_status(node),)
-    if not node.value:
-        raise node.fault("no status at all; name one, or several of which one must come")
-    return tuple(_status(item) for item in node.value)
-
-
-def _status(node: Node) -> int | str:
-    """An exit status; `nonzero` is any but 0, and no end by a signal."""
-    if isinstance(node.value, int) and not isinstance(node.value, bool):
-        if 0 <= node.value <= 255:
-            return node.value
-        raise node.fault("an exit status is 0 to 255")
-    return "nonzero" if node.value == "nonzero" else signal_name(node)
-
-
-def rule(node: Node) -> str:
-    """The id of a rule; the rehearsal knows which there are."""
-    return node.text("a rule")
-
-
-def seconds(node: Node) -> float:
-    """A time in seconds."""
-    return float(node.number("seconds", least=0.01, most=MOST_SECONDS))
-
-
-def yes(node: Node) -> bool:
-    """`yes` or `no`."""
-    if not isinstance(node.value, bool):
-        raise node.fault("say `yes`, or leave it out")
-    return node.value
-
-
-def receive_buffer(node: Node) -> int:
-    """A number of bytes."""
-    return node.count("receive_buffer")
-
-
-def size(node: Node) -> int:
-    """`16 MiB` in bytes."""
-    found = re.fullmatch(r"([1-9][0-9]{0,5}) (KiB|MiB|GiB)", node.text("a size"))
-    if not found:
-        raise node.fault("a size is a number and KiB, MiB or GiB, such as `16 MiB`")
-    return int(found[1]) << {"KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
-
-
-def closed(node: Node) -> str:
-    """The one word for a standard stream that the program does not get."""
-    if node.value != "closed":
-        raise node.fault("the only value here is `closed`")
-    return "closed"
-
-
-def ignored(node: Node) -> str:
-    """The one word for output that a scenario leaves open."""
-    if node.value != "ignored":
-        raise node.fault("the only way to leave output open is `rest: ignored`")
-    return "ignored"
-
-
-def socket_options(node: Node) -> dict[str, tuple[int, int]]:
-    """`{TCP_NODELAY: 1, TCP_USER_TIMEOUT: {most: 120000}}`: the least and the most, by name."""
-    options = {name: _between(name, entry) for name, entry in node.mapping("options").items()}
-    if not options:
-        raise node.fault("no option at all claims nothing; name one, such as `TCP_NODELAY: 1`")
-    for name, place in node.keys.items():
-        if not re.fullmatch(r"(TCP|SO)_[A-Z0-9_]+", name):
-            raise Fault(place, f"no such socket option `{name}`; use SO_… or TCP_…")
-    return options
-
-
-def _between(name: str, node: Node) -> tuple[int, int]:
-    if not node.is_mapping:
-        value = node.count(name, least=0)
-        return value, value
-    node.allow(("most",), "a socket option's value")
-    if "most" not in node.mapping(name):
-        raise node.fault("give a number, or `{most: NUMBER}`")
-    return 1, node.mapping(name)["most"].count("most")
-
-
-# --- The table -------------------------------------------------------------------------------
+# --- Groups of actors, grammars and options ---
 
 ALL = PROGRAMS | PEERS
 WIRE = frozenset({ActorKind.WIRE})
+SERVER = frozenset({ActorKind.SERVER})
 SCRIPTED = frozenset({ActorKind.SCRIPTED})
 
 IN_LINES = frozenset({Medium.TERMINAL, Medium.PIPES})  # what is written is what counts
 AT_KEYS = frozenset({Medium.TERMINAL, Medium.SCREEN})
 ON_SCREEN = frozenset({Medium.SCREEN})
 
-COMMON_OPTIONS = {"proves": Option(ALL, rule), "within": Option(ALL, seconds)}
+ACTOR = Grammar(text.read, "actor", TEXT)
+GROUP = Grammar(lambda node: node.text("a group"), "group", TEXT)
+NAME = Grammar(lambda node: node.text("a name"), "name", TEXT)
 
-_START_OPTIONS = {
-    "arguments": Option(PROGRAMS, any_command_line),
-    "under": Option(PROGRAMS, command_line),
-    "input": Option(PROGRAMS, input_file),
-    "output": Option(PROGRAMS, closed),
-    "errors": Option(PROGRAMS, closed),
-    "size": Option(PROGRAMS, columns_and_rows),
-    "same_port": Option(frozenset({ActorKind.SERVER}), yes),
-    "receive_buffer": Option(WIRE, receive_buffer),
+COMMON_OPTIONS = {
+    "proves": Option(ALL, rule, "the rule that this very step proves; else the scenario's first"),
+    "within": Option(ALL, seconds, "seconds that this step may wait, where a rule names a time"),
 }
-
-_WRITE_OPTIONS = {"to": Option(PROGRAMS, file_name)}
-_MAKE_OPTIONS = {"holding": Option(PROGRAMS, regex)}
+_START_OPTIONS = {
+    "arguments": Option(
+        PROGRAMS,
+        ANY_COMMAND,
+        "its whole command line, in place of all options; no ready line is awaited",
+    ),
+    "under": Option(
+        PROGRAMS, COMMAND, "a command that runs the program, such as `prlimit --nofile=20:20`"
+    ),
+    "input": Option(PROGRAMS, input_file, "its standard input: `closed`, or a path"),
+    "output": Option(PROGRAMS, closed, "it gets no standard output"),
+    "errors": Option(PROGRAMS, closed, "it gets no standard error"),
+    "size": Option(
+        PROGRAMS,
+        columns_and_rows,
+        "the size of its screen: `40x10`, columns and rows",
+        on_screen=True,
+    ),
+    "same_port": Option(SERVER, yes, "a server starts again where it was"),
+    "receive_buffer": Option(WIRE, receive_buffer, "bytes of the connection's receive buffer"),
+}
+_WRITE_OPTIONS = {
+    "to": Option(
+        PROGRAMS,
+        file_name,
+        "the file in the case's own folder",
+        needed="the file: `{writes: LINES, to: FILE}`",
+    )
+}
+_MAKE_OPTIONS = {
+    "holding": Option(PROGRAMS, regex, "a regular expression that a line of the file matches")
+}
+_ENTER_OPTIONS = {"as": Option(ALL, NAME, "its name in the group")}
 
 # Where the text leaves open what else comes: at the same time as a signal, or as a closing.
-_REST_OPTIONS = {"rest": Option(ALL, ignored)}
+_REST_OPTIONS = {"rest": Option(ALL, ignored, "output that no step names may be left")}
 
-VERBS: dict[str, Verb] = {
-    "starts": Verb(ALL, options, False, _START_OPTIONS, effect="starts", acts=True),
-    "exits": Verb(PROGRAMS, statuses, options=_REST_OPTIONS, effect="ends", observes=True),
-    "presses": Verb(PROGRAMS, key, acts=True, media=AT_KEYS),
-    "resizes": Verb(PROGRAMS, columns_and_rows, acts=True, media=ON_SCREEN),
-    "shows": Verb(PROGRAMS, rows, anytime=True, media=ON_SCREEN, observes=True),
-    "is_sent": Verb(PROGRAMS, signal_name, acts=True),
-    "types": Verb(ALL, lines_to_say, acts=True),
-    "sends": Verb(ALL, data, acts=True),
-    "dribbles": Verb(PEERS, data, acts=True),
-    "ends_input": Verb(ALL, None, acts=True),
-    "closes": Verb(PEERS, None, options=_REST_OPTIONS, effect="ends", acts=True),
-    "resets": Verb(PEERS, None, options=_REST_OPTIONS, effect="ends", acts=True),
-    "stops_reading": Verb(ALL, None),
-    "reads_again": Verb(ALL, None),
-    "accepts": Verb(SCRIPTED, None),
-    "sees": Verb(ALL, lines, media=IN_LINES, observes=True),
-    "receives": Verb(PEERS, lines, observes=True),
-    "sees_all": Verb(ALL, interleaved, media=IN_LINES, observes=True),
-    # What another saw by `sees_all`, in the same order.
-    "sees_as": Verb(ALL, text, media=IN_LINES, observes=True),
-    "is_asked": Verb(ALL, text, media=IN_LINES, observes=True),
-    "prints": Verb(PROGRAMS, texts, media=IN_LINES, observes=True),
-    "writes": Verb(PROGRAMS, lines_or_none, options=_WRITE_OPTIONS, anytime=True, observes=True),
-    "makes": Verb(PROGRAMS, file_name, options=_MAKE_OPTIONS, anytime=True, observes=True),
-    "runs": Verb(PROGRAMS, command_line, anytime=True),
-    "complains": Verb(PROGRAMS, errors, media=IN_LINES, observes=True),
-    "is_closed": Verb(PEERS, None, effect="ends", observes=True),
-    "is_reset": Verb(PEERS, None, effect="ends", observes=True),
-    "is_refused": Verb(WIRE, None),
-    "has_socket_option": Verb(PROGRAMS, socket_options),
-    "idles_for": Verb(PROGRAMS, seconds),
-    "grows_less_than": Verb(PROGRAMS, size),
+
+# --- The table, in the order in which people read it ---
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "starts",
+            ALL,
+            "runs with `{max-clients: 2}` and gets ready; or connects; or listens",
+            argument=OPTIONS,
+            argument_for=PROGRAMS,
+            needed=False,
+            options=_START_OPTIONS,
+            stands=When.APART,
+            effect=Effect.STARTS,
+            acts=True,
+        ),
+        Verb(
+            "exits",
+            PROGRAMS,
+            "ends with 0, `nonzero` or by `SIGTERM`, or in one way of a list; steps named all that "
+            "it wrote (or `rest: ignored`)",
+            argument=statuses,
+            options=_REST_OPTIONS,
+            effect=Effect.ENDS,
+            observes=True,
+        ),
+        Verb(
+            "presses",
+            PROGRAMS,
+            "`Ctrl+C`, `Ctrl+D`, `Up`, at its terminal",
+            argument=key,
+            media=AT_KEYS,
+            acts=True,
+            check=_not_just_typed,
+        ),
+        Verb(
+            "resizes",
+            PROGRAMS,
+            "its window is `40x10` from here on",
+            argument=columns_and_rows,
+            media=ON_SCREEN,
+            acts=True,
+        ),
+        Verb(
+            "shows",
+            PROGRAMS,
+            "what a person sees is these rows, or its `{last: ROWS}`; `‸` is the cursor",
+            argument=rows,
+            media=ON_SCREEN,
+            stands=When.ANY_TIME,
+            observes=True,
+        ),
+        Verb("is_sent", PROGRAMS, "`SIGTERM`, to it alone", argument=signal_name, acts=True),
+        Verb(
+            "types",
+            ALL,
+            "lines with their ends, in one write",
+            argument=lines_to_say,
+            effect=Effect.SAYS,
+            acts=True,
+            check=_fits_terminal,
+        ),
+        Verb(
+            "sends",
+            ALL,
+            "bytes as they are, in one write",
+            argument=data,
+            effect=Effect.SAYS,
+            acts=True,
+        ),
+        Verb(
+            "dribbles",
+            PEERS,
+            "bytes, each in a packet of its own",
+            argument=data,
+            effect=Effect.SAYS,
+            acts=True,
+        ),
+        Verb(
+            "ends_input",
+            ALL,
+            "half-close, end of the pipe, or Ctrl+D",
+            effect=Effect.ENDS_INPUT,
+            acts=True,
+        ),
+        Verb(
+            "closes",
+            PEERS,
+            "closes in order; steps named all that has come (or `rest: ignored`)",
+            options=_REST_OPTIONS,
+            effect=Effect.ENDS,
+            acts=True,
+        ),
+        Verb(
+            "resets",
+            PEERS,
+            "closes by a reset; steps named all that has come (or `rest: ignored`)",
+            options=_REST_OPTIONS,
+            effect=Effect.ENDS,
+            acts=True,
+        ),
+        Verb(
+            "stops_reading",
+            ALL,
+            "reads no more; what comes, or what the program prints, waits",
+            effect=Effect.STOPS_READING,
+        ),
+        Verb("reads_again", ALL, "reads on", effect=Effect.READS_AGAIN),
+        Verb("accepts", SCRIPTED, "takes the next connection", effect=Effect.OPENS_INPUT),
+        Verb("sees", ALL, "the next lines", argument=lines, media=IN_LINES, observes=True),
+        Verb("receives", PEERS, "the next lines, as `sees`", argument=lines, observes=True),
+        Verb(
+            "sees_all",
+            ALL,
+            "several sequences, mingled in any order",
+            argument=interleaved,
+            media=IN_LINES,
+            observes=True,
+        ),
+        Verb(
+            "sees_as",
+            ALL,
+            "what that actor saw by `sees_all`, in the same order",
+            argument=ACTOR,
+            media=IN_LINES,
+            observes=True,
+            check=_has_an_order,
+        ),
+        Verb(
+            "sees_nothing",
+            ALL,
+            "nothing has come to anyone in the group: a double fence",
+            effect=Effect.FENCES,
+        ),
+        Verb(
+            "is_asked",
+            ALL,
+            "a prompt: exactly this, without a line end",
+            argument=text,
+            media=IN_LINES,
+            observes=True,
+        ),
+        Verb(
+            "prints",
+            PROGRAMS,
+            "its output, to its end, holds these",
+            argument=texts,
+            media=IN_LINES,
+            observes=True,
+        ),
+        Verb(
+            "writes",
+            PROGRAMS,
+            "the next lines of the file `to` in `{scratch}`, the case's own folder; `[]`: no "
+            "more lines",
+            argument=lines_or_none,
+            options=_WRITE_OPTIONS,
+            stands=When.ANY_TIME,
+            observes=True,
+        ),
+        Verb(
+            "makes",
+            PROGRAMS,
+            "a file is there, in `{scratch}`; a line in it matches `holding`",
+            argument=file_name,
+            options=_MAKE_OPTIONS,
+            stands=When.ANY_TIME,
+            observes=True,
+        ),
+        Verb(
+            "runs",
+            PROGRAMS,
+            "runs this in `{scratch}` to its end, with status 0",
+            argument=COMMAND,
+            stands=When.ANY_TIME,
+        ),
+        Verb(
+            "complains",
+            PROGRAMS,
+            "lines of standard error, or its `{last: LINE}`: the next ones where the suite says "
+            "`errors: accounted`, else among others",
+            argument=errors,
+            media=IN_LINES,
+            observes=True,
+        ),
+        Verb(
+            "is_closed",
+            PEERS,
+            "the other side ends in order, and nothing comes before that",
+            effect=Effect.ENDS,
+            observes=True,
+        ),
+        Verb("is_reset", PEERS, "the other side resets", effect=Effect.ENDS, observes=True),
+        Verb("is_refused", WIRE, "connecting is refused", stands=When.APART),
+        Verb(
+            "has_socket_option",
+            PROGRAMS,
+            "`{TCP_NODELAY: 1}` on each of its connections",
+            argument=socket_options,
+        ),
+        Verb(
+            "idles_for",
+            PROGRAMS,
+            "for so long, it uses less than a tenth of a processor",
+            argument=seconds,
+        ),
+        Verb(
+            "grows_less_than",
+            PROGRAMS,
+            "its memory has grown by less than `16 MiB` since it was ready",
+            argument=size,
+        ),
+        Verb(
+            "enters",
+            ALL,
+            "counts as in the group from here on, by this name",
+            argument=GROUP,
+            options=_ENTER_OPTIONS,
+            common=False,
+            stands=When.ANY_TIME,
+            effect=Effect.ENTERS,
+        ),
+        Verb(
+            "leaves",
+            ALL,
+            "no longer counts as in the group",
+            argument=GROUP,
+            common=False,
+            stands=When.ANY_TIME,
+            effect=Effect.LEAVES,
+        ),
+    )
 }
 
-# Not steps: the rehearsal deals with these, and knows their arguments; here are their options.
-BOOKKEEPING: dict[str, dict[str, Option]] = {
-    "enters": {"as": Option(ALL, text)},
-    "leaves": {},
-    "sees_nothing": COMMON_OPTIONS,
+
+# --- What messages say of verbs ---
+
+# By which verbs a fence is said and seen.
+FENCE_SAYS, FENCE_SEES = VERBS["types"], VERBS["sees"]
+
+# What to do where a verb is not for a program's medium.
+MEDIUM_REMEDIES = {
+    Medium.TERMINAL: "{actor} is on no screen, so `{verb}` is not for it; see CONTRIBUTING.md",
+    Medium.PIPES: "{actor} has no terminal, so `{verb}` is not for it; see `is_sent`, `sees`",
+    Medium.SCREEN: "{actor} is on a screen, so `{verb}` is not for it; say what it `shows`",
 }
+READ_REMEDY = "add `reads_again` or `resets`"
+SCREEN_REMEDY = "say what its screen `shows`, so that nothing on it is overlooked"
+LEAVE_REMEDY = "say so by `- {actor}: {{leaves: {group}}}`"
+
+
+def end_remedy(kind: ActorKind) -> str:
+    """Which verbs name the end of an actor of this kind."""
+    ends = [f"`{verb.name}`" for verb in VERBS.values() if _ends(verb, kind)]
+    return "name its end by " + " or ".join(ends)
+
+
+def _ends(verb: Verb, kind: ActorKind) -> bool:
+    return verb.effect is Effect.ENDS and kind in verb.kinds

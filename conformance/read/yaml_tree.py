@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,15 +30,15 @@ _MOST_NODES = 200_000  # in one file; a few aliases of aliases stand for billion
 _TOO_DEEP = "nested too deeply"
 _QUOTES = "(quote text that holds `: `, `#` or begins with a special character)"
 
-# What a bare word can be, other than text. All else stays as it was typed: to YAML, `1:30` may be
-# 90, `010` be 8 and `on` be true, which nobody who writes it has in mind.
+# What a bare word can be, other than text. Anything else stays as it was typed: YAML itself may
+# read `1:30` as 90, `010` as 8 and `on` as true, which is never what the writer meant.
 _EMPTY = frozenset({"", "~", "null", "Null", "NULL"})
 _YES = frozenset({"yes", "Yes", "YES", "true", "True", "TRUE"})
 _NO = frozenset({"no", "No", "NO", "false", "False", "FALSE"})
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?")
 _LIKE_A_NUMBER = re.compile(r"[-+.]?[0-9]|[-+]?\.(inf|nan)", re.IGNORECASE)
 
-# What YAML takes for no character.
+# Characters that YAML does not allow.
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -80,14 +80,14 @@ class Node:
         return self.value
 
     def text(self, what: str) -> str:
-        """A string; a bare number, `yes` or `no` is none, so that nobody mistakes one for it."""
+        """A string; a bare number, `yes` or `no` is refused, since it is ambiguous."""
         if isinstance(self.value, str):
             return self.value
         remedy = "; put it in quotes" if self.typed else ""
         raise self.fault(f"{what} must be text, not {self.kind}{remedy}")
 
     def words(self, what: str) -> str:
-        """A string of one line, in which there is something to read."""
+        """A string of one line that is not blank."""
         text = self.text(what)
         if not text.strip():
             raise self.fault(f"{what} is empty; say something, or leave the key out")
@@ -136,31 +136,9 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """What this is, in the words of the person who wrote it."""
+        """What this value is called in messages."""
         names = {dict: "a mapping", list: "a list", str: "text", bool: "yes/no"}
         return "empty" if self.value is None else names.get(type(self.value), "a number")
-
-
-def record(
-    node: Node,
-    what: str,
-    readers: Mapping[str, Callable[[Node], object]],
-    needed: Iterable[str],
-    problems: Problems,
-) -> dict[str, Any]:
-    """What the readers make of a mapping's values: of those that are there and right."""
-    entries = node.mapping(what)
-    with problems.gathered():
-        node.allow(readers, what)
-    for key in needed:
-        if key not in entries:
-            problems.add(node.fault(f"{what} needs `{key}`"))
-    values = {}
-    for key, reader in readers.items():
-        if key in entries:
-            with problems.gathered():
-                values[key] = reader(entries[key])
-    return values
 
 
 def read(path: Path) -> Node:
@@ -181,7 +159,7 @@ def read(path: Path) -> Node:
 
 
 def _text(path: Path) -> str:
-    """What a file holds, without the mark that some editors put in front of it."""
+    """The text of a file, without the byte order mark that some editors write."""
     start = Place(str(path), 1)
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
@@ -198,12 +176,12 @@ def _text(path: Path) -> str:
         raise Fault(place, "not UTF-8; save the file as UTF-8") from None
 
 
-def _place(path: Path, mark: Any) -> Place:  # libyaml's marks are of a class of their own
+def _place(path: Path, mark: Any) -> Place:  # libyaml has its own class of marks
     return Place(str(path), mark.line + 1, mark.column + 1)
 
 
 def _place_of(path: Path, before: str) -> Place:
-    """The place behind the text that stands before it."""
+    """The place right after this text, from the start of the file."""
     return Place(str(path), before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
@@ -211,13 +189,13 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> str:
     if error.problem_mark and text.startswith("\t", error.problem_mark.index):
         return "not YAML: a tab; indent with spaces"
     words = " ".join(part for part in (error.context, error.problem) if part)
-    if "nesting" in words:  # some parsers have a limit of their own, and words of their own for it
+    if "nesting" in words:  # some parsers have a limit and a message of their own
         return _TOO_DEEP
     return f"not YAML: {words} {_QUOTES}"
 
 
 def _meaning(word: str) -> Scalar:
-    """What a bare word is: nothing, yes or no, a plain decimal number, else text as typed."""
+    """The value of a bare word: empty, yes or no, a plain decimal number, else text as typed."""
     if word in _EMPTY:
         return None
     if word in _YES or word in _NO:
@@ -228,7 +206,7 @@ def _meaning(word: str) -> Scalar:
 
 
 class _Reader:
-    """Makes nodes of one file's YAML, event by event; YAML's own types play no part."""
+    """Makes nodes of one file's YAML, event by event, without YAML's own types."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path = path
@@ -268,7 +246,7 @@ class _Reader:
         return node
 
     def _check_room(self, place: Place, depth: int) -> None:
-        """All that goes through the tree calls itself: nothing may stand too deep in it."""
+        """Limit the tree's depth, since functions that walk it call themselves, and its size."""
         self.nodes += 1
         if depth > _MOST_DEEP:
             raise Fault(place, _TOO_DEEP)
@@ -282,7 +260,7 @@ class _Reader:
         return self.anchors[name]
 
     def _check_copy(self, node: Node, place: Place, depth: int) -> None:
-        """What an alias stands for counts as if it were written there."""
+        """The nodes of an alias count as if they were written in its place."""
         self._check_room(place, depth)
         for child in node.children:
             self._check_copy(child, place, depth + 1)
@@ -306,7 +284,7 @@ class _Reader:
         return Node(place, values, keys)
 
     def _key(self, event: Any) -> tuple[str, Place]:
-        """A key is a word as it was typed, be it a number, `on` or `null`."""
+        """A key is text as it was typed, also where it looks like a number, `on` or `null`."""
         place = _place(self.path, event.start_mark)
         if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
             raise Fault(place, "a key must be plain text")

@@ -348,7 +348,11 @@ STEPS: dict[str, tuple[str, ...]] = {
         "8:7",
         "ann is not in hall",
     ),
-    "one who enters nothing": ("- ann: starts\n- ann: enters", "8:7", "`enters` needs a group"),
+    "one who enters nothing": (
+        "- ann: starts\n- ann: enters",
+        "8:7",
+        "`enters` needs an argument: group",
+    ),
     "an order that nobody saw": (
         "- ann: starts\n- ann: {sees_as: bob}",
         "8:12",

@@ -1,0 +1,223 @@
+"""From the steps that a person wrote to the steps that are played.
+
+Actors are addressed by group, the suite's own verbs are spelled out, fences and the ending are
+added. What a step means stands in `steps`, what it leads to in `state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from conformance.mistakes import Fault, Place, Problems, meant
+from conformance.model import CastMember, Origin, Step
+from conformance.read.fences import FenceLine, FenceWriter
+from conformance.read.placeholders import filled
+from conformance.read.state import Part, State
+from conformance.read.steps import Doing, Source, StepMaker, actor_and_doing, doing_of
+from conformance.read.suite import Shorthand, SuiteFile
+from conformance.read.verbs import FENCE_SAYS, FENCE_SEES, VERBS, Effect, Misstep
+from conformance.read.yaml_tree import Node
+
+_MOST_DEEP = 10  # shorthands within shorthands
+
+
+def expand(suite: SuiteFile, cast: Mapping[str, CastMember], steps: list[Node]) -> list[Step]:
+    """All steps of a scenario, with the suite's ending; raises Mistake with all that is wrong."""
+    state = State({actor: Part(member) for actor, member in cast.items()})
+    expander = _Expander(suite, state)
+    problems = Problems()
+    for node in steps:
+        try:
+            expander.perform(node)
+        except Fault as fault:
+            if not (problems.found and isinstance(fault, Misstep)):
+                problems.add(fault)
+    problems.report()
+    expander.finish(steps[-1].place)
+    return state.steps
+
+
+def check_shorthands(suite: SuiteFile, problems: Problems) -> None:
+    """See that the suite's own verbs and its ending are steps with verbs that exist."""
+    nodes = list(suite.ending)
+    for name, shorthand in suite.shorthands.items():
+        nodes += [node for steps in shorthand.steps.values() for node in steps]
+        if name in VERBS:
+            message = f"`{name}` is a verb of the harness already; give yours another name"
+            problems.add(Fault(shorthand.place, message))
+    for node in nodes:
+        with problems.gathered():
+            doing_of(actor_and_doing(node)[1], suite.shorthands)
+
+
+@dataclass(slots=True)
+class _Expander:
+    """Goes through one scenario, step by step."""
+
+    suite: SuiteFile
+    state: State
+    fences: FenceWriter | None = field(init=False)
+    taken: set[str] = field(default_factory=set)  # options of a shorthand that a step of it took
+
+    def __post_init__(self) -> None:
+        self.fences = FenceWriter(self.suite.fence, self.state) if self.suite.fence else None
+
+    def perform(self, node: Node) -> None:
+        """Take one step as a person wrote it."""
+        who, doing = actor_and_doing(node)
+        place = node.keys[who]
+        actors = _addressed(who, self.state, place)
+        fence = self.suite.fence
+        _check_group(who, {*self.state.groups, *([fence.group] if fence else [])}, place)
+        if not actors:
+            raise Misstep(place, f"`{who}` is nobody at this point")
+        for actor in actors:
+            self._do(actor, doing_of(doing, self.suite.shorthands), Source(place))
+
+    def _perform_inner(self, node: Node, source: Source, within: str) -> None:
+        """Take one step that the suite wrote; a mistake in it is reported in the scenario."""
+        with _reported_at(source.place, within):
+            who, doing = actor_and_doing(node)
+            for actor in _addressed(who, self.state, source.place):
+                self._do(actor, doing_of(doing, self.suite.shorthands), source)
+
+    def finish(self, place: Place) -> None:
+        """Add the suite's ending, where the server still runs, and check what is left over."""
+        if self.state.needs_ending and self.suite.ending:
+            self.state.check_readers(place)
+            self._fence(place, {})
+            for node in self.suite.ending:
+                source = Source(place, Origin.ENDING, depth=1)
+                self._perform_inner(node, source, "the suite's ending")
+        self.state.check_end(place)
+
+    # --- What ---
+
+    def _do(self, actor: str, doing: Doing, source: Source) -> None:
+        if shorthand := self.suite.shorthands.get(doing.name):
+            self._spell_out(shorthand, actor, doing, source)
+            return
+        step = self._step(actor, doing, source)
+        where = source.place if source.depth else doing.place
+        match VERBS[doing.name].effect:
+            case Effect.ENTERS:
+                name = step.options.get("as", actor)
+                self.state.enter(actor, step.takes(str), str(name), step.place)
+            case Effect.LEAVES:
+                self.state.leave(actor, step.takes(str), step.place)
+            case Effect.FENCES:
+                self._see_nothing(actor, doing, source)
+            case _:
+                self.state.follow(step, where)
+
+    def _step(self, actor: str, doing: Doing, source: Source) -> Step:
+        member = self.state.parts[actor].member
+        maker = StepMaker(actor, member, VERBS[doing.name], self.suite.requirements)
+        self.taken |= maker.fitting(source.options).keys()
+        return maker.make(doing, source)
+
+    # --- Shorthands ---
+
+    def _spell_out(self, shorthand: Shorthand, actor: str, doing: Doing, source: Source) -> None:
+        if source.depth == _MOST_DEEP:
+            raise Fault(source.place, f"the verb `{shorthand.name}` stands for itself")
+        steps = _steps_of(shorthand, actor, self.state, source.place)
+        if shorthand.argument is None and doing.argument is not None:
+            raise doing.argument.fault(f"`{shorthand.name}` takes no argument")
+        origin = source.origin if source.depth else Origin.SHORTHAND
+        options = {**doing.options, **source.options}
+        inner = Source(source.place, origin, options, source.depth + 1)
+        if not source.depth:
+            self.taken = set()
+        for node in steps:
+            values = _values(actor, self.state.groups)
+            if shorthand.argument and doing.argument is not None:
+                values[shorthand.argument] = doing.argument.text(shorthand.argument)
+            self._perform_inner(filled(node, values), inner, f"`{shorthand.name}`")
+        if not source.depth:
+            self._check_taken(shorthand, doing)
+
+    def _check_taken(self, shorthand: Shorthand, doing: Doing) -> None:
+        for key, node in doing.options.items():
+            if key not in self.taken:
+                raise node.fault(f"no step of `{shorthand.name}` takes the option `{key}`")
+
+    # --- Fences ---
+
+    def _see_nothing(self, actor: str, doing: Doing, source: Source) -> None:
+        if not (self.fences and actor in self.fences.members):
+            message = f"`{doing.name}` needs a fence, and {actor} in its group"
+            raise Misstep(source.place, message)
+        self._fence(source.place, {**doing.options, **source.options})
+
+    def _fence(self, place: Place, options: Mapping[str, Node]) -> None:
+        """Add a fence; the options are those of its steps."""
+        for line in self.fences.write(place) if self.fences else ():
+            self._add_fence_line(line, place, options)
+
+    def _add_fence_line(self, line: FenceLine, place: Place, options: Mapping[str, Node]) -> None:
+        """Where the line does not arrive, it is the rule of the fence that is broken."""
+        rows = [(line.actor, FENCE_SAYS, line.said)]
+        rows += [(actor, FENCE_SEES, text) for actor, text in line.seen.items()]
+        for actor, verb, text in rows:
+            doing = Doing(verb.name, place, Node(place, text))
+            step = self._step(actor, doing, Source(place, Origin.FENCE, options))
+            self.state.follow(replace(step, proves=step.own_rule, own_rule=line.rule), place)
+
+
+def _addressed(who: str, state: State, place: Place) -> list[str]:
+    """The actors that `alice, bob` or `everyone in room` stands for at this point."""
+    actors = [actor for part in who.split(",") for actor in _address(part.strip(), state, place)]
+    return list(dict.fromkeys(actors))
+
+
+def _address(who: str, state: State, place: Place) -> list[str]:
+    if who in state.parts:
+        return [who]
+    match who.split():
+        case ["everyone"]:
+            return state.present
+        case ["everyone", "in", group]:
+            return list(state.groups.get(group, {}))
+        case ["everyone", "outside", group]:
+            members = state.groups.get(group, {})
+            return [actor for actor in state.present if actor not in members]
+        case ["everyone", "in", group, "but", actor]:
+            return [other for other in state.groups.get(group, {}) if other != actor]
+    known = [*state.parts, "everyone", "everyone in GROUP", "everyone outside GROUP"]
+    raise Fault(place, f"`{who}` is not in the cast; {meant(who, known)}")
+
+
+def _check_group(who: str, known: Collection[str], place: Place) -> None:
+    """Refuse a group that no actor ever entered: its name is probably misspelled."""
+    match who.split():
+        case ["everyone", "in" | "outside", group, *_] if group not in known:
+            raise Fault(place, f"no such group `{group}`; {meant(group, known)}")
+
+
+def _steps_of(shorthand: Shorthand, actor: str, state: State, place: Place) -> list[Node]:
+    kind = state.parts[actor].member.kind
+    steps = shorthand.steps.get(kind, shorthand.steps.get(""))
+    if steps is None:
+        raise Fault(place, f"`{shorthand.name}` is not for a {kind}")
+    return steps
+
+
+def _values(actor: str, groups: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """`{actor}`, `{name}` (in its group, else the actor's own), `{GROUP}` (its size)."""
+    names = [members[actor] for members in groups.values() if actor in members]
+    values = {"actor": actor, "name": names[0] if names else actor}
+    return values | {group: str(len(members)) for group, members in groups.items()}
+
+
+@contextmanager
+def _reported_at(place: Place, within: str) -> Iterator[None]:
+    """Report a mistake in the suite's file where a scenario uses that part of it."""
+    try:
+        yield
+    except Fault as fault:
+        if fault.place.file == place.file:
+            raise
+        raise type(fault)(place, f"{fault.message} (in {within}, {fault.place})") from None

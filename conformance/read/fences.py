@@ -1,0 +1,99 @@
+"""Fences: lines that prove that nothing else has come to anyone in a group.
+
+Lines of one connection are handled in order. So each member that acted since the last fence, and
+whose act no step has seen an effect of, says a fence line, the last one first: it is handled after
+that act. Another member, which has seen it, says one more; it reaches the first member after
+anything that was wrongly sent to that one. This module does not know how a step is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from conformance.mistakes import Place
+from conformance.read.state import State
+from conformance.read.verbs import LEAVE_REMEDY, Misstep
+from conformance.text import fill
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The lines of a suite's fence, and the group that it is for."""
+
+    group: str
+    types: str
+    others_see: str
+    alone_types: str  # for a group of one: a request that is answered to the asker
+    alone_sees: str
+    proves: str | None = None  # the rule that is broken where a fence line does not arrive
+    alone_proves: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FenceLine:
+    """One line of a fence."""
+
+    actor: str  # that says it
+    said: str
+    seen: Mapping[str, str]  # what each of the actors sees that must see it
+    rule: str | None  # that is broken where it does not arrive
+
+
+@dataclass(slots=True)
+class FenceWriter:
+    """Writes the fences of one scenario; each line has a number of its own."""
+
+    fence: Fence
+    state: State
+    lines: int = 0
+
+    @property
+    def members(self) -> Mapping[str, str]:
+        """The names of the actors that count as in the group."""
+        return self.state.groups.get(self.fence.group, {})
+
+    def write(self, place: Place) -> list[FenceLine]:
+        """The lines of one fence, or none where the group is empty."""
+        members = self.members
+        if not members:
+            return []
+        self._check_present(place)
+        self._check_unproven(place)
+        if len(members) == 1:
+            (alone,) = members
+            seen = {alone: self.fence.alone_sees}
+            return [FenceLine(alone, self.fence.alone_types, seen, self.fence.alone_proves)]
+        return [self._line(actor) for actor in self._sayers()]
+
+    def _line(self, actor: str) -> FenceLine:
+        self.lines += 1
+        values = {"n": str(self.lines), "name": self.members[actor]}
+        heard = fill(self.fence.others_see, values)
+        seen = {other: heard for other in self.members if other != actor}
+        return FenceLine(actor, fill(self.fence.types, values), seen, self.fence.proves)
+
+    def _sayers(self) -> list[str]:
+        """Members whose acts are unproven, and at least two of all."""
+        first = self.state.last if self.state.last in self.members else next(iter(self.members))
+        others = [actor for actor in self.members if actor != first]
+        unproven = [actor for actor in self.state.unproven if actor in others]
+        return [first, *(unproven or others[:1])]
+
+    def _check_present(self, place: Place) -> None:
+        for actor in self.members:
+            if not self.state.parts[actor].is_on:
+                remedy = LEAVE_REMEDY.format(actor=actor, group=self.fence.group)
+                message = f"{actor} is gone, but counts as in {self.fence.group}; {remedy}"
+                raise Misstep(place, message)
+
+    def _check_unproven(self, place: Place) -> None:
+        """A fence proves nothing of an actor outside the group that acted unseen."""
+        for actor in self.state.unproven:
+            if actor not in self.members:
+                remedy = "let somebody see an effect of it before this step"
+                raise Misstep(
+                    place,
+                    f"nothing proves that the server has handled what {actor} did last: "
+                    f"{actor} is not in {self.fence.group}, and nothing was seen since; {remedy}",
+                )

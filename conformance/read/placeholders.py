@@ -1,0 +1,60 @@
+"""Placeholders in a tree of YAML: filling them in, and refusing those that nothing fills.
+
+It does not know where the values come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from conformance.mistakes import Fault, Place, meant
+from conformance.read.yaml_tree import Node
+from conformance.text import fill, places
+
+LATER = frozenset({"port", "host", "scratch", "n"})  # filled in when the case is played
+
+Values = Mapping[str, str]
+
+
+def filled(node: Node, values: Values) -> Node:
+    """The same tree with `{name}` replaced in its texts and keys; unknown names stay."""
+    if isinstance(node.value, str):
+        return replace(node, value=fill(node.value, values)) if "{" in node.value else node
+    if isinstance(node.value, list):
+        items = [filled(item, values) for item in node.value]
+        same = all(new is old for new, old in zip(items, node.value, strict=True))
+        return node if same else replace(node, value=items)
+    if isinstance(node.value, dict):
+        return _filled_mapping(node, node.value, values)
+    return node
+
+
+def _filled_mapping(node: Node, old: Mapping[str, Node], values: Values) -> Node:
+    entries: dict[str, Node] = {}
+    keys: dict[str, Place] = {}
+    for key, item in old.items():
+        name = fill(key, values)
+        if name in entries:
+            raise Fault(node.keys[key], f"`{key}`, once it is filled in, is `{name}` a second time")
+        entries[name], keys[name] = filled(item, values), node.keys[key]
+    if all(entries.get(key) is item for key, item in old.items()):
+        return node
+    return replace(node, value=entries, keys=keys)
+
+
+def check_filled(text: str, place: Place, known: Collection[str]) -> None:
+    """Raise a fault where a text holds a placeholder other than the known ones."""
+    for name in places(text):
+        if name not in known:
+            remedy = f"; {meant(name, known)}" if known else ""
+            raise Fault(place, f"nothing fills the placeholder `{{{name}}}`{remedy}")
+
+
+def check_tree(node: Node, known: Collection[str]) -> None:
+    """The same for all texts and keys of a tree."""
+    texts = {node.value: node.place} if isinstance(node.value, str) else node.keys
+    for text, place in texts.items():
+        check_filled(text, place, known)
+    for child in node.children:
+        check_tree(child, known)

@@ -1,0 +1,166 @@
+"""JSON Schemas of the files, for editors, and the table of the verbs, for people.
+
+Both are made from the entries of the verbs and the keys of the readers, and know no file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import takewhile
+from pathlib import Path
+
+from conformance.mistakes import Mistake
+from conformance.model import PEERS, PROGRAMS
+from conformance.read import grammar, lines, manifest, scenario, suite
+from conformance.read.keys import Schema, described, list_of, record_schema, reference
+from conformance.read.verbs import ALL, ON_SCREEN, SCRIPTED, VERBS, WIRE, Option, Verb
+
+# --- JSON Schemas ---
+
+
+def documents() -> dict[str, Schema]:
+    """The schema of each kind of file."""
+    return {
+        "implementation": _document(
+            "An implementation",
+            "implementation.yaml: all that a program needs to take part.",
+            record_schema(manifest.KEYS),
+            manifest.DEFINITIONS,
+        ),
+        "suite": _document(
+            "A conformance suite",
+            "suite.yaml: what is particular to one protocol.",
+            record_schema(suite.KEYS),
+            suite.DEFINITIONS,
+        ),
+        "scenarios": _document(
+            "Scenarios of a conformance suite",
+            "One file, one subject: a list of scenarios. `conformance check` finds mistakes that "
+            "this schema cannot describe.",
+            list_of(reference("scenario"), minItems=1),
+            {
+                **scenario.DEFINITIONS,
+                "step": _STEP,
+                "doing": {"anyOf": [reference("bare"), reference("verb")]},
+                "bare": _bare(),
+                "verb": _verb(),
+                **lines.DEFINITIONS,
+                **grammar.DEFINITIONS,
+            },
+        ),
+    }
+
+
+def write(folder: Path) -> list[Path]:
+    """Write the schemas into a folder; the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, document in documents().items():
+        written.append(folder / f"{name}.json")
+        written[-1].write_text(as_text(document), "utf-8")
+    return written
+
+
+def as_text(document: Schema) -> str:
+    """A schema as it stands in its file."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _document(
+    title: str, meaning: str, schema: Schema, definitions: Mapping[str, Schema]
+) -> Schema:
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": title,
+        "description": meaning,
+        **schema,
+        "definitions": dict(definitions),
+    }
+
+
+_STEP: Schema = {
+    "type": "object",
+    "description": "One actor and what it does or sees: `alice: {types: hello}`. Several actors: "
+    "`alice, bob`, `everyone`, `everyone in GROUP`, `everyone in GROUP but alice`, `everyone "
+    "outside GROUP`.",
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": reference("doing"),
+}
+
+
+def _bare() -> Schema:
+    """A verb that stands alone, without argument and options."""
+    alone = [one.name for one in VERBS.values() if one.argument is None or not one.needed]
+    own = {
+        "type": "string",
+        "pattern": r"^([a-z_]+|\{[a-z_]+\})$",
+        "description": "A verb of the suite's own, or one that an example names.",
+    }
+    return {"anyOf": [{"enum": alone}, own]}
+
+
+def _verb() -> Schema:
+    options = {name: option for one in VERBS.values() for name, option in one.all_options.items()}
+    return {
+        "type": "object",
+        "description": "One verb with its argument, and options beside it; other keys are verbs "
+        "of the suite's own.",
+        "properties": {
+            **{one.name: described(_argument(one), one.meaning) for one in VERBS.values()},
+            **{name: _option(option) for name, option in options.items()},
+        },
+        "dependencies": {
+            one.name: {"propertyNames": {"enum": [one.name, *one.all_options]}}
+            for one in VERBS.values()
+        },
+        "additionalProperties": {"type": ["string", "null"]},
+        "minProperties": 1,
+    }
+
+
+def _argument(one: Verb) -> Schema:
+    if one.argument is None:
+        return {"type": "null"}
+    schema = one.argument.schema
+    return schema if one.needed else {"anyOf": [schema, {"type": "null"}]}
+
+
+def _option(option: Option) -> Schema:
+    return described(option.value.schema, option.meaning)
+
+
+# --- The table of the verbs ---
+
+HEADER = ["| verb | for | argument | options | meaning |", "|---|---|---|---|---|"]
+
+_ACTORS = {ALL: "all", PROGRAMS: "programs", PEERS: "connections", WIRE: "wire"}
+_ACTORS |= {SCRIPTED: "scripted"}
+
+
+def table() -> list[str]:
+    """The lines of the table, as Markdown."""
+    return [*HEADER, *map(_row, VERBS.values())]
+
+
+def _row(one: Verb) -> str:
+    actors = "on a screen" if one.media == ON_SCREEN else _ACTORS[one.kinds]
+    argument = one.argument.words if one.argument else ""
+    options = ", ".join(f"`{name}`" for name in one.options)
+    cells = (f"`{one.name}`", actors, argument, options, one.meaning)
+    return "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|"
+
+
+def rewrite_table(page: Path) -> None:
+    """Put the table in place of the one that a Markdown page has; raises Mistake."""
+    try:
+        text = page.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise Mistake([f"{page}: not UTF-8; save the file as UTF-8"]) from None
+    if HEADER[0] not in text:
+        raise Mistake([f"{page}: holds no table of verbs, which begins with `{HEADER[0]}`"])
+    start = text.index(HEADER[0])
+    old = list(takewhile(lambda line: line.startswith("|"), text[start:]))
+    text[start : start + len(old)] = table()
+    page.write_text("\n".join(text) + "\n", "utf-8")

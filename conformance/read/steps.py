@@ -1,0 +1,182 @@
+"""A step is made of what a person wrote: its verb is found, its argument and options are read.
+
+This module does not know which steps stand before it: see `state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from conformance.mistakes import Fault, Place, meant
+from conformance.model import PROGRAMS, ActorKind, CastMember, Medium, Origin, Step
+from conformance.read.placeholders import LATER, check_tree
+from conformance.read.verbs import COMMON_OPTIONS, MEDIUM_REMEDIES, VERBS, Option, Verb
+from conformance.read.yaml_tree import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What a step says of its actor: one verb, its argument, and the options beside it."""
+
+    name: str
+    place: Place
+    argument: Node | None = None
+    options: Mapping[str, Node] = field(default_factory=dict)
+    keys: Mapping[str, Place] = field(default_factory=dict)  # where each option stands
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a step comes from: a person, a shorthand, the ending or a fence."""
+
+    place: Place  # in the scenario
+    origin: Origin = Origin.WRITTEN
+    options: Mapping[str, Node] = field(default_factory=dict)  # that a shorthand hands down
+    depth: int = 0  # of shorthands within shorthands
+
+
+def actor_and_doing(node: Node) -> tuple[str, Node]:
+    """The two parts of a step, `ACTOR: VERB` or `ACTOR: {VERB: ARGUMENT, …}`."""
+    entry = node.mapping("a step")
+    if len(entry) != 1:
+        raise node.fault("a step is one actor and what it does, such as `server: starts`")
+    ((who, doing),) = entry.items()
+    return who, doing
+
+
+def doing_of(node: Node, own_verbs: Collection[str]) -> Doing:
+    """The second part of a step, taken apart; `own_verbs` are those of the suite."""
+    known = [*VERBS, *own_verbs]
+    if not node.is_mapping:
+        name = node.text("a verb")
+        if name not in known:
+            raise node.fault(f"unknown verb `{name}`; {meant(name, known)}")
+        return Doing(name, node.place)
+    entries = dict(node.mapping("a verb"))
+    name = _verb_among(node, entries, known)
+    argument = entries.pop(name)
+    argument_or_none = None if argument.value is None else argument
+    return Doing(name, node.place, argument_or_none, entries, node.keys)
+
+
+def _verb_among(node: Node, entries: Mapping[str, Node], known: Collection[str]) -> str:
+    names = [key for key in entries if key in known]
+    if len(names) > 1:
+        raise node.fault(f"one step holds one verb, not {' and '.join(names)}; make two steps")
+    if names:
+        return names[0]
+    unknown = next((key for key in entries if key not in COMMON_OPTIONS), None)
+    if unknown is None:
+        raise node.fault("a step needs a verb, such as `{types: hello}`")
+    place = node.keys.get(unknown, node.place)
+    raise Fault(place, f"unknown verb `{unknown}`; {meant(unknown, known)}")
+
+
+@dataclass(frozen=True, slots=True)
+class StepMaker:
+    """Makes the steps of one actor with one verb."""
+
+    actor: str
+    member: CastMember
+    verb: Verb
+    rules: Collection[str]  # of the protocol text
+
+    def fitting(self, options: Mapping[str, Node]) -> dict[str, Node]:
+        """Those of the options that this verb takes of this actor."""
+        known = self.verb.all_options
+        return {
+            key: node
+            for key, node in options.items()
+            if key in known and self.member.kind in known[key].kinds
+        }
+
+    def make(self, doing: Doing, source: Source) -> Step:
+        """The step; raises Fault where the verb cannot be used like this."""
+        self._check_actor(source.place)
+        doing = replace(doing, options={**doing.options, **self.fitting(source.options)})
+        self._check_options(doing, source.place)
+        for node in (doing.argument, *doing.options.values()):
+            if node:
+                check_tree(node, LATER)
+        return self._step(doing, source)
+
+    def _step(self, doing: Doing, source: Source) -> Step:
+        known = self.verb.all_options
+        rule = self._rule(doing.options.get("proves"))
+        written = source.origin is Origin.WRITTEN
+        return Step(
+            place=source.place,
+            actor=self.actor,
+            verb=self.verb.name,
+            argument=self._argument(doing.argument, source.place),
+            options={k: known[k].value(n) for k, n in doing.options.items() if k != "proves"},
+            proves=rule if written else None,
+            own_rule=None if written else rule,
+            source=_written(self.actor, self.verb.name, doing.argument),
+            origin=source.origin,
+        )
+
+    def _check_actor(self, place: Place) -> None:
+        kind, medium = self.member.kind, self.member.medium
+        if kind not in self.verb.kinds:
+            kinds = _listed(self.verb.kinds)
+            raise Fault(place, f"{self.actor} is a {kind}, and `{self.verb.name}` is for: {kinds}")
+        if kind in PROGRAMS and medium not in self.verb.media:
+            words = MEDIUM_REMEDIES[medium]
+            raise Fault(place, words.format(actor=self.actor, verb=self.verb.name))
+
+    def _check_options(self, doing: Doing, place: Place) -> None:
+        known = self.verb.all_options
+        for key, node in doing.options.items():
+            if key not in known:
+                message = f"`{self.verb.name}` has no option `{key}`; {meant(key, known)}"
+                raise Fault(doing.keys.get(key, node.place), message)
+            self._check_option(key, known[key], doing.keys.get(key, node.place))
+        for key, option in known.items():
+            if option.needed and key not in doing.options:
+                raise Fault(place, f"`{self.verb.name}` needs {option.needed}")
+
+    def _check_option(self, key: str, option: Option, place: Place) -> None:
+        if self.member.kind not in option.kinds:
+            raise Fault(place, f"the option `{key}` is for: {_listed(option.kinds)}")
+        if option.on_screen and self.member.medium is not Medium.SCREEN:
+            raise Fault(place, f"{self.actor} is on no screen, so it has no `{key}`")
+
+    def _argument(self, node: Node | None, place: Place) -> object:
+        grammar = self.verb.argument
+        if node is None:
+            if grammar and self.verb.needed:
+                message = f"`{self.verb.name}` needs an argument: {grammar.words}"
+                raise Fault(place, message)
+            return None
+        if grammar is None or self.member.kind not in self.verb.argument_for:
+            raise node.fault(f"`{self.verb.name}` takes no argument here")
+        return grammar(node)
+
+    def _rule(self, node: Node | None) -> str | None:
+        if node is None:
+            return None
+        rule = node.text("a rule")
+        if rule not in self.rules:
+            raise node.fault(f"no such rule `{rule}`; {meant(rule, self.rules)}")
+        return rule
+
+
+def _listed(kinds: frozenset[ActorKind]) -> str:
+    return ", ".join(sorted(kinds))
+
+
+def _written(actor: str, verb: str, argument: Node | None) -> str:
+    if argument is None:
+        return f"{actor}: {verb}"
+    words = _shown(argument)
+    return f"{actor}: {{{verb}: {words if len(words) < 80 else words[:77] + '…'}}}"
+
+
+def _shown(node: Node) -> str:
+    if isinstance(node.value, dict):
+        return "{" + ", ".join(f"{key}: {_shown(n)}" for key, n in node.value.items()) + "}"
+    if isinstance(node.value, list):
+        return "[" + ", ".join(_shown(item) for item in node.value) + "]"
+    return f'"{node.value}"' if isinstance(node.value, str) else str(node.value)

@@ -1,0 +1,50 @@
+"""The verbs: each is one entry, and the other modules of `read` know it by that entry alone."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import conformance
+from conformance.model import PEERS, PROGRAMS, ActorKind
+from conformance.read.verbs import VERBS, Effect, Verb
+
+READ = Path(conformance.__file__).parent / "read"
+
+# Words that are not verbs here, though a verb has the same name: keys of a line and of a fence.
+OTHERS = {"lines.py": {"starts"}, "suite.py": {"types"}}
+
+
+def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """The strings of a module, docstrings among them, each with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize("path", sorted(READ.glob("*.py")), ids=lambda path: path.name)
+def test_no_other_module_names_a_verb(path: Path) -> None:
+    if path.name == "verbs.py":
+        return
+    words = "|".join(VERBS.keys() - OTHERS.get(path.name, set()))
+    named = re.compile(rf"({words})|.*`({words})`.*", re.DOTALL)
+    found = [(line, text) for line, text in texts(ast.parse(path.read_text("utf-8")))]
+    assert [(line, text) for line, text in found if named.fullmatch(text)] == []
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
+def test_an_entry_is_whole(verb: Verb) -> None:
+    assert verb.meaning
+    assert verb.kinds <= PROGRAMS | PEERS
+    assert not (verb.acts and verb.observes)
+    assert all(option.meaning for option in verb.all_options.values())
+
+
+def test_each_kind_of_actor_can_start_and_end() -> None:
+    for kind in ActorKind:
+        effects = {verb.effect for verb in VERBS.values() if kind in verb.kinds}
+        assert {Effect.STARTS, Effect.ENDS} <= effects
