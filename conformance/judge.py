@@ -95,6 +95,8 @@ def _result(case: Case, verdict: Verdict, expected: bool, reason: str, outcome: 
     return Result(
         id=case.id,
         scenario=case.scenario.key,
+        kind=case.scenario.kind,
+        pairing=case.pairing,
         server=case.server.name if case.server else None,
         clients=tuple(client.name for client in case.clients),
         requirements=case.scenario.claims,

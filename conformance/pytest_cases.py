@@ -12,7 +12,6 @@ import json
 import os
 import re
 import sys
-from argparse import ArgumentTypeError
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,15 +24,18 @@ import pytest
 from conformance.machine import fitting_jobs
 from conformance.mistakes import Mistake
 from conformance.model import Case, Outcome, Result, Verdict
-from conformance.plan import Selection
+from conformance.options import CHOOSING, PLAYING
 from conformance.play.pool import play_all
 from conformance.play.schedule import default_jobs, turn
-from conformance.report import reports as report
 from conformance.report import results
-from conformance.report.output import PAGE
-from conformance.session import CHOOSING, PLAYING, Request, Session
+from conformance.report.failure import failure_text
+from conformance.report.matrix import Look
+from conformance.report.reports import PAGE
+from conformance.report.run import Run, red
+from conformance.report.terminal import ending_shown, findings_shown
+from conformance.session import Session, request
 from conformance.streams import is_plain
-from conformance.text import counted
+from conformance.text import counted, plain_signs
 
 PROPERTY = "conformance"  # of a report: a case's result
 FROM_CONTROLLER = "conformance"  # of a worker's input
@@ -49,7 +51,7 @@ class Cases:
         """Read all files that are named."""
         self.config = config
         with _told_by_pytest():
-            self.session = Session(_request(paths, options))
+            self.session = Session(request(paths, options))
         self.play: Callable[[Case], Outcome] = self.session.play
         # A file may be named twice, in different ways: pytest collects it once.
         unique = {(_file(case), _name(case)): case for case in self.session.cases}
@@ -121,7 +123,7 @@ class CaseItem(pytest.Item):
             return super().repr_failure(excinfo, style)
         session = self._cases.session
         folders = [str(folder) for folder in session.request.folders]
-        return report.failure_text(excinfo.value.result, session.suite.requirements, folders)
+        return failure_text(excinfo.value.result, session.suite.requirements, folders)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the scenario stands; pytest counts lines from 0."""
@@ -185,7 +187,7 @@ class Controller:
         self._ahead: Ahead | None = None  # None: workers play
         self._planned: set[str] = set()
         self._found: dict[str, Result] = {}
-        self._run: results.Run | None = None
+        self._run: Run | None = None
         self._problems: list[str] = []  # of the output folder
 
     @pytest.hookimpl(tryfirst=True)
@@ -256,7 +258,7 @@ class Controller:
         except Mistake as mistake:
             self._problems = _problems(mistake)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if results.red(self._run) and session.exitstatus == pytest.ExitCode.OK:
+        if red(self._run) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_unconfigure(self) -> None:
@@ -267,15 +269,14 @@ class Controller:
         """Show what `conformance run` shows."""
         if self._run is None:
             return
-        look = (
-            terminalreporter.hasmarkup,
-            get_terminal_size().columns,
-            is_plain(sys.__stdout__ or sys.stdout),
-        )
+        plain = is_plain(sys.__stdout__ or sys.stdout)
+        look = Look(terminalreporter.hasmarkup, get_terminal_size().columns, plain)
+        folder = None if self._problems else self._session.request.output
         terminalreporter.section("conformance")
-        terminalreporter.write_line(report.matrix(self._run, *look))
-        for reason in results.red(self._run):
-            terminalreporter.write_line(f"red: {reason}")
+        for text in findings_shown(self._run, folder):
+            terminalreporter.write_line((plain_signs(text) if plain else text) + "\n")
+        for text in ending_shown(self._run, look):
+            terminalreporter.write_line(text)
         for line in self._problems or [f"reports: {self._session.request.output / PAGE}"]:
             terminalreporter.write_line(line)
 
@@ -291,34 +292,8 @@ def _told_by_pytest() -> Iterator[None]:
 
 def _problems(mistake: Mistake) -> list[str]:
     """What is wrong; options have the names that they have here."""
-    options = "|".join(name.removeprefix("--") for name in CHOOSING | PLAYING)
+    options = "|".join(CHOOSING | PLAYING)
     return [re.sub(rf"(?<!\S)--({options})\b", r"--conformance-\1", p) for p in mistake.problems]
-
-
-def _request(paths: Sequence[Path], options: Mapping[str, Any]) -> Request:
-    """What the command line asks for; node ids and -k are pytest's own business."""
-    values = {name: _value(name, given) for name, given in options.items()}
-    return Request(
-        paths=list(dict.fromkeys(paths)),
-        selection=Selection(values["server"], values["client"]),
-        folders=values["implementation"],
-        required=values["require"],
-        probing=values["probe-features"],
-        deadline=values["deadline"],
-        output=values["output"],
-    )
-
-
-def _value(name: str, given: Any) -> Any:
-    """What an option says, read as the command reads it."""
-    meaning = (CHOOSING | PLAYING)[f"--{name}"]
-    kind = meaning.get("type", lambda value: value)
-    if given is None:
-        return meaning.get("default")
-    try:
-        return [kind(one) for one in given] if isinstance(given, list) else kind(given)
-    except (ValueError, ArgumentTypeError) as error:
-        raise Mistake([f"--{name}: {error}"]) from None
 
 
 def _file(case: Case) -> Path:

@@ -13,20 +13,13 @@ import threading
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-PREFIX = "--conformance-"  # of each option, so that it is nobody else's
-OPTIONS: dict[str, dict[str, Any]] = {
-    "server": {"metavar": "NAME,..."},
-    "client": {"metavar": "NAME,..."},
-    "implementation": {"metavar": "DIR", "action": "append"},
-    "require": {"action": "store_true"},
-    "probe-features": {"action": "store_true"},
-    "deadline": {"metavar": "SECONDS"},
-    "output": {"metavar": "DIR"},
-}
+from conformance.options import CHOOSING, PLAYING
+
+PREFIX = "--conformance-"  # of each option, so that no other plugin has it
+OPTIONS = CHOOSING | PLAYING
 
 WORKERS_PER_PROCESSOR = 3
 WORKERS_VARIABLE = "PYTEST_XDIST_AUTO_NUM_WORKERS"  # by which a person says how many
@@ -40,8 +33,9 @@ _most = pytest.StashKey[int | None]()  # cases at a time; None: as many as fit
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of `conformance run`."""
     group = parser.getgroup("conformance", "conformance of servers and clients")
-    for name, meaning in OPTIONS.items():
-        group.addoption(PREFIX + name, help=f"as --{name} of `conformance run`", **meaning)
+    for name, words in OPTIONS.items():
+        same = {"help": f"as --{name} of `conformance run`"}
+        group.addoption(PREFIX + name, **words | same)
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
@@ -67,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from conformance import pytest_cases
 
-    options = {name: config.getoption(PREFIX + name) for name in OPTIONS}
+    options = {name.replace("-", "_"): config.getoption(PREFIX + name) for name in OPTIONS}
     cases = pytest_cases.Cases(config, paths, options)
     config.pluginmanager.register(cases, "conformance-cases")
     if config.option.collectonly:

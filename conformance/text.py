@@ -6,8 +6,9 @@ It knows no scenario, no program and no report.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
+
+from wcwidth import wcwidth
 
 _PLACE = re.compile(r"\{\{|\{([a-z_]+)\}")
 _BRACE = re.compile(r"\{\{|\{[a-z_]+\}|(\{)")
@@ -67,9 +68,12 @@ def columns(text: str) -> int:
 
 
 def _columns_of(char: str) -> int:
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+    return max(0, wcwidth(char))  # a control character is -1
+
+
+def padded(text: str, width: int) -> str:
+    """With spaces behind it, so that it is as wide."""
+    return text + " " * (width - columns(text))
 
 
 def clipped(text: str, width: int) -> str:

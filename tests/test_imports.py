@@ -20,6 +20,7 @@ NOUNS = ("text", "mistakes", "arguments", "model")
 FACES = ("session", "cli", "pytest_cases", "pytest_plugin", "__main__")
 MAY_IMPORT = {
     **{noun: set(NOUNS[:place]) for place, noun in enumerate(NOUNS)},
+    "options": set(),
     **{part: set(NOUNS) for part in ("read", "report", "plan", "build", "streams", "machine")},
     **{part: {*NOUNS, "build"} for part in ("play", "judge")},
 }
@@ -30,6 +31,7 @@ KEPT = {
     "pty": {"play.terminal"},
     "pyte": {"play.screen"},
     "psutil": {"play.process"},
+    "jinja2": {"report.page"},
     "termios": {"play.terminal"},
     "socket": {"play.tcp"},
     "yaml": {"read.yaml_tree"},

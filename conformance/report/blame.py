@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from conformance.model import Result, Role, Verdict
+from conformance.model import Kind, Result, Role, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,13 @@ def _pairings(results: Iterable[Result]) -> dict[str, dict[tuple[str, str], bool
     """Scenario → (server, client) → whether it passed. Known failures say nothing new."""
     scenarios: dict[str, dict[tuple[str, str], bool]] = {}
     for result in results:
-        if not result.server or not result.clients or is_mixed(result):
+        if result.kind is not Kind.PAIRING:
             continue
         passed = result.verdict is Verdict.PASSED
         if passed or (result.verdict is Verdict.FAILED and not result.expected):
-            pair = (result.server, result.clients[0])
+            pair = (result.server or "", result.clients[0])
             scenarios.setdefault(result.scenario, {})[pair] = passed
     return scenarios
-
-
-def is_mixed(result: Result) -> bool:
-    """Whether each client of the case was another implementation, which only its id tells."""
-    return len(result.clients) > 1 or result.id.endswith("+mixed]")
 
 
 def _faults_of(scenario: str, played: dict[tuple[str, str], bool]) -> Iterator[Fault]:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from conformance.model import Result, Verdict
-from conformance.report.blame import blame, is_mixed
+from conformance.model import Kind, Result, Verdict
+from conformance.report.blame import blame
+
+CORNER = "server × client"
 
 # A row or column. Those of the grid proper are 0 and an implementation; the number keeps the
 # others behind them, and apart from an implementation of the same name.
@@ -99,9 +101,12 @@ def grid(results: Iterable[Result]) -> Grid:
 def position(result: Result) -> tuple[Heading, Heading]:
     """The row and the column of a case."""
     row = SCRIPTED if result.server is None else (0, result.server)
-    if not result.clients:
-        return row, WIRE
-    return row, MIXED if is_mixed(result) else (0, result.clients[0])
+    match result.kind:
+        case Kind.SERVER:
+            return row, WIRE
+        case Kind.MIXED:
+            return row, MIXED
+    return row, (0, result.clients[0])
 
 
 def legend(whole: Grid) -> list[str]:
@@ -131,7 +136,7 @@ def totals(tally: Tally) -> str:
 
 def at_fault(results: Sequence[Result]) -> list[str]:
     """What the pairings say of each other; nothing where there is one alone."""
-    pairings = {(one.server, one.clients) for one in results if one.server and one.clients}
+    pairings = {one.pairing for one in results if one.kind in (Kind.PAIRING, Kind.MIXED)}
     return blame(results) if len(pairings) > 1 else []
 
 

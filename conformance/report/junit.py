@@ -8,7 +8,7 @@ from xml.etree import ElementTree as Xml
 
 from conformance.model import Result, Verdict
 from conformance.report.failure import failure_text
-from conformance.report.results import Run, incomplete
+from conformance.report.run import Run, incomplete
 from conformance.text import visible
 
 SKIPPED = "skipped"
@@ -51,8 +51,9 @@ def _suite(run: Run, name: str, number: int, cases: Sequence[Xml.Element]) -> Xm
 
 
 def _case(run: Run, result: Result) -> Xml.Element:
-    name = visible(result.id.partition("::")[2])
-    case = _named_case(run, _subject(result), name, result.seconds)
+    subject, _, scenario = result.scenario.partition("/")
+    name = visible(f"{scenario}[{result.pairing}]")
+    case = _named_case(run, subject, name, result.seconds)
     if (tag := _ending(result)) is None:
         return case
     ending = Xml.SubElement(case, tag, message=visible(_message(result)))

@@ -21,17 +21,20 @@ from pathlib import Path
 from typing import TextIO
 
 from conformance.mistakes import Mistake
+from conformance.report.reports import REPORTS
 from conformance.report.results import RESULTS_FILE
+from conformance.report.transcripts import TRANSCRIPTS
 
 LISTING = ".conformance.json"
 LOCK = ".conformance.lock"
 DRAFT_PREFIX = ".run-"
-BADGES = "badges"
-TRANSCRIPTS = "transcripts"
-PAGE = "index.html"
-FILES = (RESULTS_FILE, PAGE, "summary.md", "junit.xml")  # what every run writes
-OURS = frozenset({*FILES, BADGES, TRANSCRIPTS})  # no listing speaks of anything else
+FILES = (RESULTS_FILE, *REPORTS, TRANSCRIPTS)  # what every run writes; some are folders
 
+# What the first version wrote, which kept no listing.
+_WITHOUT_LISTING = (
+    *(RESULTS_FILE, "index.html", "summary.md", "junit.xml"),
+    *("badges/*-*.json", "transcripts/*.txt"),
+)
 
 _held: set[int] = set()  # the locks of drafts
 
@@ -170,7 +173,7 @@ def listing(output: Path) -> set[str]:
 
 def _may_be_listed(name: str) -> bool:
     parts = name.split("/")
-    return parts[0] in OURS and ".." not in parts
+    return parts[0] in FILES and ".." not in parts
 
 
 def _listing_of_an_older_version(output: Path) -> set[str]:
@@ -182,9 +185,8 @@ def _listing_of_an_older_version(output: Path) -> set[str]:
         return set()
     if not is_ours:
         return set()
-    below = [*output.glob(f"{BADGES}/*-*.json"), *output.glob(f"{TRANSCRIPTS}/*.txt")]
-    names = [name for name in FILES if (output / name).is_file()]
-    return {*names, *(path.relative_to(output).as_posix() for path in below)}
+    found = [path for pattern in _WITHOUT_LISTING for path in output.glob(pattern)]
+    return {path.relative_to(output).as_posix() for path in found if path.is_file()}
 
 
 def _files_below(folder: Path) -> Iterator[str]:
@@ -194,8 +196,8 @@ def _files_below(folder: Path) -> Iterator[str]:
 
 
 def _remove_empty(output: Path) -> None:
-    for name in (BADGES, TRANSCRIPTS):
-        with suppress(OSError):  # not empty, or not there
+    for name in FILES:
+        with suppress(OSError):  # no folder, or not empty
             (output / name).rmdir()
 
 
