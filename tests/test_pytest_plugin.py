@@ -80,6 +80,17 @@ def test_every_verdict_in_pytests_words(
     )
 
 
+def test_what_concerns_a_program_as_a_whole_is_told_once_and_first(
+    pytester: pytest.Pytester, suite: Path
+) -> None:
+    add_server(suite / "servers", "dead", "raise SystemExit(3)")
+    done = pytester.runpytest_subprocess(str(suite))
+    done.assert_outcomes(passed=2, failed=2)
+    text = done.stdout.str().partition("= conformance =")[2]
+    assert text.count("server dead does not get ready") == 1
+    assert text.index("server dead does not get ready") < text.index("server × client")
+
+
 @WORKERS
 def test_the_same_results_as_the_command(
     pytester: pytest.Pytester, every_verdict: Path, workers: str
