@@ -15,7 +15,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,17 +45,6 @@ class Build:
     unavailable: str = ""  # what this machine lacks
     error: str = ""  # how the build failed
 
-    def to_json(self) -> dict[str, object]:
-        """Plain data, for another process that has found the same implementations."""
-        return {"argv": list(self.argv), "unavailable": self.unavailable, "error": self.error}
-
-    @classmethod
-    def from_json(cls, implementation: Implementation, data: Mapping[str, object]) -> Build:
-        """The other way round."""
-        argv = data["argv"]
-        assert isinstance(argv, list | tuple)
-        return cls(implementation, tuple(argv), str(data["unavailable"]), str(data["error"]))
-
 
 def build_all(
     implementations: Iterable[Implementation], folder: Path, say: Say = lambda _: None
@@ -64,7 +53,7 @@ def build_all(
     builds = folder.resolve() / "builds"
     commands = Commands()
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else a failed command looks like a success
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, failures look like successes
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             done = {
@@ -104,7 +93,7 @@ def _build(implementation: Implementation, builds: Path, say: Say, commands: Com
 
 
 def lacking(implementation: Implementation) -> str:
-    """Which of the programs that it needs are not on this machine, in words, or nothing."""
+    """Which of the programs that it needs are not on this machine; \"\": none is missing."""
     missing = [program for program in implementation.needs if not find_program(program)]
     return _lacking(implementation, missing) if missing else ""
 
@@ -136,7 +125,7 @@ def _lacking(implementation: Implementation, missing: Sequence[str]) -> str:
 
 
 def _ready(implementation: Implementation, made: Path) -> Build:
-    """Spell out the command that runs it, and see that there is such a program."""
+    """Find the program that its `run` names, and fill in the places of the command."""
     name, *arguments = _words(implementation.run, made)
     program = _program(implementation, name)
     if program is None:
@@ -185,7 +174,7 @@ def _program(implementation: Implementation, name: str) -> str | None:
 
 
 def _words(command: str, made: Path) -> list[str]:
-    """Cut a command line into words, then fill in the places, so that these may hold spaces."""
+    """Split a command line into words, then fill in the places, which may hold spaces."""
     places = {"build": str(made), "python": sys.executable}
     return [complete(word, places) for word in shlex.split(command)]
 
@@ -193,8 +182,8 @@ def _words(command: str, made: Path) -> list[str]:
 def _fingerprint(implementation: Implementation, builds: Path) -> str:
     """A name for all that goes into a build.
 
-    Of the manifest that is its command alone; results and builds that stand in the same folder
-    are made anew by every run.
+    Of the manifest, only the build command counts. Results and builds in the same folder do not
+    count, because every run makes them again.
     """
     digest = hashlib.sha256()
     for program in implementation.needs:
@@ -209,7 +198,7 @@ def _fingerprint(implementation: Implementation, builds: Path) -> str:
 
 
 def _sources(folder: Path, others: Collection[Path]) -> Iterator[Path]:
-    """The files of a folder, but hidden ones, caches and `others`, in an order of their own."""
+    """The files of a folder in a fixed order, without hidden ones, caches and `others`."""
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(".") or entry.name in CACHES or entry in others:
             continue

@@ -1,8 +1,8 @@
 """The command `conformance`: what a person asks for, and what they are shown.
 
-Exit status: 0 where a run is green, 1 where it is red, 2 where something that a person wrote is
-wrong (the command line, a scenario, a manifest) or what they asked for cannot be written or shown,
-130 where they interrupted it.
+Exit status: 0 if a run is green; 1 if it is red; 2 if something that a person wrote is wrong (the
+command line, a scenario, a manifest), or if what they asked for cannot be written or shown; 130 if
+they interrupted it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(words: Sequence[str] | None = None) -> int:
         streams.prepare()
         try:
             return _obey(words)
-        finally:  # where argparse ends the program, too
+        finally:  # also when argparse ends the program
             streams.finish()
     except streams.Unshown as unshown:
         if not unshown.silent:
@@ -99,7 +99,7 @@ def _see_where_we_are() -> None:
 
 
 def _trouble(error: OSError) -> str:
-    """What this machine refuses, where nothing nearer could tell it."""
+    """An error of the operating system that no other place has explained."""
     reason = error.strerror or type(error).__name__
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {reason}"
@@ -108,7 +108,7 @@ def _trouble(error: OSError) -> str:
 
 
 def _fault(error: Exception) -> str:
-    """One line about an error of the harness, and a file for whoever mends it."""
+    """One line about an error of the harness, which names a file with the trace."""
     words = (traceback.format_exception_only(error)[-1].strip().splitlines() or [""])[0]
     try:
         number, path = tempfile.mkstemp(prefix="conformance-", suffix=".txt")
@@ -265,7 +265,7 @@ def run(arguments: Arguments) -> int:
 
 @dataclass(slots=True)
 class _Played:
-    """What came of the cases."""
+    """The results of the cases that were played."""
 
     results: list[Result] = field(default_factory=list)
     durations: Durations = field(default_factory=Durations)
@@ -273,7 +273,7 @@ class _Played:
 
 
 def _played(session: Session, jobs: int, progress: Progress) -> _Played:
-    """Play them, until a Ctrl+C: what was played by then is reported, and the rest missed."""
+    """Play them until all are done or Ctrl+C comes; cases without a result make the run red."""
     played = _Played()
     try:
         for result in session.results(jobs, played.durations):
@@ -286,7 +286,7 @@ def _played(session: Session, jobs: int, progress: Progress) -> _Played:
 
 
 def _published(session: Session, outcome: Run) -> Mistake | None:
-    """Write what came of the run; why that cannot be: what was seen is to be shown all the same."""
+    """Write the reports. An error is returned, because the results are to be shown first."""
     try:
         session.publish(outcome)
     except Mistake as mistake:
@@ -314,7 +314,7 @@ def _listed(case: Case, builds: Mapping[str, Build]) -> str:
 
 
 def check(arguments: Arguments) -> int:
-    """Read every file that is named; all mistakes at once."""
+    """Read every file that is named; report all mistakes at once."""
     problems: list[str] = []
     for path in arguments.paths:
         try:
@@ -334,7 +334,7 @@ def show_again(arguments: Arguments) -> int:
 
 
 def diff(arguments: Arguments) -> int:
-    """Show what broke, what was mended, and what is new; or how two implementations differ."""
+    """Show how two runs differ, or two implementations in one run."""
     pairs = [(role, pair) for role in Role if (pair := getattr(arguments, role))]
     if len(pairs) + bool(arguments.new) != 1:
         raise Mistake(
@@ -357,20 +357,20 @@ def _request(arguments: Arguments) -> Request:
 
 
 def _absent(path: Path) -> str:
-    if path == Path(SUITE):  # what is meant where nothing is named
+    if path == Path(SUITE):  # the default
         return f"{path}: no such folder here; name a suite: conformance run path/to/{SUITE}"
     return f"{path}: no such file or folder"
 
 
 def _ids(words: Sequence[str]) -> tuple[str, ...]:
-    """The cases that are named one by one; none where a whole folder is named beside them."""
+    """The cases that are named one by one; none if a whole folder is named beside them."""
     split = [word.partition("::") for word in words]
     ids = tuple(f"{Path(path)}{colons}{rest}" for path, colons, rest in split)
     return () if any(Path(word).is_dir() for word in words) else ids
 
 
 def _read(path: Path) -> str:
-    """Read whatever a path names; what it holds. Raises Mistake."""
+    """Read what a path names; say what it holds. Raises Mistake."""
     if not path.exists():
         raise Mistake([_absent(path)])
     if path.name == SUITE_FILE:
@@ -384,7 +384,7 @@ def _read(path: Path) -> str:
 
 
 def _check_names(paths: Sequence[Path]) -> None:
-    """Hold the manifests among the paths to the suite among them, else to the usual one."""
+    """Check the manifests among the paths against the suite among them, or the default one."""
     suites = [path for path in paths if (path / SUITE_FILE).is_file()]
     suites = suites or [path for path in [Path(SUITE)] if (path / SUITE_FILE).is_file()]
     folders = [path if path.is_dir() else path.parent for path in paths if path not in suites]
@@ -397,7 +397,7 @@ def _check_names(paths: Sequence[Path]) -> None:
 
 
 def _show(outcome: Run, folder: Path | None) -> int:
-    """Show what came of a run; the exit status. `folder` is that of the reports, if written."""
+    """Show a run; return the exit status. `folder` is that of the reports, if written."""
     for text in [*findings_shown(outcome, folder), *failures_shown(outcome, folder)]:
         show(text + "\n")
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ

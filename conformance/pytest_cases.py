@@ -1,7 +1,7 @@
 """Glue: pytest plays what `conformance run` plays, each case as an item.
 
 Cases are played ahead, in processes of the harness, and each item waits for the outcome of its own:
-one case at a time, or with `-n auto` as many as the command plays. Where tests of another kind are
+one case at a time, or with `-n auto` as many as the command plays. If tests of another kind are
 named beside a suite, or a number of workers is given, the workers of pytest-xdist play instead.
 The results come back with pytest's own reports.
 """
@@ -43,16 +43,16 @@ CASES_AHEAD = 8  # for each job: within so many, cases are played in another ord
 
 
 class Cases:
-    """The cases of the suite that takes part, by file; how one is played is said later."""
+    """The cases of the suite that takes part, by file."""
 
     def __init__(
         self, config: pytest.Config, paths: Sequence[Path], options: Mapping[str, Any]
     ) -> None:
         """Read all files that are named."""
         self.config = config
-        with _told_by_pytest():
+        with _usage_errors():
             self.session = Session(request(paths, options))
-        self.play: Callable[[Case], Outcome] = self.session.play
+        self.play: Callable[[Case], Outcome] = self.session.play  # a controller replaces it
         # A file may be named twice, in different ways: pytest collects it once.
         unique = {(_file(case), _name(case)): case for case in self.session.cases}
         self.session.cases = list(unique.values())
@@ -90,8 +90,8 @@ class ScenarioFile(pytest.File):
     def collect(self) -> Iterator[CaseItem]:
         """Its cases.
 
-        The id is given as a text, as reports and pytest's cache hold it. pytest would else take the
-        bracket for a part of the name, and `--lf` would not know the item again.
+        The id is given as a text, as reports and pytest's cache hold it. Otherwise pytest would
+        escape the bracket, and `--lf` would not find the item again.
         """
         for case in self._cases.of(self.path):
             words = {"name": _name(case), "nodeid": f"{self.nodeid}::{_name(case)}"}
@@ -169,7 +169,7 @@ class Ahead:
         return self._come[case.id].pop()[1]
 
     def stop(self) -> list[tuple[Case, Outcome]]:
-        """End at once; the outcomes that nobody has asked for."""
+        """End at once; return the outcomes that no item has asked for."""
         self._coming.close()
         return [pair for pairs in self._come.values() for pair in pairs]
 
@@ -181,7 +181,7 @@ class Controller:
         """At most so many cases are played at the same time; None: as many as fit."""
         self._cases = cases
         self._session = cases.session
-        with _told_by_pytest():
+        with _usage_errors():
             self._jobs, _ = fitting_jobs(cases.session.cases, default_jobs())
         self._jobs = min(self._jobs, most or self._jobs)
         self._ahead: Ahead | None = None  # None: workers play
@@ -194,7 +194,7 @@ class Controller:
     def pytest_sessionstart(self) -> None:
         """Build, before workers start."""
         terminal = self._cases.config.pluginmanager.get_plugin("terminalreporter")
-        with _told_by_pytest():
+        with _usage_errors():
             self._session.build(terminal.write_line if terminal else lambda _: None)
 
     def pytest_report_header(self, config: pytest.Config) -> str:
@@ -207,7 +207,7 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Hand the builds, and where results go, to a worker."""
+        """Send the builds, and the folder of the results, to a worker."""
         node.workerinput[FROM_CONTROLLER] = self._session.for_workers()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -229,7 +229,7 @@ class Controller:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
-        """However it ends, no case is played any longer; what was played counts."""
+        """Stop playing, also after an error; the outcomes that came count."""
         try:
             return (yield)
         finally:
@@ -239,7 +239,7 @@ class Controller:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take a result out of the report that brought it; no one else needs it there."""
+        """Take the result out of the report of its item, so that no other plugin shows it."""
         texts = [str(value) for name, value in report.user_properties if name == PROPERTY]
         report.user_properties = [one for one in report.user_properties if one[0] != PROPERTY]
         for text in texts:
@@ -249,7 +249,7 @@ class Controller:
                 report.duration = result.seconds  # of the case, not of the wait for it
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write what `conformance run` writes; red is red, even where pytest saw no failure."""
+        """Write what `conformance run` writes. A red run fails even if every item passed."""
         if not self._planned:
             return
         self._run = self._session.run(self._found.values(), planned=len(self._planned))
@@ -262,7 +262,7 @@ class Controller:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_unconfigure(self) -> None:
-        """However this ends, the run's folder goes."""
+        """Remove the run's folder, also after an error."""
         self._session.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -282,7 +282,7 @@ class Controller:
 
 
 @contextmanager
-def _told_by_pytest() -> Iterator[None]:
+def _usage_errors() -> Iterator[None]:
     """A mistake ends pytest as one of its command line does."""
     try:
         yield

@@ -115,14 +115,17 @@ class Session:
 
     def for_workers(self) -> dict[str, Any]:
         """What a session of the same request in another process needs, as plain data."""
-        builds = {label: build.to_json() for label, build in self.builds.items()}
+        builds = {
+            label: {"argv": one.argv, "unavailable": one.unavailable, "error": one.error}
+            for label, one in self.builds.items()
+        }
         return {"folder": str(self._transcripts.folder), "builds": builds}
 
     def take(self, data: Mapping[str, Any]) -> None:
         """Play for the session of another process, which gave what `for_workers` returns."""
         mine = {one.label: one for one in self.implementations}
         builds = data["builds"].items()
-        self.builds = {label: Build.from_json(mine[label], build) for label, build in builds}
+        self.builds = {label: Build(mine[label], **build) for label, build in builds}
         self._transcripts = Transcripts(Path(data["folder"]))
 
     # Each case

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -255,13 +254,6 @@ def test_a_relative_command_is_that_of_its_own_folder(
     monkeypatch.chdir(tmp_path)
     own = replace(program, build="./make.sh {build}/program", run="sh {build}/program")
     assert says(built(own, tmp_path)) == "own"
-
-
-def test_builds_survive_json(program: Implementation, tmp_path: Path) -> None:
-    lacking, broken = Build(program, unavailable="no tool"), Build(program, error="no luck")
-    for build in (built(program, tmp_path), lacking, broken):
-        data = json.loads(json.dumps(build.to_json()))
-        assert Build.from_json(program, data) == build
 
 
 def test_progress_names_what_is_built_and_not_what_is_kept(

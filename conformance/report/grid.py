@@ -1,4 +1,4 @@
-"""Counts of verdicts, and the grid that they stand in: servers down, clients across."""
+"""The verdicts of a run, counted by server and client. It knows nothing of how they are shown."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Tally:
 
     @property
     def played(self) -> int:
-        """Cases that were, or should have been, played on this machine."""
+        """Cases that were played, or could not be because of an error."""
         return self.passed + self.counts[Verdict.FAILED] + self.counts[Verdict.ERRORED]
 
     @property
@@ -110,7 +110,7 @@ def position(result: Result) -> tuple[Heading, Heading]:
 
 
 def legend(whole: Grid) -> list[str]:
-    """What the signs and headings of a grid mean, those alone that are in it."""
+    """What the signs and headings that are in a grid mean."""
     text = "".join(tally.text for tally in whole.cells.values())
     signs = [f"{sign} {meaning}" for sign, meaning in LEGEND.items() if sign in text]
     shown = {*whole.rows, *whole.columns}
@@ -135,7 +135,7 @@ def totals(tally: Tally) -> str:
 
 
 def at_fault(results: Sequence[Result]) -> list[str]:
-    """What the pairings say of each other; nothing where there is one alone."""
+    """Which programs are at fault, if there are several pairings to compare."""
     pairings = {one.pairing for one in results if one.kind in (Kind.PAIRING, Kind.MIXED)}
     return blame(results) if len(pairings) > 1 else []
 
