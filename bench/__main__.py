@@ -22,7 +22,7 @@ from bench.results import Entry, Run
 from bench.rows import QUICK, ROWS, Scale
 from bench.session import play, turns
 from bench.table import markdown
-from conformance.session import folder, seconds, whole_number
+from conformance.options import folder, seconds, whole_number
 from conformance.streams import complain as say
 from conformance.streams import prepare
 
@@ -79,7 +79,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.only = options.only or [row.key for row in ROWS]
     options.contender = options.contender or known
-    options.output = options.output.resolve()
+    options.output = Path(options.output).resolve()
     return options
 
 

@@ -5,11 +5,11 @@ The way of a case through the package, which is also the order in which to read 
     text, mistakes, arguments, model    the nouns that all share
     read/       YAML and the protocol text in, scenarios and manifests out
     plan        scenarios x implementations -> cases
-    build       implementations made ready to run
+    build       implementations made ready to run, by commands, and kept in a cache
     play/       cases in, outcomes out
     judge       outcomes -> results
     report/     results in, what people and machines read out
-    session     one run from end to end; its faces are cli and pytest_plugin
+    session     one run from end to end; its faces are cli and pytest_plugin, with the same options
 
 `read`, `play` and `report` never import each other.
 """

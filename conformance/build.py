@@ -1,52 +1,37 @@
-"""Makes implementations ready to run: once, before anything is played, and cached by their inputs.
+"""Makes implementations ready to run, before anything is played. It knows no scenario.
 
 A build's inputs are the files in its implementation's folder, its command, and the versions of the
-programs that it needs. Builds of the same inputs share one folder under `builds/`; what the command
-printed stands beside it, in a `.log`. A lock is held while a folder is filled, so that two runs in
-one checkout build it once. Each attempt fills a new folder in it, and only one that succeeded is
-noted: what a killed run left, or what its compiler still writes there, is never taken for a build.
+programs that it needs. The same inputs are built once, in a folder under `builds/` (see cache): a
+lock is held while it is filled, so that two runs in one checkout build it once.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import functools
 import hashlib
 import os
 import platform
-import pwd
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TextIO
 
+from conformance.cache import HASH_DIGITS, TURN_SECONDS, Cached
+from conformance.commands import ENVIRONMENT, Commands, environment_of_a_build
 from conformance.model import Implementation
 from conformance.text import complete
 
 BUILD_SECONDS = 600.0  # a first build may compile a whole standard library
 VERSION_SECONDS = 10.0
-TURN_SECONDS = 1.0
 LOG_LINES = 20  # the last lines of a failed build that are shown; the log has all
 LOG_LABEL = "all of it: "  # before the path of the log
-COMPLETE = ".complete"  # names the folder of the attempt that succeeded
-HASH_DIGITS = 12
 
 # What tools write into a folder by themselves, and no build reads as a source.
 CACHES = frozenset({"__pycache__", "node_modules", "target"})
-
-# A Go command must neither fetch another toolchain nor report on this one. Python leaves nothing
-# beside the sources.
-ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOTELEMETRY": "off", "PYTHONDONTWRITEBYTECODE": "1"}
 
 Say = Callable[[str], None]
 
@@ -60,26 +45,15 @@ class Build:
     unavailable: str = ""  # what this machine lacks
     error: str = ""  # how the build failed
 
-    def to_json(self) -> dict[str, object]:
-        """Plain data, for another process that has found the same implementations."""
-        return {"argv": list(self.argv), "unavailable": self.unavailable, "error": self.error}
-
-    @classmethod
-    def from_json(cls, implementation: Implementation, data: Mapping[str, object]) -> Build:
-        """The other way round."""
-        argv = data["argv"]
-        assert isinstance(argv, list | tuple)
-        return cls(implementation, tuple(argv), str(data["unavailable"]), str(data["error"]))
-
 
 def build_all(
     implementations: Iterable[Implementation], folder: Path, say: Say = lambda _: None
 ) -> dict[str, Build]:
     """Build each implementation into a folder under `FOLDER/builds/`; the builds by label."""
     builds = folder.resolve() / "builds"
-    commands = _Commands()
+    commands = Commands()
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else a failed command looks like a success
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, failures look like successes
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             done = {
@@ -90,7 +64,7 @@ def build_all(
             while wait(done.values(), TURN_SECONDS).not_done:
                 pass
             return {label: future.result() for label, future in done.items()}
-        except BaseException:  # Ctrl+C, above all: what was begun would go on to its end
+        except BaseException:  # Ctrl+C, above all: the commands would go on to their end
             pool.shutdown(wait=False, cancel_futures=True)
             commands.end()
             raise
@@ -103,15 +77,15 @@ def toolchains(implementations: Iterable[Implementation]) -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version_of(name) for name in found}
 
 
-def _build(implementation: Implementation, builds: Path, say: Say, commands: _Commands) -> Build:
+def _build(implementation: Implementation, builds: Path, say: Say, commands: Commands) -> Build:
     """Build one implementation, unless that was done before."""
     if reason := lacking(implementation):
         return Build(implementation, unavailable=reason)
     try:
-        home = builds / f"{implementation.label}-{_fingerprint(implementation, builds)}"
-        made, error = home, ""
-        if implementation.build is not None:
-            made, error = _make(implementation, home, say, commands)
+        if implementation.build is None:
+            return _ready(implementation, builds)
+        cached = Cached(builds, implementation.label, _fingerprint(implementation, builds))
+        made, error = _make(implementation, cached, say, commands)
         return Build(implementation, error=error) if error else _ready(implementation, made)
     except OSError as problem:
         error = f"{problem.filename or builds}: {problem.strerror}"
@@ -119,7 +93,7 @@ def _build(implementation: Implementation, builds: Path, say: Say, commands: _Co
 
 
 def lacking(implementation: Implementation) -> str:
-    """Which of the programs that it needs are not on this machine, in words, or nothing."""
+    """Which of the programs that it needs are not on this machine; \"\": none is missing."""
     missing = [program for program in implementation.needs if not find_program(program)]
     return _lacking(implementation, missing) if missing else ""
 
@@ -135,7 +109,7 @@ def version_of(program: str) -> str:
     environment = os.environ | ENVIRONMENT | {"PATH": _search_path()}
     for question in ("--version", "version"):
         argv = [find_program(program) or program, question]
-        answer = _Commands().run(argv, Path.cwd(), VERSION_SECONDS, environment)
+        answer = Commands().run(argv, Path.cwd(), VERSION_SECONDS, environment)
         if answer.status == 0 and answer.output.strip():
             return answer.output.strip().splitlines()[0]
     return "unknown"
@@ -151,7 +125,7 @@ def _lacking(implementation: Implementation, missing: Sequence[str]) -> str:
 
 
 def _ready(implementation: Implementation, made: Path) -> Build:
-    """Spell out the command that runs it, and see that there is such a program."""
+    """Find the program that its `run` names, and fill in the places of the command."""
     name, *arguments = _words(implementation.run, made)
     program = _program(implementation, name)
     if program is None:
@@ -163,37 +137,27 @@ def _ready(implementation: Implementation, made: Path) -> Build:
 
 
 def _make(
-    implementation: Implementation, home: Path, say: Say, commands: _Commands
+    implementation: Implementation, cached: Cached, say: Say, commands: Commands
 ) -> tuple[Path, str]:
-    """Build where that was not yet done for these inputs: the folder, and why it failed."""
-    label = implementation.label
-    with _locked(home, lambda: say(f"another run builds {label}: waiting"), commands.ended):
-        if made := _complete(home):
-            return made, ""
-        say(f"building {label}: {implementation.build}")
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix="", dir=home))
-        error = _build_into(made, implementation, home.with_name(home.name + ".log"), commands)
-        if not error:
-            (home / COMPLETE).write_text(made.name, "utf-8")
+    """Build, unless that was done before for these inputs: the folder, and why it failed."""
+    label = cached.label
+    with cached.locked(lambda: say(f"another run builds {label}: waiting"), commands.ended):
+        made, error = cached.made(), ""
+        if not made:
+            say(f"building {label}: {implementation.build}")
+            made = cached.new()
+            error = _build_into(made, implementation, cached.log, commands)
+            if not error:
+                cached.complete(made)
+        cached.use()
         return made, error
 
 
-def _complete(home: Path) -> Path | None:
-    """The folder of the attempt that succeeded, if one did."""
-    try:
-        name = (home / COMPLETE).read_text("utf-8")
-    except (FileNotFoundError, UnicodeDecodeError):
-        return None
-    return home / name if name and (home / name).is_dir() else None
-
-
-def _build_into(made: Path, implementation: Implementation, log: Path, commands: _Commands) -> str:
+def _build_into(made: Path, implementation: Implementation, log: Path, commands: Commands) -> str:
     """Run the build command; why it failed, or nothing."""
     argv = _words(implementation.build or "", made)
     argv[0] = _program(implementation, argv[0]) or argv[0]
-    environment = _environment(log.parent)
+    environment = environment_of_a_build(log.parent / "home", _search_path())
     answer = commands.run(argv, implementation.folder, BUILD_SECONDS, environment)
     log.write_text(answer.output, encoding="utf-8")
     if answer.status == 0:
@@ -210,7 +174,7 @@ def _program(implementation: Implementation, name: str) -> str | None:
 
 
 def _words(command: str, made: Path) -> list[str]:
-    """Cut a command line into words, then fill in the places, so that these may hold spaces."""
+    """Split a command line into words, then fill in the places, which may hold spaces."""
     places = {"build": str(made), "python": sys.executable}
     return [complete(word, places) for word in shlex.split(command)]
 
@@ -218,8 +182,8 @@ def _words(command: str, made: Path) -> list[str]:
 def _fingerprint(implementation: Implementation, builds: Path) -> str:
     """A name for all that goes into a build.
 
-    Of the manifest that is its command alone; results and builds that stand in the same folder
-    are made anew by every run.
+    Of the manifest, only the build command counts. Results and builds in the same folder do not
+    count, because every run makes them again.
     """
     digest = hashlib.sha256()
     for program in implementation.needs:
@@ -234,7 +198,7 @@ def _fingerprint(implementation: Implementation, builds: Path) -> str:
 
 
 def _sources(folder: Path, others: Collection[Path]) -> Iterator[Path]:
-    """The files of a folder, but hidden ones, caches and `others`, in an order of their own."""
+    """The files of a folder in a fixed order, without hidden ones, caches and `others`."""
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(".") or entry.name in CACHES or entry in others:
             continue
@@ -242,136 +206,3 @@ def _sources(folder: Path, others: Collection[Path]) -> Iterator[Path]:
             yield from _sources(entry, others)
         elif entry.is_file():
             yield entry
-
-
-@contextmanager
-def _locked(home: Path, say: Callable[[], None], ended: threading.Event) -> Iterator[None]:
-    """Let one process at a time fill a build's folder; the lock ends with its process.
-
-    `say` is called once where another has it; the waiting stops where this run is ended.
-    """
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with open(home.with_name(home.name + ".lock"), "w") as lock:
-        if not _is_taken(lock):
-            say()
-            while not _is_taken(lock):
-                if ended.wait(TURN_SECONDS):
-                    raise InterruptedError(errno.EINTR, "interrupted")
-        yield
-
-
-def _is_taken(lock: TextIO) -> bool:
-    """Take the lock, if nobody has it."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """How a command ended, and all that it printed."""
-
-    status: int | None  # None: it could not be started, or did not end
-    ending: str
-    output: str
-
-
-class _Commands:
-    """The commands that run, each with its children in a process group of its own."""
-
-    def __init__(self) -> None:
-        self.ended = threading.Event()
-        self._running: set[int] = set()
-        self._lock = threading.Lock()
-
-    def run(
-        self, argv: Sequence[str], folder: Path, seconds: float, environment: Mapping[str, str]
-    ) -> _Answer:
-        """Run one to its end, with nothing to read and both its outputs in one.
-
-        These go to a file: a process that it leaves behind may hold a pipe open for ever.
-        """
-        with tempfile.TemporaryFile() as output:
-            try:
-                process = self._start(argv, folder, environment, output)
-            except OSError as error:
-                return _Answer(None, f"could not be started: {error.strerror}", "")
-            status: int | None = None
-            try:
-                status = process.wait(seconds)
-                ending = _ending(status)
-            except subprocess.TimeoutExpired:
-                ending = f"did not end within {seconds:g} seconds"
-            self._end(process)
-            output.seek(0)
-            return _Answer(status, ending, output.read().decode(errors="replace"))
-
-    def _start(
-        self, argv: Sequence[str], folder: Path, environment: Mapping[str, str], output: IO[bytes]
-    ) -> subprocess.Popen[bytes]:
-        with self._lock:
-            if self.ended.is_set():
-                raise InterruptedError(errno.EINTR, "interrupted")
-            process = subprocess.Popen(
-                argv,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-            )
-            self._running.add(process.pid)
-            return process
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        with self._lock:
-            self._running.discard(process.pid)
-            if process.poll() is None:
-                _kill(process.pid)
-        process.wait()
-
-    def end(self) -> None:
-        """Kill all, and let no other start."""
-        with self._lock:
-            self.ended.set()
-            for group in self._running:
-                _kill(group)
-
-
-def _kill(group: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
-
-
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"ended with status {status}"
-    try:
-        return f"was killed by {signal.Signals(-status).name}"
-    except ValueError:  # a real-time signal
-        return f"was killed by signal {-status}"
-
-
-def _environment(builds: Path) -> dict[str, str]:
-    """What commands get: with a home and a folder for temporary files, as compilers need them."""
-    own = os.environ | ENVIRONMENT | {"PATH": _search_path()}
-    if not Path(own.get("TMPDIR") or "/").is_dir():
-        own["TMPDIR"] = tempfile.gettempdir()
-    spare = builds / "home"
-    if not Path(own.get("HOME") or "?").is_dir():
-        own["HOME"] = str(_home_of_the_user() or spare)
-    if not os.access(own["HOME"], os.W_OK):
-        own.setdefault("XDG_CACHE_HOME", str(spare / ".cache"))
-    spare.mkdir(parents=True, exist_ok=True)
-    return own
-
-
-def _home_of_the_user() -> Path | None:
-    try:
-        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    except KeyError:  # in a container, for instance
-        return None
-    return home if home.is_dir() and os.access(home, os.W_OK) else None

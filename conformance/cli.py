@@ -1,8 +1,8 @@
 """The command `conformance`: what a person asks for, and what they are shown.
 
-Exit status: 0 where a run is green, 1 where it is red, 2 where something that a person wrote is
-wrong (the command line, a scenario, a manifest) or what they asked for cannot be written or shown,
-130 where they interrupted it.
+Exit status: 0 if a run is green; 1 if it is red; 2 if something that a person wrote is wrong (the
+command line, a scenario, a manifest), or if what they asked for cannot be written or shown; 130 if
+they interrupted it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import os
 import shutil
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 from conformance import __version__, streams
 from conformance.build import Build, lacking
@@ -31,34 +31,28 @@ from conformance.judge import expectation
 from conformance.machine import fitting_jobs
 from conformance.mistakes import Mistake
 from conformance.model import Case, Result, Role
-from conformance.plan import Selection
-from conformance.play.pool import play_all
-from conformance.play.schedule import JOBS_PER_PROCESSOR, default_jobs, turn
+from conformance.options import CHOOSING, PLAYING, Options, whole_number
+from conformance.play.schedule import JOBS_PER_PROCESSOR, default_jobs
 from conformance.read import manifest, scenario, schema
 from conformance.read.suite import SUITE_FILE, load_suite
-from conformance.report import reports as report
 from conformance.report import results
+from conformance.report.diff import comparison, difference
 from conformance.report.durations import Durations
-from conformance.report.output import PAGE
-from conformance.session import (
-    CHOOSING,
-    OUTPUT,
-    PLAYING,
-    Request,
-    Session,
-    draw_again,
-    output_of,
-    whole_number,
-)
+from conformance.report.matrix import Look
+from conformance.report.progress import Progress
+from conformance.report.reports import PAGE
+from conformance.report.rules import requirements_table
+from conformance.report.run import Run, red
+from conformance.report.terminal import ending_shown, failures_shown, findings_shown
+from conformance.session import OUTPUT, Request, Session, draw_again, request
 from conformance.streams import complain, show, tell
-from conformance.text import counted, visible
+from conformance.text import counted
 
 GREEN, RED, MISTAKEN, INTERRUPTED = 0, 1, 2, 130
 
 SUITE = "scenarios"
 SCHEMAS = "schema"
 SHOWN_DURATIONS = 20
-SHOWN_FAILURES = 10  # in full, after a run; the reports have them all
 
 Arguments = argparse.Namespace
 
@@ -69,7 +63,7 @@ def main(words: Sequence[str] | None = None) -> int:
         streams.prepare()
         try:
             return _obey(words)
-        finally:  # where argparse ends the program, too
+        finally:  # also when argparse ends the program
             streams.finish()
     except streams.Unshown as unshown:
         if not unshown.silent:
@@ -105,7 +99,7 @@ def _see_where_we_are() -> None:
 
 
 def _trouble(error: OSError) -> str:
-    """What this machine refuses, where nothing nearer could tell it."""
+    """An error of the operating system that no other place has explained."""
     reason = error.strerror or type(error).__name__
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {reason}"
@@ -114,7 +108,7 @@ def _trouble(error: OSError) -> str:
 
 
 def _fault(error: Exception) -> str:
-    """One line about an error of the harness, and a file for whoever mends it."""
+    """One line about an error of the harness, which names a file with the trace."""
     words = (traceback.format_exception_only(error)[-1].strip().splitlines() or [""])[0]
     try:
         number, path = tempfile.mkstemp(prefix="conformance-", suffix=".txt")
@@ -148,8 +142,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=run)
     _add_selection(parser)
-    for option, meaning in PLAYING.items():
-        parser.add_argument(option, **meaning)
+    _add_options(parser, PLAYING)
+    parser.set_defaults(deadline=DEADLINES.step, output=OUTPUT)
     parser.add_argument(
         "-j",
         type=lambda text: whole_number(text, 1),
@@ -158,7 +152,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         default=default_jobs(),
         help=f"cases played at the same time (default: {JOBS_PER_PROCESSOR} for each processor)",
     )
-
     parser.add_argument(
         "--durations",
         type=lambda text: whole_number(text, 0),
@@ -188,8 +181,12 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-k", dest="keyword", metavar="TEXT", default="", help="only cases with TEXT in their id"
     )
-    for option, meaning in CHOOSING.items():
-        parser.add_argument(option, **meaning)
+    _add_options(parser, CHOOSING)
+
+
+def _add_options(parser: argparse.ArgumentParser, options: Options) -> None:
+    for name, words in options.items():
+        parser.add_argument(f"--{name}", **words)
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
@@ -265,16 +262,9 @@ def _add_results(
 
 def run(arguments: Arguments) -> int:
     """Build, play, show and write."""
-    request = replace(
-        _request(arguments),
-        required=arguments.require,
-        probing=arguments.probe_features,
-        deadline=arguments.deadline,
-        output=arguments.output,
-    )
-    with closing(Session(request)) as session:
+    with closing(Session(_request(arguments))) as session:
         jobs, note = fitting_jobs(session.cases, arguments.jobs)
-        progress = Progress(len(session.cases), sys.stderr)
+        progress = Progress(len(session.cases), partial(tell, sys.stderr), sys.stderr.isatty())
         session.build(progress.note)
         if note:
             progress.note(note)
@@ -283,7 +273,7 @@ def run(arguments: Arguments) -> int:
         unwritten = _published(session, outcome)
     if arguments.durations is not None:
         show(played.durations.table(arguments.durations) + "\n")
-    status = _show(outcome, None if unwritten else request.output)
+    status = _show(outcome, None if unwritten else session.request.output)
     if unwritten:
         raise unwritten
     return INTERRUPTED if played.interrupted else status
@@ -291,18 +281,18 @@ def run(arguments: Arguments) -> int:
 
 @dataclass(slots=True)
 class _Played:
-    """What came of the cases."""
+    """The results of the cases that were played."""
 
-    results: list[Result]
-    durations: Durations
+    results: list[Result] = field(default_factory=list)
+    durations: Durations = field(default_factory=Durations)
     interrupted: bool = False
 
 
 def _played(session: Session, jobs: int, progress: Progress) -> _Played:
-    """Play them, until a Ctrl+C: what was played by then is reported, and the rest missed."""
-    played = _Played([], Durations())
+    """Play them until all are done or Ctrl+C comes; cases without a result make the run red."""
+    played = _Played()
     try:
-        for result in _results(session, jobs, played.durations):
+        for result in session.results(jobs, played.durations):
             played.results.append(result)
             progress.played(result)
     except KeyboardInterrupt:
@@ -311,8 +301,8 @@ def _played(session: Session, jobs: int, progress: Progress) -> _Played:
     return played
 
 
-def _published(session: Session, outcome: results.Run) -> Mistake | None:
-    """Write what came of the run; why that cannot be: what was seen is to be shown all the same."""
+def _published(session: Session, outcome: Run) -> Mistake | None:
+    """Write the reports. An error is returned, because the results are to be shown first."""
     try:
         session.publish(outcome)
     except Mistake as mistake:
@@ -324,7 +314,7 @@ def show_list(arguments: Arguments) -> int:
     """Show what there is, and play nothing."""
     session = Session(_request(arguments))
     if arguments.requirements:
-        show(report.requirements_table(session.suite, session.scenarios))
+        show(requirements_table(session.suite, session.scenarios))
     else:
         builds = {
             one.label: Build(one, unavailable=lacking(one)) for one in session.implementations
@@ -340,7 +330,7 @@ def _listed(case: Case, builds: Mapping[str, Build]) -> str:
 
 
 def check(arguments: Arguments) -> int:
-    """Read every file that is named; all mistakes at once."""
+    """Read every file that is named; report all mistakes at once."""
     problems: list[str] = []
     for path in arguments.paths:
         try:
@@ -360,7 +350,7 @@ def show_again(arguments: Arguments) -> int:
 
 
 def diff(arguments: Arguments) -> int:
-    """Show what broke, what was mended, and what is new; or how two implementations differ."""
+    """Show how two runs differ, or two implementations in one run."""
     pairs = [(role, pair) for role in Role if (pair := getattr(arguments, role))]
     if len(pairs) + bool(arguments.new) != 1:
         raise Mistake(
@@ -368,9 +358,9 @@ def diff(arguments: Arguments) -> int:
         )
     old = results.read(arguments.old)
     if arguments.new:
-        show(report.difference(old, results.read(arguments.new)))
+        show(difference(old, results.read(arguments.new)))
     for role, pair in pairs:
-        show(report.comparison(old, role, *pair))
+        show(comparison(old, role, *pair))
     return GREEN
 
 
@@ -389,43 +379,24 @@ def _request(arguments: Arguments) -> Request:
     paths = [Path(word.partition("::")[0]) for word in arguments.paths]
     if absent := [path for path in paths if not path.exists()]:
         raise Mistake([_absent(path) for path in absent])
-    ids = _ids(arguments.paths)
-    return Request(
-        paths=list(dict.fromkeys(paths)),
-        selection=Selection(arguments.server, arguments.client, ids, arguments.keyword),
-        folders=arguments.implementation,
-    )
+    return request(paths, vars(arguments), _ids(arguments.paths), arguments.keyword)
 
 
 def _absent(path: Path) -> str:
-    if path == Path(SUITE):  # what is meant where nothing is named
+    if path == Path(SUITE):  # the default
         return f"{path}: no such folder here; name a suite: conformance run path/to/{SUITE}"
     return f"{path}: no such file or folder"
 
 
 def _ids(words: Sequence[str]) -> tuple[str, ...]:
-    """The cases that are named one by one; none where a whole folder is named beside them."""
+    """The cases that are named one by one; none if a whole folder is named beside them."""
     split = [word.partition("::") for word in words]
     ids = tuple(f"{Path(path)}{colons}{rest}" for path, colons, rest in split)
     return () if any(Path(word).is_dir() for word in words) else ids
 
 
-def _results(session: Session, jobs: int, durations: Durations) -> Iterable[Result]:
-    """Every case's result: first of those that cannot be played, then as they are played."""
-    playable = []
-    for case in session.cases:
-        if result := session.foregone(case):
-            yield result
-        else:
-            playable.append(case)
-    playable.sort(key=turn)
-    for case, outcome in play_all(playable, session.play, jobs=jobs, limit=session.longest):
-        durations.add(case, outcome)
-        yield session.judge(case, outcome)
-
-
 def _read(path: Path) -> str:
-    """Read whatever a path names; what it holds. Raises Mistake."""
+    """Read what a path names; say what it holds. Raises Mistake."""
     if not path.exists():
         raise Mistake([_absent(path)])
     if path.name == SUITE_FILE:
@@ -439,7 +410,7 @@ def _read(path: Path) -> str:
 
 
 def _check_names(paths: Sequence[Path]) -> None:
-    """Hold the manifests among the paths to the suite among them, else to the usual one."""
+    """Check the manifests among the paths against the suite among them, or the default one."""
     suites = [path for path in paths if (path / SUITE_FILE).is_file()]
     suites = suites or [path for path in [Path(SUITE)] if (path / SUITE_FILE).is_file()]
     folders = [path if path.is_dir() else path.parent for path in paths if path not in suites]
@@ -451,62 +422,14 @@ def _check_names(paths: Sequence[Path]) -> None:
 # What a person sees
 
 
-def _show(outcome: results.Run, folder: Path | None) -> int:
-    """What is told once of a program, failures, the matrix, why it is red; the exit status."""
-    told = outcome.requirements, outcome.folders
-    for finding in report.findings(outcome.results):
-        show(report.finding_text(finding, *told, output_of(folder, finding.cases[0])) + "\n")
-    surprises = report.others(outcome.results)
-    for result in surprises[:SHOWN_FAILURES]:
-        show(report.failure_text(result, *told, output_of(folder, result.id)) + "\n")
-    if hidden := surprises[SHOWN_FAILURES:]:
-        show(f"... and {len(hidden)} more" + (f", in {folder / PAGE}" if folder else "") + "\n")
+def _show(outcome: Run, folder: Path | None) -> int:
+    """Show a run; return the exit status. `folder` is that of the reports, if written."""
+    for text in [*findings_shown(outcome, folder), *failures_shown(outcome, folder)]:
+        show(text + "\n")
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    width = shutil.get_terminal_size().columns
-    show(report.matrix(outcome, color, width, streams.is_plain(sys.stdout)))
-    reasons = results.red(outcome)
-    for reason in reasons:
-        show(f"red: {reason}")
+    look = Look(color, shutil.get_terminal_size().columns, streams.is_plain(sys.stdout))
+    for text in ending_shown(outcome, look):
+        show(text)
     if folder:
         show(f"reports: {folder / PAGE}")
-    return RED if reasons else GREEN
-
-
-class Progress:
-    """How far a run is: one live line on a terminal, elsewhere a line at each tenth."""
-
-    def __init__(self, planned: int, stream: TextIO) -> None:
-        self._planned = planned
-        self._stream = stream
-        self._live = stream.isatty()
-        self._played = 0
-        self._surprises = 0
-
-    def note(self, text: str) -> None:
-        """A line that stays."""
-        self._print(f"\r\033[K{text}\n" if self._live else f"{text}\n")
-
-    def played(self, result: Result) -> None:
-        """One more result."""
-        self._played += 1
-        if not result.expected:
-            self._surprises += 1
-            self.note(f"{result.verdict} {visible(result.id)}")
-        tenths = (10 * self._played // self._planned) - (10 * (self._played - 1) // self._planned)
-        if self._live:
-            width = shutil.get_terminal_size().columns - 1
-            self._print("\r\033[K" + f"{self._counts()}  {visible(result.id)}"[:width])
-        elif tenths:
-            self._print(self._counts() + "\n")
-
-    def close(self) -> None:
-        """Nothing more will come."""
-        if self._live:
-            self._print("\r\033[K")
-
-    def _counts(self) -> str:
-        surprises = f", {self._surprises} not as expected" if self._surprises else ""
-        return f"{self._played} of {counted(self._planned, 'case')}{surprises}"
-
-    def _print(self, text: str) -> None:
-        tell(self._stream, text)
+    return RED if red(outcome) else GREEN

@@ -1,6 +1,6 @@
-"""What an outcome means: the only place that judges, and it reads nothing but facts.
+"""What an outcome means. Only this module judges, and it knows no process and no report.
 
-A verdict is never inferred from failing: what is unsupported or unavailable is known before
+A verdict is never inferred from a failure: what is unsupported or unavailable is known before
 anything is played, from the manifests and the builds.
 """
 
@@ -14,9 +14,9 @@ from conformance.model import Case, Implementation, Outcome, Result, Suite, Verd
 
 
 def expectation(case: Case, builds: Mapping[str, Build]) -> tuple[Verdict, str] | None:
-    """Why a case cannot be played, known beforehand; None: play it.
+    """Why a case cannot be played, as far as that is known before; None: play it.
 
-    Features come first: what is unsupported is so on every machine, whatever is installed there.
+    Features come first, because they do not depend on what is installed on the machine.
     """
     for implementation in case.implementations:
         if reason := _unsupported(case, implementation):
@@ -52,7 +52,7 @@ def is_probe(case: Case, suite: Suite) -> bool:
 
 
 def judge(case: Case, outcome: Outcome) -> Result:
-    """The verdict on a case that was played. Known failures are strict both ways."""
+    """The verdict on a case that was played. A known failure that passes is not expected."""
     unsupported = next(filter(None, (_unsupported(case, one) for one in case.implementations)), "")
     if unsupported and outcome.error is None:
         return _judge_probe(case, outcome, unsupported)
@@ -76,13 +76,13 @@ def _judge_probe(case: Case, outcome: Outcome, unsupported: str) -> Result:
 
 
 def unplayed(case: Case, verdict: Verdict, reason: str, *, required: bool = False) -> Result:
-    """The result of a case that was not played, as `expectation` told."""
+    """The result of a case that was not played, for the reason that `expectation` gave."""
     expected = verdict is Verdict.UNSUPPORTED or (verdict is Verdict.UNAVAILABLE and not required)
     return _result(case, verdict, expected, reason, Outcome(seconds=0.0))
 
 
 def _known_failure(case: Case) -> str:
-    """`server go: why`, where an implementation that takes part lists this scenario."""
+    """`server go: why`, if an implementation that takes part lists this scenario."""
     for implementation in case.implementations:
         for listed in case.scenario.names:
             if listed in implementation.known_failures:
@@ -95,12 +95,14 @@ def _result(case: Case, verdict: Verdict, expected: bool, reason: str, outcome: 
     return Result(
         id=case.id,
         scenario=case.scenario.key,
+        kind=case.scenario.kind,
+        pairing=case.pairing,
         server=case.server.name if case.server else None,
         clients=tuple(client.name for client in case.clients),
         requirements=case.scenario.claims,
         verdict=verdict,
         expected=expected,
-        # Rounded here, once, so that a report drawn again from the file says the same.
+        # Rounded here, so that a report that is drawn again from the file is the same.
         seconds=round(outcome.seconds, 4),
         reason=reason,
         failure=outcome.failure,

@@ -1,4 +1,4 @@
-"""What this machine allows: how many cases may be played at the same time."""
+"""How many cases this machine allows to be played at the same time. It knows no process."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from conformance.mistakes import Mistake
 from conformance.model import ActorKind, Case
 from conformance.text import counted
 
-# Descriptors that are open at the same time, a few more than were counted.
+# Descriptors that are open at the same time; a few more than were counted.
 OF_A_RUN = 20
-OF_A_WORKER = 3  # its pipe and what tells its end; every worker inherits those before it
+OF_A_WORKER = 3  # its pipe and its pidfd; every worker inherits those of the workers before it
 OF_A_CASE = 12
-OF_A_PROGRAM = 6  # its streams, its terminal, and what tells its end
+OF_A_PROGRAM = 6  # its streams, its terminal, and its pidfd
 OF_A_CONNECTION = 2
 SUGGESTED = 1024
 
 
 def fitting_jobs(cases: Iterable[Case], jobs: int) -> tuple[int, str]:
-    """As many jobs as the limit of open files allows, and a word where they are fewer.
+    """As many jobs as the limit of open files allows, and a note if they are fewer than asked.
 
-    Raises Mistake where it does not allow one.
+    Raises Mistake if it does not allow one job.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:

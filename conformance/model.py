@@ -267,6 +267,8 @@ class Result:
 
     id: str
     scenario: str
+    kind: Kind
+    pairing: str  # as in the id: `go+c`, `go+mixed`, `go` or `c`
     server: str | None
     clients: tuple[str, ...]
     requirements: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Scenarios × implementations: which cases there are. Pure; the same input gives the same plan."""
+"""Scenarios × implementations: which cases there are. It reads no file and starts no process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conformance.text import counted
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a person asked for; nothing asked means everything."""
+    """Which cases a person asked for; by default all of them."""
 
     servers: frozenset[str] | None = None
     clients: frozenset[str] | None = None
@@ -24,7 +24,7 @@ class Selection:
 def plan(
     scenarios: Sequence[Scenario], implementations: Sequence[Implementation], selection: Selection
 ) -> list[Case]:
-    """The ordered cases; raises Mistake for an unknown name and where none is left."""
+    """The cases in their order; raises Mistake for an unknown name, or if no case is left."""
     problems = Problems()
     servers = _chosen(implementations, Role.SERVER, selection.servers, problems)
     clients = _chosen(implementations, Role.CLIENT, selection.clients, problems)
@@ -73,7 +73,7 @@ def cases_of(
 def _successors(
     scenario: Scenario, server: Implementation, servers: Sequence[Implementation]
 ) -> tuple[Implementation, ...]:
-    """Those behind it and then those before it, so that every one follows every other once."""
+    """The servers after it, then those before it, so that each one follows each other once."""
     if not scenario.in_turn:
         return ()
     place = servers.index(server)
@@ -81,7 +81,7 @@ def _successors(
 
 
 def _concerns(scenario: Scenario, selection: Selection) -> bool:
-    """Who names servers alone asks nothing about clients by themselves, and the other way round."""
+    """With only `--server`, scenarios of clients alone are skipped, and the other way round."""
     if selection.clients is None and selection.servers is not None:
         return scenario.kind is not Kind.CLIENT
     if selection.servers is None and selection.clients is not None:
@@ -90,7 +90,7 @@ def _concerns(scenario: Scenario, selection: Selection) -> bool:
 
 
 def _may_play(scenario: Scenario, one: Implementation) -> bool:
-    """Some scenarios are only for programs that do without a feature."""
+    """Some scenarios are only for programs that lack a feature."""
     return not (scenario.without.get(one.role, frozenset()) & one.features)
 
 

@@ -1,7 +1,7 @@
 """Glue: pytest plays what `conformance run` plays, each case as an item.
 
 Cases are played ahead, in processes of the harness, and each item waits for the outcome of its own:
-one case at a time, or with `-n auto` as many as the command plays. Where tests of another kind are
+one case at a time, or with `-n auto` as many as the command plays. If tests of another kind are
 named beside a suite, or a number of workers is given, the workers of pytest-xdist play instead.
 The results come back with pytest's own reports.
 """
@@ -12,7 +12,6 @@ import json
 import os
 import re
 import sys
-from argparse import ArgumentTypeError
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,15 +24,18 @@ import pytest
 from conformance.machine import fitting_jobs
 from conformance.mistakes import Mistake
 from conformance.model import Case, Outcome, Result, Verdict
-from conformance.plan import Selection
+from conformance.options import CHOOSING, PLAYING
 from conformance.play.pool import play_all
 from conformance.play.schedule import default_jobs, turn
-from conformance.report import reports as report
 from conformance.report import results
-from conformance.report.output import PAGE
-from conformance.session import CHOOSING, PLAYING, Request, Session
+from conformance.report.failure import failure_text
+from conformance.report.matrix import Look
+from conformance.report.reports import PAGE
+from conformance.report.run import Run, red
+from conformance.report.terminal import ending_shown, findings_shown
+from conformance.session import Session, request
 from conformance.streams import is_plain
-from conformance.text import counted
+from conformance.text import counted, plain_signs
 
 PROPERTY = "conformance"  # of a report: a case's result
 FROM_CONTROLLER = "conformance"  # of a worker's input
@@ -41,16 +43,16 @@ CASES_AHEAD = 8  # for each job: within so many, cases are played in another ord
 
 
 class Cases:
-    """The cases of the suite that takes part, by file; how one is played is said later."""
+    """The cases of the suite that takes part, by file."""
 
     def __init__(
         self, config: pytest.Config, paths: Sequence[Path], options: Mapping[str, Any]
     ) -> None:
         """Read all files that are named."""
         self.config = config
-        with _told_by_pytest():
-            self.session = Session(_request(paths, options))
-        self.play: Callable[[Case], Outcome] = self.session.play
+        with _usage_errors():
+            self.session = Session(request(paths, options))
+        self.play: Callable[[Case], Outcome] = self.session.play  # a controller replaces it
         # A file may be named twice, in different ways: pytest collects it once.
         unique = {(_file(case), _name(case)): case for case in self.session.cases}
         self.session.cases = list(unique.values())
@@ -88,8 +90,8 @@ class ScenarioFile(pytest.File):
     def collect(self) -> Iterator[CaseItem]:
         """Its cases.
 
-        The id is given as a text, as reports and pytest's cache hold it. pytest would else take the
-        bracket for a part of the name, and `--lf` would not know the item again.
+        The id is given as a text, as reports and pytest's cache hold it. Otherwise pytest would
+        escape the bracket, and `--lf` would not find the item again.
         """
         for case in self._cases.of(self.path):
             words = {"name": _name(case), "nodeid": f"{self.nodeid}::{_name(case)}"}
@@ -121,7 +123,7 @@ class CaseItem(pytest.Item):
             return super().repr_failure(excinfo, style)
         session = self._cases.session
         folders = [str(folder) for folder in session.request.folders]
-        return report.failure_text(excinfo.value.result, session.suite.requirements, folders)
+        return failure_text(excinfo.value.result, session.suite.requirements, folders)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Where the scenario stands; pytest counts lines from 0."""
@@ -167,7 +169,7 @@ class Ahead:
         return self._come[case.id].pop()[1]
 
     def stop(self) -> list[tuple[Case, Outcome]]:
-        """End at once; the outcomes that nobody has asked for."""
+        """End at once; return the outcomes that no item has asked for."""
         self._coming.close()
         return [pair for pairs in self._come.values() for pair in pairs]
 
@@ -179,20 +181,20 @@ class Controller:
         """At most so many cases are played at the same time; None: as many as fit."""
         self._cases = cases
         self._session = cases.session
-        with _told_by_pytest():
+        with _usage_errors():
             self._jobs, _ = fitting_jobs(cases.session.cases, default_jobs())
         self._jobs = min(self._jobs, most or self._jobs)
         self._ahead: Ahead | None = None  # None: workers play
         self._planned: set[str] = set()
         self._found: dict[str, Result] = {}
-        self._run: results.Run | None = None
+        self._run: Run | None = None
         self._problems: list[str] = []  # of the output folder
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Build, before workers start."""
         terminal = self._cases.config.pluginmanager.get_plugin("terminalreporter")
-        with _told_by_pytest():
+        with _usage_errors():
             self._session.build(terminal.write_line if terminal else lambda _: None)
 
     def pytest_report_header(self, config: pytest.Config) -> str:
@@ -205,7 +207,7 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Hand the builds, and where results go, to a worker."""
+        """Send the builds, and the folder of the results, to a worker."""
         node.workerinput[FROM_CONTROLLER] = self._session.for_workers()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -227,7 +229,7 @@ class Controller:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
-        """However it ends, no case is played any longer; what was played counts."""
+        """Stop playing, also after an error; the outcomes that came count."""
         try:
             return (yield)
         finally:
@@ -237,7 +239,7 @@ class Controller:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take a result out of the report that brought it; no one else needs it there."""
+        """Take the result out of the report of its item, so that no other plugin shows it."""
         texts = [str(value) for name, value in report.user_properties if name == PROPERTY]
         report.user_properties = [one for one in report.user_properties if one[0] != PROPERTY]
         for text in texts:
@@ -247,7 +249,7 @@ class Controller:
                 report.duration = result.seconds  # of the case, not of the wait for it
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write what `conformance run` writes; red is red, even where pytest saw no failure."""
+        """Write what `conformance run` writes. A red run fails even if every item passed."""
         if not self._planned:
             return
         self._run = self._session.run(self._found.values(), planned=len(self._planned))
@@ -256,32 +258,31 @@ class Controller:
         except Mistake as mistake:
             self._problems = _problems(mistake)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        if results.red(self._run) and session.exitstatus == pytest.ExitCode.OK:
+        if red(self._run) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_unconfigure(self) -> None:
-        """However this ends, the run's folder goes."""
+        """Remove the run's folder, also after an error."""
         self._session.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show what `conformance run` shows."""
         if self._run is None:
             return
-        look = (
-            terminalreporter.hasmarkup,
-            get_terminal_size().columns,
-            is_plain(sys.__stdout__ or sys.stdout),
-        )
+        plain = is_plain(sys.__stdout__ or sys.stdout)
+        look = Look(terminalreporter.hasmarkup, get_terminal_size().columns, plain)
+        folder = None if self._problems else self._session.request.output
         terminalreporter.section("conformance")
-        terminalreporter.write_line(report.matrix(self._run, *look))
-        for reason in results.red(self._run):
-            terminalreporter.write_line(f"red: {reason}")
+        for text in findings_shown(self._run, folder):
+            terminalreporter.write_line((plain_signs(text) if plain else text) + "\n")
+        for text in ending_shown(self._run, look):
+            terminalreporter.write_line(text)
         for line in self._problems or [f"reports: {self._session.request.output / PAGE}"]:
             terminalreporter.write_line(line)
 
 
 @contextmanager
-def _told_by_pytest() -> Iterator[None]:
+def _usage_errors() -> Iterator[None]:
     """A mistake ends pytest as one of its command line does."""
     try:
         yield
@@ -291,34 +292,8 @@ def _told_by_pytest() -> Iterator[None]:
 
 def _problems(mistake: Mistake) -> list[str]:
     """What is wrong; options have the names that they have here."""
-    options = "|".join(name.removeprefix("--") for name in CHOOSING | PLAYING)
+    options = "|".join(CHOOSING | PLAYING)
     return [re.sub(rf"(?<!\S)--({options})\b", r"--conformance-\1", p) for p in mistake.problems]
-
-
-def _request(paths: Sequence[Path], options: Mapping[str, Any]) -> Request:
-    """What the command line asks for; node ids and -k are pytest's own business."""
-    values = {name: _value(name, given) for name, given in options.items()}
-    return Request(
-        paths=list(dict.fromkeys(paths)),
-        selection=Selection(values["server"], values["client"]),
-        folders=values["implementation"],
-        required=values["require"],
-        probing=values["probe-features"],
-        deadline=values["deadline"],
-        output=values["output"],
-    )
-
-
-def _value(name: str, given: Any) -> Any:
-    """What an option says, read as the command reads it."""
-    meaning = (CHOOSING | PLAYING)[f"--{name}"]
-    kind = meaning.get("type", lambda value: value)
-    if given is None:
-        return meaning.get("default")
-    try:
-        return [kind(one) for one in given] if isinstance(given, list) else kind(given)
-    except (ValueError, ArgumentTypeError) as error:
-        raise Mistake([f"--{name}: {error}"]) from None
 
 
 def _file(case: Case) -> Path:

@@ -1,7 +1,7 @@
-"""What pytest loads in every run: without a suite, nothing here has an effect.
+"""What pytest loads in every run. Without a suite, nothing here has an effect.
 
 A suite takes part when its folder, or a file in it, is named on pytest's command line (or is among
-its `testpaths`). Only then are the rest of the harness and its needs imported.
+its `testpaths`). Only then is the rest of the harness imported.
 """
 
 from __future__ import annotations
@@ -13,25 +13,18 @@ import threading
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-PREFIX = "--conformance-"  # of each option, so that it is nobody else's
-OPTIONS: dict[str, dict[str, Any]] = {
-    "server": {"metavar": "NAME,..."},
-    "client": {"metavar": "NAME,..."},
-    "implementation": {"metavar": "DIR", "action": "append"},
-    "require": {"action": "store_true"},
-    "probe-features": {"action": "store_true"},
-    "deadline": {"metavar": "SECONDS"},
-    "output": {"metavar": "DIR"},
-}
+from conformance.options import CHOOSING, PLAYING
+
+PREFIX = "--conformance-"  # of each option, so that no other plugin has it
+OPTIONS = CHOOSING | PLAYING
 
 WORKERS_PER_PROCESSOR = 3
 WORKERS_VARIABLE = "PYTEST_XDIST_AUTO_NUM_WORKERS"  # by which a person says how many
 
-# What every suite.yaml of ours says; a file of the same name may be anybody's.
+# What each suite.yaml of this harness says. Other tools may have files of the same name.
 _OUR_KEYS = re.compile(rb"""^["']?(protocol|programs)["']?\s*:""", re.MULTILINE)
 
 _most = pytest.StashKey[int | None]()  # cases at a time; None: as many as fit
@@ -40,15 +33,16 @@ _most = pytest.StashKey[int | None]()  # cases at a time; None: as many as fit
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of `conformance run`."""
     group = parser.getgroup("conformance", "conformance of servers and clients")
-    for name, meaning in OPTIONS.items():
-        group.addoption(PREFIX + name, help=f"as --{name} of `conformance run`", **meaning)
+    for name, words in OPTIONS.items():
+        same = {"help": f"as --{name} of `conformance run`"}
+        group.addoption(PREFIX + name, **words | same)
 
 
 @pytest.hookimpl(wrapper=True, optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
     """With `-n auto`, a suite alone needs no workers of pytest-xdist: the harness has its own.
 
-    Beside other tests, there are several for each processor: much of their time, cases wait.
+    Beside other tests there are several for each processor, because cases mostly wait.
     """
     count = yield
     paths = _suite_paths(config)
@@ -67,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from conformance import pytest_cases
 
-    options = {name: config.getoption(PREFIX + name) for name in OPTIONS}
+    options = {name.replace("-", "_"): config.getoption(PREFIX + name) for name in OPTIONS}
     cases = pytest_cases.Cases(config, paths, options)
     config.pluginmanager.register(cases, "conformance-cases")
     if config.option.collectonly:
@@ -101,9 +95,9 @@ def _is_of_suite(path: str) -> bool:
 
 
 def _hear_signals(config: pytest.Config) -> None:
-    """Until the end, ignore none of those that matter here, as a shell's background job does.
+    """Until the end, react to SIGINT and SIGCHLD, which a shell's background job ignores.
 
-    Ctrl+C would end nothing, and the status of a child would be lost.
+    Without them, Ctrl+C would not end a run, and the status of children would be lost.
     """
     if threading.current_thread() is not threading.main_thread():
         return

@@ -1,16 +1,14 @@
 """One run from end to end, as both faces of the harness need it: the command line and pytest.
 
 What was asked for becomes cases and builds; outcomes become results; results become the files that
-people and machines read. Only how cases are played at the same time differs between the two.
+people and machines read.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
-import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,101 +22,27 @@ from conformance.model import MACHINE, Case, Implementation, Outcome, Result, Ve
 from conformance.plan import Selection, plan
 from conformance.play import runner
 from conformance.play.deadlines import DEADLINES, Deadlines
+from conformance.play.pool import play_all
+from conformance.play.schedule import turn
 from conformance.play.tcp import has_ipv6
 from conformance.read import manifest, scenario
-from conformance.report import reports as report
 from conformance.report import results
+from conformance.report.durations import Durations
 from conformance.report.output import (
-    BADGES,
     FILES,
-    PAGE,
-    TRANSCRIPTS,
     Draft,
     explained,
     listing,
     locked,
     refuse_what_is_not_ours,
 )
-from conformance.text import visible
+from conformance.report.reports import draw
+from conformance.report.run import Run, describe
+from conformance.report.transcripts import TRANSCRIPTS, Transcripts, transcript_name
 
 OUTPUT = Path("build") / "conformance"
-MOST_SECONDS = 86_400  # that a person may ask to wait
-MOST_DIGITS = 9
 
-
-def names(text: str) -> frozenset[str]:
-    """The names in `a,b`."""
-    if found := frozenset(name.strip() for name in text.split(",") if name.strip()):
-        return found
-    raise _unexpected("names, with commas between them", text)
-
-
-def seconds(text: str) -> float:
-    """A time to wait, more than none."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value <= MOST_SECONDS:
-        raise _unexpected(f"a number of seconds, more than 0 and at most {MOST_SECONDS}", text)
-    return value
-
-
-def folder(text: str) -> Path:
-    """The path of a folder, which may not be there yet."""
-    if not text:
-        raise _unexpected("a folder", text)
-    return Path(text)
-
-
-def whole_number(text: str, least: int) -> int:
-    """A number to count with."""
-    if not (text.isascii() and text.isdigit()) or len(text) > MOST_DIGITS or int(text) < least:
-        raise _unexpected(f"a whole number, {least} or more", text)
-    return int(text)
-
-
-def _unexpected(wanted: str, text: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"expected {wanted}, not `{visible(text)}`")
-
-
-# The options of both faces, in the words of argparse, which pytest's parser understands as well.
-Options = dict[str, dict[str, Any]]
-
-CHOOSING: Options = {
-    "--server": {"type": names, "metavar": "NAME,...", "help": "only these servers"},
-    "--client": {"type": names, "metavar": "NAME,...", "help": "only these clients"},
-    "--implementation": {
-        "type": folder,
-        "metavar": "DIR",
-        "action": "append",
-        "default": [],
-        "help": "let the implementations in DIR, or in its subfolders, take part as well",
-    },
-}
-
-PLAYING: Options = {
-    "--require": {
-        "action": "store_true",
-        "help": "an implementation that cannot run on this machine makes the run red",
-    },
-    "--probe-features": {
-        "action": "store_true",
-        "help": "play one scenario for each feature that a manifest does not list: it must fail",
-    },
-    "--deadline": {
-        "type": seconds,
-        "metavar": "SECONDS",
-        "default": DEADLINES.step,
-        "help": f"how long to wait for whatever must come (default: {DEADLINES.step:g})",
-    },
-    "--output": {
-        "type": folder,
-        "metavar": "DIR",
-        "default": OUTPUT,
-        "help": f"where builds, results and reports go (default: {OUTPUT})",
-    },
-}
+_NOT_DRAWN = (results.RESULTS_FILE, TRANSCRIPTS)  # files of a run that are no reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +56,24 @@ class Request:
     probing: bool = False  # a feature that a manifest does not list must be absent
     deadline: float = DEADLINES.step
     output: Path = OUTPUT
+
+
+def request(
+    paths: Sequence[Path],
+    options: Mapping[str, Any],
+    ids: tuple[str, ...] = (),
+    keyword: str = "",
+) -> Request:
+    """What the options ask for: those of conformance.options, by their names as attributes."""
+    return Request(
+        paths=list(dict.fromkeys(paths)),
+        selection=Selection(options["server"], options["client"], ids, keyword),
+        folders=[Path(folder) for folder in options["implementation"]],
+        required=options.get("require", False),
+        probing=options.get("probe_features", False),
+        deadline=options.get("deadline") or DEADLINES.step,
+        output=Path(options.get("output") or OUTPUT),
+    )
 
 
 class Session:
@@ -148,8 +90,7 @@ class Session:
         self.cases = plan(scenarios, found, request.selection)
         self.builds: Mapping[str, Build] = {}
         self._draft: Draft | None = None
-        self._folder = request.output  # where results go until the end: the draft's
-        self._unwritten: OSError | None = None
+        self._transcripts = Transcripts(request.output / TRANSCRIPTS)
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
 
@@ -159,42 +100,39 @@ class Session:
         found = {one.label: one for case in self.cases for one in case.implementations}
         return list(found.values())
 
+    # Before the cases
+
     def build(self, say: Say) -> None:
-        """Make ready what takes part, and a folder for this run; raises Mistake."""
+        """Make the implementations ready, and a folder for this run; raises Mistake."""
         output = self.request.output
-        refuse_what_is_not_ours(output, self._files())
+        transcripts = [f"{TRANSCRIPTS}/{transcript_name(case.id)}" for case in self.cases]
+        refuse_what_is_not_ours(output, [*FILES, *transcripts])
         with locked(output):
             self._draft = Draft(output)
-        self._folder = self._draft.path
+        self._transcripts = Transcripts(self._draft.path / TRANSCRIPTS)
         with explained(output):
-            (self._folder / TRANSCRIPTS).mkdir()
+            self._transcripts.folder.mkdir()
         self.builds = build_all(self.implementations, output, say)
-
-    def _files(self) -> list[str]:
-        """What this run is to put into the output folder."""
-        badges = [f"{BADGES}/{one.label}.json" for one in self.implementations]
-        transcripts = [f"{TRANSCRIPTS}/{results.transcript_name(one.id)}" for one in self.cases]
-        return [*FILES, *badges, *transcripts]
 
     def for_workers(self) -> dict[str, Any]:
         """What a session of the same request in another process needs, as plain data."""
-        builds = {label: build.to_json() for label, build in self.builds.items()}
-        return {"folder": str(self._folder), "builds": builds}
+        builds = {
+            label: {"argv": one.argv, "unavailable": one.unavailable, "error": one.error}
+            for label, one in self.builds.items()
+        }
+        return {"folder": str(self._transcripts.folder), "builds": builds}
 
     def take(self, data: Mapping[str, Any]) -> None:
-        """Play for the session of another process, which gave what `for_workers` says."""
+        """Play for the session of another process, which gave what `for_workers` returns."""
         mine = {one.label: one for one in self.implementations}
-        self._folder = Path(data["folder"])
         builds = data["builds"].items()
-        self.builds = {label: Build.from_json(mine[label], build) for label, build in builds}
+        self.builds = {label: Build(mine[label], **build) for label, build in builds}
+        self._transcripts = Transcripts(Path(data["folder"]))
 
-    def close(self) -> None:
-        """Remove this run's folder, if it was not published."""
-        if self._draft:
-            self._draft.discard()
+    # Each case
 
     def foregone(self, case: Case) -> Result | None:
-        """The result of a case that cannot be played here; None: play it."""
+        """The result of a case that cannot be played here; None: it can be played."""
         known = expectation(case, self.builds)
         if not known and (lacking := case.scenario.machine - _machine()):
             known = Verdict.UNAVAILABLE, "; ".join(MACHINE[name] for name in sorted(lacking))
@@ -216,95 +154,81 @@ class Session:
         return runner.play(case, self.suite, self.builds, Deadlines(self.request.deadline))
 
     def judge(self, case: Case, outcome: Outcome) -> Result:
-        """Say what it means, and keep the transcript.
-
-        Where it cannot be kept, `publish` says so: a full disk does not end a run.
-        """
-        self._keep(results.transcript_name(case.id), outcome.transcript)
-        if outcome.output:
-            self._keep(results.output_name(case.id), outcome.output)
+        """Decide what it means, and keep the transcript."""
+        self._transcripts.keep(case.id, outcome)
         return judge(case, outcome)
 
-    def _keep(self, name: str, text: str) -> None:
-        path = self._folder / TRANSCRIPTS / name
-        try:
-            path.write_text(text, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            self._unwritten = error
+    def results(self, jobs: int, durations: Durations) -> Iterator[Result]:
+        """Every case's result: first of those that cannot be played, then as they are played."""
+        playable = []
+        for case in self.cases:
+            if result := self.foregone(case):
+                yield result
+            else:
+                playable.append(case)
+        playable.sort(key=turn)
+        for case, outcome in play_all(playable, self.play, jobs=jobs, limit=self.longest):
+            durations.add(case, outcome)
+            yield self.judge(case, outcome)
 
-    def run(self, found: Iterable[Result], planned: int) -> results.Run:
+    # After the cases
+
+    def run(self, found: Iterable[Result], planned: int) -> Run:
         """All that is known at the end, in the order of the plan."""
         by_id = {result.id: result for result in found}
-        return results.Run(
+        some = self.implementations
+        return Run(
             started=self._started.isoformat(timespec="seconds"),
             seconds=time.monotonic() - self._clock,
             planned=planned,
             suite=self.suite.name,
             version=__version__,
-            toolchains=toolchains(self.implementations),
-            implementations=[
-                report.describe(one, self.builds[one.label].unavailable)
-                for one in self.implementations
-            ],
+            toolchains=toolchains(some),
+            implementations=[describe(one, self.builds[one.label].unavailable) for one in some],
             results=[by_id[case.id] for case in self.cases if case.id in by_id],
             requirements=self.suite.requirements,
             folders=[str(folder) for folder in self.request.folders],
         )
 
-    def publish(self, run: results.Run) -> None:
+    def publish(self, run: Run) -> None:
         """Write results.json and every report into the output folder; raises Mistake."""
         assert self._draft
         output = self.request.output
         with explained(output):
-            if self._unwritten:
-                raise self._unwritten
+            self._transcripts.check()
             results.write(run, self._draft.path)
-            _draw(run, self._draft.path, self._draft.path / TRANSCRIPTS)
+            draw(run, self._draft.path, self._transcripts.folder)
         with locked(output):
             self._draft.swap_in()
+
+    def close(self) -> None:
+        """Remove this run's folder, if it was not published."""
+        if self._draft:
+            self._draft.discard()
 
 
 @functools.cache
 def _machine() -> frozenset[str]:
-    """What this machine has of what not every one has."""
+    """What this machine has of the things that only some machines have."""
     return frozenset({"ipv6"} if has_ipv6() else ())
 
 
-def output_of(folder: Path | None, case_id: str) -> Path | None:
-    """The file of all that was said in a case, where there is one."""
-    path = folder / TRANSCRIPTS / results.output_name(case_id) if folder else None
-    return path if path and path.is_file() else None
-
-
-def draw_again(path: Path) -> results.Run:
-    """Draw every report anew from a results.json, beside it; raises Mistake."""
+def draw_again(path: Path) -> Run:
+    """Draw every report again from a results.json, beside it; raises Mistake."""
     if not path.is_dir() and path.name != results.RESULTS_FILE:
         remedy = f"put it into a folder of its own, as {results.RESULTS_FILE}"
         raise Mistake([f"{path}: reports are drawn beside a {results.RESULTS_FILE}; {remedy}"])
     output = path if path.is_dir() else path.parent
-    results.read(path)  # so that nothing is made where there is none
+    results.read(path)  # before anything is made in a folder that holds no results
     refuse_what_is_not_ours(output, [name for name in FILES if name not in _NOT_DRAWN])
     with locked(output):
         run = results.read(path)
         draft = Draft(output)
         try:
             with explained(output):
-                _draw(run, draft.path, output / TRANSCRIPTS)
+                draw(run, draft.path, output / TRANSCRIPTS)
             kept = [name for name in listing(output) if name.partition("/")[0] in _NOT_DRAWN]
             draft.swap_in(kept)
         finally:
             draft.discard()
     return run
-
-
-_NOT_DRAWN = (results.RESULTS_FILE, TRANSCRIPTS)
-
-
-def _draw(run: results.Run, target: Path, transcripts: Path) -> None:
-    """Write every report into a folder."""
-    (target / "junit.xml").write_text(report.junit_xml(run), "utf-8")
-    (target / "summary.md").write_text(report.summary_markdown(run), "utf-8")
-    (target / PAGE).write_text(report.index_html(run, transcripts), "utf-8")
-    (target / BADGES).mkdir()
-    for name, badge in report.badges(run).items():
-        (target / BADGES / f"{name}.json").write_text(json.dumps(badge) + "\n", "utf-8")

@@ -1,9 +1,8 @@
-"""What the command was started with: standard streams and signals, put in order before all else.
+"""Standard streams and signals, as the command found them at its start. It knows no case.
 
-A stream may be closed, full, without a reader, or in an encoding that lacks our signs. What is
-meant for standard output goes through `show`, so that an error of that stream is never taken for
-one of a file; what is meant for standard error goes through `complain`, which is silent where
-nobody can hear it.
+A stream may be closed, full, without a reader, or in an encoding that lacks our signs. All standard
+output goes through `show`, so that an error of that stream is never taken for an error of a file.
+Messages on standard error go through `complain`, which ignores errors of that stream.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ _STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 
 
 class Unshown(Exception):
-    """Standard output does not take what is to be shown."""
+    """Standard output cannot be written to."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(getattr(error, "strerror", None) or str(error))
-        # Whoever closed the other end of a pipe has seen enough, and needs no word about it.
+        # A reader that closed its end of a pipe has seen enough, and needs no message.
         self.silent = isinstance(error, BrokenPipeError)
 
 
 def prepare() -> None:
-    """Make streams and signals what the rest of the program takes for granted."""
+    """Bring streams and signals into the state that the rest of the program relies on."""
     _open_what_is_closed()
     codecs.register_error("plain", _plainly)
     for stream in (sys.stdout, sys.stderr):
@@ -42,23 +41,23 @@ def prepare() -> None:
 
 
 def _open_what_is_closed() -> None:
-    """Else the next file that is opened would become standard input, output or error.
+    """Otherwise the next file that is opened would become standard input, output or error.
 
-    For reading alone, so that writing to it fails as it does on a closed one.
+    They are opened only for reading, so that writing fails as it does on a closed stream.
     """
     for number, (name, mode) in enumerate(_STREAMS.items()):
         if getattr(sys, name) is None:
             try:
                 os.fstat(number)
             except OSError:
-                os.open(os.devnull, os.O_RDONLY)  # takes the lowest number that is free: this
+                os.open(os.devnull, os.O_RDONLY)  # the lowest free number, which is this one
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _restore_signals() -> None:
-    """A shell starts its background jobs with SIGINT ignored; others ignore or block more.
+    """Undo what the parent ignored or blocked; a shell's background jobs ignore SIGINT.
 
-    Ctrl+C must end a run. The status of a child is lost while SIGCHLD is ignored.
+    Ctrl+C must end a run, and the status of a child is lost while SIGCHLD is ignored.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -66,7 +65,7 @@ def _restore_signals() -> None:
 
 
 def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What an encoding lacks, in characters that every encoding has."""
+    """Replace what an encoding lacks by characters that every encoding has."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
@@ -74,7 +73,7 @@ def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _escaped(char: str) -> str:
-    if "\udc80" <= char <= "\udcff":  # a byte of a file's name that is no text
+    if "\udc80" <= char <= "\udcff":  # a byte of a file's name that is not UTF-8
         return f"\\x{ord(char) - 0xDC00:02x}"
     return char.encode("ascii", "backslashreplace").decode("ascii")
 
@@ -94,7 +93,7 @@ def show(text: str) -> None:
 
 
 def finish() -> None:
-    """See that all is out that was shown; raises Unshown."""
+    """Flush both outputs; raises Unshown."""
     tell(sys.stderr, "")
     _shown(sys.stdout.flush)
 
@@ -108,12 +107,12 @@ def _shown(write: Callable[[], object]) -> None:
 
 
 def complain(text: str) -> None:
-    """Print a text to standard error, if anybody can hear it."""
+    """Print a text to standard error, if that can be written to."""
     tell(sys.stderr, text + "\n")
 
 
 def tell(stream: TextIO, text: str) -> None:
-    """Write to a stream where nothing depends on it; one that fails is silent from then on."""
+    """Write to a stream whose errors do not matter; one that fails is not used again."""
     try:
         stream.write(text)
         stream.flush()
@@ -122,7 +121,7 @@ def tell(stream: TextIO, text: str) -> None:
 
 
 def _give_up(stream: TextIO) -> None:
-    """Let what is left in its buffer go nowhere, so that Python does not fail over it at exit."""
+    """Discard what is left in its buffer, so that Python does not fail to write it at exit."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

@@ -1,4 +1,4 @@
-"""Bytes and text: decoding, showing, cutting to a width, filling places, signs in plain characters.
+"""Bytes and text: decoding, showing, cutting to a width, filling places, plain characters.
 
 It knows no scenario, no program and no report.
 """
@@ -6,8 +6,9 @@ It knows no scenario, no program and no report.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
+
+from wcwidth import wcwidth
 
 _PLACE = re.compile(r"\{\{|\{([a-z_]+)\}")
 _BRACE = re.compile(r"\{\{|\{[a-z_]+\}|(\{)")
@@ -43,7 +44,7 @@ def encode(text: str) -> bytes:
 
 
 def visible(text: str) -> str:
-    """Text with nothing in it that a terminal acts on or a person cannot see."""
+    """The text with escapes for all that a terminal acts on, or that a person cannot see."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
@@ -67,13 +68,16 @@ def columns(text: str) -> int:
 
 
 def _columns_of(char: str) -> int:
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+    return max(0, wcwidth(char))  # a control character is -1
+
+
+def padded(text: str, width: int) -> str:
+    """Filled with spaces to a width."""
+    return text + " " * (width - columns(text))
 
 
 def clipped(text: str, width: int) -> str:
-    """Cut to a terminal's width, with a sign that it was."""
+    """Cut to a width, with `…` at the end if something was cut."""
     if columns(text) <= width:
         return text
     used = 0
@@ -88,24 +92,24 @@ def clipped(text: str, width: int) -> str:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """The text with what is known filled in; the rest, and `{{`, stay for a later filling."""
+    """Fill in the places whose values are known; the others, and `{{`, stay for a later call."""
     if "{" not in text:  # most texts are as they are
         return text
     return _PLACE.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 def plain(text: str) -> str:
-    """What is meant, once all is filled."""
+    """The text after the last `fill`: `{{` becomes `{`."""
     return text.replace("{{", "{")
 
 
 def complete(text: str, values: Mapping[str, str]) -> str:
-    """What is meant: all filled in, where braces in a value are nothing but braces."""
+    """Fill in all places at once; braces in a value stay as they are."""
     return _PLACE.sub(lambda found: values.get(found[1], found[0]) if found[1] else "{", text)
 
 
 def quoted(text: str) -> str:
-    """A text whose braces are nothing but braces, for a later filling."""
+    """A text whose braces stay as they are when it goes through `fill` and `plain`."""
     return text.replace("{", "{{")
 
 
@@ -115,7 +119,7 @@ def places(text: str) -> list[str]:
 
 
 def lone_brace(text: str) -> bool:
-    """Whether some `{` is neither part of a place nor doubled, and so probably a slip."""
+    """Whether some `{` is neither part of a place nor doubled, and so probably a mistake."""
     return any(found[1] for found in _BRACE.finditer(text))
 
 
@@ -128,5 +132,5 @@ def counted(count: int, noun: str) -> str:
 
 
 def plain_signs(text: str) -> str:
-    """The text with its signs in plain characters; other characters stay as they are."""
+    """The text with our signs in plain characters; other characters stay as they are."""
     return text.translate(_PLAIN)

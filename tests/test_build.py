@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from conformance.build import (
-    COMPLETE,
     LOG_LABEL,
     Build,
     build_all,
@@ -21,6 +19,7 @@ from conformance.build import (
     toolchains,
     version_of,
 )
+from conformance.cache import COMPLETE, KEPT
 from conformance.mistakes import Place
 from conformance.model import Implementation, Role
 
@@ -84,6 +83,50 @@ def test_another_command_is_built_again(program: Implementation, tmp_path: Path)
     built(program, tmp_path)
     built(replace(program, build=f"{program.build} more"), tmp_path)
     assert times_built(program) == 2
+
+
+def source(program: Implementation, text: str) -> None:
+    (program.folder / "source").write_text(f"#!/bin/sh\necho {text}\n")
+
+
+def folders(output: Path) -> set[str]:
+    """The builds that are there, by what their programs say."""
+    found = (output / "builds").glob("server-sample-*/*/program")
+    return {subprocess.run([path], capture_output=True, text=True).stdout.strip() for path in found}
+
+
+def use(build: Build, moment: int) -> None:
+    """Let the build have been used at a time of the past."""
+    home = Path(build.argv[0]).parents[1]
+    os.utime(home, (moment, moment))
+
+
+def test_old_builds_are_removed_and_the_latest_used_ones_stay(
+    program: Implementation, tmp_path: Path
+) -> None:
+    for number in range(KEPT + 1):
+        source(program, str(number))
+        use(built(program, tmp_path), number)
+    source(program, "0")
+    use(built(program, tmp_path), 100)  # again: now the second is the one that was used first
+    assert folders(tmp_path) == {"0", "1", "2", "3"}
+    source(program, "new")
+    built(program, tmp_path)
+    assert folders(tmp_path) == {"new", "0", "3", "2"}
+    found = list((tmp_path / "builds").glob("server-sample-*"))
+    logs = {path.stem for path in found if path.suffix == ".log"}
+    assert logs == {path.name for path in found if path.is_dir()}
+
+
+def test_builds_of_a_program_with_a_longer_name_are_not_its_own(
+    program: Implementation, tmp_path: Path
+) -> None:
+    for number in range(KEPT + 1):
+        source(program, str(number))
+        built(replace(program, name="sample-b"), tmp_path)
+    built(program, tmp_path)
+    homes = [path.name for path in (tmp_path / "builds").iterdir() if path.is_dir()]
+    assert sum(name.startswith("server-sample-b-") for name in homes) == KEPT + 1
 
 
 @pytest.mark.parametrize("name", [".hidden", "__pycache__/x.pyc", "target/debug/x"])
@@ -211,13 +254,6 @@ def test_a_relative_command_is_that_of_its_own_folder(
     monkeypatch.chdir(tmp_path)
     own = replace(program, build="./make.sh {build}/program", run="sh {build}/program")
     assert says(built(own, tmp_path)) == "own"
-
-
-def test_builds_survive_json(program: Implementation, tmp_path: Path) -> None:
-    lacking, broken = Build(program, unavailable="no tool"), Build(program, error="no luck")
-    for build in (built(program, tmp_path), lacking, broken):
-        data = json.loads(json.dumps(build.to_json()))
-        assert Build.from_json(program, data) == build
 
 
 def test_progress_names_what_is_built_and_not_what_is_kept(

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from small_suite import MUTE_SERVER, SERVER, SHOUTING_SERVER, add_server, write_suite
 
-from conformance.cli import Progress, main
-from conformance.model import Result, Verdict
+from conformance.cli import main
+from conformance.model import Kind, Result, Verdict
+from conformance.report.progress import Progress
 
 # Comes up only where it has no more than its three streams, and what lists them.
 COUNTING_SERVER = f"import os\nassert len(os.listdir('/proc/self/fd')) == 4\n{SERVER}"
@@ -406,22 +407,26 @@ def test_who_stops_reading_gets_no_trace(suite: Path) -> None:
 # Progress
 
 
-class Terminal(io.StringIO):
-    """A stream that says that it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
 def result(number: int, *, expected: bool = True) -> Result:
     """One more result."""
     verdict = Verdict.PASSED if expected else Verdict.FAILED
-    return Result(f"case-{number}", "few/case", "right", (), (), verdict, expected, 0.0)
+    return Result(
+        id=f"case-{number}",
+        scenario="few/case",
+        kind=Kind.SERVER,
+        pairing="right",
+        server="right",
+        clients=(),
+        requirements=(),
+        verdict=verdict,
+        expected=expected,
+        seconds=0.0,
+    )
 
 
 def test_progress_elsewhere_is_a_line_at_each_tenth() -> None:
     stream = io.StringIO()
-    progress = Progress(100, stream)
+    progress = Progress(100, stream.write, live=False)
     for number in range(100):
         progress.played(result(number, expected=number != 42))
     progress.close()
@@ -433,8 +438,8 @@ def test_progress_elsewhere_is_a_line_at_each_tenth() -> None:
 
 
 def test_progress_on_a_terminal_is_one_live_line() -> None:
-    stream = Terminal()
-    progress = Progress(2, stream)
+    stream = io.StringIO()
+    progress = Progress(2, stream.write, live=True)
     progress.played(result(0))
     progress.played(result(1, expected=False))
     progress.close()

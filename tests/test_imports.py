@@ -20,7 +20,10 @@ NOUNS = ("text", "mistakes", "arguments", "model")
 FACES = ("session", "cli", "pytest_cases", "pytest_plugin", "__main__")
 MAY_IMPORT = {
     **{noun: set(NOUNS[:place]) for place, noun in enumerate(NOUNS)},
-    **{part: set(NOUNS) for part in ("read", "report", "plan", "build", "streams", "machine")},
+    "options": set(),
+    "commands": set(),
+    **{part: set(NOUNS) for part in ("read", "report", "plan", "streams", "machine", "cache")},
+    "build": {*NOUNS, "cache", "commands"},
     **{part: {*NOUNS, "build"} for part in ("play", "judge")},
 }
 
@@ -30,6 +33,7 @@ KEPT = {
     "pty": {"play.terminal"},
     "pyte": {"play.screen"},
     "psutil": {"play.system"},
+    "jinja2": {"report.page"},
     "termios": {"play.terminal"},
     "socket": {"play.tcp"},
     "yaml": {"read.yaml_tree"},

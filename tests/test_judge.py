@@ -44,21 +44,23 @@ def implementation(
 
 def case(*players: Implementation, key: str = "chat/hello", feature: str = "") -> Case:
     needs = {Role.SERVER: frozenset({feature})} if feature else {}
+    servers = [one for one in players if one.role is Role.SERVER]
+    clients = tuple(one for one in players if one.role is Role.CLIENT)
+    alone = Kind.SERVER if servers else Kind.CLIENT
+    kind = Kind.MIXED if len(clients) > 1 else Kind.PAIRING if servers and clients else alone
     step = Step(Place("chat.yaml", 3), "bob", "sees", proves="CHAT-2")
     scenario = Scenario(
         key=key,
         file="scenarios/chat.yaml",
         title="",
         proves=("CHAT-1",),
-        kind=Kind.PAIRING,
+        kind=kind,
         cast={},
         steps=(step,),
         needs=needs,
         without={},
         place=Place("chat.yaml", 1),
     )
-    servers = [one for one in players if one.role is Role.SERVER]
-    clients = tuple(one for one in players if one.role is Role.CLIENT)
     return Case(scenario, servers[0] if servers else None, clients)
 
 
@@ -144,6 +146,7 @@ def test_a_result_names_the_case_its_players_and_every_rule() -> None:
     result = judge(case(GO, C), PASSED)
     assert result.id == "scenarios/chat.yaml::hello[go+c]"
     assert (result.scenario, result.server, result.clients) == ("chat/hello", "go", ("c",))
+    assert (result.kind, result.pairing) == (Kind.PAIRING, "go+c")
     assert result.requirements == ("CHAT-1", "CHAT-2")
 
 

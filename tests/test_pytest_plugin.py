@@ -18,7 +18,6 @@ from tiny import PATIENT
 
 from conformance import pytest_cases, pytest_plugin
 from conformance.pytest_plugin import OPTIONS, PREFIX, WORKERS_PER_PROCESSOR, WORKERS_VARIABLE
-from conformance.session import CHOOSING, PLAYING
 
 pytest_plugins = ["pytester"]
 
@@ -79,6 +78,17 @@ def test_every_verdict_in_pytests_words(
             "red: 2 ERRORED",
         ]
     )
+
+
+def test_what_concerns_a_program_as_a_whole_is_told_once_and_first(
+    pytester: pytest.Pytester, suite: Path
+) -> None:
+    add_server(suite / "servers", "dead", "raise SystemExit(3)")
+    done = pytester.runpytest_subprocess(str(suite))
+    done.assert_outcomes(passed=2, failed=2)
+    text = done.stdout.str().partition("= conformance =")[2]
+    assert text.count("server dead does not get ready") == 1
+    assert text.index("server dead does not get ready") < text.index("server × client")
 
 
 @WORKERS
@@ -473,15 +483,7 @@ def test_without_a_suite_nothing_else_is_imported() -> None:
     names = "{name for name in sys.modules if name.startswith('conformance.')}"
     script = f"import sys, conformance.pytest_plugin; print({names})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-    assert done.stdout == b"{'conformance.pytest_plugin'}\n"
-
-
-def test_the_options_are_those_of_the_command() -> None:
-    ours = {f"--{name}": meaning for name, meaning in OPTIONS.items()}
-    its = CHOOSING | PLAYING
-    assert ours.keys() == its.keys()
-    for name, meaning in ours.items():
-        assert meaning.items() <= its[name].items()
+    assert eval(done.stdout) == {"conformance.pytest_plugin", "conformance.options"}
 
 
 @pytest.mark.parametrize("words", [["deadline", "soon"], ["server", "nosuch"]], ids=" ".join)

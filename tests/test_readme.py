@@ -12,7 +12,7 @@ from test_quick_start import ACCOUNTS, CLIENTS, NETCAT, NETCAT_PIPE, SERVERS, TE
 
 from conformance.model import Role
 from conformance.read import manifest
-from conformance.report.reports import CORNER
+from conformance.report.grid import CORNER
 
 ROOT = checkout.ROOT
 README = "README.md"

@@ -437,7 +437,7 @@ def patched(patch: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.usefixtures("suite")
 def test_a_fault_of_the_harness_is_one_line_and_a_file() -> None:
-    patch = "from conformance import report\nreport.matrix = lambda *_: {}['lost\\nkey']"
+    patch = "from conformance.report import terminal\nterminal.matrix = lambda *_: {}['lost\\nkey']"
     done = patched(patch, "run", "echo")
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "cases" not in line]
@@ -464,7 +464,7 @@ def test_a_fault_of_the_harness_is_one_line_and_a_file() -> None:
 )
 def test_what_the_machine_refuses_is_one_line(error: str, words: str) -> None:
     patch = (
-        "from conformance import pool\n"
+        "from conformance.play import pool\n"
         "def refuse(*_):\n"
         f"    raise {error}\n"
         "pool._Worker._hire = refuse"

@@ -1,20 +1,20 @@
-"""Which end is at fault, as far as the other pairings of a scenario tell; from results alone."""
+"""Which of two programs is at fault, as far as other pairings show. It knows results alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from conformance.model import Result, Role, Verdict
+from conformance.model import Kind, Result, Role, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Failing pairings of one scenario, and the end that the other pairings speak against."""
+    """Failing pairings of one scenario, and the program that other pairings show to be at fault."""
 
     scenario: str
     pairings: tuple[tuple[str, str], ...]  # (server, client)
-    role: Role | None = None  # None: the other pairings do not tell
+    role: Role | None = None  # None: the other pairings do not show it
     name: str = ""
     everywhere: bool = False  # no pairing of this scenario passes
 
@@ -26,21 +26,16 @@ def faults(results: Iterable[Result]) -> list[Fault]:
 
 
 def _pairings(results: Iterable[Result]) -> dict[str, dict[tuple[str, str], bool]]:
-    """Scenario → (server, client) → whether it passed. Known failures say nothing new."""
+    """Scenario → (server, client) → whether it passed. Known failures are left out."""
     scenarios: dict[str, dict[tuple[str, str], bool]] = {}
     for result in results:
-        if not result.server or not result.clients or is_mixed(result):
+        if result.kind is not Kind.PAIRING:
             continue
         passed = result.verdict is Verdict.PASSED
         if passed or (result.verdict is Verdict.FAILED and not result.expected):
-            pair = (result.server, result.clients[0])
+            pair = (result.server or "", result.clients[0])
             scenarios.setdefault(result.scenario, {})[pair] = passed
     return scenarios
-
-
-def is_mixed(result: Result) -> bool:
-    """Whether each client of the case was another implementation, which only its id tells."""
-    return len(result.clients) > 1 or result.id.endswith("+mixed]")
 
 
 def _faults_of(scenario: str, played: dict[tuple[str, str], bool]) -> Iterator[Fault]:
@@ -62,13 +57,13 @@ def _faults_of(scenario: str, played: dict[tuple[str, str], bool]) -> Iterator[F
 
 
 def _stands_out(pairs: set[tuple[str, str]], end: int, played: dict[tuple[str, str], bool]) -> bool:
-    """Whether some peer of these pairs passes with another: then the peer can do it."""
+    """Whether some peer of these pairs passes with another program, so that it is not at fault."""
     peers = {pair[1 - end] for pair in pairs}
     return any(passed and pair[1 - end] in peers for pair, passed in played.items())
 
 
 def blame(results: Iterable[Result]) -> list[str]:
-    """One line for each end at fault, and for each pairing that fails only together."""
+    """One line for each program at fault, and for each pairing that fails only together."""
     grouped: dict[str, list[str]] = {}
     for fault in faults(results):
         grouped.setdefault(_accusation(fault), []).append(fault.scenario)

@@ -1,4 +1,4 @@
-"""Where the time of a run went: the slowest cases, and the steps that took the most in all."""
+"""The slowest cases of a run, and the kinds of steps that took the most time in all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ K = TypeVar("K")
 
 @dataclass(slots=True)
 class Durations:
-    """Filled case by case, in any order."""
+    """Times of cases and steps, added case by case in any order."""
 
     cases: dict[str, float] = field(default_factory=dict)  # seconds by id
-    seconds: dict[tuple[str, str], float] = field(default_factory=dict)  # by who and what
+    seconds: dict[tuple[str, str], float] = field(default_factory=dict)  # by actor and verb
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, case: Case, outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""What a failure shows: fifteen lines, not a page, and nothing in them that a terminal acts on."""
+"""A failure as text: at most fifteen lines, and nothing in them that a terminal acts on."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ def finding_text(
     folders: Sequence[str] = (),
     output: Path | None = None,
 ) -> str:
-    """What is told once of a program, as the first of the cases shows it."""
+    """What concerns a program as a whole, as the first of its cases shows it."""
     head = [clipped(visible(finding.title), WIDTH), *_what(finding.first, requirements)]
     return _block(head, finding.first, _tail(finding.cases[0], folders, output))
 
 
 def _tail(case_id: str, folders: Sequence[str], output: Path | None) -> list[str]:
-    """Where all that was said stands, and how to play the case again; neither is cut."""
+    """The file with all that was said, and the command to play the case again; never cut."""
     said = [_labelled("output", str(output), None)] if output else []
     return [*said, _labelled("again", replay(case_id, folders), None)]
 
 
 def _block(head: Sequence[str], failure: Failure, tail: Sequence[str]) -> str:
-    """Head and tail, and between them what was said, as much as there is room for."""
+    """Head and tail, and between them as much of what was said as there is room for."""
     shown = failure.stderr
-    if len(shown) > STDERR_LINES:  # what a program says first often tells why
+    if len(shown) > STDERR_LINES:  # the first line often says why
         shown = (shown[0], *shown[-STDERR_LINES + 1 :])
     errors = [_labelled("stderr", line) for line in shown]
     rows = latest(failure.timeline, LINES - len(head) - len(errors) - len(tail))
@@ -131,7 +131,7 @@ def parts(expected: str, seen: str) -> tuple[str, str, str, str]:
 def difference(expected: str, seen: str, width: int) -> tuple[str, str, str]:
     """Both texts, visible and cut to the width around where they differ, and carets below that.
 
-    No carets where the texts share nothing: they would only point at everything.
+    There are no carets if the texts share nothing, because they would point at everything.
     """
     before, wanted, got, after = parts(visible(expected), visible(seen))
     if (not before and not after) or not (wanted or got):
@@ -145,7 +145,7 @@ def difference(expected: str, seen: str, width: int) -> tuple[str, str, str]:
 
 
 def latest(timeline: Sequence[str], room: int) -> list[str]:
-    """As many rows as there is room for: the last of every actor first, then the last of all."""
+    """The rows that there is room for: the last of each actor, then the last of all."""
     if room <= 0:
         return []
     seen: set[str] = set()

@@ -1,8 +1,8 @@
-"""What is told once for a program, in front, and not in each scenario.
+"""Failures of a program as a whole, which are reported once, and not for each case.
 
 A program that does not start, does not answer a fence, does not end as the suite's ending asks, or
-leaves processes behind, shows it in many cases. All of these are one finding. It knows results
-alone.
+leaves processes behind, fails so in many cases. All of these are one finding. This module knows
+results alone.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Finding:
 
 
 def findings(results: Iterable[Result]) -> list[Finding]:
-    """Those of a run, the one that shows in most cases first."""
+    """The findings of a run, the one with the most cases first."""
     results = list(results)
     known = _known_rules(results)
     found: dict[tuple[str, str, str], Finding] = {}
@@ -56,7 +56,7 @@ def findings(results: Iterable[Result]) -> list[Finding]:
 
 
 def _known_rules(results: Sequence[Result]) -> set[tuple[str, str]]:
-    """Program and rule where a case that proves the rule is listed as a known failure."""
+    """Program and rule, if a case that proves the rule is listed as a known failure."""
     known = set()
     for result in results:
         if result.verdict is Verdict.FAILED and result.expected and result.failure:
@@ -66,7 +66,7 @@ def _known_rules(results: Sequence[Result]) -> set[tuple[str, str]]:
 
 
 def others(results: Iterable[Result]) -> list[Result]:
-    """The results that are not as expected and of which no finding tells."""
+    """The results that are not as expected and that belong to no finding."""
     results = list(results)
     told = {id for finding in findings(results) for id in finding.cases if finding.fails_them}
     return [one for one in results if not one.expected and one.id not in told]

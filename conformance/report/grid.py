@@ -1,4 +1,4 @@
-"""Counts of verdicts, and the grid that they stand in: servers down, clients across."""
+"""The verdicts of a run, counted by server and client. It knows nothing of how they are shown."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from conformance.model import Result, Verdict
-from conformance.report.blame import blame, is_mixed
+from conformance.model import Kind, Result, Verdict
+from conformance.report.blame import blame
+
+CORNER = "server × client"
 
 # A row or column. Those of the grid proper are 0 and an implementation; the number keeps the
 # others behind them, and apart from an implementation of the same name.
@@ -53,7 +55,7 @@ class Tally:
 
     @property
     def played(self) -> int:
-        """Cases that were, or should have been, played on this machine."""
+        """Cases that were played, or could not be because of an error."""
         return self.passed + self.counts[Verdict.FAILED] + self.counts[Verdict.ERRORED]
 
     @property
@@ -99,13 +101,16 @@ def grid(results: Iterable[Result]) -> Grid:
 def position(result: Result) -> tuple[Heading, Heading]:
     """The row and the column of a case."""
     row = SCRIPTED if result.server is None else (0, result.server)
-    if not result.clients:
-        return row, WIRE
-    return row, MIXED if is_mixed(result) else (0, result.clients[0])
+    match result.kind:
+        case Kind.SERVER:
+            return row, WIRE
+        case Kind.MIXED:
+            return row, MIXED
+    return row, (0, result.clients[0])
 
 
 def legend(whole: Grid) -> list[str]:
-    """What the signs and headings of a grid mean, those alone that are in it."""
+    """What the signs and headings that are in a grid mean."""
     text = "".join(tally.text for tally in whole.cells.values())
     signs = [f"{sign} {meaning}" for sign, meaning in LEGEND.items() if sign in text]
     shown = {*whole.rows, *whole.columns}
@@ -130,8 +135,8 @@ def totals(tally: Tally) -> str:
 
 
 def at_fault(results: Sequence[Result]) -> list[str]:
-    """What the pairings say of each other; nothing where there is one alone."""
-    pairings = {(one.server, one.clients) for one in results if one.server and one.clients}
+    """Which programs are at fault, if there are several pairings to compare."""
+    pairings = {one.pairing for one in results if one.kind in (Kind.PAIRING, Kind.MIXED)}
     return blame(results) if len(pairings) > 1 else []
 
 

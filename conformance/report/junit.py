@@ -1,4 +1,4 @@
-"""junit.xml, which every CI reads. Valid against both schemas in use, Ant's and Jenkins's."""
+"""junit.xml, which CI systems read. It is valid by the schemas of Ant and of Jenkins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xml.etree import ElementTree as Xml
 
 from conformance.model import Result, Verdict
 from conformance.report.failure import failure_text
-from conformance.report.results import Run, incomplete
+from conformance.report.run import Run, incomplete
 from conformance.text import visible
 
 SKIPPED = "skipped"
@@ -35,7 +35,7 @@ def _subject(result: Result) -> str:
 
 def _suite(run: Run, name: str, number: int, cases: Sequence[Xml.Element]) -> Xml.Element:
     suite = Xml.Element("testsuite", name=visible(name), package=visible(run.suite), id=str(number))
-    suite.set("hostname", "localhost")  # required; a machine's own name is nobody's business
+    suite.set("hostname", "localhost")  # required; the machine's own name is private
     suite.set("timestamp", run.started[:19])  # the schema wants no time zone
     suite.set("tests", str(len(cases)))
     for key, tag in (("failures", FAILURE), ("errors", ERROR), ("skipped", SKIPPED)):
@@ -51,8 +51,9 @@ def _suite(run: Run, name: str, number: int, cases: Sequence[Xml.Element]) -> Xm
 
 
 def _case(run: Run, result: Result) -> Xml.Element:
-    name = visible(result.id.partition("::")[2])
-    case = _named_case(run, _subject(result), name, result.seconds)
+    subject, _, scenario = result.scenario.partition("/")
+    name = visible(f"{scenario}[{result.pairing}]")
+    case = _named_case(run, subject, name, result.seconds)
     if (tag := _ending(result)) is None:
         return case
     ending = Xml.SubElement(case, tag, message=visible(_message(result)))
@@ -63,7 +64,7 @@ def _case(run: Run, result: Result) -> Xml.Element:
 
 
 def _ending(result: Result) -> str | None:
-    """The element that tells how a case ended; a case that is as expected never fails a CI."""
+    """The element that says how a case ended; a case that is as expected never fails a CI job."""
     if result.expected:
         return None if result.verdict is Verdict.PASSED else SKIPPED
     return FAILURE if result.verdict in (Verdict.PASSED, Verdict.FAILED) else ERROR
@@ -76,12 +77,12 @@ def _message(result: Result) -> str:
 
 
 def _type(result: Result) -> str:
-    """The rule that is broken, else the verdict."""
+    """The rule that is broken, or the verdict if no rule is."""
     return result.failure.requirement if result.failure else result.verdict
 
 
 def _whole(run: Run) -> Xml.Element:
-    """A case for what no other shows: results that are missing, processes left over."""
+    """A case for what no other case shows, as results that are missing."""
     case = _named_case(run, "run", "is-whole", 0.0)
     if reasons := incomplete(run):
         text = "\n".join(visible(reason) for reason in reasons)

@@ -1,9 +1,9 @@
 """The output folder: what a run puts there, and what is never touched.
 
-A run writes into a folder of its own inside the output folder, a draft, and swaps its files in at
-the end, under a lock. What a run has put there is listed in a file beside it; swapping in removes
-files of the earlier listing alone. So two runs at the same time do not see each other, a run that
-is killed leaves the earlier results whole, and files of a person stay as they are.
+A run writes into a folder of its own inside the output folder, its draft. At the end it moves the
+files into the output folder, under a lock. A listing there names the files that runs have written,
+and only those are removed. So two runs at the same time do not disturb each other, a run that is
+killed leaves the earlier results whole, and a person's own files stay as they are.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ from pathlib import Path
 from typing import TextIO
 
 from conformance.mistakes import Mistake
+from conformance.report.reports import REPORTS
 from conformance.report.results import RESULTS_FILE
+from conformance.report.transcripts import TRANSCRIPTS
 
 LISTING = ".conformance.json"
 LOCK = ".conformance.lock"
 DRAFT_PREFIX = ".run-"
-BADGES = "badges"
-TRANSCRIPTS = "transcripts"
-PAGE = "index.html"
-FILES = (RESULTS_FILE, PAGE, "summary.md", "junit.xml")  # what every run writes
-OURS = frozenset({*FILES, BADGES, TRANSCRIPTS})  # no listing speaks of anything else
+FILES = (RESULTS_FILE, *REPORTS, TRANSCRIPTS)  # what every run writes; some are folders
 
+# What the first version wrote, which kept no listing.
+_WITHOUT_LISTING = (
+    *(RESULTS_FILE, "index.html", "summary.md", "junit.xml"),
+    *("badges/*-*.json", "transcripts/*.txt"),
+)
 
 _held: set[int] = set()  # the locks of drafts
 
 
 def _let_go() -> None:
-    """A worker that outlives its run must not hold the run's lock."""
+    """A worker that lives longer than its run must not hold the run's lock."""
     for lock in _held:
         os.close(lock)
     _held.clear()
@@ -50,7 +53,7 @@ class Draft:
     """The files of one run until they are swapped in."""
 
     def __init__(self, output: Path) -> None:
-        """Make its folder, in a locked output folder; what killed runs left there goes."""
+        """Make its folder in a locked output folder, and remove the drafts of killed runs."""
         self._output = output
         with explained(output):
             _remove_abandoned(output)
@@ -68,8 +71,8 @@ class Draft:
     def swap_in(self, kept: Collection[str] = ()) -> None:
         """Put its files into the locked output folder, in place of those of the earlier run.
 
-        `kept` names files of that run that stay. However this ends, the listing names all that is
-        there.
+        `kept` names files of that run that stay. Even after an error, the listing names all files
+        that are there.
         """
         new = {name for name in _files_below(self.path) if name != LOCK}
         refuse_what_is_not_ours(self._output, new)
@@ -129,28 +132,25 @@ def explained(output: Path) -> Iterator[None]:
 
 
 def refuse_what_is_not_ours(output: Path, names: Iterable[str]) -> None:
-    """See that nothing which no run has listed would be replaced; raises Mistake."""
+    """Raise Mistake if one of the files would replace one that no run has written."""
     with explained(output):
         listed = listing(output)
         known = {name.partition("/")[0] for name in listed}
         tops = sorted({name.partition("/")[0] for name in names})
         strange = [top for top in tops if top not in known and _is_taken(output / top)]
-        strange += [n for n in names if "/" in n and n not in listed and _exists(output / n)]
+        beneath = [name for name in names if "/" in name and name not in listed]
+        strange += [name for name in beneath if os.path.lexists(output / name)]
     if strange:
         path = output / strange[0]
         remedy = "move it away, or name another folder by --output"
         raise Mistake([f"{path}: is there already, and no run has put it there; {remedy}"])
 
 
-def _exists(path: Path) -> bool:
-    return os.path.lexists(path)
-
-
 def _is_taken(path: Path) -> bool:
-    """Whether something stands there that a person may miss; an empty folder is nothing."""
+    """Whether there is something that a person may miss; an empty folder is not."""
     if path.is_dir() and not path.is_symlink():
         return any(path.iterdir())
-    return _exists(path)
+    return os.path.lexists(path)
 
 
 def listing(output: Path) -> set[str]:
@@ -170,11 +170,11 @@ def listing(output: Path) -> set[str]:
 
 def _may_be_listed(name: str) -> bool:
     parts = name.split("/")
-    return parts[0] in OURS and ".." not in parts
+    return parts[0] in FILES and ".." not in parts
 
 
 def _listing_of_an_older_version(output: Path) -> set[str]:
-    """What stood beside its results.json, from the time before there were listings."""
+    """The files of a run of the first version, which wrote no listing."""
     try:
         data = json.loads((output / RESULTS_FILE).read_text("utf-8"))
         is_ours = isinstance(data["schema"], int) and isinstance(data["cases"], list)
@@ -182,9 +182,8 @@ def _listing_of_an_older_version(output: Path) -> set[str]:
         return set()
     if not is_ours:
         return set()
-    below = [*output.glob(f"{BADGES}/*-*.json"), *output.glob(f"{TRANSCRIPTS}/*.txt")]
-    names = [name for name in FILES if (output / name).is_file()]
-    return {*names, *(path.relative_to(output).as_posix() for path in below)}
+    found = [path for pattern in _WITHOUT_LISTING for path in output.glob(pattern)]
+    return {path.relative_to(output).as_posix() for path in found if path.is_file()}
 
 
 def _files_below(folder: Path) -> Iterator[str]:
@@ -194,13 +193,13 @@ def _files_below(folder: Path) -> Iterator[str]:
 
 
 def _remove_empty(output: Path) -> None:
-    for name in (BADGES, TRANSCRIPTS):
-        with suppress(OSError):  # not empty, or not there
+    for name in FILES:
+        with suppress(OSError):  # no folder, or not empty
             (output / name).rmdir()
 
 
 def _remove_abandoned(output: Path) -> None:
-    """Remove the drafts of runs that live no more: nobody holds their locks."""
+    """Remove the drafts of runs that have ended, whose locks are free."""
     for folder in output.glob(f"{DRAFT_PREFIX}*"):
         with suppress(OSError), open(folder / LOCK, "r+") as lock:
             if _is_free(lock):
@@ -217,7 +216,7 @@ def _is_free(lock: TextIO) -> bool:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl+C and the like wait until this is done."""
+    """Delay Ctrl+C, SIGTERM and SIGHUP until this is done."""
     before = signal.pthread_sigmask(
         signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     )

@@ -1,33 +1,23 @@
 """index.html: one file that needs no network, from the matrix down to a case's transcript.
 
-The page's own text is page.html. The matrix is put into it as it is; the cases go in as JSON, and
-are shown by the page's script only when asked for, so that a page of many cases opens at once.
+How it looks stands in page.html, a template of Jinja2. The cases go in as JSON, and the page's
+script shows them when they are asked for, so that a page of many cases opens at once.
 """
 
 from __future__ import annotations
 
-import html
-import json
-import re
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, StrictUndefined
+
 from conformance.model import Failure, Result
 from conformance.report.failure import parts, replay
-from conformance.report.grid import (
-    Grid,
-    Heading,
-    Tally,
-    at_fault,
-    grid,
-    legend,
-    position,
-    total,
-    totals,
-)
-from conformance.report.results import Run, lacking, red, transcript_name
+from conformance.report.grid import CORNER, at_fault, grid, legend, position, total, totals
+from conformance.report.run import Run, lacking, red
+from conformance.report.transcripts import transcript_name
 from conformance.text import visible
 
 TEMPLATE = "page.html"
@@ -39,62 +29,22 @@ _MARK_CLASSES = {"✓": "good", "~": "known", "✗": "bad", "!": "error", "−":
 def index_html(run: Run, transcripts: Path | None = None) -> str:
     """The page of a run; `transcripts` is the folder that holds those of its cases."""
     whole = grid(run.results)
-    parts_of_page = {
-        "TITLE": html.escape(visible(run.suite)),
-        "MATRIX": _matrix(whole),
-        "LEGEND": _legend(whole),
-        "DATA": _script_safe(_data(run, transcripts)),
-    }
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.filters["visible"] = visible
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # rules stay in order
     template = files("conformance.report").joinpath(TEMPLATE).read_text("utf-8")
-    # In one pass, so that a text that looks like a placeholder stays a text.
-    return re.sub(r"\{\{([A-Z]+)\}\}", lambda found: parts_of_page[found[1]], template)
-
-
-def _script_safe(data: dict[str, Any]) -> str:
-    """JSON in which no text can end the script element that holds it."""
-    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-
-
-# The matrix
-
-
-def _matrix(whole: Grid) -> str:
-    columns = whole.columns
-    head = "".join(f"<th scope=col{_kind(c)}>{_button('', c[1], c[1])}</th>" for c in columns)
-    lines = [f"<thead><tr><th class=corner>server × client</th>{head}</tr></thead><tbody>"]
-    for row in whole.rows:
-        cells = "".join(_cell(row, column, whole.cells.get((row, column))) for column in columns)
-        name = _button(row[1], "", row[1])
-        lines.append(f"<tr{_kind(row)}><th scope=row>{name}</th>{cells}</tr>")
-    return "\n".join([*lines, "</tbody>"])
-
-
-def _kind(heading: Heading) -> str:
-    return " class=alone" if heading[0] else ""
-
-
-def _cell(row: Heading, column: Heading, tally: Tally | None) -> str:
-    if tally is None:
-        return f"<td{_kind(column)}></td>"
-    button = _button(row[1], column[1], tally.text, _MARK_CLASSES[tally.mark])
-    return f"<td{_kind(column)}>{button}</td>"
-
-
-def _button(row: str, column: str, text: str, kind: str = "") -> str:
-    """What shows the cases of a row, a column or a cell."""
-    row, column, text = (html.escape(visible(part)) for part in (row, column, text))
-    return f'<button class="{kind}" data-row="{row}" data-column="{column}">{text}</button>'
-
-
-def _legend(whole: Grid) -> str:
-    return "".join(f"<span>{html.escape(entry)}</span>" for entry in legend(whole))
-
-
-# The cases
+    return environment.from_string(template).render(
+        suite=run.suite,
+        corner=CORNER,
+        grid=whole,
+        classes=_MARK_CLASSES,
+        legend=legend(whole),
+        data=_data(run, transcripts),
+    )
 
 
 def _data(run: Run, transcripts: Path | None) -> dict[str, Any]:
-    pool = _Pool()
+    texts: dict[str, int] = {}  # each once: programs that behave alike leave the same transcript
     rules = {rule.id: f"({rule.level}) {rule.text}" for rule in run.requirements.values()}
     reasons = red(run)
     plain = {
@@ -103,9 +53,9 @@ def _data(run: Run, transcripts: Path | None) -> dict[str, Any]:
         "notes": reasons + lacking(run) + at_fault(run.results),
         "facts": _facts(run),
         "rules": rules,
-        "cases": [_case(run, result, transcripts, pool) for result in run.results],
+        "cases": [_case(run, result, transcripts, texts) for result in run.results],
     }
-    return {**_mapped(plain, visible), "transcripts": pool.texts}
+    return {**_mapped(plain, visible), "transcripts": list(texts)}
 
 
 def _facts(run: Run) -> list[str]:
@@ -115,26 +65,15 @@ def _facts(run: Run) -> list[str]:
     return [when, f"{run.seconds:.1f} s", f"conformance {run.version}", *tools]
 
 
-class _Pool:
-    """Every text once: implementations that behave alike leave the same transcript."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def number(self, text: str) -> int:
-        return self._numbers.setdefault(text, len(self._numbers))
-
-    @property
-    def texts(self) -> list[str]:
-        return list(self._numbers)
-
-
-def _case(run: Run, result: Result, transcripts: Path | None, pool: _Pool) -> dict[str, Any]:
+def _case(
+    run: Run, result: Result, transcripts: Path | None, texts: dict[str, int]
+) -> dict[str, Any]:
     row, column = position(result)
+    said = _transcript(result, transcripts)
     case = {
         "id": result.id,
         "scenario": result.scenario,
-        "pairing": result.id[result.id.rfind("[") + 1 : -1],
+        "pairing": result.pairing,
         "row": row[1],
         "column": column[1],
         "rules": list(result.requirements),
@@ -145,7 +84,7 @@ def _case(run: Run, result: Result, transcripts: Path | None, pool: _Pool) -> di
         "replay": replay(result.id, run.folders),
         "failure": _failure(result.failure) if result.failure else None,
         "afterwards": _failure(result.afterwards) if result.afterwards else None,
-        "transcript": _transcript(result, transcripts, pool),
+        "transcript": None if said is None else texts.setdefault(said, len(texts)),
     }
     return {key: value for key, value in case.items() if value not in (None, [])}
 
@@ -163,15 +102,15 @@ def _failure(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _transcript(result: Result, transcripts: Path | None, pool: _Pool) -> int | None:
-    """The number of its text in the pool; None where there is none."""
+def _transcript(result: Result, transcripts: Path | None) -> str | None:
+    """What was said in a case, if its file is there."""
     path = transcripts / transcript_name(result.id) if transcripts else None
     if path is None or not path.is_file():
         return None
     text = path.read_text("utf-8", "surrogateescape")
     if len(text) > TRANSCRIPT_CHARACTERS:
         text = text[:TRANSCRIPT_CHARACTERS] + f"\n… the rest stands in {path.name}"
-    return pool.number("\n".join(visible(line) for line in text.split("\n")))
+    return "\n".join(visible(line) for line in text.split("\n"))
 
 
 def _mapped(value: Any, change: Callable[[str], str]) -> Any:

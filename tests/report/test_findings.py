@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from conformance.model import Failure, FailureKind, Result, Verdict
+from conformance.model import Failure, FailureKind, Kind, Result, Verdict
 from conformance.report.failure import finding_text
 from conformance.report.findings import findings, others
-from conformance.report.results import Run, red
+from conformance.report.run import Run, red
 
 START = Failure(
     requirement="PROG-3",
@@ -27,6 +27,8 @@ def result(name: str, failure: Failure | None = None, afterwards: Failure | None
     return Result(
         id=f"scenarios/chat.yaml::{name}[zig]",
         scenario=f"chat/{name}",
+        kind=Kind.SERVER,
+        pairing="zig",
         server="zig",
         clients=(),
         requirements=("CHAT-1",),

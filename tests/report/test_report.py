@@ -26,8 +26,16 @@ from conformance.model import (
     Suite,
     Verdict,
 )
-from conformance.report import reports as report
-from conformance.report.results import Run, transcript_name
+from conformance.report.badges import badges
+from conformance.report.diff import comparison, difference
+from conformance.report.failure import failure_text
+from conformance.report.junit import junit_xml
+from conformance.report.markdown import summary_markdown
+from conformance.report.matrix import Look, matrix
+from conformance.report.page import index_html
+from conformance.report.rules import requirements_table
+from conformance.report.run import Run
+from conformance.report.transcripts import transcript_name
 from conformance.text import columns
 
 # What a program under test may send, to be shown and to be harmless.
@@ -68,11 +76,19 @@ def result(
 ) -> Result:
     client = "mixed" if len(clients) > 1 else "".join(clients)
     pairing = "+".join(part for part in (server, client) if part)
+    if len(clients) > 1:
+        kind = Kind.MIXED
+    elif server and clients:
+        kind = Kind.PAIRING
+    else:
+        kind = Kind.SERVER if server else Kind.CLIENT
     if verdict is Verdict.FAILED and failure is None:
         failure = FAILURE
     return Result(
         id=f"scenarios/chat.yaml::{name}[{pairing}]",
         scenario=f"chat/{name}",
+        kind=kind,
+        pairing=pairing,
         server=server,
         clients=clients,
         requirements=("CHAT-1",),
@@ -139,7 +155,7 @@ SMALL = [
 
 
 def test_the_matrix_has_servers_down_clients_across_and_those_alone_at_the_edges() -> None:
-    assert report.matrix(run(*SMALL)) == (
+    assert matrix(run(*SMALL), Look()) == (
         "server × client │ c       py    │ mixed   wire\n"
         "────────────────┼───────────────┼──────────────\n"
         "go              │ ~ 1/2   ✗ 0/1 │         −1\n"
@@ -159,14 +175,14 @@ def test_the_matrix_has_servers_down_clients_across_and_those_alone_at_the_edges
 @pytest.mark.parametrize("width", [60, 80])
 def test_many_clients_are_folded_into_the_width(width: int) -> None:
     cases = [result("hello", "go", f"client-{number}") for number in range(12)]
-    text = report.matrix(run(*cases), width=width)
+    text = matrix(run(*cases), Look(width=width))
     assert all(columns(line) <= width for line in text.splitlines())
     assert text.count("server × client") > 1
     assert all(f"client-{number}" in text for number in range(12))
 
 
 def test_the_matrix_in_plain_characters_has_its_columns_in_line() -> None:
-    assert report.matrix(run(*SMALL), plainly=True).splitlines()[:6] == [
+    assert matrix(run(*SMALL), Look(plain=True)).splitlines()[:6] == [
         "server x client | c       py    | mixed   wire",
         "----------------+---------------+--------------",
         "go              | ~ 1/2   x 0/1 |         -1",
@@ -177,29 +193,29 @@ def test_the_matrix_in_plain_characters_has_its_columns_in_line() -> None:
 
 
 def test_what_one_pairing_does_is_not_compared_with_others() -> None:
-    text = report.matrix(run(failed("hello", "go", "c"), result("bye", "go", "c")))
+    text = matrix(run(failed("hello", "go", "c"), result("bye", "go", "c")), Look())
     assert "no other pairing" not in text
     two = run(failed("hello", "go", "c"), result("bye", "go", "py"))
-    assert "no other pairing" in report.matrix(two)
+    assert "no other pairing" in matrix(two, Look())
 
 
 def test_what_is_missing_on_this_machine_is_said_in_every_report() -> None:
     lacking = {"role": "server", "name": "zig", "unavailable": "zig is not on PATH"}
     whole = replace(run(*SMALL), implementations=[lacking, {"role": "server", "name": "go"}])
     line = "? server zig: zig is not on PATH"
-    assert f"\n{line}\n" in report.matrix(whole)
-    assert f"\n- {line}\n" in report.summary_markdown(whole)
-    assert line in page_data(report.index_html(whole))["notes"]
+    assert f"\n{line}\n" in matrix(whole, Look())
+    assert f"\n- {line}\n" in summary_markdown(whole)
+    assert line in page_data(index_html(whole))["notes"]
 
 
 def test_the_matrix_is_coloured_only_when_asked() -> None:
-    assert "\033" not in report.matrix(run(*SMALL))
-    colored = report.matrix(run(*SMALL), color=True)
-    assert re.sub(r"\033\[[0-9;]*m", "", colored) == report.matrix(run(*SMALL))
+    assert "\033" not in matrix(run(*SMALL), Look())
+    colored = matrix(run(*SMALL), Look(color=True))
+    assert re.sub(r"\033\[[0-9;]*m", "", colored) == matrix(run(*SMALL), Look())
 
 
 def test_a_run_of_nothing_has_a_matrix_too() -> None:
-    assert report.matrix(run()) == "no cases in 41.2 s"
+    assert matrix(run(), Look()) == "no cases in 41.2 s"
 
 
 @pytest.mark.parametrize(
@@ -212,14 +228,14 @@ def test_a_run_of_nothing_has_a_matrix_too() -> None:
     ],
 )
 def test_what_is_not_as_expected_is_never_hidden_in_a_cell(cell: Result, text: str) -> None:
-    assert f"│ {text}\n" in report.matrix(run(cell))
+    assert f"│ {text}\n" in matrix(run(cell), Look())
 
 
 # What a failure shows
 
 
 def test_a_failure_shows_all_that_is_needed_in_fifteen_lines() -> None:
-    text = report.failure_text(failed("hello", "go", "c"), RULES)
+    text = failure_text(failed("hello", "go", "c"), RULES)
     assert text == (
         "FAILED scenarios/chat.yaml::hello[go+c]\n"
         "  CHAT-1 (MUST) A line goes to every other.\n"
@@ -240,7 +256,7 @@ def test_a_failure_shows_all_that_is_needed_in_fifteen_lines() -> None:
 
 
 def test_the_command_that_plays_it_again_names_the_folders_that_were_given() -> None:
-    text = report.failure_text(failed("hello", "go", "c"), RULES, ["my server"])
+    text = failure_text(failed("hello", "go", "c"), RULES, ["my server"])
     command = "conformance run --implementation 'my server' 'scenarios/chat.yaml::hello[go+c]'"
     assert text.endswith(command)
 
@@ -258,18 +274,18 @@ def test_the_command_that_plays_it_again_names_the_folders_that_were_given() -> 
 )
 def test_the_difference_is_marked(expected: str, seen: str, mark: str) -> None:
     failure = replace(FAILURE, expected=expected, seen=seen)
-    lines = report.failure_text(replace(SMALL[1], failure=failure), RULES).splitlines()
+    lines = failure_text(replace(SMALL[1], failure=failure), RULES).splitlines()
     assert lines[6] == " " * 11 + mark
 
 
 def test_texts_that_share_nothing_are_not_marked() -> None:
     failure = replace(FAILURE, expected="a line", seen="(nothing)")
-    assert "^" not in report.failure_text(replace(SMALL[1], failure=failure), RULES)
+    assert "^" not in failure_text(replace(SMALL[1], failure=failure), RULES)
 
 
 def test_long_texts_are_cut_to_where_they_differ() -> None:
     failure = replace(FAILURE, expected="x" * 1024 + "yes" + "z" * 500, seen="x" * 1024 + "no")
-    lines = report.failure_text(replace(SMALL[1], failure=failure), RULES).splitlines()
+    lines = failure_text(replace(SMALL[1], failure=failure), RULES).splitlines()
     assert all(columns(line) <= 100 for line in lines[:-1])
     at = lines[6].index("^")
     assert lines[4][at : at + 3] == "yes"
@@ -285,7 +301,7 @@ def test_a_case_without_a_failure_says_why_it_is_not_as_expected() -> None:
         expected=False,
         reason="\n".join("abcdefghijklmnopqrst"),
     )
-    lines = report.failure_text(errored, RULES).splitlines()
+    lines = failure_text(errored, RULES).splitlines()
     assert lines[0] == "ERRORED scenarios/chat.yaml::hello[go+c]"
     assert lines[1:4] == ["  why      a", "           i", "           j"]
     assert lines[13] == "           t"
@@ -293,15 +309,15 @@ def test_a_case_without_a_failure_says_why_it_is_not_as_expected() -> None:
 
 
 def test_a_rule_that_is_not_known_is_named_all_the_same() -> None:
-    assert "\n  CHAT-1\n" in report.failure_text(failed("hello", "go", "c"), {})
+    assert "\n  CHAT-1\n" in failure_text(failed("hello", "go", "c"), {})
 
 
 # Hostile texts
 
 
 def test_no_text_reaches_the_terminal_unescaped(hostile: Run) -> None:
-    texts = [report.failure_text(one, RULES, [HOSTILE]) for one in hostile.results]
-    texts += [report.matrix(hostile), report.difference(run(), hostile)]
+    texts = [failure_text(one, RULES, [HOSTILE]) for one in hostile.results]
+    texts += [matrix(hostile, Look()), difference(run(), hostile)]
     for text in texts:
         assert not HARMFUL.search(text.replace("\n", ""))
         text.encode()
@@ -310,14 +326,14 @@ def test_no_text_reaches_the_terminal_unescaped(hostile: Run) -> None:
 
 
 def test_no_text_breaks_the_summary(hostile: Run) -> None:
-    text = report.summary_markdown(hostile)
+    text = summary_markdown(hostile)
     outside = re.sub(r"(?ms)^(`{3,})text\n.*?^\1$", "", text)
     assert "<script" not in outside
     assert not HARMFUL.search(text)
 
 
 def test_no_text_breaks_the_xml(hostile: Run) -> None:
-    text = report.junit_xml(hostile)
+    text = junit_xml(hostile)
     assert not HARMFUL.search(text)
     root = Xml.fromstring(text.encode())
     assert "\\x1b[31m\\x00" in root.findall(".//failure")[0].get("message", "")
@@ -326,7 +342,7 @@ def test_no_text_breaks_the_xml(hostile: Run) -> None:
 def test_no_text_breaks_the_page(hostile: Run, tmp_path: Path) -> None:
     name = transcript_name(hostile.results[0].id)
     (tmp_path / name).write_text(HOSTILE, "utf-8", "surrogateescape")
-    page = report.index_html(hostile, tmp_path)
+    page = index_html(hostile, tmp_path)
     assert not HARMFUL.search(page.replace("\n", ""))
     page.encode()
     assert tags(page).count("script") == 2
@@ -336,7 +352,7 @@ def test_no_text_breaks_the_page(hostile: Run, tmp_path: Path) -> None:
 
 
 def test_no_text_breaks_the_badges(hostile: Run) -> None:
-    text = json.dumps(list(report.badges(hostile).values()), ensure_ascii=False)
+    text = json.dumps(list(badges(hostile).values()), ensure_ascii=False)
     assert not HARMFUL.search(text)
 
 
@@ -344,7 +360,7 @@ def test_no_text_breaks_the_badges(hostile: Run) -> None:
 
 
 def test_the_summary_shows_the_matrix_and_each_surprise() -> None:
-    text = report.summary_markdown(run(*SMALL))
+    text = summary_markdown(run(*SMALL))
     assert text.startswith("## ✗ chat: 5 PASSED · 2 FAILED (1 known)")
     assert "| **go** | ~ 1/2 | ✗ 0/1 |  | −1 |" in text
     assert text.count("<details>") == 1
@@ -352,20 +368,20 @@ def test_the_summary_shows_the_matrix_and_each_surprise() -> None:
 
 
 def test_a_green_summary_is_short() -> None:
-    text = report.summary_markdown(run(SMALL[0]))
+    text = summary_markdown(run(SMALL[0]))
     assert text.startswith("## ✓ chat: 1 PASSED\n")
     assert len(text.splitlines()) < 8
 
 
 def test_a_summary_of_many_surprises_lists_most_of_them_by_name() -> None:
-    text = report.summary_markdown(run(*(failed(f"n{i}", "go", "c") for i in range(30))))
+    text = summary_markdown(run(*(failed(f"n{i}", "go", "c") for i in range(30))))
     assert text.count("<details>") == 20
     assert "and 10 more:" in text
     assert "n29" in text
 
 
 def test_junit_has_what_both_schemas_ask_for() -> None:
-    root = Xml.fromstring(report.junit_xml(run(*SMALL)).encode())
+    root = Xml.fromstring(junit_xml(run(*SMALL)).encode())
     assert root.tag == "testsuites"
     assert not root.attrib
     for suite in root:
@@ -384,7 +400,7 @@ def test_junit_fails_only_what_is_not_as_expected() -> None:
         result("e", "go", "c", verdict=Verdict.ERRORED, expected=False, reason="boom"),
         result("u", "go", "c", verdict=Verdict.UNAVAILABLE, expected=False, reason="no gcc"),
     ]
-    suite = Xml.fromstring(report.junit_xml(run(*SMALL, *surprises)).encode())[0]
+    suite = Xml.fromstring(junit_xml(run(*SMALL, *surprises)).encode())[0]
     endings = {case.get("name"): [child.tag for child in case] for case in suite.iter("testcase")}
     assert endings["hello[go+c]"] == []
     assert endings["hello[go+py]"] == ["failure"]
@@ -398,7 +414,7 @@ def test_junit_fails_only_what_is_not_as_expected() -> None:
 
 
 def test_junit_is_red_where_results_are_missing() -> None:
-    root = Xml.fromstring(report.junit_xml(run(SMALL[0], planned=2)).encode())
+    root = Xml.fromstring(junit_xml(run(SMALL[0], planned=2)).encode())
     (error,) = root.findall(".//error")
     assert error.get("message") == "1 of 2 planned cases has no result"
 
@@ -422,7 +438,7 @@ def page_data(page: str) -> dict[str, Any]:
 
 
 def test_the_page_needs_no_network(tmp_path: Path) -> None:
-    page = report.index_html(run(*SMALL), tmp_path)
+    page = index_html(run(*SMALL), tmp_path)
     assert "default-src 'none'" in page
     assert not re.search(r"https?://|url\(|@import|src=", page)
     assert not {"link", "img", "iframe"} & set(tags(page))
@@ -432,47 +448,47 @@ def test_the_page_holds_each_transcript_once(tmp_path: Path) -> None:
     for one in SMALL[:5]:
         text = "other\n" if one.verdict is Verdict.FAILED else "alice > hello\n"
         (tmp_path / transcript_name(one.id)).write_text(text)
-    data = page_data(report.index_html(run(*SMALL), tmp_path))
+    data = page_data(index_html(run(*SMALL), tmp_path))
     assert data["transcripts"] == ["alice > hello\n", "other\n"]
     assert [case.get("transcript") for case in data["cases"]][:6] == [0, 1, 1, 0, 0, None]
 
 
 def test_a_cell_of_the_page_leads_to_its_cases() -> None:
-    page = report.index_html(run(*SMALL))
+    page = index_html(run(*SMALL))
     assert '<button class="bad" data-row="go" data-column="py">✗ 0/1</button>' in page
     places = {(case["row"], case["column"]) for case in page_data(page)["cases"]}
     assert places >= {("go", "py"), ("py", "mixed"), ("py", "wire"), ("scripted", "c")}
 
 
 def test_a_badge_counts_what_was_played() -> None:
-    badges = report.badges(run(*SMALL))
-    assert set(badges) == {"client-c", "client-py", "server-go", "server-py"}
-    assert badges["server-py"] == {
+    found = badges(run(*SMALL))
+    assert set(found) == {"client-c", "client-py", "server-go", "server-py"}
+    assert found["server-py"] == {
         "schemaVersion": 1,
         "label": "py server",
         "message": "4/4",
         "color": "brightgreen",
     }
-    assert badges["server-go"]["color"] == "red"
-    assert badges["client-c"]["color"] == "yellow"
+    assert found["server-go"]["color"] == "red"
+    assert found["client-c"]["color"] == "yellow"
 
 
 def test_a_badge_is_not_spoilt_by_the_faults_of_a_peer() -> None:
     cases = [failed("x", "go", "c"), failed("x", "go", "py")]
     cases += [result("x", "py", "c"), result("x", "py", "py")]
-    badges = report.badges(run(*cases))
-    assert badges["client-c"]["message"] == "1/1"
-    assert badges["server-go"]["message"] == "0/2"
+    found = badges(run(*cases))
+    assert found["client-c"]["message"] == "1/1"
+    assert found["server-go"]["message"] == "0/2"
 
 
 def test_a_badge_does_not_hide_what_is_unsupported() -> None:
     cases = [result("a", "go"), result("b", "go", verdict=Verdict.UNSUPPORTED)]
-    badge = report.badges(run(*cases))["server-go"]
+    badge = badges(run(*cases))["server-go"]
     assert (badge["message"], badge["color"]) == ("1/1, 1 unsupported", "brightgreen")
 
 
 def test_what_could_not_be_played_is_no_success() -> None:
-    badge = report.badges(run(SMALL[-1]))["client-c"]
+    badge = badges(run(SMALL[-1]))["client-c"]
     assert (badge["message"], badge["color"]) == ("not played", "lightgrey")
 
 
@@ -488,7 +504,7 @@ def test_every_rule_is_shown_with_what_proves_it() -> None:
         for example in ("a", "b")
     ]
     suite = cast(Suite, SimpleNamespace(requirements=RULES))
-    assert report.requirements_table(suite, scenarios) == (
+    assert requirements_table(suite, scenarios) == (
         "CHAT-1  MUST    chat/names\n"
         "ACCT-1  MAY     no scenario (accounts)\n"
         "\n"
@@ -511,7 +527,7 @@ def test_the_difference_of_two_runs_names_what_changed() -> None:
         result("same", "go", "c"),
         result("e", "go", "c"),
     )
-    assert report.difference(old, new) == (
+    assert difference(old, new) == (
         "broke (1):\n  chat/a[go+c]: PASSED → FAILED\n\n"
         "mended (1):\n  chat/b[go+c]: FAILED → PASSED\n\n"
         "changed (1):\n  chat/c[go+c]: PASSED → UNAVAILABLE\n\n"
@@ -522,7 +538,7 @@ def test_the_difference_of_two_runs_names_what_changed() -> None:
 
 def test_runs_are_compared_wherever_they_were_started() -> None:
     old = run(replace(SMALL[0], id="/else/where/chat.yaml::hello[go+c]"))
-    assert report.difference(old, run(SMALL[0])) == "no case of 1 changed its verdict"
+    assert difference(old, run(SMALL[0])) == "no case of 1 changed its verdict"
 
 
 def test_two_implementations_of_one_run_are_compared() -> None:
@@ -538,7 +554,7 @@ def test_two_implementations_of_one_run_are_compared() -> None:
         result("own", "py"),
         result("alone", None, "c"),
     )
-    assert report.comparison(whole, Role.SERVER, "go", "py") == (
+    assert comparison(whole, Role.SERVER, "go", "py") == (
         "passed by go alone (1):\n  chat/a[*+c]: go PASSED, py FAILED\n\n"
         "passed by py alone (1):\n  chat/b[*+c]: go FAILED, py PASSED\n\n"
         "otherwise different (1):\n  chat/bytes[*]: go UNSUPPORTED, py FAILED\n\n"
@@ -554,9 +570,9 @@ def test_two_clients_of_one_run_are_compared() -> None:
         failed("alone", None, "py"),
         result("room", "go", "c", "py"),
     )
-    assert report.comparison(whole, Role.CLIENT, "py", "c") == (
+    assert comparison(whole, Role.CLIENT, "py", "c") == (
         "passed by c alone (1):\n  chat/alone[*]: py FAILED, c PASSED"
     )
-    assert report.comparison(run(*whole.results[:2]), Role.CLIENT, "py", "c") == (
+    assert comparison(run(*whole.results[:2]), Role.CLIENT, "py", "c") == (
         "py and c ended all of 1 case alike"
     )

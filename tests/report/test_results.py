@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 
 from conformance.mistakes import Mistake, Place
-from conformance.model import Failure, FailureKind, Requirement, Result, Verdict
+from conformance.model import Failure, FailureKind, Kind, Requirement, Result, Verdict
 from conformance.report.results import (
     RESULTS_FILE,
-    Run,
     read,
-    red,
     result_from_json,
     result_to_json,
-    transcript_name,
     write,
 )
+from conformance.report.run import Run, red
+from conformance.report.transcripts import transcript_name
 
 FAILURE = Failure(
     requirement="CHAT-1",
@@ -41,6 +40,8 @@ def result(
     return Result(
         id=f"scenarios/chat.yaml::{name}[go+c]",
         scenario=f"chat/{name}",
+        kind=Kind.PAIRING,
+        pairing="go+c",
         server="go",
         clients=("c",),
         requirements=("CHAT-1",),
@@ -83,12 +84,36 @@ def test_the_keys_of_a_case_are_those_that_are_published(tmp_path: Path) -> None
     passed, failed = data["cases"]
     assert data["schema"] == 1
     assert set(passed) == {
-        *("id", "scenario", "server", "clients", "requirements", "verdict", "expected", "seconds")
+        *("id", "scenario", "server", "clients", "requirements", "verdict", "expected", "seconds"),
+        *("kind", "pairing"),
     }
     assert set(failed) - set(passed) == {"failure"}
     assert failed["clients"] == ["c"]
     assert failed["verdict"] == "FAILED"
     assert {"requirement", "actor", "step", "expected", "seen"} <= set(failed["failure"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "server", "clients", "pairing"),
+    [
+        (Kind.PAIRING, "go", ("c",), "go+c"),
+        (Kind.SERVER, "go", (), "go"),
+        (Kind.CLIENT, None, ("c",), "c"),
+        (Kind.MIXED, "go", ("c", "py"), "go+mixed"),
+        (Kind.MIXED, "go", ("c",), "go+mixed"),
+    ],
+)
+def test_an_older_file_had_kind_and_pairing_in_the_id_alone(
+    tmp_path: Path, kind: Kind, server: str | None, clients: tuple[str, ...], pairing: str
+) -> None:
+    one = replace(result("one"), kind=kind, server=server, clients=clients, pairing=pairing)
+    whole = run(replace(one, id=f"scenarios/chat.yaml::one[{pairing}]"))
+    write(whole, tmp_path)
+    data = json.loads((tmp_path / RESULTS_FILE).read_text())
+    for case in data["cases"]:
+        del case["kind"], case["pairing"]
+    (tmp_path / RESULTS_FILE).write_text(json.dumps(data))
+    assert read(tmp_path) == whole
 
 
 def test_bytes_that_are_no_text_do_not_make_json_that_others_refuse(tmp_path: Path) -> None:

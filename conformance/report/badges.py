@@ -1,0 +1,54 @@
+"""badges/: one JSON file for each implementation, as shields.io reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from conformance.model import Result, Role, Verdict
+from conformance.report.blame import faults
+from conformance.report.grid import total
+from conformance.report.run import Run
+from conformance.text import visible
+
+BADGES = "badges"
+COLORS = {"✓": "brightgreen", "~": "yellow", "✗": "red", "!": "orange"}
+
+
+def badge_files(run: Run) -> dict[str, str]:
+    """The files of the folder, by name."""
+    return {f"{name}.json": json.dumps(badge) + "\n" for name, badge in badges(run).items()}
+
+
+def badges(run: Run) -> dict[str, dict[str, object]]:
+    """The badge of each implementation, by role and name."""
+    names = {(Role.SERVER, result.server) for result in run.results if result.server}
+    names |= {(Role.CLIENT, name) for result in run.results for name in result.clients}
+    return {f"{role}-{name}": _badge(run, role, name) for role, name in sorted(names)}
+
+
+def _badge(run: Run, role: Role, name: str) -> dict[str, object]:
+    tally = total(_own(run, role, name))
+    message = f"{tally.passed}/{tally.played}" if tally.played else "not played"
+    if unsupported := tally.counts[Verdict.UNSUPPORTED]:
+        message += f", {unsupported} unsupported"
+    return {
+        "schemaVersion": 1,
+        "label": f"{visible(name)} {role}",
+        "message": message,
+        "color": COLORS.get(tally.mark, "lightgrey"),
+    }
+
+
+def _own(run: Run, role: Role, name: str) -> Iterator[Result]:
+    """The cases that an implementation takes part in, without those that fail by its peer."""
+    others = {
+        (fault.scenario, *pairing)
+        for fault in faults(run.results)
+        if fault.role is not None and (fault.role, fault.name) != (role, name)
+        for pairing in fault.pairings
+    }
+    for result in run.results:
+        takes_part = name in result.clients if role is Role.CLIENT else name == result.server
+        if takes_part and (result.scenario, result.server, *result.clients) not in others:
+            yield result
