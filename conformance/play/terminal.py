@@ -36,7 +36,6 @@ _FLAGS = {  # settings that programs change, in words; and where each stands in 
     "CR into LF": (0, termios.ICRNL),
 }
 
-# All whole lines that have come, at the cost of one. The anchor keeps the search linear.
 _WHOLE_LINES = re.compile(rb"(?s)\A.*\n")
 _FOUND, _ENDED, _LATE = range(3)  # what pexpect answers
 
@@ -85,10 +84,14 @@ class Ear:
     def line(self, deadline: float) -> Heard:
         """The next line."""
         if not self._lines:
-            heard = self._next(_WHOLE_LINES, deadline)
+            found = self._spawn.expect_exact([b"\n", pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
+            heard = self._heard(found)
             if heard.why:
                 return heard
-            self._lines.extend(heard.text[:-1].split(b"\n"))
+            self._lines.append(heard.text[:-1])
+            if b"\n" in (self._spawn.buffer or b""):  # all that came with it, at the cost of one
+                lines = self._heard(self._spawn.expect_list([_WHOLE_LINES]))
+                self._lines.extend(lines.text[:-1].split(b"\n"))
         return Heard(self._lines.popleft())
 
     def line_at_hand(self) -> bytes | None:
@@ -105,7 +108,9 @@ class Ear:
         """The next `length` bytes, or a whole line where one ends before that."""
         if self._lines:
             return Heard(self._start_of_line(length))
-        return self._next(re.compile(rb"(?s)\A(?:[^\n]{%d}|[^\n]*\n)" % length), deadline)
+        pattern = re.compile(rb"\A(?:[^\n]{%d}|[^\n]*\n)" % length)
+        found = self._spawn.expect_list([pattern, pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
+        return self._heard(found)
 
     def _start_of_line(self, length: int) -> bytes:
         line = self._lines.popleft()
@@ -114,15 +119,17 @@ class Ear:
         self._lines.appendleft(line[length:])
         return line[:length]
 
-    def _next(self, pattern: re.Pattern[bytes], deadline: float) -> Heard:
-        """What the pattern finds at the beginning of all that comes."""
-        spawn = self._spawn
-        left = max(deadline - time.monotonic(), 0)
-        found = spawn.expect_list([pattern, pexpect.EOF, pexpect.TIMEOUT], timeout=left)
+    def _heard(self, found: int) -> Heard:
+        """What pexpect has found, from the beginning of what came on; or why it has not."""
+        text, after = self._spawn.before or b"", self._spawn.after
         if found == _FOUND:
-            assert isinstance(spawn.after, bytes)
-            return Heard(spawn.after)
-        return Heard(spawn.before or b"", "nothing" if found == _LATE else self._source.end)
+            assert isinstance(after, bytes)
+            return Heard(text + after)
+        return Heard(text, "nothing" if found == _LATE else self._source.end)
+
+
+def _left(deadline: float) -> float:
+    return max(deadline - time.monotonic(), 0)
 
 
 @dataclass(frozen=True, slots=True)
