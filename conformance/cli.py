@@ -32,6 +32,7 @@ from conformance.machine import fitting_jobs
 from conformance.mistakes import Mistake
 from conformance.model import Case, Result, Role
 from conformance.options import CHOOSING, PLAYING, Options, whole_number
+from conformance.play.deadlines import DEADLINES
 from conformance.play.schedule import JOBS_PER_PROCESSOR, default_jobs
 from conformance.read import manifest, scenario, schema
 from conformance.read.suite import SUITE_FILE, load_suite
