@@ -73,14 +73,14 @@ def test_make_knows_how(name: str) -> None:
 
 
 def test_the_verb_can_be_added_as_told(tmp_path: Path) -> None:
-    grammar, entry, method, test = checkout.blocks(PAGE, "python")
+    grammar, entry, method, test, *_ = checkout.blocks(PAGE, "python")
     for name in ("conformance", "tests/play", "tests/support"):
         shutil.copytree(checkout.ROOT / name, tmp_path / name)
     for name in ("pyproject.toml", PAGE):
         shutil.copy(checkout.ROOT / name, tmp_path / name)
     package = tmp_path / "conformance"
     edit(package / "read" / "grammar.py", "", "\n\n" + grammar)
-    edit(package / "read" / "verbs.py", "    for verb in (\n", indent(entry, " " * 8))
+    edit(package / "read" / "verbs.py", "    for verb in (\n", indent(entry.rstrip() + ",\n", " " * 8))
     edit(package / "read" / "verbs.py", "    key,\n", "    number,\n")
     edit(package / "play" / "actors" / "meters.py", "", "\n" + indent(method, " " * 4))
     edit(package / "play" / "actors" / "meters.py", "import time\n", "import os\n")
