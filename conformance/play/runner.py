@@ -92,9 +92,13 @@ class _Playing:
         """What failed, and what failed only after all steps had come true."""
         guard()  # which is no process that is left over
         before = children()
-        with self._actors() as actors:
-            failures = Failures(self.case, actors, self.transcript)
-            failure = self._play_steps(actors, failures)
+        try:
+            with self._actors() as actors:
+                failures = Failures(self.case, actors, self.transcript)
+                failure = self._play_steps(actors, failures)
+        except BaseException:  # Ctrl+C, just when a program had started: no actor has it yet
+            bury(before, 0.0)
+            raise
         left_over = failures.left_over(bury(before, 0.0 if failure else GROUP_SECONDS))
         if failure and failure.kind is FailureKind.ENDING:
             return None, failure

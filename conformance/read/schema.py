@@ -81,8 +81,8 @@ def _document(
 
 _STEP: Schema = {
     "type": "object",
-    "description": "One actor and what it does or sees: `alice: {types: hello}`. Several actors: "
-    "`alice, bob`, `everyone`, `everyone in GROUP`, `everyone in GROUP but alice`, `everyone "
+    "description": "One actor and what it does or sees: `ann: {types: hello}`. Several actors: "
+    "`ann, tom`, `everyone`, `everyone in GROUP`, `everyone in GROUP but ann`, `everyone "
     "outside GROUP`.",
     "minProperties": 1,
     "maxProperties": 1,
