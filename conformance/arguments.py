@@ -1,4 +1,7 @@
-"""Does this line meet that expectation, and what does a person call the expectation."""
+"""What steps name: lines and patterns, and bytes. Whether a line meets what was expected of it.
+
+It does not know who says or sees a line.
+"""
 
 from __future__ import annotations
 
@@ -73,6 +76,22 @@ def _compared_objects(line: str, wanted: str) -> tuple[str, str, str]:
 
 def _only(values: Mapping[str, object], keys: Sequence[str]) -> str:
     return json.dumps({key: values[key] for key in keys if key in values}, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """Bytes that a step sends, each piece as often as is said: a scenario may name megabytes."""
+
+    pieces: tuple[tuple[bytes, int], ...]
+
+    @property
+    def size(self) -> int:
+        """How many bytes these are."""
+        return sum(len(piece) * times for piece, times in self.pieces)
+
+    def whole(self) -> bytes:
+        """All of them."""
+        return b"".join(piece * times for piece, times in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from conformance.arguments import Pattern
+from conformance.arguments import Bytes, Pattern
 from conformance.model import Case, Step
 
 
@@ -45,8 +45,8 @@ DEADLINES = Deadlines()  # unless a person says otherwise
 
 def _size(argument: object) -> int:
     """Thousands of lines, or megabytes."""
-    if isinstance(argument, bytes):
-        return len(argument) // 1_000_000
+    if isinstance(argument, Bytes):
+        return argument.size // 1_000_000
     if isinstance(argument, Pattern):
         return argument.times // 1000
     return sum(map(_size, argument)) if isinstance(argument, tuple) else 0

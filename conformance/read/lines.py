@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from collections.abc import Iterator
 
-from conformance.arguments import Pattern, compiled
+from conformance.arguments import Bytes, Pattern, compiled
 from conformance.read.keys import TEXT, Schema, grammar, list_of, mapping_schema, reference
 from conformance.read.yaml_tree import Node
 from conformance.text import encode, places, plain
@@ -228,37 +229,40 @@ def rows(node: Node) -> tuple[str, tuple[Pattern, ...]]:
 
 
 @grammar("bytes", reference("bytes"))
-def data(node: Node) -> bytes:
+def data(node: Node) -> Bytes:
     """Bytes: text, `{hex: "ff 0a"}`, `{text: x, times: 9}`, or a list of them."""
-    said = bytearray()
-    _add_bytes(node, said)
-    if not said:
+    pieces: list[tuple[bytes, int]] = []
+    room = MOST_BYTES
+    for item in _items(node):
+        piece, times = _piece(item)
+        room -= len(piece) * times
+        if room < 0:
+            raise item.fault(f"more than {MOST_BYTES >> 20} MiB")
+        pieces.append((piece, times))
+    if room == MOST_BYTES:
         raise node.fault("no bytes at all; say which, or leave the step out")
-    return bytes(said)
+    return Bytes(tuple(pieces))
 
 
-def _add_bytes(node: Node, said: bytearray) -> None:
-    if isinstance(node.value, list):
-        for item in node.value:
-            _add_bytes(item, said)
+def _items(node: Node) -> Iterator[Node]:
+    """The items of lists within lists, in their order."""
+    if not isinstance(node.value, list):
+        yield node
         return
-    said += _bytes(node)
-    if len(said) > MOST_BYTES:
-        raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
+    for item in node.value:
+        yield from _items(item)
 
 
-def _bytes(node: Node) -> bytes:
+def _piece(node: Node) -> tuple[bytes, int]:
+    """Bytes, and how often they come."""
     if not node.is_mapping:
-        return _text_bytes(node)
+        return _text_bytes(node), 1
     parts = node.mapping("bytes")
     node.allow(("hex", "text", "times"), "bytes")
     if ("hex" in parts) == ("text" in parts):
         raise node.fault("bytes are either `text` or `hex`")
     times = parts["times"].count("times", most=MOST_BYTES) if "times" in parts else 1
-    once = _text_bytes(parts["text"]) if "text" in parts else _hex_bytes(parts["hex"])
-    if len(once) * times > MOST_BYTES:
-        raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
-    return once * times
+    return _text_bytes(parts["text"]) if "text" in parts else _hex_bytes(parts["hex"]), times
 
 
 def _text_bytes(node: Node) -> bytes:

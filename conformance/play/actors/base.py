@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, ClassVar, TypeVar
 
-from conformance.arguments import Pattern
+from conformance.arguments import Bytes, Pattern
 from conformance.build import Build
 from conformance.model import Medium, Program, Step
 from conformance.play.actors.hearing import Stream
@@ -134,7 +134,7 @@ class Actor:
 
     @verb
     def sends(self, step: Step) -> None:
-        data = step.takes(bytes)
+        data = step.takes(Bytes).whole()
         self.send(data, step)
         self.note(">>", decode(data[:_SHOWN]))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from conformance.arguments import Bytes
 from conformance.model import Step
 from conformance.play.actors.base import Actor, Part, verb
 from conformance.play.actors.hearing import Stream
@@ -67,7 +68,7 @@ class Peer(Actor):
     @verb
     def dribbles(self, step: Step) -> None:
         """Each byte in a packet of its own."""
-        data = step.takes(bytes)
+        data = step.takes(Bytes).whole()
         for byte in data:
             self.send(bytes([byte]), step)
         self.note(">.", decode(data))
