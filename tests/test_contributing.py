@@ -80,7 +80,11 @@ def test_the_verb_can_be_added_as_told(tmp_path: Path) -> None:
         shutil.copy(checkout.ROOT / name, tmp_path / name)
     package = tmp_path / "conformance"
     edit(package / "read" / "grammar.py", "", "\n\n" + grammar)
-    edit(package / "read" / "verbs.py", "    for verb in (\n", indent(entry.rstrip() + ",\n", " " * 8))
+    edit(
+        package / "read" / "verbs.py",
+        "    for verb in (\n",
+        indent(entry.rstrip() + ",\n", " " * 8),
+    )
     edit(package / "read" / "verbs.py", "    key,\n", "    number,\n")
     edit(package / "play" / "actors" / "meters.py", "", "\n" + indent(method, " " * 4))
     edit(package / "play" / "actors" / "meters.py", "import time\n", "import os\n")
