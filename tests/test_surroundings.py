@@ -464,10 +464,10 @@ def test_a_fault_of_the_harness_is_one_line_and_a_file() -> None:
 )
 def test_what_the_machine_refuses_is_one_line(error: str, words: str) -> None:
     patch = (
-        "from conformance.play import pool\n"
-        "def refuse(*_):\n"
+        "from conformance import session\n"
+        "def refuse(*_, **__):\n"
         f"    raise {error}\n"
-        "pool._Worker._hire = refuse"
+        "session.play_all = refuse"
     )
     done = patched(patch, "run", "echo")
     assert done.returncode == 2
