@@ -141,6 +141,14 @@ class Implementation:
         return f"{self.role}-{self.name}"
 
 
+class Trait(StrEnum):
+    """What those who play and judge a step must know of its verb, without knowing the verb."""
+
+    LASTS = "its argument is a time in seconds, for which it lasts"
+    WAITS_FOR_A_START = "a program may be starting, which has a deadline of its own"
+    OF_ITSELF = "a program is seen by itself: where it fails, no other program is at fault"
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing that one actor does or sees, shorthands already spelled out."""
@@ -154,6 +162,7 @@ class Step:
     own_rule: str | None = None  # of a step that nobody wrote: the rule that it breaks by itself
     source: str = ""  # the step as written, shortened, for people
     origin: Origin = Origin.WRITTEN
+    traits: frozenset[Trait] = frozenset()  # its verb's
 
     def takes(self, kind: type[T]) -> T:
         """The argument, which must be of this type; raises TypeError where it is not."""

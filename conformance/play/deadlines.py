@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conformance.arguments import Bytes, Pattern
-from conformance.model import Case, Step
+from conformance.model import Case, Step, Trait
 
 
 def timed(step: Step) -> bool:
     """Whether a step is slow for a good reason."""
-    return "within" in step.options or step.verb == "idles_for"
+    return "within" in step.options or Trait.LASTS in step.traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ class Deadlines:
         within = step.options.get("within")
         if isinstance(within, int | float):
             return within
-        if step.verb == "idles_for":
+        if Trait.LASTS in step.traits:
             return self.step + step.takes(float)
         return self.step * (1 + _size(step.argument))
 
     def longest(self, case: Case) -> float:
         """How long all steps of a case may take, and what starts in it."""
         steps = case.scenario.steps
-        starts = sum(step.verb in ("starts", "accepts") for step in steps)
+        starts = sum(Trait.WAITS_FOR_A_START in step.traits for step in steps)
         return sum(map(self.allow, steps)) + starts * self.start
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from conformance.model import Case, Failure, FailureKind, Origin, Step
+from conformance.model import Case, Failure, FailureKind, Origin, Step, Trait
 from conformance.play.actors.base import Actor
 from conformance.play.actors.missed import Missed
 from conformance.play.actors.program import ProgramActor
@@ -78,8 +78,8 @@ class Failures:
     def _at_fault(self, step: Step) -> Actor:
         """Who is blamed for a start, a fence or an ending: the server, where it is a program."""
         server, actor = self.actors["server"], self.actors[step.actor]
-        own = step.verb in ("starts", "exits", "complains")
-        return server if isinstance(server, ProgramActor) and not own else actor
+        of_itself = Trait.OF_ITSELF in step.traits
+        return server if isinstance(server, ProgramActor) and not of_itself else actor
 
     def _stderr(self) -> tuple[str, ...]:
         return tuple(

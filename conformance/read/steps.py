@@ -115,6 +115,7 @@ class StepMaker:
             own_rule=None if written else rule,
             source=_written(self.actor, self.verb.name, doing.argument),
             origin=source.origin,
+            traits=self.verb.traits,
         )
 
     def _check_actor(self, place: Place) -> None:

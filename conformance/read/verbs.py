@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from conformance.mistakes import Fault, Place
-from conformance.model import PEERS, PROGRAMS, ActorKind, CastMember, Medium, Step
+from conformance.model import PEERS, PROGRAMS, ActorKind, CastMember, Medium, Step, Trait
 from conformance.read.grammar import (
     ANY_COMMAND,
     COMMAND,
@@ -114,6 +114,7 @@ class Verb:
     effect: Effect | None = None
     acts: bool = False  # it sends something, so what follows may answer it
     observes: bool = False  # it waits for something that a program or a connection does
+    traits: frozenset[Trait] = frozenset()  # for those who play and judge a step
     check: Callable[[Situation], None] | None = None  # raises Fault where it cannot stand
 
     @property
@@ -237,6 +238,7 @@ VERBS = {
             stands=When.APART,
             effect=Effect.STARTS,
             acts=True,
+            traits=frozenset({Trait.WAITS_FOR_A_START, Trait.OF_ITSELF}),
         ),
         Verb(
             "exits",
@@ -247,6 +249,7 @@ VERBS = {
             options=_REST_OPTIONS,
             effect=Effect.ENDS,
             observes=True,
+            traits=frozenset({Trait.OF_ITSELF}),
         ),
         Verb(
             "presses",
@@ -330,7 +333,13 @@ VERBS = {
             effect=Effect.STOPS_READING,
         ),
         Verb("reads_again", ALL, "reads on", effect=Effect.READS_AGAIN),
-        Verb("accepts", SCRIPTED, "takes the next connection", effect=Effect.OPENS_INPUT),
+        Verb(
+            "accepts",
+            SCRIPTED,
+            "takes the next connection",
+            effect=Effect.OPENS_INPUT,
+            traits=frozenset({Trait.WAITS_FOR_A_START}),
+        ),
         Verb("sees", ALL, "the next lines", argument=lines, media=IN_LINES, observes=True),
         Verb("receives", PEERS, "the next lines, as `sees`", argument=lines, observes=True),
         Verb(
@@ -406,6 +415,7 @@ VERBS = {
             argument=errors,
             media=IN_LINES,
             observes=True,
+            traits=frozenset({Trait.OF_ITSELF}),
         ),
         Verb(
             "is_closed",
@@ -427,6 +437,7 @@ VERBS = {
             PROGRAMS,
             "for so long, it uses less than a tenth of a processor",
             argument=seconds,
+            traits=frozenset({Trait.LASTS}),
         ),
         Verb(
             "grows_less_than",

@@ -826,7 +826,7 @@ def test_a_client_that_does_not_connect(suite: SuiteFile) -> None:
 def test_no_client_has_connected(suite: SuiteFile) -> None:
     steps = "- server: starts\n- ann: starts\n- server: {sees: hello}\n- ann: {exits: 0}"
     failure = fails(suite, ECHO, steps, SCRIPTED)
-    assert failure.reason == "nobody has connected: `accepts` is missing"
+    assert failure.reason == "no step has taken a connection yet"
 
 
 # --- What the system knows of a program ------------------------------------------------------

@@ -121,7 +121,7 @@ class Actor:
     def output(self) -> Stream:
         """What it gets, or what it writes; raises Missed where there is nothing to read from."""
         if self._output is None:
-            raise Missed("a connection", "none", "nobody has connected: `accepts` is missing")
+            raise Missed("a connection", "none", "no step has taken a connection yet")
         return self._output
 
     # --- Saying ---

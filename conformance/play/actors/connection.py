@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from conformance.arguments import Bytes
-from conformance.model import Step
+from conformance.model import Step, Trait
 from conformance.play.actors.base import Actor, Part, verb
 from conformance.play.actors.hearing import Stream
 from conformance.play.actors.missed import Missed
@@ -193,7 +193,8 @@ class ScriptedServer(Peer):
 
     def deadline(self, step: Step) -> float:
         """A client that has not written anything yet may still be starting."""
-        if step.verb != "accepts" or "within" in step.options or not self.scene.someone_starts():
+        waits = Trait.WAITS_FOR_A_START in step.traits and self.scene.someone_starts()
+        if not waits or "within" in step.options:
             return self.scene.until
         return self.scene.until + self.scene.deadlines.start
 
