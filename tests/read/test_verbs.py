@@ -23,6 +23,7 @@ OTHERS = {
     "arguments.py": {"starts"},
     "play/actors/base.py": {"sees_all"},
     "play/actors/connection.py": {"accepts", "closes", "resets"},
+    "play/actors/program.py": {"starts"},
 }
 
 
@@ -42,7 +43,7 @@ def test_no_other_module_names_a_verb(path: Path) -> None:
         return
     words = "|".join(VERBS.keys() - OTHERS.get(name, set()))
     named = re.compile(rf"({words})|.*`({words})`.*", re.DOTALL)
-    found = [(line, text) for line, text in texts(ast.parse(path.read_text("utf-8")))]
+    found = [(line, text) for line, text in texts(ast.parse((PACKAGE / name).read_text("utf-8")))]
     assert [(line, text) for line, text in found if named.fullmatch(text)] == []
 
 
