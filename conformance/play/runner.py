@@ -12,9 +12,10 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from conformance.build import Build
@@ -49,6 +50,8 @@ _HIDDEN = ("PYTHONUNBUFFERED", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "COL
 # The same on every machine: readline, for instance, reads no file with the user's own keys.
 _GIVEN = {"TERM": "dumb", "LC_ALL": "C.UTF-8", "INPUTRC": os.devnull}
 _GIVEN |= {"PYTHONDONTWRITEBYTECODE": "1"}  # nothing is written beside the sources
+
+Arm = Callable[[float], object]
 
 _loopback = itertools.count(2)  # numbers of addresses, for programs that have a port of their own
 
@@ -95,7 +98,8 @@ class _Playing:
         try:
             with self._actors() as actors:
                 failures = Failures(self.case, actors, self.transcript)
-                failure = self._play_steps(actors, failures)
+                with alarm() as arm:
+                    failure = self._play_steps(actors, failures, arm)
         except BaseException:  # Ctrl+C, just when a program had started: no actor has it yet
             bury(before, 0.0)
             raise
@@ -104,32 +108,31 @@ class _Playing:
             return None, failure
         return failure, None if failure else left_over
 
-    def _play_steps(self, actors: Mapping[str, Actor], failures: Failures) -> Failure | None:
+    def _play_steps(
+        self, actors: Mapping[str, Actor], failures: Failures, arm: Arm
+    ) -> Failure | None:
         steps = self.case.scenario.steps
-        for step in steps:
-            try:
-                self._play_step(actors[step.actor], step)
-            except (Missed, Flood) as missed:
-                return failures.of(step, missed)
-        for name, actor in actors.items():
-            step = Step(self.case.scenario.place, name, "finish", source="at the end")
-            actor.scene.begin(steps[-1])
-            try:
-                actor.finish(step)
-            except (Missed, Flood) as missed:
-                return failures.of(step, missed)
-        return None
-
-    def _play_step(self, actor: Actor, step: Step) -> None:
-        began = time.monotonic()
-        actor.scene.begin(step)
-        seconds = actor.scene.until - began + self.deadlines.start + OVERDUE_SECONDS
+        ends = [
+            Step(self.case.scenario.place, name, "finish", source="at the end") for name in actors
+        ]
         try:
-            with time_limit(seconds):
-                actor.play(step)
+            for step in steps:
+                self._play_step(actors[step.actor], step, arm)
+            for step in ends:
+                actors[step.actor].scene.begin(steps[-1])
+                actors[step.actor].finish(step)
+        except (Missed, Flood) as missed:
+            return failures.of(step, missed)
         except Overdue:
             remedy = "does a pattern in it take for ever?"
             raise Lacking(f"{step.place}: this step does not end; {remedy}") from None
+        return None
+
+    def _play_step(self, actor: Actor, step: Step, arm: Arm) -> None:
+        began = time.monotonic()
+        actor.scene.begin(step)
+        arm(actor.scene.until - began + self.deadlines.start + OVERDUE_SECONDS)
+        actor.play(step)
         doing = (actor.label, "(time that a rule names)" if timed(step) else step.verb)
         count, seconds = self.spent.get(doing, (0, 0.0))
         self.spent[doing] = (count + 1, seconds + time.monotonic() - began)
@@ -202,19 +205,18 @@ class Overdue(Exception):
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise Overdue in the block when the time is over.
+def alarm() -> Iterator[Arm]:
+    """What sets an alarm, in seconds from then on: Overdue is raised in the block.
 
     Only the main thread can do that, and only where no other alarm is set.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getitimer(signal.ITIMER_REAL)[0]:
-        yield
+        yield lambda _: None
         return
     before = signal.signal(signal.SIGALRM, _overdue)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
+        yield partial(signal.setitimer, signal.ITIMER_REAL)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
