@@ -31,7 +31,7 @@ class Deadlines:
             return within
         if Trait.LASTS in step.traits:
             return self.step + step.takes(float)
-        return self.step * (1 + _size(step.argument))
+        return self.step if step.argument is None else self.step * (1 + _size(step.argument))
 
     def longest(self, case: Case) -> float:
         """How long all steps of a case may take, and what starts in it."""
