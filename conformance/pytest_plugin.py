@@ -21,7 +21,7 @@ from conformance.options import CHOOSING, PLAYING
 PREFIX = "--conformance-"  # of each option, so that no other plugin has it
 OPTIONS = CHOOSING | PLAYING
 
-WORKERS_PER_PROCESSOR = 5
+WORKERS_PER_PROCESSOR = 3
 WORKERS_VARIABLE = "PYTEST_XDIST_AUTO_NUM_WORKERS"  # by which a person says how many
 
 # What each suite.yaml of this harness says. Other tools may have files of the same name.

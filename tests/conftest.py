@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 # Each program inherits that a signal is ignored, as it is after `make test &` in a script, under
 # `nohup` and in some CI runners. Then the programs under test would not end as they should. What a
 # program inherits is the default wherever there is a handler here.
@@ -25,3 +27,8 @@ def reset_ignored_signals() -> None:
 
 
 reset_ignored_signals()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests come first, so that none of them is alone at the end."""
+    items.sort(key=lambda item: "test_sanitizers" not in item.nodeid)

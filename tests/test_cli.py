@@ -200,7 +200,8 @@ def test_ctrl_c_ends_a_run_and_leaves_nothing_running(suite: Path) -> None:
     (suite / "lines.yaml").write_text(
         "".join(scenarios[1:]) + scenarios[0].replace("sees: ", "sees: never ")
     )
-    note_pid = "import os; open('pid', 'w').write(str(os.getpid()))\n"
+    # By another name first: the server may be ended at any moment.
+    note_pid = "import os; open('new', 'w').write(str(os.getpid())); os.replace('new', 'pid')\n"
     (suite / "servers" / "right" / "server.py").write_text(note_pid + SERVER)
     words = [*COMMAND, "run", str(suite), "-j", "1", "--deadline", "60"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:

@@ -8,7 +8,7 @@ ports: two implementations that behave alike give the same bytes.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
 from conformance.text import decode, visible
@@ -58,12 +58,14 @@ class Transcript:
     _chunks: deque[tuple[float, str, str, bytes]] = field(
         default_factory=lambda: deque(maxlen=TIMELINE_CHUNKS)
     )
-    _spoken: dict[tuple[str, str], Spoken] = field(default_factory=dict)
+    _spoken: defaultdict[tuple[str, str], Spoken] = field(
+        default_factory=lambda: defaultdict(Spoken)
+    )
 
     def note(self, actor: str, how: str, data: bytes) -> None:
         """A chunk, as it came or went. `how`: sent, seen, error (standard error), event."""
         if how in _STREAMS:
-            self._spoken.setdefault((actor, how), Spoken()).add(data)
+            self._spoken[actor, how].add(data)
         chunk = data if len(data) <= TIMELINE_BYTES else data[:TIMELINE_BYTES] + b" [...]\n"
         self._chunks.append((time.monotonic() - self.started, actor, how, chunk))
 

@@ -180,14 +180,17 @@ class Actor:
 
     def each(self, patterns: Iterable[Pattern]) -> Iterator[Pattern]:
         """The single lines that patterns stand for, with what is known now filled in."""
-        values = self.scene.values
         for pattern in patterns:
-            yield from pattern.filled(values).each()
+            yield from self._filled(pattern).each()
+
+    def _filled(self, pattern: Pattern) -> Pattern:
+        """The pattern with what is known now filled in; most have no place to fill."""
+        return pattern.filled(self.scene.values) if "{" in pattern.text else pattern
 
     def note_lines(self, mark: str, patterns: Iterable[Pattern]) -> None:
         """Lines of the transcript; a thousand like lines are one."""
         for pattern in patterns:
-            filled = pattern.filled(self.scene.values)
+            filled = self._filled(pattern)
             text = plain(str(filled))
             text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
             self.note(mark, text if filled.times == 1 else f"{text} (times {filled.times})")
