@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from conformance.text import signal_name
+
 # A Go command must neither fetch another toolchain nor report on this one. Python leaves nothing
 # beside the sources.
 ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOTELEMETRY": "off", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -100,10 +102,7 @@ def _kill(group: int) -> None:
 def _ending(status: int) -> str:
     if status >= 0:
         return f"ended with status {status}"
-    try:
-        return f"was killed by {signal.Signals(-status).name}"
-    except ValueError:  # a real-time signal
-        return f"was killed by signal {-status}"
+    return f"was killed by {signal_name(-status)}"
 
 
 def environment_of_a_build(spare: Path, path: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ It knows no scenario, no program and no report.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Mapping
 
 from wcwidth import wcwidth
@@ -134,3 +135,11 @@ def counted(count: int, noun: str) -> str:
 def plain_signs(text: str) -> str:
     """The text with our signs in plain characters; other characters stay as they are."""
     return text.translate(_PLAIN)
+
+
+def signal_name(number: int) -> str:
+    """`SIGTERM`; a real-time signal has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

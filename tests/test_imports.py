@@ -21,7 +21,7 @@ FACES = ("session", "cli", "pytest_cases", "pytest_plugin", "__main__")
 MAY_IMPORT = {
     **{noun: set(NOUNS[:place]) for place, noun in enumerate(NOUNS)},
     "options": set(),
-    "commands": set(),
+    "commands": {"text"},
     **{part: set(NOUNS) for part in ("read", "report", "plan", "streams", "machine", "cache")},
     "build": {*NOUNS, "cache", "commands"},
     **{part: {*NOUNS, "build"} for part in ("play", "judge")},

@@ -20,6 +20,7 @@ from conformance.play.guard import Guard
 from conformance.play.launch import Launch, Streams
 from conformance.play.poll import READ_SIZE, Loop, Source
 from conformance.play.terminal import Terminal
+from conformance.text import signal_name
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -162,10 +163,7 @@ def ending(status: int) -> str:
     """How a program ended, in words, of a status as `Process` has it."""
     if status >= 0:
         return f"exit status {status}"
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:  # a real-time signal
-        return f"killed by signal {-status}"
+    return f"killed by {signal_name(-status)}"
 
 
 def start(actor: str, launch: Launch, loop: Loop) -> Process:
