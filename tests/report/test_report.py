@@ -48,7 +48,7 @@ HARMFUL = re.compile(
 
 RULES = {
     "CHAT-1": Requirement("CHAT-1", "MUST", "A line goes to every other.", None, Place("P", 1)),
-    "ACCT-1": Requirement("ACCT-1", "MAY", "Names have passwords.", "accounts", Place("P", 2)),
+    "FILE-1": Requirement("FILE-1", "MAY", "Names have passwords.", "accounts", Place("P", 2)),
 }
 FAILURE = Failure(
     requirement="CHAT-1",
@@ -506,9 +506,9 @@ def test_every_rule_is_shown_with_what_proves_it() -> None:
     suite = cast(Suite, SimpleNamespace(requirements=RULES))
     assert requirements_table(suite, scenarios) == (
         "CHAT-1  MUST    chat/names\n"
-        "ACCT-1  MAY     no scenario (accounts)\n"
+        "FILE-1  MAY     no scenario (accounts)\n"
         "\n"
-        "1 of 2 rules is proven by a scenario; not: ACCT-1"
+        "1 of 2 rules is proven by a scenario; not: FILE-1"
     )
 
 

@@ -254,7 +254,7 @@ class TellsThatItIsConnected(Client):
 # Away and back
 
 
-@wrong("CLIENT-7", "reconnect/lines-typed-meanwhile", "server: is_closed")
+@wrong("BACK-1", "reconnect/lines-typed-meanwhile", "server: is_closed")
 class TalksOnTheWayBack(Client):
     """What was kept is sent with the name, before the welcome."""
 
@@ -263,7 +263,7 @@ class TalksOnTheWayBack(Client):
         self.send_kept()
 
 
-@wrong("CLIENT-7", "reconnect/password", 'server: {receives: " correct horse "}')
+@wrong("BACK-1", "reconnect/password", 'server: {receives: " correct horse "}')
 class TakesKeptLinesForAnswers(Client):
     """What was typed meanwhile is given as the password."""
 
@@ -274,27 +274,27 @@ class TakesKeptLinesForAnswers(Client):
             super().answer_again(prompt)
 
 
-@wrong("CLIENT-7", "reconnect/password", 'server: {receives: " correct horse "}')
+@wrong("BACK-1", "reconnect/password", 'server: {receives: " correct horse "}')
 class ForgetsItsPassword(Client):
     def begin(self) -> None:
         self.password = None
         super().begin()
 
 
-@wrong("CLIENT-7", "reconnect/lines-typed-meanwhile", 'server: {receives: ["one", "", ')
+@wrong("BACK-1", "reconnect/lines-typed-meanwhile", 'server: {receives: ["one", "", ')
 class LosesWhatWasKept(Client):
     def send_kept(self) -> None:
         self.kept.clear()
 
 
-@wrong("CLIENT-7", "reconnect/lines-typed-meanwhile", 'server: {receives: "five"}')
+@wrong("BACK-1", "reconnect/lines-typed-meanwhile", 'server: {receives: "five"}')
 class SendsWhatWasKeptTwice(Client):
     def send_kept(self) -> None:
         self.kept *= 2
         super().send_kept()
 
 
-@wrong("CLIENT-7", "reconnect/lost-at-the-password", 'server: {receives: "hello"}')
+@wrong("BACK-1", "reconnect/lost-at-the-password", 'server: {receives: "hello"}')
 class SaysALatePasswordInTheRoom(Client):
     """What is typed for a prompt that has gone meanwhile is kept, for all to read."""
 
@@ -304,7 +304,7 @@ class SaysALatePasswordInTheRoom(Client):
 
 
 @wrong(
-    "CLIENT-7",
+    "BACK-1",
     "reconnect/gives-up",
     'alice: {complains: "Connection lost, retrying in 0.1 s (2 of 4)"}',
 )
@@ -316,7 +316,7 @@ class TriesAsOftenAsEver(Client):
 
 
 @wrong(
-    "CLIENT-7",
+    "BACK-1",
     "reconnect/shown-delay:most",
     'alice: {complains: "Connection lost, retrying in 30 s (1 of 999999999)"}',
 )
@@ -324,19 +324,19 @@ class WaitsForEverLonger(Client):
     MAX_DELAY = inf
 
 
-@wrong("CLIENT-7", "reconnect/gives-up", 'alice: {complains: "Giving up after 4 attempts"}')
+@wrong("BACK-1", "reconnect/gives-up", 'alice: {complains: "Giving up after 4 attempts"}')
 class NeverGivesUp(Client):
     def has_tried_enough(self) -> bool:
         return False
 
 
-@wrong("CLIENT-7", "reconnect/gives-up", "alice: {exits: 1}")
+@wrong("BACK-1", "reconnect/gives-up", "alice: {exits: 1}")
 class IsContentToGiveUp(Client):
     STATUS_AFTER_GIVING_UP = 0
 
 
 @wrong(
-    "CLIENT-7",
+    "BACK-1",
     "reconnect/counts-anew",
     'alice: {complains: "Connection lost, retrying in 0.05 s (1 of 2)"}',
 )
@@ -351,13 +351,13 @@ class ComesBackAfterGoodbye(Client):
         return last in self.GOOD_ENDINGS
 
 
-@wrong("CLIENT-7", "reconnect/name-by-nick", 'server: {receives: "Alice-2"}')
+@wrong("BACK-1", "reconnect/name-by-nick", 'server: {receives: "Alice-2"}')
 class ForgetsItsNewName(Client):
     def renamed(self, name: bytes) -> None:
         pass
 
 
-@wrong("CLIENT-7", "reconnect/comes-back:closed", 'alice: {sees: "bob: good"}')
+@wrong("BACK-1", "reconnect/comes-back:closed", 'alice: {sees: "bob: good"}')
 class ShowsTheWayBack(Client):
     """The prompts and the welcome are shown, as the first time."""
 
@@ -367,7 +367,7 @@ class ShowsTheWayBack(Client):
         super().on_piece(piece)
 
 
-@wrong("CLIENT-7", "reconnect/name-in-use-at-first", 'alice: {complains: "Connection lost')
+@wrong("BACK-1", "reconnect/name-in-use-at-first", 'alice: {complains: "Connection lost')
 class IsBackBeforeTheWelcome(Client):
     """It says that it is back once it is connected."""
 
@@ -380,7 +380,7 @@ class IsBackBeforeTheWelcome(Client):
         self.enter(self.nick)
 
 
-@wrong("CLIENT-7", "reconnect/refused-on-the-way-back:any-other", "server: is_closed")
+@wrong("BACK-1", "reconnect/refused-on-the-way-back:any-other", "server: is_closed")
 class WaitsAfterARefusal(Client):
     """It stays connected, as if a welcome could still come."""
 
@@ -402,7 +402,7 @@ class ComesBackWithNothingToSay(Client):
 
 
 @wrong(
-    "CLIENT-9",
+    "HIDE-1",
     "screen/a-hidden-password:plain",
     'ann: {shows: ["Enter your screen name: ann", "Password:", "! wrong',
 )
@@ -412,7 +412,7 @@ class ShowsThePassword(Client):
 
 
 @wrong(
-    "CLIENT-9",
+    "HIDE-1",
     "screen/a-hidden-password:edited",
     'ann: {shows: ["Enter your screen name: ann", "Password:", "! wrong',
 )
@@ -426,7 +426,7 @@ class ShowsStarsForThePassword(Client):
 
 
 @wrong(
-    "CLIENT-9",
+    "HIDE-1",
     "screen/another-name-is-shown:plain",
     'ann: {shows: {last: "Enter your screen name: eve‸"}}',
 )
@@ -436,19 +436,19 @@ class HidesTheNextNameToo(Client):
             self.hide_typing()
 
 
-@wrong("CLIENT-9", "screen/half-a-password:plain", 'server: {receives: "eve"}')
+@wrong("HIDE-1", "screen/half-a-password:plain", 'server: {receives: "eve"}')
 class TakesHalfAPasswordForTheName(Client):
     def forget_half_password(self) -> None:
         pass
 
 
-@wrong("CLIENT-9", "screen/ended-at-the-password:sigint-plain", "ann: {exits: 0}")
+@wrong("HIDE-1", "screen/ended-at-the-password:sigint-plain", "ann: {exits: 0}")
 class LeavesTheTerminalWithoutEcho(Client):
     def leave_terminal(self) -> None:
         pass
 
 
-@wrong("CLIENT-9", "screen/hung-up-at-the-password:plain", "ann: {exits: 0}")
+@wrong("HIDE-1", "screen/hung-up-at-the-password:plain", "ann: {exits: 0}")
 class LeavesTheTerminalWithoutEchoWhenHungUp(Client):
     def on_deadly_signal(self, which: int, frame: object) -> None:
         signal.signal(which, signal.SIG_DFL)
@@ -456,7 +456,7 @@ class LeavesTheTerminalWithoutEchoWhenHungUp(Client):
 
 
 @wrong(
-    "CLIENT-9",
+    "HIDE-1",
     "screen/no-prompt-in-the-room:plain",
     'ann: {shows: {last: "Password: hello‸"}}',
 )
@@ -469,7 +469,7 @@ class HidesWhatIsTypedInTheRoom(Client):
 
 
 @wrong(
-    "CLIENT-10",
+    "EDIT-1",
     "screen/twenty-lines-above-a-half-typed-one",
     'ann: {shows: {last: ["bob: 1", "bob: 2", "half a‸"]}}',
 )
@@ -483,7 +483,7 @@ class WritesIntoTheHalfTypedLine(Client):
 
 
 @wrong(
-    "CLIENT-10",
+    "EDIT-1",
     "screen/twenty-lines-above-a-half-typed-one",
     'ann: {shows: {last: ["bob: 1", "bob: 2", "half a‸"]}}',
 )
@@ -499,7 +499,7 @@ class HidesTheHalfTypedLine(Client):
 
 
 @wrong(
-    "CLIENT-10",
+    "EDIT-1",
     "screen/what-the-client-itself-says",
     'ann: {shows: {last: ["Connection lost, retrying in 0.05 s (1 of 10)", "half‸"]}}',
 )
@@ -508,7 +508,7 @@ class ComplainsIntoTheHalfTypedLine(Client):
         print(text, file=sys.stderr, flush=True)
 
 
-@wrong("CLIENT-10", "screen/a-key:left", 'ann: {shows: {last: ["bob: hello", "ab cx‸d"]}')
+@wrong("EDIT-1", "screen/a-key:left", 'ann: {shows: {last: ["bob: hello", "ab cx‸d"]}')
 class ForgetsWhereTheCursorWas(Client):
     """After a line that came, it is at the end of the half-typed one."""
 
@@ -519,7 +519,7 @@ class ForgetsWhereTheCursorWas(Client):
 
 
 @wrong(
-    "CLIENT-10",
+    "EDIT-1",
     "screen/longer-than-the-window",
     'ann: {shows: ["Enter your screen name: ann", "Welcome, ann (1 online).',
 )
@@ -532,7 +532,7 @@ class ErasesOneRowAlone(Client):
             super().erase()
 
 
-@wrong("CLIENT-11", "screen/wide-characters", 'ann: {shows: {last: "日本語x‸"}}')
+@wrong("EDIT-4", "screen/wide-characters", 'ann: {shows: {last: "日本語x‸"}}')
 class CountsCharactersForColumns(Client):
     class editing(Editor):
         def spots(self) -> list[tuple[int, int]]:
@@ -541,7 +541,7 @@ class CountsCharactersForColumns(Client):
 
 
 @wrong(
-    "CLIENT-10",
+    "EDIT-1",
     "screen/a-narrower-window",
     'ann: {shows: {last: [{starts: "01234567890123456789012345678901234567"}, {ends: "0123',
 )
@@ -551,7 +551,7 @@ class OverlooksThatTheWindowIsAnother(Client):
 
 
 @wrong(
-    "CLIENT-10",
+    "EDIT-1",
     "screen/no-password-in-the-history:register",
     'ann: {shows: {last: ["/register open sesame", "hello‸"]}}',
 )
@@ -561,7 +561,7 @@ class KeepsPasswordsInItsHistory(Client):
 
 
 @wrong(
-    "CLIENT-10",
+    "EDIT-1",
     "screen/no-password-in-the-history:another-case",
     'ann: {shows: {last: ["/PassWD open sesame", "hello‸"]}}',
 )
@@ -570,14 +570,14 @@ class KnowsPasswordsByLowerCase(Client):
         SECRETS = re.compile("/(register|passwd) ")
 
 
-@wrong("CLIENT-11", "screen/a-key:delete", 'ann: {shows: {last: "x‸b cd"}}')
+@wrong("EDIT-4", "screen/a-key:delete", 'ann: {shows: {last: "x‸b cd"}}')
 class TakesDeleteForBackspace(Client):
     class editing(Editor):
         def delete(self) -> None:
             self.backspace()
 
 
-@wrong("CLIENT-11", "screen/stopped-and-gone-on", 'ann: {shows: {last: ["stopped", "half‸"]}}')
+@wrong("EDIT-4", "screen/stopped-and-gone-on", 'ann: {shows: {last: ["stopped", "half‸"]}}')
 class LosesItsLineWhenStopped(Client):
     """What was half typed is gone after `fg`."""
 
@@ -587,7 +587,7 @@ class LosesItsLineWhenStopped(Client):
         super().on_continued()
 
 
-@wrong("CLIENT-10", "screen/ended-while-typing:sigterm", "ann: {exits: 0}")
+@wrong("EDIT-1", "screen/ended-while-typing:sigterm", "ann: {exits: 0}")
 class LeavesTheTerminalRaw(Client):
     def leave_terminal(self) -> None:
         pass

@@ -631,31 +631,31 @@ class Accepting(Accounts):
         return "" if why == self.overlooked else why
 
 
-@wrong("ACCT-1", "accounts/malformed:twice", "server: {complains: ")
+@wrong("FILE-1", "accounts/malformed:twice", "server: {complains: ")
 class StartsWithWhateverItFinds(Server):
     def open_accounts(self) -> None:
         self.refresh_accounts()
 
 
-@wrong("ACCT-1", "accounts/malformed:twice-in-another-case", "server: {complains: ")
+@wrong("FILE-1", "accounts/malformed:twice-in-another-case", "server: {complains: ")
 class LetsTheLastLineCount(Server):
     class accounts_type(Accepting):
         overlooked = "name given twice"
 
 
-@wrong("ACCT-1", "accounts/malformed:md5", "server: {complains: ")
+@wrong("FILE-1", "accounts/malformed:md5", "server: {complains: ")
 class TakesAnyHash(Server):
     class accounts_type(Accepting):
         overlooked = "not a bcrypt hash"
 
 
-@wrong("ACCT-1", "accounts/malformed:bad-name", "server: {complains: ")
+@wrong("FILE-1", "accounts/malformed:bad-name", "server: {complains: ")
 class TakesAnyName(Server):
     class accounts_type(Accepting):
         overlooked = "invalid name"
 
 
-@wrong("ACCT-1", "accounts/malformed:more-behind", "server: {complains: ")
+@wrong("FILE-1", "accounts/malformed:more-behind", "server: {complains: ")
 class TakesWhatBeginsLikeAHash(Server):
     class accounts_type(Accounts):
         def fault(
@@ -664,7 +664,7 @@ class TakesWhatBeginsLikeAHash(Server):
             return super().fault(name, colon, hashed[:60], others)
 
 
-@wrong("ACCT-1", "accounts/malformed:twice", "server: {complains: ")
+@wrong("FILE-1", "accounts/malformed:twice", "server: {complains: ")
 class DoesNotSayWhichLine(Server):
     class accounts_type(Accounts):
         def parse(self, data: bytes) -> dict[bytes, bytes]:
@@ -674,7 +674,7 @@ class DoesNotSayWhichLine(Server):
                 raise Bad(str(error).partition(": ")[2]) from None
 
 
-@wrong("ACCT-1", "accounts/malformed-from-the-first-line:first", "server: {complains: ")
+@wrong("FILE-1", "accounts/malformed-from-the-first-line:first", "server: {complains: ")
 class CountsLinesFromZero(Server):
     class accounts_type(Accounts):
         def parse(self, data: bytes) -> dict[bytes, bytes]:
@@ -685,14 +685,14 @@ class CountsLinesFromZero(Server):
                 raise Bad(f"line {int(number) - 1}:{why}") from None
 
 
-@wrong("ACCT-1", "accounts/comments-and-empty-lines", "server: {starts: {accounts: ")
+@wrong("FILE-1", "accounts/comments-and-empty-lines", "server: {starts: {accounts: ")
 class TakesCommentsForAccounts(Server):
     class accounts_type(Accounts):
         def parse(self, data: bytes) -> dict[bytes, bytes]:
             return super().parse(data.replace(b"#", b" #"))
 
 
-@wrong("ACCT-1", "accounts/kinds-of-bcrypt:2a", "server: {starts: {accounts: ")
+@wrong("FILE-1", "accounts/kinds-of-bcrypt:2a", "server: {starts: {accounts: ")
 class KnowsOneKindOfHash(Server):
     class accounts_type(Accounts):
         def fault(
@@ -702,20 +702,20 @@ class KnowsOneKindOfHash(Server):
             return super().fault(name, colon, known, others)
 
 
-@wrong("ACCT-1", "accounts/cannot-read-accounts:missing", "server: {complains: ")
+@wrong("FILE-1", "accounts/cannot-read-accounts:missing", "server: {complains: ")
 class MakesTheFileItself(Server):
     def open_accounts(self) -> None:
         open(self.accounts.path, "ab").close()
         super().open_accounts()
 
 
-@wrong("ACCT-1", "accounts/changed-while-it-runs", 'bob: {is_asked: "Password: "}')
+@wrong("FILE-1", "accounts/changed-while-it-runs", 'bob: {is_asked: "Password: "}')
 class ReadsItsAccountsOnce(Server):
     def refresh_accounts(self) -> None:
         pass
 
 
-@wrong("ACCT-1", "accounts/changed-password", 'ann: {sees: "! wrong password"}')
+@wrong("FILE-1", "accounts/changed-password", 'ann: {sees: "! wrong password"}')
 class OverlooksChangesThatLookAlike(Server):
     """What has the same time and length is taken to be the same."""
 
@@ -728,7 +728,7 @@ class OverlooksChangesThatLookAlike(Server):
             super().refresh_accounts()
 
 
-@wrong("ACCT-1", "accounts/gone-bad:malformed", 'ann: {is_asked: "Password: "}')
+@wrong("FILE-1", "accounts/gone-bad:malformed", 'ann: {is_asked: "Password: "}')
 class ForgetsItsAccounts(Server):
     """Where the file has gone bad, there are none."""
 
@@ -737,7 +737,7 @@ class ForgetsItsAccounts(Server):
         super().complain_of_accounts(trouble)
 
 
-@wrong("ACCT-1", "accounts/gone-bad:vanished", 'ann: {is_asked: "Password: "}')
+@wrong("FILE-1", "accounts/gone-bad:vanished", 'ann: {is_asked: "Password: "}')
 class EndsWithItsFile(Server):
     """Where the file has gone bad, nobody gets in."""
 
@@ -745,7 +745,7 @@ class EndsWithItsFile(Server):
         return b"! no accounts" if self.accounts.trouble else super().stranger_fault(name)
 
 
-@wrong("ACCT-1", "log/log-of-bad-accounts:malformed", 'server: {makes: "chat.log"}')
+@wrong("FILE-1", "log/log-of-bad-accounts:malformed", 'server: {makes: "chat.log"}')
 class KeepsItsTroubleToItself(Server):
     def complain_of_accounts(self, trouble: str) -> None:
         pass
@@ -894,28 +894,28 @@ class WaitsForItsThreads(Server):
         return status
 
 
-@wrong("ACCT-3", "accounts/strangers-are-refused-names", "bob: {receives: [")
+@wrong("ACCT-6", "accounts/strangers-are-refused-names", "bob: {receives: [")
 class LetsStrangersIn(Server):
     def is_kept_out(self, name: bytes) -> bool:
         return False
 
 
 @wrong(
-    "ACCT-3", "accounts/members-keep-their-names", 'ann: {receives: "! name not registered: Zoe"}'
+    "ACCT-6", "accounts/members-keep-their-names", 'ann: {receives: "! name not registered: Zoe"}'
 )
 class LetsMembersBeAnyone(Server):
     def claim_fault(self, user: User, name: bytes) -> bytes | None:
         return super().claim_fault(user, name) if self.is_registered(name) else None
 
 
-@wrong("ACCT-3", "accounts/strangers-are-refused-names", "bob: {receives: [")
+@wrong("ACCT-6", "accounts/strangers-are-refused-names", "bob: {receives: [")
 class CountsNoStrangers(Server):
     def refuse(self, user: User, error: bytes) -> None:
         user.refusals -= b"not registered" in error
         super().refuse(user, error)
 
 
-@wrong("ACCT-4", "accounts/registered-here", 'alice: {receives: "! already registered: alice"}')
+@wrong("ACCT-7", "accounts/registered-here", 'alice: {receives: "! already registered: alice"}')
 class RegistersAgain(Server):
     """Who has an account makes it anew."""
 
@@ -927,7 +927,7 @@ class RegistersAgain(Server):
             super().cmd_register(user, rest)
 
 
-@wrong("ACCT-4", "accounts/not-ones-own", 'Alice: {receives: ["! not registered: Alice", ')
+@wrong("ACCT-7", "accounts/not-ones-own", 'Alice: {receives: ["! not registered: Alice", ')
 class LetsAnyoneChangeThePassword(Server):
     """To have the name is enough."""
 
@@ -935,7 +935,7 @@ class LetsAnyoneChangeThePassword(Server):
         return self.is_registered(user.name)
 
 
-@wrong("ACCT-4", "accounts/not-ones-own", 'bob: {receives: "! not registered: bob"}')
+@wrong("ACCT-7", "accounts/not-ones-own", 'bob: {receives: "! not registered: bob"}')
 class UnregistersOthers(Server):
     def cmd_unregister(self, user: User, rest: bytes) -> None:
         if rest:
@@ -944,7 +944,7 @@ class UnregistersOthers(Server):
             super().cmd_unregister(user, rest)
 
 
-@wrong("ACCT-4", "accounts/account-of-the-name", 'ann: {receives: ["! not registered: zoe", ')
+@wrong("ACCT-7", "accounts/account-of-the-name", 'ann: {receives: ["! not registered: zoe", ')
 class ChangesTheAccountOfTheOldName(Server):
     def cmd_unregister(self, user: User, rest: bytes) -> None:
         for name in user.verified:
@@ -952,7 +952,7 @@ class ChangesTheAccountOfTheOldName(Server):
             self.start_job(user, work, partial(self.account_changed, user, "unregister"))
 
 
-@wrong("ACCT-4", "accounts/registered-here", 'alice: {receives: "Password changed"}')
+@wrong("ACCT-7", "accounts/registered-here", 'alice: {receives: "Password changed"}')
 class ForgetsWhoRegistered(Server):
     def account_changed(self, user: User, what: str, done: bytes | Exception | None) -> None:
         super().account_changed(user, what, done)
@@ -960,14 +960,14 @@ class ForgetsWhoRegistered(Server):
 
 
 @wrong(
-    "ACCT-4", "accounts/lengths:letters", 'alice: {receives: "! password must be 8 to 72 bytes"}'
+    "ACCT-7", "accounts/lengths:letters", 'alice: {receives: "! password must be 8 to 72 bytes"}'
 )
 class TakesShortPasswords(Server):
     MIN_PASSWORD = 1
 
 
 @wrong(
-    "ACCT-4", "accounts/lengths:scripts", 'alice: {receives: "! password must be 8 to 72 bytes"}'
+    "ACCT-7", "accounts/lengths:scripts", 'alice: {receives: "! password must be 8 to 72 bytes"}'
 )
 class CountsCharacters(Server):
     MIN_PASSWORD = 4
@@ -977,20 +977,20 @@ class CountsCharacters(Server):
 
 
 @wrong(
-    "ACCT-4", "accounts/lengths:longest", 'alice: {receives: "! password must be 8 to 72 bytes"}'
+    "ACCT-7", "accounts/lengths:longest", 'alice: {receives: "! password must be 8 to 72 bytes"}'
 )
 class CutsLongPasswords(Server):
     def password_in(self, rest: bytes) -> bytes:
         return super().password_in(rest)[: self.MAX_PASSWORD]
 
 
-@wrong("ACCT-4", "accounts/all-behind-the-spaces", 'alice: {sees: "! wrong password"}')
+@wrong("ACCT-7", "accounts/all-behind-the-spaces", 'alice: {sees: "! wrong password"}')
 class TrimsNewPasswords(Server):
     def password_in(self, rest: bytes) -> bytes:
         return rest.strip(b" ")
 
 
-@wrong("ACCT-4", "accounts/length-last", 'alice: {receives: "! not registered: alice"}')
+@wrong("ACCT-7", "accounts/length-last", 'alice: {receives: "! not registered: alice"}')
 class LooksAtTheLengthFirst(Server):
     def cmd_passwd(self, user: User, rest: bytes) -> None:
         if error := self.password_fault(self.password_in(rest)):
@@ -999,7 +999,7 @@ class LooksAtTheLengthFirst(Server):
             super().cmd_passwd(user, rest)
 
 
-@wrong("ACCT-4", "accounts/replies-in-order", 'alice: {receives: ["Online (2): alice, bob", "Reg')
+@wrong("ACCT-7", "accounts/replies-in-order", 'alice: {receives: ["Online (2): alice, bob", "Reg')
 class TakesUpLinesMeanwhile(Server):
     """What is said behind a command does not wait for it."""
 
@@ -1008,7 +1008,7 @@ class TakesUpLinesMeanwhile(Server):
         user.is_waiting = False
 
 
-@wrong("ACCT-4", "accounts/without-an-accounts-file", 'alice: {receives: ["! unknown command: ')
+@wrong("ACCT-7", "accounts/without-an-accounts-file", 'alice: {receives: ["! unknown command: ')
 class KnowsItsCommandsAlways(Server):
     def __init__(self, options: dict[str, str]) -> None:
         super().__init__(options)
@@ -1021,21 +1021,21 @@ class HelpForgetsAccounts(Server):
         return b""
 
 
-@wrong("ACCT-5", "accounts/no-last-line-end", 'server: {runs: "htpasswd -vb accounts zoe')
+@wrong("FILE-7", "accounts/no-last-line-end", 'server: {runs: "htpasswd -vb accounts zoe')
 class LosesAllOtherLines(Server):
     class accounts_type(Accounts):
         def lines(self, data: bytes) -> list[bytes]:
             return []
 
 
-@wrong("ACCT-5", "accounts/kept-as-they-are", """server: {runs: "sh -c 'LC_ALL=C sed""")
+@wrong("FILE-7", "accounts/kept-as-they-are", """server: {runs: "sh -c 'LC_ALL=C sed""")
 class LosesComments(Server):
     class accounts_type(Accounts):
         def lines(self, data: bytes) -> list[bytes]:
             return [line for line in super().lines(data) if not line.startswith(b"#")]
 
 
-@wrong("ACCT-5", "accounts/kept-as-they-are", """server: {runs: "sh -c 'LC_ALL=C sed""")
+@wrong("FILE-7", "accounts/kept-as-they-are", """server: {runs: "sh -c 'LC_ALL=C sed""")
 class MendsWhatItFinds(Server):
     """What is not UTF-8 does not survive."""
 
@@ -1044,7 +1044,7 @@ class MendsWhatItFinds(Server):
             return super().lines(data.decode(errors="replace").encode())
 
 
-@wrong("ACCT-5", "accounts/no-last-line-end", 'server: {runs: "htpasswd -vb accounts alice')
+@wrong("FILE-7", "accounts/no-last-line-end", 'server: {runs: "htpasswd -vb accounts alice')
 class AddsToHalfALine(Server):
     class accounts_type(Accounts):
         def change(self, name: bytes, hashed: bytes, there: bool) -> bool:
@@ -1052,20 +1052,20 @@ class AddsToHalfALine(Server):
             return True
 
 
-@wrong("ACCT-5", "accounts/nobody-else-can-read-it", 'server: {runs: "sh -c ')
+@wrong("FILE-7", "accounts/nobody-else-can-read-it", 'server: {runs: "sh -c ')
 class LetsAllReadItsAccounts(Server):
     class accounts_type(Accounts):
         MODE = 0o644
 
 
-@wrong("ACCT-5", "accounts/replaced-in-one-step", 'server: {runs: "cmp old before"}')
+@wrong("FILE-7", "accounts/replaced-in-one-step", 'server: {runs: "cmp old before"}')
 class WritesIntoTheFile(Server):
     class accounts_type(Accounts):
         def replace(self, data: bytes) -> None:
             self.write(self.path, data)
 
 
-@wrong("ACCT-5", "accounts/symbolic-link", 'server: {runs: "sh -c ')
+@wrong("FILE-7", "accounts/symbolic-link", 'server: {runs: "sh -c ')
 class ReplacesTheLink(Server):
     class accounts_type(Accounts):
         def replace(self, data: bytes) -> None:
@@ -1073,7 +1073,7 @@ class ReplacesTheLink(Server):
             os.rename(self.path + ".new", self.path)
 
 
-@wrong("ACCT-5", "accounts/read-again", 'server: {runs: "htpasswd -vb accounts ann ')
+@wrong("FILE-7", "accounts/read-again", 'server: {runs: "htpasswd -vb accounts ann ')
 class UndoesOthersChanges(Server):
     """What it writes is what it read when it started."""
 
@@ -1085,7 +1085,7 @@ class UndoesOthersChanges(Server):
             return self.first
 
 
-@wrong("ACCT-5", "accounts/all-register-at-once", 'server: {runs: "sh -c ')
+@wrong("FILE-7", "accounts/all-register-at-once", 'server: {runs: "sh -c ')
 class LosesOneOfTwoChanges(Server):
     """The file is read before the hash is made, and written after."""
 
@@ -1102,7 +1102,7 @@ class LosesOneOfTwoChanges(Server):
         self.pool.SIZE = 8
 
 
-@wrong("ACCT-5", "accounts/cannot-change-what-is-bad:vanished", "alice: {receives: ")
+@wrong("FILE-7", "accounts/cannot-change-what-is-bad:vanished", "alice: {receives: ")
 class BeginsANewFile(Server):
     class accounts_type(Accounts):
         def read(self) -> bytes:
@@ -1111,7 +1111,7 @@ class BeginsANewFile(Server):
             return b""
 
 
-@wrong("ACCT-5", "accounts/cannot-change-what-is-bad:malformed", "alice: {receives: ")
+@wrong("FILE-7", "accounts/cannot-change-what-is-bad:malformed", "alice: {receives: ")
 class AddsToABadFile(Server):
     class accounts_type(Accounts):
         def add(self, name: bytes, password: bytes) -> bytes | None:
@@ -1121,7 +1121,7 @@ class AddsToABadFile(Server):
 
 
 @wrong(
-    "ACCT-5", "accounts/cannot-be-written", 'alice: {receives: "! accounts cannot be changed now"}'
+    "FILE-7", "accounts/cannot-be-written", 'alice: {receives: "! accounts cannot be changed now"}'
 )
 class SaysThatItIsDone(Server):
     """What cannot be written counts all the same."""
@@ -1132,19 +1132,19 @@ class SaysThatItIsDone(Server):
                 super().replace(data)
 
 
-@wrong("ACCT-6", "accounts/nick-to-a-registered-name", 'alice: {sees: "! name registered: ann"}')
+@wrong("ACCT-11", "accounts/nick-to-a-registered-name", 'alice: {sees: "! name registered: ann"}')
 class LetsAnyoneTakeARegisteredName(Server):
     def claim_fault(self, user: User, name: bytes) -> bytes | None:
         return self.stranger_fault(name)
 
 
-@wrong("ACCT-6", "accounts/nick-to-a-registered-name", 'alice: {sees: "! name registered: ANN"}')
+@wrong("ACCT-11", "accounts/nick-to-a-registered-name", 'alice: {sees: "! name registered: ANN"}')
 class LooksAtTheCaseOfRegisteredNames(Server):
     def claim_fault(self, user: User, name: bytes) -> bytes | None:
         return super().claim_fault(user, name) if name.islower() else None
 
 
-@wrong("ACCT-6", "accounts/nick-to-a-name-of-ones-own", "ann: {receives: ")
+@wrong("ACCT-11", "accounts/nick-to-a-name-of-ones-own", "ann: {receives: ")
 class LetsNobodyBack(Server):
     """A registered name is nobody's by /nick, not even one's own."""
 
@@ -1155,7 +1155,7 @@ class LetsNobodyBack(Server):
 
 
 @wrong(
-    "ACCT-6", "accounts/another-account-of-the-name", 'ann: {receives: "! name registered: ann"}'
+    "ACCT-11", "accounts/another-account-of-the-name", 'ann: {receives: "! name registered: ann"}'
 )
 class TrustsForEver(Server):
     """Who has given the password of an account has given those of all that bear its name later."""
@@ -1164,13 +1164,13 @@ class TrustsForEver(Server):
         return self.key(name) in user.verified
 
 
-@wrong("ACCT-7", "accounts/nobody-waits", 'bob: {receives: "alice: hello"}')
+@wrong("ACCT-12", "accounts/nobody-waits", 'bob: {receives: "alice: hello"}')
 class ChecksInItsLoop(Server):
     def start_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
         then(work())
 
 
-@wrong("ACCT-7", "accounts/turns", 'alice: {receives: {line: "Online (1): alice", times: 300}}')
+@wrong("ACCT-12", "accounts/turns", 'alice: {receives: {line: "Online (1): alice", times: 300}}')
 class ChecksAllAtOnce(Server):
     def __init__(self, options: dict[str, str]) -> None:
         super().__init__(options)
@@ -1190,21 +1190,21 @@ class HoldsWhatComesMeanwhile(Server):
             self.selector.modify(user.sock, selectors.EVENT_READ, partial(self.serve, user))
 
 
-@wrong("ACCT-7", "accounts/passwords-are-not-shown", "alice: {receives: ")
+@wrong("ACCT-12", "accounts/passwords-are-not-shown", "alice: {receives: ")
 class RelaysCommandsWithPasswords(Server):
     def command(self, user: User, line: bytes) -> None:
         super().command(user, line)
         self.broadcast(b"%s: %s" % (user.name, line), but=user)
 
 
-@wrong("ACCT-7", "accounts/passwords-are-not-shown", 'server: {sees: "ann has joined the chat"}')
+@wrong("ACCT-12", "accounts/passwords-are-not-shown", 'server: {sees: "ann has joined the chat"}')
 class PrintsPasswords(Server):
     def take_password(self, user: User, password: bytes) -> None:
         self.print_line(b"%s tries %s" % (user.claimed, password))
         super().take_password(user, password)
 
 
-@wrong("ACCT-7", "accounts/passwords-are-not-shown", 'ann: {sees: "! wrong password"}')
+@wrong("ACCT-12", "accounts/passwords-are-not-shown", 'ann: {sees: "! wrong password"}')
 class EchoesPasswords(Server):
     def password_checked(self, user: User, hashed: bytes, right: bool) -> None:
         self.tell(user, b"*" * 8)
