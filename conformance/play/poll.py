@@ -119,6 +119,7 @@ class Source:
         self.unread = bytearray()
         self.began = False  # whether anything has come
         self.end = ""  # once it has ended: "eof", "reset", or the error in the system's words
+        self.on_arrival: Callable[[], None] | None = None  # called once something has come
         self._read = read
         loop.watch(fd, self._on_ready)
 
@@ -141,6 +142,8 @@ class Source:
         self.unread += data
         if len(self.unread) > MOST_UNREAD:
             raise Flood(self.actor)
+        if self.on_arrival:
+            self.on_arrival()
 
     def _finish(self, end: str) -> None:
         self.end = end

@@ -21,7 +21,11 @@ _APPLICATION_KEYS = 1 << 5  # as pyte keeps the private mode 1
 
 
 class Screen:
-    """A window of so many columns and rows, fed from a program's terminal."""
+    """A window of so many columns and rows, fed from a program's terminal as its output comes.
+
+    At once, whatever step is being played: some programs ask where the cursor is, or what kind of
+    terminal this is, and wait for the answer.
+    """
 
     def __init__(
         self, source: Source, columns: int, rows: int, reply: Callable[[bytes], object]
@@ -30,15 +34,15 @@ class Screen:
         self._window = _Window(columns, rows, reply)
         self._stream = pyte.ByteStream(self._window)
         self._modes_at_first = set(self._window.mode)
+        self.arrivals = 0  # how often something has come
+        source.on_arrival = self._take
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the size; what was on the screen stays where it was, or is cut off."""
-        self._catch_up()
         self._window.resize(rows, columns)
 
     def keys(self, data: bytes) -> bytes:
         """The bytes that keys send on this terminal: some depend on a mode (DECCKM)."""
-        self._catch_up()
         if _APPLICATION_KEYS not in self._window.mode:
             return data
         return re.sub(rb"\x1b\[([ABCDHF])", b"\x1bO\\1", data)
@@ -48,7 +52,6 @@ class Screen:
 
         With `cursor`, the mark `CURSOR` stands before the column where the cursor is.
         """
-        self._catch_up()
         rows = [self._row(y, cursor) for y in range(self._window.lines)]
         while rows and not rows[-1]:
             rows.pop()
@@ -66,10 +69,10 @@ class Screen:
                 return f"{where}: {one}", f"{where}: {row}"
         return None
 
-    def _catch_up(self) -> None:
-        if self._source.unread:
-            self._stream.feed(bytes(self._source.unread))
-            self._source.unread.clear()
+    def _take(self) -> None:
+        self.arrivals += 1
+        self._stream.feed(bytes(self._source.unread))
+        self._source.unread.clear()
 
     def _row(self, y: int, cursor: bool) -> str:
         cells = [self._window.buffer[y][x].data for x in range(self._window.columns)]
@@ -79,7 +82,6 @@ class Screen:
 
     def left_changed(self) -> list[str]:
         """Which modes of the terminal a program has changed, and not put back, in words."""
-        self._catch_up()
         changed = ["the cursor is hidden"] if self._window.cursor.hidden else []
         if self._window.mode != self._modes_at_first:
             changed.append("the terminal's modes are changed")

@@ -259,3 +259,31 @@ def test_servers_are_in_turn_or_nothing_is_said_of_them(suite: SuiteFile) -> Non
 
 def test_a_program_is_on_a_terminal_unless_it_is_said() -> None:
     assert [str(medium) for medium in Medium] == ["terminal", "pipes", "screen"]
+
+
+# Asks where the cursor is and what kind of terminal this is, and ends once it knows.
+ASKING = """
+import os, sys, termios, tty
+before = termios.tcgetattr(0)
+tty.setcbreak(0)
+os.write(1, b"ab\\x1b[6n\\x1b[5n\\x1b[c")
+known = b""
+while not known.endswith(b"c"):
+    known += os.read(0, 64)
+termios.tcsetattr(0, termios.TCSANOW, before)
+os.write(1, b"\\r" + known.replace(b"\\x1b[", b" "))
+"""
+
+
+def test_a_question_to_the_terminal_is_answered_at_once_in_any_step(suite: SuiteFile) -> None:
+    steps = "- ann: starts\n- ann: {exits: 0}\n- ann: {shows: [' 1;3R 0n ?6c']}\n"
+    assert failure(suite, ASKING, steps) is None
+
+
+def test_what_modern_programs_ask_for_is_not_shown(suite: SuiteFile) -> None:
+    asks = "\\x1b[?2004h\\x1b[>4;1m\\x1b[?u\\x1b[>1u\\x1b]11;?\\x07\\x1b]133;A\\x1b\\\\\\x1b[?2004l"
+    program_text = f'import os\nos.write(1, b"{asks}seen\\r\\n")\n'
+    assert (
+        failure(suite, program_text, "- ann: starts\n- ann: {exits: 0}\n- ann: {shows: [seen]}\n")
+        is None
+    )

@@ -37,8 +37,11 @@ class OnScreen(Running):
         marked = any(CURSOR in one.text for one in wanted)
         screen, source = self.screen, self.running.output
         while wrong := screen.differs(which, wanted, marked):
-            self.scene.loop.wait(lambda: bool(source.unread or source.end), self.deadline(step))
-            if not source.unread or time.monotonic() > self.deadline(step):  # it may never end
+            before = screen.arrivals
+            self.scene.loop.wait(
+                lambda: screen.arrivals > before or bool(source.end), self.deadline(step)
+            )
+            if screen.arrivals == before or time.monotonic() > self.deadline(step):
                 expected, seen = wrong
                 raise Missed(expected, seen, "the screen is another")
         self.note_lines("|", patterns)
