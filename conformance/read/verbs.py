@@ -202,6 +202,12 @@ _START_OPTIONS = {
         "the size of its screen: `40x10`, columns and rows",
         on_screen=True,
     ),
+    "shell": Option(
+        PROGRAMS,
+        yes,
+        "a shell with job control starts on its screen; `client` there, typed, runs the program",
+        on_screen=True,
+    ),
     "same_port": Option(SERVER, yes, "a server starts again where it was"),
     "receive_buffer": Option(WIRE, receive_buffer, "bytes of the connection's receive buffer"),
 }
