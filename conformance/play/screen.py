@@ -34,7 +34,7 @@ class Screen:
         self._window = _Window(columns, rows, reply)
         self._stream = pyte.ByteStream(self._window)
         self._modes_at_first = set(self._window.mode)
-        self.arrivals = 0  # how often something has come
+        self.changed = False  # since it was last compared
         source.on_arrival = self._take
 
     def resize(self, columns: int, rows: int) -> None:
@@ -59,6 +59,7 @@ class Screen:
 
     def differs(self, which: str, wanted: list[Pattern], cursor: bool) -> tuple[str, str] | None:
         """The first row that is not as wanted: expected and seen; None where all are as wanted."""
+        self.changed = False
         rows = self.rows(cursor=cursor)
         seen = rows[-len(wanted) :] if which == "last" else rows
         for number in range(max(len(wanted), len(seen))):
@@ -70,7 +71,7 @@ class Screen:
         return None
 
     def _take(self) -> None:
-        self.arrivals += 1
+        self.changed = True
         self._stream.feed(bytes(self._source.unread))
         self._source.unread.clear()
 

@@ -37,11 +37,8 @@ class OnScreen(Running):
         marked = any(CURSOR in one.text for one in wanted)
         screen, source = self.screen, self.running.output
         while wrong := screen.differs(which, wanted, marked):
-            before = screen.arrivals
-            self.scene.loop.wait(
-                lambda: screen.arrivals > before or bool(source.end), self.deadline(step)
-            )
-            if screen.arrivals == before or time.monotonic() > self.deadline(step):
+            self.scene.loop.wait(lambda: screen.changed or bool(source.end), self.deadline(step))
+            if not screen.changed or time.monotonic() > self.deadline(step):
                 expected, seen = wrong
                 raise Missed(expected, seen, "the screen is another")
         self.note_lines("|", patterns)
