@@ -1545,9 +1545,7 @@ static void flush_all(struct server *s)
         if (user->phase == GONE)
             reap(s, user);
         else
-            flush(s, user);
-        if (user->phase == GONE)
-            touch(s, user);
+            flush(s, user); /* one that is dropped here is touched again */
     }
     stream_trim(&s->stream);
     flush_sinks(&s->sinks);
