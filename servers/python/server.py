@@ -860,7 +860,7 @@ class Server:
         """Hear those who may have lines, one after the other; the rest are first next time."""
         while self.turns and not self.round_is_full():
             user, _ = self.turns.popitem(last=False)
-            if user.inbox.has_line() and self.gate(user) is Gate.OPEN:
+            if user.ended or (user.inbox.has_line() and self.gate(user) is Gate.OPEN):
                 self.take_up(user)
             else:
                 self.receive(user)
