@@ -220,6 +220,9 @@ class Server:
         self.log = log
         self.accounts = accounts
         self.selector = selector
+        self.rate = options.rate
+        self.half = options.max_queue // 2  # bytes; more waits for a user than it may add to
+        self.round_size = min(ROUND_SIZE, self.half)  # bytes
         self.output = open_output(selector)
 
         self.stream = Stream()  # what the room says
@@ -418,9 +421,9 @@ class Server:
     def gate(self, user: User) -> Gate:
         """Whether a user's next line is taken up now, and if not, why."""
         if user.phase is Phase.CHATTING:
-            if user.cursor.waiting > self.options.max_queue // 2:
+            if user.cursor.waiting > self.half:
                 return Gate.FULL
-            if self.options.rate and user.due > self.now:
+            if self.rate and user.due > self.now:
                 return Gate.THROTTLED
         elif user.phase is not Phase.NAMING and user.phase is not Phase.PASSWORD:
             return Gate.CLOSED
@@ -434,7 +437,8 @@ class Server:
             if line is None:
                 break
             self.work += len(line) + LINE_WORK
-            self.count_line(user)
+            if self.rate and user.phase is Phase.CHATTING:
+                self.count_line(user, self.rate)
             self.handle_line(user, line)
         if gate is not Gate.OPEN or user.events != selectors.EVENT_READ:
             self.pending[user] = None  # after its flush it is seen what may go on
@@ -446,12 +450,11 @@ class Server:
         if user.ended and gate not in (Gate.BUSY, Gate.CLOSED) and not user.inbox.has_line():
             self.retire(user, "eof")
 
-    def count_line(self, user: User) -> None:
+    def count_line(self, user: User, rate: int) -> None:
         """Count a line against --rate: up to a second's worth of them may come at once."""
-        if self.options.rate and user.phase is Phase.CHATTING:
-            share = 1 / self.options.rate
-            earliest = self.now - 1 + share - 1e-6  # the last for what rounding takes
-            user.due = max(user.due, earliest) + share
+        share = 1 / rate
+        earliest = self.now - 1 + share - 1e-6  # the last for what rounding takes
+        user.due = max(user.due, earliest) + share
 
     def handle_line(self, user: User, line: bytes) -> None:
         """Act on one line of a user's."""
@@ -523,6 +526,8 @@ class Server:
 
     def handle_chat(self, user: User, line: bytes) -> None:
         """Take a line as a message or a command."""
+        if not line:  # nothing is cheaper to send, so nothing may cost less
+            return
         error = check_line(line)
         if error is not None:
             log_event(self.log, "refuse", addr=user.addr, reason="line")
@@ -568,7 +573,7 @@ class Server:
 
         Otherwise a user who reads well could be dropped, since it was given no chance to read.
         """
-        return self.work > min(ROUND_SIZE, self.options.max_queue // 2)
+        return self.work > self.round_size
 
     # -----------------------------------------------------------------------------------------
     # 7. Console
@@ -871,9 +876,9 @@ class Server:
             users, self.pending = self.pending, {}
             if self.news.waiting:
                 users.update(dict.fromkeys(self.send_news()))
-            self.work = 0
             for user in users:
                 self.flush(user)
+        self.work = 0
 
     def send_news(self) -> list[User]:
         """Send the room its new text; list those who are to be flushed as well.
@@ -914,7 +919,7 @@ class Server:
                 self.time_is_up(user)
             elif user.deadline < self.sweep_at:
                 self.sweep_at = user.deadline
-            if self.options.rate and user.inbox.has_line():
+            if self.rate and user.inbox.has_line():
                 if user.due <= now:
                     self.turns[user] = None
                 else:
