@@ -174,17 +174,12 @@ def replace_file(path: str, old: Stamp | None, data: bytes) -> Stamp:
             os.unlink(new)
         raise
     with suppress(OSError):  # the new one is in place, so that this is no failure of the change
-        sync_folder(os.path.dirname(path))
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     return stamp
-
-
-def sync_folder(path: str) -> None:
-    """Flush to the disk which names a folder has."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -195,7 +190,7 @@ def sync_folder(path: str) -> None:
 class Pool:
     """Workers of one kind. The loop keeps the queue; a free worker gets its head."""
 
-    def __init__(self, work: Callable[[Job], None], workers: int, niceness: int) -> None:
+    def __init__(self, work: Callable[[Job], None], wake: int, workers: int, niceness: int) -> None:
         import threading  # late, for without accounts the program starts more quickly
         from queue import SimpleQueue
 
@@ -205,7 +200,7 @@ class Pool:
         self.waiting: OrderedDict[Any, Job] = OrderedDict()  # by owner
         self.todo: SimpleQueue[Job] = SimpleQueue()  # to the workers
         self.done: SimpleQueue[Job] = SimpleQueue()  # from them
-        self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable once a job is done
+        self.wake = wake  # an eventfd: readable once a job is done
         for _ in range(workers):
             threading.Thread(target=self.run, daemon=True).start()
 
@@ -238,8 +233,6 @@ class Pool:
     def finished(self) -> list[Job]:
         """Take back the jobs that are done, and hand out others."""
         jobs = []
-        with suppress(BlockingIOError):
-            os.eventfd_read(self.wake)
         while not self.done.empty():
             jobs.append(self.done.get())
         self.free += len(jobs)
@@ -254,9 +247,9 @@ class Accounts:
         self.file = file  # from here on the clerk's alone
         self.hashes = file.hashes
         sys.setswitchinterval(SWITCH_SECONDS)
-        self.checkers = Pool(check_password, len(os.sched_getaffinity(0)), NICENESS)
-        self.clerk = Pool(self.keep, 1, 0)
-        self.wakes = (self.checkers.wake, self.clerk.wake)  # descriptors: `finished` has something
+        self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable: see `finished`
+        self.checkers = Pool(check_password, self.wake, len(os.sched_getaffinity(0)), NICENESS)
+        self.clerk = Pool(self.keep, self.wake, 1, 0)
 
     def hash_of(self, name: bytes) -> bytes | None:
         """Give the hash of an account, or None where the name is none."""
@@ -282,6 +275,7 @@ class Accounts:
 
     def finished(self) -> list[Job]:
         """Take back the jobs that are done; the accounts that they left count from now on."""
+        os.eventfd_read(self.wake)
         jobs = self.checkers.finished() + self.clerk.finished()
         for job in jobs:
             if job.hashes is not None:
@@ -339,6 +333,8 @@ def open_accounts(path: str, name_is_valid: Callable[[bytes], bool]) -> Accounts
         file.lock()
         verb = "read"
         file.read()
+        return Accounts(file)
     except OSError as error:
         return f"cannot {verb} accounts {path}: {error.strerror}"
-    return Accounts(file)
+    except RuntimeError as error:
+        return f"cannot start workers: {error}"

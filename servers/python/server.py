@@ -43,6 +43,7 @@ from stream import Cursor, Stream
 TYPE_CHECKING = False  # as in typing, which is slow to import
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import ClassVar
 
 # ---------------------------------------------------------------------------------------------
 # 1. Limits
@@ -70,7 +71,23 @@ NEVER = float("inf")  # a time that does not come
 
 PROMPT = b"Enter your screen name: "
 PASSWORD_PROMPT = b"Password: "
+WELCOME = b"Welcome, %s (%d online). Type /help for commands.\n"
 SHUTDOWN = b"Server is shutting down\n"
+HELP = b"Commands: /help, /who, /msg NAME TEXT, /nick NAME, /quit (// to begin a message with /)\n"
+ACCOUNT_HELP = HELP.replace(b"/quit", b"/register PASSWORD, /passwd PASSWORD, /unregister, /quit")
+OP_HELP = b"Commands: /help, /who, /kick NAME, /shutdown (// to begin an announcement with /)\n"
+TOO_LONG = b"! line too long (limit %d bytes)\n" % MAX_LINE
+NOT_UTF8 = b"! not valid UTF-8\n"
+HAS_CONTROL = b"! control characters are not allowed\n"
+BAD_NAME = b'! invalid name: use 1 to %d letters, digits, "_" or "-"\n' % MAX_NAME
+UNKNOWN_COMMAND = b"! unknown command: /%s (try /help)\n"
+NO_SUCH_USER = b"! no such user: %s\n"
+ALREADY = b"! already registered: %s\n"
+NOT_REGISTERED = b"! not registered: %s\n"
+BAD_PASSWORD = b"! password must be %d to %d bytes\n" % (MIN_PASSWORD, MAX_PASSWORD)
+WRONG_PASSWORD = b"! wrong password\n"
+UNCHANGED = b"! accounts cannot be changed now\n"
+TOO_MANY = b"! too many attempts\n"
 
 # ---------------------------------------------------------------------------------------------
 # 2. Types
@@ -146,10 +163,6 @@ class User:
 # 3. Lines
 # ---------------------------------------------------------------------------------------------
 
-TOO_LONG = b"! line too long (limit %d bytes)\n" % MAX_LINE
-NOT_UTF8 = b"! not valid UTF-8\n"
-HAS_CONTROL = b"! control characters are not allowed\n"
-
 # C0 except TAB, DEL and C1, and what breaks a line or turns its direction on the screen.
 CONTROL_RANGES = ((0, 0x08), (0x0A, 0x1F), (0x7F, 0x9F), (0x2028, 0x202E), (0x2066, 0x2069))
 CONTROL = {chr(code) for first, last in CONTROL_RANGES for code in range(first, last + 1)}
@@ -193,7 +206,6 @@ def is_blank(text: bytes) -> bool:
 
 NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 RESERVED = (b"server", b"password")
-BAD_NAME = b'! invalid name: use 1 to %d letters, digits, "_" or "-"\n' % MAX_NAME
 
 
 def name_is_valid(name: bytes) -> bool:
@@ -224,6 +236,7 @@ class Server:
         self.half = options.max_queue // 2  # bytes; more waits for a user than it may add to
         self.round_size = min(ROUND_SIZE, self.half)  # bytes
         self.output = open_output(selector)
+        self.sinks = [self.output] if log is None else [log, self.output]
 
         self.stream = Stream()  # what the room says
         self.news = Cursor(self.stream)  # what all are still to be sent of it
@@ -294,8 +307,7 @@ class Server:
             user.deadline = NEVER
         self.users[name.lower()] = user
         user.cursor.attach()
-        welcome = b"Welcome, %s (%d online). Type /help for commands.\n"
-        self.tell(user, welcome % (name, len(self.users)))
+        self.tell(user, WELCOME % (name, len(self.users)))
         log_event(self.log, "join", name=name, addr=user.addr)
 
     def leave(self, user: User, reason: str) -> None:
@@ -340,7 +352,7 @@ class Server:
         if not name or is_blank(text):
             self.tell(user, b"! usage: /msg NAME TEXT\n")
         elif other is None:
-            self.tell(user, b"! no such user: %s\n" % name)
+            self.tell(user, NO_SUCH_USER % name)
         elif other is user:
             self.tell(user, b"! cannot message yourself\n")
         else:
@@ -372,31 +384,30 @@ class Server:
         if self.hash_of(user.name) is not None:
             self.tell(user, ALREADY % user.name)
         else:
-            self.change_account(user, Task.REGISTER, rest)
+            self.change_account(user, Task.REGISTER, rest.lstrip(b" "))
 
     def cmd_passwd(self, user: User, rest: bytes) -> None:
         """/passwd PASSWORD: another password for the account."""
         if not self.has_proven(user, user.name):
             self.tell(user, NOT_REGISTERED % user.name)
         else:
-            self.change_account(user, Task.PASSWD, rest)
+            self.change_account(user, Task.PASSWD, rest.lstrip(b" "))
 
     def cmd_unregister(self, user: User, _rest: bytes) -> None:
         """/unregister: the name is an account no more."""
         if not self.has_proven(user, user.name):
             self.tell(user, NOT_REGISTERED % user.name)
         else:
-            self.change_account(user, Task.UNREGISTER, b"")
+            self.change_account(user, Task.UNREGISTER, None)
 
-    def change_account(self, user: User, task: Task, rest: bytes) -> None:
-        """Let a worker change the user's account; its next lines wait for the reply."""
+    def change_account(self, user: User, task: Task, password: bytes | None) -> None:
+        """Let a worker change the user's account; its next lines wait for the reply (ACCT-10)."""
         assert self.accounts is not None
-        password = rest.lstrip(b" ")
-        if task is not Task.UNREGISTER and not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        if password is not None and not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
             self.tell(user, BAD_PASSWORD)
             return
-        user.job = self.accounts.change(user, task, user.name, password)
-        if user.job is None:  # too many changes wait
+        user.job = self.accounts.change(user, task, user.name, password or b"")
+        if user.job is None:  # too many changes wait (ACCT-13)
             self.tell(user, UNCHANGED)
 
     def account_changed(self, user: User, job: Job) -> None:
@@ -405,14 +416,32 @@ class Server:
             self.tell(user, UNCHANGED)
         elif not job.done:
             self.tell(user, (ALREADY if job.task is Task.REGISTER else NOT_REGISTERED) % job.name)
-        elif job.task is Task.PASSWD:
-            user.proven = (job.name.lower(), job.new_hash)
-            self.tell(user, b"Password changed\n")
-        elif job.task is Task.REGISTER:
-            user.proven = (job.name.lower(), job.new_hash)
-            self.tell(user, b"Registered %s\n" % job.name)
-        else:
+        elif job.task is Task.UNREGISTER:
             self.tell(user, b"Unregistered %s\n" % job.name)
+        else:
+            user.proven = (job.name.lower(), job.new_hash)
+            registered = job.task is Task.REGISTER
+            self.tell(user, b"Registered %s\n" % job.name if registered else b"Password changed\n")
+
+    @staticmethod
+    def split_command(line: bytes) -> tuple[bytes, bytes]:
+        """Split `/WORD REST` into WORD and REST."""
+        word, _, rest = line[1:].partition(b" ")
+        return word, rest
+
+    COMMANDS: ClassVar[dict[bytes, Callable[[Server, User, bytes], None]]] = {
+        b"help": cmd_help,
+        b"who": cmd_who,
+        b"msg": cmd_msg,
+        b"nick": cmd_nick,
+        b"quit": cmd_quit,
+    }
+
+    ACCOUNT_COMMANDS: ClassVar[dict[bytes, Callable[[Server, User, bytes], None]]] = {
+        b"register": cmd_register,
+        b"passwd": cmd_passwd,
+        b"unregister": cmd_unregister,
+    }
 
     # -----------------------------------------------------------------------------------------
     # 6. Lines to actions
@@ -494,7 +523,7 @@ class Server:
         if error is not None:
             self.refuse_password(user, error, "line")
         elif len(line) > MAX_PASSWORD or self.accounts is None or self.hash_of(user.name) is None:
-            self.refuse_password(user, WRONG, "password")
+            self.refuse_password(user, WRONG_PASSWORD, "password")
         else:
             user.left, user.deadline = user.deadline - self.now, NEVER  # JOIN-8
             user.job = self.accounts.check(user, user.name, line)
@@ -504,7 +533,7 @@ class Server:
         if not user.ended:
             self.set_deadline(user, user.left)
         if not job.done or self.hash_of(job.name) != job.hash:
-            self.refuse_password(user, WRONG, "password")
+            self.refuse_password(user, WRONG_PASSWORD, "password")
             return
         user.proven = (job.name.lower(), job.hash)
         error = self.name_error(user, job.name)
@@ -541,12 +570,12 @@ class Server:
 
     def handle_command(self, user: User, line: bytes) -> None:
         """Carry out a command."""
-        word, rest = split_command(line)
-        command = COMMANDS.get(word.lower())
+        word, rest = self.split_command(line)
+        command = self.COMMANDS.get(word.lower())
         if command is None and self.accounts is not None:
-            command = ACCOUNT_COMMANDS.get(word.lower())
+            command = self.ACCOUNT_COMMANDS.get(word.lower())
         if command is None:
-            self.tell(user, unknown_command(word))
+            self.tell(user, UNKNOWN_COMMAND % word)
         else:
             command(self, user, rest)
 
@@ -594,7 +623,7 @@ class Server:
         if not name:
             self.output.put(b"! usage: /kick NAME\n")
         elif user is None:
-            self.output.put(b"! no such user: %s\n" % name)
+            self.output.put(NO_SUCH_USER % name)
         else:
             self.tell(user, b"! kicked by the operator\n")
             self.dismiss(user, "kick")
@@ -603,16 +632,23 @@ class Server:
         """/shutdown: the end for all."""
         self.stopping = True
 
+    OP_COMMANDS: ClassVar[dict[bytes, Callable[[Server, bytes], None]]] = {
+        b"help": op_help,
+        b"who": op_who,
+        b"kick": op_kick,
+        b"shutdown": op_shutdown,
+    }
+
     def console_line(self, line: bytes) -> None:
         """Act on one line of the operator's: an announcement or a command."""
         error = check_line(line)
         if error is not None:
             self.output.put(error)
         elif line.startswith(b"/") and not line.startswith(b"//"):
-            word, rest = split_command(line)
-            command = OP_COMMANDS.get(word.lower())
+            word, rest = self.split_command(line)
+            command = self.OP_COMMANDS.get(word.lower())
             if command is None:
-                self.output.put(unknown_command(word))
+                self.output.put(UNKNOWN_COMMAND % word)
             else:
                 command(self, rest)
         elif not is_blank(line):
@@ -667,7 +703,7 @@ class Server:
 
     def greet(self, sock: socket.socket, addr: str) -> None:
         """Ask a newcomer for its name, if there is room."""
-        configure(sock)
+        self.configure(sock)
         user = User(sock, addr, self.stream)
         log_event(self.log, "connect", addr=addr)
         try:
@@ -685,6 +721,18 @@ class Server:
             self.dismiss(user)
         else:
             self.tell(user, PROMPT)
+
+    @staticmethod
+    def configure(sock: socket.socket) -> None:
+        """Make a connection one that never blocks, delays nothing, and notices a vanished peer."""
+        sock.setblocking(False)
+        with suppress(OSError):  # it may have been reset already
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
 
     def set_deadline(self, user: User, seconds: float) -> None:
         """Give a user so much time from now on."""
@@ -762,18 +810,14 @@ class Server:
 
     def retire(self, user: User, reason: str) -> None:
         """Take a user out of the room, or from the prompt; what it still says is discarded."""
-        self.forget_job(user)
+        if user.job is not None and self.accounts is not None:
+            self.accounts.forget(user)
+            user.job = None
         if user.phase is Phase.CHATTING:
             self.leave(user, reason)
         user.phase = Phase.LEAVING
         user.inbox = Inbox()
         self.pending[user] = None
-
-    def forget_job(self, user: User) -> None:
-        """Take no notice of what comes of a user's job."""
-        if user.job is not None and self.accounts is not None:
-            self.accounts.forget(user)
-            user.job = None
 
     def end_sending(self, user: User) -> None:
         """End our side of a connection, now that its queue is out."""
@@ -893,7 +937,8 @@ class Server:
         for user in self.users.values():
             sent = 0
             if user.cursor.is_at(start) and user.events == selectors.EVENT_READ:
-                sent = send_at_once(user, text)
+                with suppress(OSError):  # what is sent next will show it, too
+                    sent = user.sock.send(text)
             if sent == len(text):
                 user.cursor.catch_up()
             else:
@@ -903,8 +948,8 @@ class Server:
 
     def flush_sinks(self) -> None:
         """Write what was said and logged in this round, in one call for many lines."""
-        for sink in (self.log, self.output):
-            if sink is not None and sink.pending and not sink.blocked:
+        for sink in self.sinks:
+            if sink.pending and not sink.blocked:
                 sink.flush()
 
     def sweep(self, now: float) -> None:
@@ -946,8 +991,7 @@ class Server:
         self.selector.register(self.wake, selectors.EVENT_READ, self.heed_signals)
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept_users)
         if self.accounts is not None:
-            for wake in self.accounts.wakes:
-                self.selector.register(wake, selectors.EVENT_READ, self.jobs_done)
+            self.selector.register(self.accounts.wake, selectors.EVENT_READ, self.jobs_done)
         self.open_console()
         log_event(self.log, "start", addr=self.address)
         self.output.put(f"Listening on {self.address}\n".encode())
@@ -993,69 +1037,6 @@ class Server:
             self.flush_all()
             self.now = time.monotonic()
         self.turns.clear()
-
-
-HELP = b"Commands: /help, /who, /msg NAME TEXT, /nick NAME, /quit (// to begin a message with /)\n"
-ACCOUNT_HELP = HELP.replace(b"/quit", b"/register PASSWORD, /passwd PASSWORD, /unregister, /quit")
-OP_HELP = b"Commands: /help, /who, /kick NAME, /shutdown (// to begin an announcement with /)\n"
-ALREADY = b"! already registered: %s\n"
-NOT_REGISTERED = b"! not registered: %s\n"
-BAD_PASSWORD = b"! password must be %d to %d bytes\n" % (MIN_PASSWORD, MAX_PASSWORD)
-UNCHANGED = b"! accounts cannot be changed now\n"
-TOO_MANY = b"! too many attempts\n"
-WRONG = b"! wrong password\n"
-
-COMMANDS: dict[bytes, Callable[[Server, User, bytes], None]] = {
-    b"help": Server.cmd_help,
-    b"who": Server.cmd_who,
-    b"msg": Server.cmd_msg,
-    b"nick": Server.cmd_nick,
-    b"quit": Server.cmd_quit,
-}
-
-ACCOUNT_COMMANDS: dict[bytes, Callable[[Server, User, bytes], None]] = {
-    b"register": Server.cmd_register,
-    b"passwd": Server.cmd_passwd,
-    b"unregister": Server.cmd_unregister,
-}
-
-OP_COMMANDS: dict[bytes, Callable[[Server, bytes], None]] = {
-    b"help": Server.op_help,
-    b"who": Server.op_who,
-    b"kick": Server.op_kick,
-    b"shutdown": Server.op_shutdown,
-}
-
-
-def split_command(line: bytes) -> tuple[bytes, bytes]:
-    """Split `/WORD REST` into WORD and REST."""
-    word, _, rest = line[1:].partition(b" ")
-    return word, rest
-
-
-def unknown_command(word: bytes) -> bytes:
-    """Say that there is no such command."""
-    return b"! unknown command: /%s (try /help)\n" % word
-
-
-def send_at_once(user: User, data: bytes) -> int:
-    """Send what the kernel takes; after an error nothing, and the next attempt will show it."""
-    try:
-        return user.sock.send(data)
-    except OSError:
-        return 0
-
-
-def configure(sock: socket.socket) -> None:
-    """Make a connection one that never blocks, delays nothing, and notices a vanished peer."""
-    sock.setblocking(False)
-    with suppress(OSError):  # it may have been reset already
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
 
 
 def listen_on(host: str, port: int) -> socket.socket:
@@ -1146,10 +1127,7 @@ def start_accounts(path: str) -> Accounts:
         import bcrypt  # noqa: F401
     except ImportError:
         usage_error("--accounts needs the package bcrypt: pip install bcrypt")
-    try:
-        opened = open_accounts(path, name_is_valid)
-    except RuntimeError as error:
-        fail(1, f"cannot start workers: {error}\n")
+    opened = open_accounts(path, name_is_valid)
     return fail(1, f"{opened}\n") if isinstance(opened, str) else opened
 
 
@@ -1163,9 +1141,8 @@ def main() -> None:
     server.begin()
     server.run()
     log_event(server.log, "stop", addr=server.address)
-    for sink in (server.log, server.output):
-        if sink is not None:
-            sink.finish()
+    for sink in server.sinks:
+        sink.finish()
     os._exit(0)  # whatever the workers do: a hash may take seconds, and nothing else is left
 
 
