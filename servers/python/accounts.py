@@ -10,7 +10,6 @@ Offers: Accounts (hash_of, check, change, reload, finished, forget), open_accoun
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import stat
@@ -87,6 +86,8 @@ class AccountsFile:
 
     def lock(self) -> None:
         """Keep other servers from the file as long as this one lives (FILE-8)."""
+        import fcntl  # late, as is all that a server without accounts can start without
+
         flags = os.O_RDWR | os.O_CREAT | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(os.path.realpath(self.path) + ".lock", flags, 0o600)
         try:
@@ -104,25 +105,21 @@ class AccountsFile:
 
     def parse(self, data: bytes) -> dict[bytes, bytes]:
         """Read the accounts from what the file holds (FILE-1, FILE-2)."""
+        import re
+
         hashes: dict[bytes, bytes] = {}
         for number, line in enumerate(data.split(b"\n"), 1):
-            if line and not line.startswith(b"#"):
-                name, colon, hash = line.partition(b":")
-                problem = self.problem(hashes, name, hash) if colon else "not NAME:HASH"
-                if problem is not None:
-                    raise BadAccounts(f"line {number}: {problem}")
-                hashes[name.lower()] = hash
+            name, _, hash = line.partition(b":")
+            if not line or line.startswith(b"#"):
+                continue
+            if not self.name_is_valid(name):
+                raise BadAccounts(f"line {number}: invalid name")
+            if not re.fullmatch(HASH, hash):
+                raise BadAccounts(f"line {number}: not a bcrypt hash")
+            if name.lower() in hashes:
+                raise BadAccounts(f"line {number}: name given twice")
+            hashes[name.lower()] = hash
         return hashes
-
-    def problem(self, hashes: dict[bytes, bytes], name: bytes, hash: bytes) -> str | None:
-        """Say what is wrong with a line, if anything is."""
-        import re  # late, for without accounts the program starts more quickly without it
-
-        if not self.name_is_valid(name):
-            return "invalid name"
-        if not re.fullmatch(HASH, hash):
-            return "not a bcrypt hash"
-        return "name given twice" if name.lower() in hashes else None
 
     def change(self, name: bytes, hash: bytes | None) -> None:
         """Give a name another hash, or none; all other lines stay as they are (FILE-7)."""
@@ -191,7 +188,7 @@ class Pool:
     """Workers of one kind. The loop keeps the queue; a free worker gets its head."""
 
     def __init__(self, work: Callable[[Job], None], wake: int, workers: int, niceness: int) -> None:
-        import threading  # late, for without accounts the program starts more quickly
+        import threading
         from queue import SimpleQueue
 
         self.work = work
