@@ -234,7 +234,9 @@ class Server:
         self.selector = selector
         self.rate = options.rate
         self.half = options.max_queue // 2  # bytes; more waits for a user than it may add to
-        self.round_size = min(ROUND_SIZE, self.half)  # bytes
+        # Bytes of work, then all are sent what came of it. With more, a user who reads well could
+        # be dropped, since it was given no chance to read.
+        self.round_size = min(ROUND_SIZE, self.half)
         self.output = open_output(selector)
         self.sinks = [self.output] if log is None else [log, self.output]
 
@@ -449,19 +451,18 @@ class Server:
 
     def gate(self, user: User) -> Gate:
         """Whether a user's next line is taken up now, and if not, why."""
+        if user.job is not None:
+            return Gate.BUSY
         if user.phase is Phase.CHATTING:
             if user.cursor.waiting > self.half:
                 return Gate.FULL
-            if self.rate and user.due > self.now:
-                return Gate.THROTTLED
-        elif user.phase is not Phase.NAMING and user.phase is not Phase.PASSWORD:
-            return Gate.CLOSED
-        return Gate.OPEN if user.job is None else Gate.BUSY
+            return Gate.THROTTLED if self.rate and user.due > self.now else Gate.OPEN
+        asked = user.phase is Phase.NAMING or user.phase is Phase.PASSWORD
+        return Gate.OPEN if asked else Gate.CLOSED
 
     def take_up(self, user: User) -> None:
         """Act on a user's whole lines, as long as its gate is open and this round has room."""
-        line: bytes | None = b""
-        while (gate := self.gate(user)) is Gate.OPEN and not self.round_is_full():
+        while (gate := self.gate(user)) is Gate.OPEN and self.work <= self.round_size:
             line = take_line(user.inbox)
             if line is None:
                 break
@@ -471,12 +472,13 @@ class Server:
             self.handle_line(user, line)
         if gate is not Gate.OPEN or user.events != selectors.EVENT_READ:
             self.pending[user] = None  # after its flush it is seen what may go on
-        if gate is Gate.THROTTLED and user.inbox.has_line():
+        if gate is Gate.THROTTLED:
             self.sweep_at = min(self.sweep_at, user.due)
-        elif gate is Gate.OPEN and line is not None:
-            self.turns[user] = None
-            self.turns.move_to_end(user, last=False)  # so that no more than one waits halfway
-        if user.ended and gate not in (Gate.BUSY, Gate.CLOSED) and not user.inbox.has_line():
+        if user.inbox.has_line():
+            if gate is Gate.OPEN:
+                self.turns[user] = None
+                self.turns.move_to_end(user, last=False)  # so that no more than one waits halfway
+        elif user.ended and gate is not Gate.BUSY and gate is not Gate.CLOSED:
             self.retire(user, "eof")
 
     def count_line(self, user: User, rate: int) -> None:
@@ -596,13 +598,6 @@ class Server:
             else:
                 self.account_changed(user, job)
             self.turns[user] = None
-
-    def round_is_full(self) -> bool:
-        """Whether this round has had its share of work, so that all must first be sent it.
-
-        Otherwise a user who reads well could be dropped, since it was given no chance to read.
-        """
-        return self.work > self.round_size
 
     # -----------------------------------------------------------------------------------------
     # 7. Console
@@ -741,11 +736,10 @@ class Server:
 
     def receive(self, user: User) -> None:
         """Receive once from a user, and act on the lines that have become whole."""
-        room = MAX_INBOX - len(user.inbox)
-        if user.ended or not room or user.phase is Phase.GONE:
+        if user.phase is Phase.GONE:
             return
         try:
-            count = user.sock.recv_into(self.buffer, room)
+            count = user.sock.recv_into(self.buffer, MAX_INBOX - len(user.inbox))
         except BlockingIOError:
             return
         except OSError:
@@ -790,7 +784,7 @@ class Server:
         if events != user.events:
             user.events = events
             self.selector.modify(user.sock, events, user)
-        if len(user.inbox) and self.gate(user) is Gate.OPEN:
+        if user.inbox and self.gate(user) is Gate.OPEN:
             self.turns[user] = None
 
     def dismiss(self, user: User, reason: str = "") -> None:
@@ -907,9 +901,10 @@ class Server:
 
     def take_turns(self) -> None:
         """Hear those who may have lines, one after the other; the rest are first next time."""
-        while self.turns and not self.round_is_full():
+        while self.turns and self.work <= self.round_size:
             user, _ = self.turns.popitem(last=False)
-            if user.ended or (user.inbox.has_line() and self.gate(user) is Gate.OPEN):
+            held = user.inbox.has_line() and self.gate(user) is Gate.OPEN
+            if held or user.ended or len(user.inbox) >= MAX_INBOX:
                 self.take_up(user)
             else:
                 self.receive(user)
@@ -964,7 +959,7 @@ class Server:
                 self.time_is_up(user)
             elif user.deadline < self.sweep_at:
                 self.sweep_at = user.deadline
-            if self.rate and user.inbox.has_line():
+            if self.rate and user.inbox:
                 if user.due <= now:
                     self.turns[user] = None
                 else:
