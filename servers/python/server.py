@@ -469,7 +469,10 @@ class Server:
             self.work += len(line) + LINE_WORK
             if self.rate and user.phase is Phase.CHATTING:
                 self.count_line(user, self.rate)
-            self.handle_line(user, line)
+            if (
+                line or user.phase is not Phase.CHATTING
+            ):  # empty ones are cheap to send: ignore fast
+                self.handle_line(user, line)
         if gate is not Gate.OPEN or user.events != selectors.EVENT_READ:
             self.pending[user] = None  # after its flush it is seen what may go on
         if gate is Gate.THROTTLED:
@@ -557,8 +560,6 @@ class Server:
 
     def handle_chat(self, user: User, line: bytes) -> None:
         """Take a line as a message or a command."""
-        if not line:  # nothing is cheaper to send, so nothing may cost less
-            return
         error = check_line(line)
         if error is not None:
             log_event(self.log, "refuse", addr=user.addr, reason="line")
@@ -755,11 +756,11 @@ class Server:
         """Send what waits for a user in one call, and see how it stands then."""
         if user.phase is Phase.GONE:
             return
-        sent = 0
+        pieces = user.cursor.pieces(MAX_PIECES)
         try:
-            if pieces := user.cursor.pieces(MAX_PIECES):
-                with suppress(BlockingIOError):
-                    sent = user.sock.sendmsg(pieces)
+            sent = user.sock.sendmsg(pieces) if pieces else 0
+        except BlockingIOError:
+            sent = 0
         except OSError:
             self.drop(user, "reset")
             return
@@ -932,8 +933,10 @@ class Server:
         for user in self.users.values():
             sent = 0
             if user.cursor.is_at(start) and user.events == selectors.EVENT_READ:
-                with suppress(OSError):  # what is sent next will show it, too
+                try:
                     sent = user.sock.send(text)
+                except OSError:  # the next attempt, in flush, shows whether it is the end
+                    sent = 0
             if sent == len(text):
                 user.cursor.catch_up()
             else:
