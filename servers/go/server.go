@@ -21,7 +21,7 @@
 // there is no mutex here. Each of the other goroutines waits for one thing, and then sends the owner
 // a function that says what to do about it:
 //
-//	acceptUsers, read, awaitRoom, workers, the alarm, readConsole, awaitSignals -> events -> the owner
+//	acceptUsers, awaitInput, awaitRoom, workers, the alarm, readConsole, signals -> events -> the owner
 //
 // Thus the owner waits for events only, and silent users cause no work.
 package main
@@ -30,8 +30,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -42,7 +42,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -80,6 +79,7 @@ const (
 	pendingTime = 250 * time.Millisecond // for lines to write, before the process ends
 	acceptPause = 100 * time.Millisecond // without accepting, when the descriptors have run out
 	tick        = 10 * time.Millisecond  // between two sweeps
+	never       = time.Duration(math.MaxInt64)
 )
 
 // ---------------------------------------------------------------------------------------------
@@ -109,12 +109,10 @@ const (
 	closed              // it is leaving, or gone
 )
 
-// An inbox is what a reader has handed over and is not yet taken up.
+// An inbox is what was received and is not yet taken up.
 type inbox struct {
-	data   []byte
-	at     int      // of the next line; what is before it is moved out once for many lines
-	held   bool     // the reader waits
-	readOn chan int // lets it go on, with how many bytes; there is room for one such word
+	data []byte
+	at   int // of the next line; what is before it is moved out once for many lines
 }
 
 // A proof is an account that a connection has proven to be its own: lower name, and hash.
@@ -133,16 +131,18 @@ type user struct {
 	refusals int
 	wrong    int
 	proven   proof
-	deadline time.Time     // when the time for its phase is up; zero: no time runs
+	deadline time.Duration // when the time for its phase is up
 	left     time.Duration // until then, while a check has set the deadline aside
-	due      time.Time     // for --rate: when its next line may be taken up
+	due      time.Duration // for --rate: when its next line may be taken up
 	reply    int           // bytes of memory that its last /who took, while they wait
 
-	busy    bool // a worker has a job of its, or will have
-	awaited bool // the kernel takes no more for it at present: awaitRoom is at work
-	ended   bool // its client has ended its side
-	pending bool // is in server.pending
-	inTurns bool // is in server.turns
+	readOn  chan struct{} // lets awaitInput go on; closed at the end
+	held    bool          // awaitInput waits for that
+	awaited bool          // the kernel takes no more for it at present: awaitRoom is at work
+	busy    bool          // a worker has a job of its, or will have
+	ended   bool          // its client has ended its side
+	pending bool          // is in server.pending
+	inTurns bool          // is in server.turns
 }
 
 // A server is everything.
@@ -167,36 +167,29 @@ type server struct {
 	pending []*user  // to be flushed, besides the room's news
 	pieces  [][]byte // memory for a list
 	load    int      // bytes taken up and said since all were last sent them
-	console inbox    // from standard input
+	buffer  []byte   // to receive with
 
-	now      time.Time   // when the round began
-	alarm    *time.Timer // wakes the owner for the next sweep
-	sweepAt  time.Time   // when the next user's time may be up; zero: never
-	mustStop bool        // a signal or the operator wants it
-	stopping bool        // no one is let in any more
-	timeIsUp bool        // those who are left are not waited for
+	console       inbox         // from standard input
+	consoleHeld   bool          // readConsole waits
+	consoleReadOn chan struct{} // lets it go on; there is room for one such word
+
+	began    time.Time     // all other times are counted from then
+	now      time.Duration // when the round began
+	alarm    *time.Timer   // wakes the owner for the next sweep
+	sweepAt  time.Duration // when the next user's time may be up
+	mustStop bool          // a signal or the operator wants it
+	stopping bool          // no one is let in any more
 }
 
 // ---------------------------------------------------------------------------------------------
 // 3. Lines
 // ---------------------------------------------------------------------------------------------
 
-const (
-	notUTF8    = "! not valid UTF-8\n"
-	hasControl = "! control characters are not allowed\n"
-)
-
 var tooLong = fmt.Sprintf("! line too long (limit %d bytes)\n", maxLine)
 
-// put takes what a reader hands over. The reader waits from now on.
+// put adds what was received.
 func (in *inbox) put(data []byte) {
-	in.held = true
-	if in.at == len(in.data) {
-		in.data = data
-	} else {
-		in.data = append(in.data[in.at:], data...)
-	}
-	in.at = 0
+	in.data, in.at = slices.Concat(in.data[in.at:], data), 0
 }
 
 // takeLine takes the next whole line, without its end, if there is one.
@@ -216,23 +209,14 @@ func (in *inbox) takeLine() (string, bool) {
 	return strings.TrimSuffix(string(rest[:end]), "\r"), true
 }
 
+// size tells how many bytes there are.
+func (in *inbox) size() int {
+	return len(in.data) - in.at
+}
+
 // hasLine tells whether there is a whole line.
 func (in *inbox) hasLine() bool {
 	return slices.Contains(in.data[in.at:], '\n')
-}
-
-// letRead lets the reader go on, as long as there is room.
-func (in *inbox) letRead() {
-	if room := maxInbox - (len(in.data) - in.at); in.held && room > 0 {
-		in.held = false
-		in.readOn <- room
-	}
-}
-
-// discard throws away what has come.
-func (in *inbox) discard() {
-	in.data, in.at = nil, 0
-	in.letRead()
 }
 
 // checkLine says what is wrong with a line, if anything is (FRAME-4 to FRAME-6, in that order).
@@ -241,9 +225,9 @@ func checkLine(line string) string {
 	case len(line) > maxLine:
 		return tooLong
 	case !utf8.ValidString(line):
-		return notUTF8
+		return "! not valid UTF-8\n"
 	case strings.ContainsFunc(line, isControl):
-		return hasControl
+		return "! control characters are not allowed\n"
 	}
 	return ""
 }
@@ -302,8 +286,9 @@ func (s *server) broadcast(line string, sender *user) {
 	}
 }
 
-// say broadcasts a message.
-func (s *server) say(name, text string, sender *user) {
+// say broadcasts a line that is a message (CHAT-1, CHAT-5).
+func (s *server) say(name, line string, sender *user) {
+	text := strings.TrimPrefix(line, "/")
 	s.broadcast(name+": "+text+"\n", sender)
 	s.log.LogEvent("message", "name", name, "text", text)
 }
@@ -364,7 +349,7 @@ func (s *server) enter(u *user, name string) {
 	s.broadcast(name+" has joined the chat\n", nil)
 	u.phase, u.name = chatting, name
 	if !u.ended {
-		u.deadline = time.Time{}
+		u.deadline = never
 	}
 	s.users[lower(name)] = u
 	u.cursor.Attach()
@@ -386,21 +371,20 @@ func (s *server) leave(u *user, reason string) {
 // ---------------------------------------------------------------------------------------------
 
 const (
-	helpFirst    = "Commands: /help, /who, /msg NAME TEXT, /nick NAME, "
-	helpAccounts = "/register PASSWORD, /passwd PASSWORD, /unregister, "
-	helpLast     = "/quit (// to begin a message with /)\n"
 	unchanged    = "! accounts cannot be changed now\n"
+	accountWords = "/register PASSWORD, /passwd PASSWORD, /unregister, "
 )
 
 var badPassword = fmt.Sprintf("! password must be %d to %d bytes\n", minPassword, maxPassword)
 
 // cmdHelp is /help: the commands.
 func (s *server) cmdHelp(u *user, _ string) {
+	words := ""
 	if s.accounts != nil {
-		s.tell(u, helpFirst+helpAccounts+helpLast)
-	} else {
-		s.tell(u, helpFirst+helpLast)
+		words = accountWords
 	}
+	s.tell(u, "Commands: /help, /who, /msg NAME TEXT, /nick NAME, "+words+
+		"/quit (// to begin a message with /)\n")
 }
 
 // cmdWho is /who: all in the room. That may be more than LIMIT-1 lets wait, and drops no one.
@@ -486,7 +470,7 @@ func (s *server) changeAccount(u *user, task accounts.Task, rest string, mayDo b
 	isGood := len(password) >= minPassword && len(password) <= maxPassword
 	switch {
 	case !mayDo:
-		s.tell(u, accountError(task, u.name))
+		s.tell(u, strings.Replace(answers[task].refused, "NAME", u.name, 1))
 	case !isGood && task != accounts.Unregister:
 		s.tell(u, badPassword)
 	case !s.accounts.Change(u, task, u.name, password):
@@ -496,31 +480,24 @@ func (s *server) changeAccount(u *user, task accounts.Task, rest string, mayDo b
 	}
 }
 
-// accountError says that there is an account already, or none to change.
-func accountError(task accounts.Task, name string) string {
-	if task == accounts.Register {
-		return "! already registered: " + name + "\n"
-	}
-	return "! not registered: " + name + "\n"
+// answers are what is said once an account is changed, and where it is there already, or not there.
+var answers = map[accounts.Task]struct{ done, refused string }{
+	accounts.Register:   {"Registered NAME\n", "! already registered: NAME\n"},
+	accounts.Passwd:     {"Password changed\n", "! not registered: NAME\n"},
+	accounts.Unregister: {"Unregistered NAME\n", "! not registered: NAME\n"},
 }
 
 // accountChanged tells a user what came of its /register, /passwd or /unregister.
 func (s *server) accountChanged(u *user, job *accounts.Job) {
+	answer := unchanged
 	switch {
-	case job.Err != nil:
-		s.tell(u, unchanged)
-		return
-	case !job.Done:
-		s.tell(u, accountError(job.Task, job.Name))
-		return
-	case job.Task == accounts.Register:
-		s.tell(u, "Registered "+job.Name+"\n")
-	case job.Task == accounts.Passwd:
-		s.tell(u, "Password changed\n")
-	default:
-		s.tell(u, "Unregistered "+job.Name+"\n")
+	case job.Done:
+		answer = answers[job.Task].done
+		u.proven = proof{lower(job.Name), job.NewHash}
+	case job.Err == nil:
+		answer = answers[job.Task].refused
 	}
-	u.proven = proof{lower(job.Name), job.NewHash}
+	s.tell(u, strings.Replace(answer, "NAME", job.Name, 1))
 }
 
 // cmdQuit is /quit: the end.
@@ -537,7 +514,7 @@ var commands = map[string]func(s *server, u *user, rest string){
 	"quit": (*server).cmdQuit,
 }
 
-// accountCommands are there where accounts are.
+// accountCommands are there where an accounts file is in use.
 var accountCommands = map[string]func(s *server, u *user, rest string){
 	"register":   (*server).cmdRegister,
 	"passwd":     (*server).cmdPasswd,
@@ -558,11 +535,6 @@ func splitCommand(line string) (word, rest string) {
 // unknownCommand says that there is no such command.
 func unknownCommand(word string) string {
 	return "! unknown command: /" + word + " (try /help)\n"
-}
-
-// messageText gives the text of a line that is a message (CHAT-5).
-func messageText(line string) string {
-	return strings.TrimPrefix(line, "/")
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -586,7 +558,7 @@ func (s *server) gate(u *user) gateState {
 		return open
 	case u.cursor.Waiting() > s.options.MaxQueue/2:
 		return full
-	case s.options.Rate > 0 && s.now.Before(u.due):
+	case s.now < u.due:
 		return throttled
 	}
 	return open
@@ -600,12 +572,14 @@ func (s *server) takeUp(u *user) {
 			break
 		}
 		s.load += len(line) + 1
-		s.countLine(u)
+		if s.options.Rate > 0 && u.phase == chatting { // up to a second's worth may come at once
+			share := time.Second / time.Duration(s.options.Rate)
+			u.due = max(u.due, s.now+share-time.Second) + share
+		}
 		s.handleLine(u, line)
 	}
 	switch s.gate(u) {
 	case closed:
-		u.inbox.discard()
 		return
 	case throttled:
 		s.sweepBy(u.due)
@@ -613,21 +587,7 @@ func (s *server) takeUp(u *user) {
 	if u.ended && !u.busy && !u.inbox.hasLine() {
 		s.retire(u, "eof")
 	}
-	if !s.stopping {
-		u.inbox.letRead()
-	}
 	s.touch(u) // after its flush it is seen whether it may go on
-}
-
-// countLine counts a line against --rate: up to a second's worth of them may come at once.
-func (s *server) countLine(u *user) {
-	if s.options.Rate > 0 && u.phase == chatting {
-		share := time.Second / time.Duration(s.options.Rate)
-		if earliest := s.now.Add(share - time.Second); u.due.Before(earliest) {
-			u.due = earliest
-		}
-		u.due = u.due.Add(share)
-	}
 }
 
 // handleLine acts on one line of a user's.
@@ -671,7 +631,7 @@ func (s *server) handlePassword(u *user, line string) {
 		s.refusePassword(u, "password", wrongPassword)
 	} else {
 		if !u.ended { // JOIN-8: the time to join stops
-			u.left, u.deadline = u.deadline.Sub(s.now), time.Time{}
+			u.left, u.deadline = u.deadline-s.now, never
 		}
 		u.busy = true
 		s.accounts.Check(u, u.name, line)
@@ -722,7 +682,7 @@ func (s *server) handleChat(u *user, line string) {
 	} else if isCommand(line) {
 		s.handleCommand(u, line)
 	} else if !isBlank(line) {
-		s.say(u.name, messageText(line), u)
+		s.say(u.name, line, u)
 	}
 }
 
@@ -779,12 +739,9 @@ func (s *server) giveTurn(u *user) {
 // 7. Console
 // ---------------------------------------------------------------------------------------------
 
-const opHelpText = "Commands: /help, /who, /kick NAME, /shutdown" +
-	" (// to begin an announcement with /)\n"
-
 // opHelp is /help: the operator's commands.
 func (s *server) opHelp(_ string) {
-	s.output.Put(opHelpText)
+	s.output.Put("Commands: /help, /who, /kick NAME, /shutdown (// to begin an announcement with /)\n")
 }
 
 // opWho is /who: all in the room.
@@ -833,7 +790,7 @@ func (s *server) consoleLine(line string) {
 	} else if isCommand(line) {
 		s.output.Put(unknownCommand(word))
 	} else if !isBlank(line) {
-		s.say("server", messageText(line), nil)
+		s.say("server", line, nil)
 	}
 }
 
@@ -842,25 +799,26 @@ func (s *server) takeConsole() {
 	for s.mayHear() && !s.mustStop {
 		line, isLine := s.console.takeLine()
 		if !isLine {
-			s.console.letRead()
+			if s.consoleHeld {
+				s.consoleHeld = false
+				s.consoleReadOn <- struct{}{}
+			}
 			return
 		}
 		s.consoleLine(line)
 	}
 }
 
-// readConsole brings what the operator types to the owner, as `read` does what a user sends. It is
-// one goroutine, and ends with standard input; a line that is not whole then is none.
+// readConsole brings what the operator types to the owner, and waits each time until that is acted
+// on. It is one goroutine, and ends with standard input; a line that is not whole then is none.
 func (s *server) readConsole() {
 	buffer := make([]byte, 4096)
-	for {
-		n, err := os.Stdin.Read(buffer)
-		if err != nil {
-			return
+	for n, err := os.Stdin.Read(buffer); err == nil; n, err = os.Stdin.Read(buffer) {
+		s.events <- func() {
+			s.console.put(buffer[:n])
+			s.consoleHeld = true
 		}
-		data := slices.Clone(buffer[:n])
-		s.events <- func() { s.console.put(data) }
-		<-s.console.readOn
+		<-s.consoleReadOn
 	}
 }
 
@@ -893,9 +851,8 @@ func (s *server) acceptUsers() {
 // greet asks a newcomer for its name, if there is room.
 func (s *server) greet(conn *net.TCPConn) {
 	raw, _ := conn.SyscallConn() // fails only for a connection that is none
-	u := &user{conn: conn, raw: raw, cursor: stream.NewCursor(s.stream)}
+	u := &user{conn: conn, raw: raw, cursor: stream.NewCursor(s.stream), readOn: make(chan struct{}, 1)}
 	raw.Control(func(socket uintptr) { u.socket = int(socket) })
-	u.inbox.readOn = make(chan int, 1)
 	if s.log != nil {
 		u.addr = showAddress(conn.RemoteAddr())
 	}
@@ -915,81 +872,88 @@ func (s *server) greet(conn *net.TCPConn) {
 		s.tell(u, namePrompt)
 		s.setDeadline(u, s.options.JoinTimeout)
 	}
-	go s.read(u)
+	go s.awaitInput(u)
 }
 
 // setDeadline gives a user so much time from now on.
 func (s *server) setDeadline(u *user, after time.Duration) {
-	u.deadline = s.now.Add(after)
+	u.deadline = s.now + after
 	s.sweepBy(u.deadline)
 }
 
-// buffers are lent to those who receive, so that a silent user needs none.
-var buffers = sync.Pool{New: func() any { return new([maxInbox]byte) }}
-
-// read brings what comes from a user to the owner, and waits each time until it may go on. It is one
-// goroutine for each connection, and ends when that does: the error is its last event.
-func (s *server) read(u *user) {
-	room := maxInbox
-	for {
-		data, err := u.receive(room)
-		if err != nil {
-			s.events <- func() { s.hangUp(u, err) }
-			return
-		}
-		s.events <- func() { s.received(u, data) }
-		room = <-u.inbox.readOn
+// awaitInput waits each time until something has come from a user, and then until the owner has
+// received it. It is one goroutine for each connection, and ends with that.
+func (s *server) awaitInput(u *user) {
+	for isOpen := true; isOpen; _, isOpen = <-u.readOn {
+		u.raw.Read(func(socket uintptr) bool { return isReady(socket, unix.POLLIN) })
+		s.events <- func() { s.receive(u) }
 	}
 }
 
-// receive waits until something comes from a user, and takes a copy that is just large enough.
-func (u *user) receive(room int) (data []byte, err error) {
-	var refused error
-	err = u.raw.Read(func(socket uintptr) bool {
-		buffer := buffers.Get().(*[maxInbox]byte)
-		defer buffers.Put(buffer)
-		n := 0
-		if n, refused = syscall.Read(int(socket), buffer[:room]); n > 0 {
-			data = slices.Clone(buffer[:n])
-		}
-		return refused != syscall.EAGAIN
-	})
+// awaitRoom waits until the kernel takes more for a user. It is one goroutine for each connection
+// that does not read fast enough.
+func (s *server) awaitRoom(u *user) {
+	u.raw.Write(func(socket uintptr) bool { return isReady(socket, unix.POLLOUT) })
+	s.events <- func() {
+		u.awaited = false
+		s.touch(u)
+	}
+}
+
+// isReady tells whether a socket can be read from or written to at once; one that is broken can.
+func isReady(socket uintptr, event int16) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(socket), Events: event}}, 0)
+	return n > 0 || err != nil && err != syscall.EINTR
+}
+
+// receive takes what has come from a user; it is acted on when the user's turn comes.
+func (s *server) receive(u *user) {
+	u.held = true
+	if u.phase == gone {
+		return
+	}
+	n, err := unix.Read(u.socket, s.buffer[:maxInbox-u.inbox.size()])
 	switch {
+	case err == syscall.EAGAIN || err == syscall.EINTR:
 	case err != nil:
-		return nil, err
-	case refused == nil && data == nil:
-		return nil, io.EOF
-	}
-	return data, refused
-}
-
-// received takes what has come from a user; it is acted on when the user's turn comes.
-func (s *server) received(u *user, data []byte) {
-	u.inbox.put(data)
-	if s.gate(u) == closed {
-		u.inbox.discard()
-	} else {
+		s.drop(u, "reset")
+	case n == 0:
+		s.hangUp(u)
+	case s.gate(u) != closed:
+		u.inbox.put(s.buffer[:n])
 		s.giveTurn(u)
 	}
+	s.touch(u)
 }
 
 // flush sends what waits for a user, and sees how it stands then. Where the kernel takes no more,
-// awaitRoom waits for it to; only before a drop it is offered all once more all the same (LIMIT-1).
+// the user is left alone until it does; only before a drop all is offered once more (LIMIT-1).
 func (s *server) flush(u *user) {
-	if u.phase == gone || u.awaited && !s.isBehind(u) {
+	if u.phase != gone && (!u.awaited || s.isBehind(u)) {
+		if err := s.send(u); err != nil {
+			s.drop(u, "reset")
+		} else if s.isBehind(u) {
+			s.drop(u, "slow")
+		} else if u.phase == leaving && u.cursor.Waiting() == 0 {
+			s.endSending(u)
+		}
+	}
+	s.watch(u)
+}
+
+// watch has awaited what a user needs next; one who had to pause may go on with its lines.
+func (s *server) watch(u *user) {
+	mayRead := !u.ended && u.inbox.size() < maxInbox && (!s.stopping || s.gate(u) == closed)
+	if u.phase == gone {
 		return
 	}
-	if err := s.send(u); err != nil {
-		s.drop(u, "reset")
-		return
+	if u.held && mayRead {
+		u.held = false
+		u.readOn <- struct{}{}
 	}
-	switch {
-	case s.isBehind(u):
-		s.drop(u, "slow")
-	case u.cursor.Waiting() > 0:
-		s.await(u)
-	case u.phase == leaving:
-		s.endSending(u)
+	if u.cursor.Waiting() > 0 && !u.awaited {
+		u.awaited = true
+		go s.awaitRoom(u)
 	}
 	if u.inbox.hasLine() && s.gate(u) == open {
 		s.giveTurn(u)
@@ -1022,44 +986,19 @@ func (s *server) isBehind(u *user) bool {
 	return u.phase == chatting && u.cursor.Waiting() > s.options.MaxQueue+u.reply
 }
 
-// await has a user flushed once the kernel takes more for it.
-func (s *server) await(u *user) {
-	if !u.awaited {
-		u.awaited = true
-		go s.awaitRoom(u)
-	}
-}
-
-// awaitRoom waits until the kernel takes more for a user, or the connection is broken or closed. It
-// is at most one goroutine for each connection.
-func (s *server) awaitRoom(u *user) {
-	u.raw.Write(func(socket uintptr) bool {
-		room := []unix.PollFd{{Fd: int32(socket), Events: unix.POLLOUT}}
-		n, err := unix.Poll(room, 0)
-		return n > 0 || err != nil && err != syscall.EINTR
-	})
-	s.events <- func() {
-		u.awaited = false
-		s.touch(u)
-	}
-}
-
 // dismiss ends a connection kindly: its queue goes out first (LEAVE-4).
 func (s *server) dismiss(u *user, reason string) {
 	s.retire(u, reason)
 	s.setDeadline(u, lingerTime)
 }
 
-// hangUp takes note of the end of a client's side. After a reset the user is gone; else its lines
-// are acted on and its queue goes out first (LEAVE-2).
-func (s *server) hangUp(u *user, err error) {
+// hangUp takes note of the end of a client's side: its lines are acted on and its queue goes out
+// first (LEAVE-2).
+func (s *server) hangUp(u *user) {
 	u.ended = true
-	switch {
-	case err != io.EOF:
-		s.drop(u, "reset")
-	case u.phase == lingering:
+	if u.phase == lingering {
 		s.drop(u, "")
-	case s.gate(u) != closed:
+	} else if s.gate(u) != closed {
 		s.setDeadline(u, drainTime)
 		s.giveTurn(u)
 	}
@@ -1073,13 +1012,8 @@ func (s *server) retire(u *user, reason string) {
 	if u.phase == chatting {
 		s.leave(u, reason)
 	}
-	s.depart(u)
-}
-
-// depart has a user go as soon as its queue is out.
-func (s *server) depart(u *user) {
 	u.phase = leaving
-	u.inbox.discard()
+	u.inbox = inbox{}
 	s.touch(u)
 }
 
@@ -1103,7 +1037,7 @@ func (s *server) drop(u *user, reason string) {
 	}
 	u.cursor.Clear()
 	s.retire(u, reason)
-	u.phase = gone
+	u.phase, u.deadline = gone, never
 	delete(s.connections, u)
 	s.gone = append(s.gone, u)
 }
@@ -1112,6 +1046,7 @@ func (s *server) drop(u *user, reason string) {
 func (s *server) reap() {
 	for _, u := range s.gone {
 		u.conn.Close()
+		close(u.readOn)
 	}
 	s.gone = nil
 }
@@ -1120,23 +1055,23 @@ func (s *server) reap() {
 // 9. Loop
 // ---------------------------------------------------------------------------------------------
 
-// run serves until the server is stopped and everyone is gone, or the time for that is up. All of
-// the server's methods, except those that say otherwise, are called by its goroutine alone.
+// run serves until the server is stopped and everyone is gone. All of the server's methods, except
+// those that say otherwise, are called by its goroutine alone.
 func (s *server) run() {
-	for !s.timeIsUp && (!s.stopping || len(s.connections) > 0) {
+	for !s.stopping || len(s.connections) > 0 {
 		s.oneRound()
 	}
 }
 
 // oneRound waits for something to do, does it, and sends everyone what came of it.
 func (s *server) oneRound() {
-	if s.isIdle() {
+	if len(s.turns) == 0 && (!s.consoleHeld || s.mustStop) {
 		act := <-s.events
-		s.now = time.Now()
+		s.now = time.Since(s.began)
 		act()
 	}
 	runtime.Gosched() // others who have something for us bring it first: all is sent at once
-	s.now = time.Now()
+	s.now = time.Since(s.began)
 	for n := 0; n < roundEvents && s.handleEvent(); n++ {
 	}
 	s.takeTurns()
@@ -1147,11 +1082,6 @@ func (s *server) oneRound() {
 	s.flushAll()
 	s.reap()
 	s.flushSinks()
-}
-
-// isIdle tells whether nothing can be done before the next event.
-func (s *server) isIdle() bool {
-	return len(s.turns) == 0 && (s.mustStop || !s.console.held)
 }
 
 // handleEvent acts on the next event, if there is one already.
@@ -1220,42 +1150,33 @@ func (s *server) flushSinks() {
 }
 
 // sweepBy has the users looked through at a time, or before.
-func (s *server) sweepBy(at time.Time) {
-	if s.sweepAt.IsZero() || at.Before(s.sweepAt) {
+func (s *server) sweepBy(at time.Duration) {
+	if at < s.sweepAt {
 		s.sweepAt = at
-		s.alarm.Reset(max(0, time.Until(at)))
+		s.alarm.Reset(max(0, at-s.now))
 	}
 }
 
 // sweep sees to all whose time is up, and finds out when the next one's is.
-func (s *server) sweep(now time.Time) {
-	if s.sweepAt.IsZero() || now.Before(s.sweepAt) {
+func (s *server) sweep(now time.Duration) {
+	if now < s.sweepAt {
 		return
 	}
-	s.sweepAt = time.Time{}
-	soon := now.Add(tick)
-	sweepBy := func(at time.Time) {
-		if at.Before(soon) {
-			at = soon
-		}
-		s.sweepBy(at)
-	}
+	next := never
+	s.sweepAt = 0 // the alarm is set once, at the end
 	for u := range s.connections {
-		if !u.deadline.IsZero() {
-			if now.Before(u.deadline) {
-				sweepBy(u.deadline)
-			} else {
-				s.expire(u)
-			}
+		if u.deadline <= now {
+			s.expire(u)
 		}
-		if s.options.Rate > 0 && u.inbox.hasLine() {
-			if s.gate(u) == throttled {
-				sweepBy(u.due)
-			} else {
-				s.giveTurn(u)
-			}
+		if u.inbox.hasLine() && now < u.due {
+			next = min(next, u.due)
+		} else if u.inbox.hasLine() {
+			s.giveTurn(u)
 		}
+		next = min(next, u.deadline)
 	}
+	s.sweepAt = never
+	s.sweepBy(max(next, now+tick))
 }
 
 // expire ends a connection that has had its time.
@@ -1316,20 +1237,20 @@ func (s *server) stop() {
 	s.stopping = true
 	s.listener.Close()
 	s.finishTurns()
-	time.AfterFunc(lingerTime, func() { s.events <- func() { s.timeIsUp = true } })
 	s.broadcast(shutdownNotice, nil)
 	s.log.LogEvent("shutdown", "addr", s.address)
 	for u := range s.connections {
-		switch {
-		case u.phase == chatting:
-			s.depart(u) // without leave: no notices, and nothing follows in the stream
-		case u.phase < chatting && u.busy: // then no prompt is pending
-			s.tell(u, shutdownNotice)
-			s.dismiss(u, "")
-		case u.phase < chatting:
-			s.tell(u, "\n"+shutdownNotice)
-			s.dismiss(u, "")
+		if u.phase < chatting && !u.busy { // else no prompt is pending
+			s.tell(u, "\n")
 		}
+		if u.phase < chatting {
+			s.tell(u, shutdownNotice)
+		}
+		if u.phase <= chatting {
+			u.phase = leaving // without `leave`, so without a notice
+			s.retire(u, "")
+		}
+		s.setDeadline(u, lingerTime) // STOP-3
 	}
 	clear(s.users)
 }
@@ -1340,46 +1261,41 @@ func (s *server) finishTurns() {
 	end := time.Now().Add(finishTime)
 	for time.Now().Before(end) && s.handleEvent() {
 	}
-	for len(s.turns) > 0 && time.Now().Before(end) {
+	for time.Now().Before(end) && len(s.turns) > 0 {
 		s.takeTurns()
 		s.flushAll()
 	}
 	s.turns = nil
 }
 
-// catchSignals catches those to stop, and SIGHUP. SIGINT and SIGHUP that were ignored stay so,
-// except where SIGHUP is to read the log or the accounts anew (PROG-10).
+// catchSignals lets the first signal to stop end the server in order, and the second one at once
+// (STOP-5). SIGINT and SIGHUP that were ignored stay so, except where SIGHUP is to read the log or the
+// accounts anew (PROG-10).
 func (s *server) catchSignals() {
-	signal.Ignore(syscall.SIGPIPE) // a write to a closed standard output fails, and that is all
-	signal.Ignore(syscall.SIGXFSZ) // as does one to a log that is as large as it may be
-	signal.Ignore(syscall.SIGTTIN) // in the background, reading the terminal fails
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM)
+	// In place of these signals, a write or a read fails, which is handled: to a standard output that
+	// is closed, to a log that is as large as it may be, from the terminal in the background.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ, syscall.SIGTTIN)
+	stops, hangUps := make(chan os.Signal, 2), make(chan os.Signal, 1)
+	signal.Notify(stops, syscall.SIGTERM)
 	if !signal.Ignored(syscall.SIGINT) {
-		signal.Notify(signals, syscall.SIGINT)
+		signal.Notify(stops, syscall.SIGINT)
 	}
-	readsAnew := s.options.HasLog || s.options.HasAccounts
-	if readsAnew || !signal.Ignored(syscall.SIGHUP) {
-		signal.Notify(signals, syscall.SIGHUP)
+	if s.options.HasLog || s.options.HasAccounts {
+		signal.Notify(hangUps, syscall.SIGHUP)
+	} else if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(stops, syscall.SIGHUP)
 	}
-	go s.awaitSignals(signals, readsAnew)
-}
-
-// awaitSignals brings the signals to the owner; the second one to stop ends the process (STOP-5).
-// It is one goroutine, to the end.
-func (s *server) awaitSignals(signals <-chan os.Signal, readsAnew bool) {
-	isStopped := false
-	for number := range signals {
-		switch {
-		case number == syscall.SIGHUP && readsAnew:
+	go func() {
+		for range hangUps {
 			s.events <- s.readAnew
-		case isStopped:
-			os.Exit(1)
-		default:
-			isStopped = true
-			go func() { s.events <- func() { s.mustStop = true } }()
 		}
-	}
+	}()
+	go func() {
+		<-stops
+		go func() { s.events <- func() { s.mustStop = true } }()
+		<-stops
+		os.Exit(1)
+	}()
 }
 
 // readAnew opens the log anew (LOG-7), and has the accounts file read (FILE-4).
@@ -1466,13 +1382,16 @@ func newServer() *server {
 		stream:      stream.New(),
 		users:       make(map[string]*user),
 		connections: make(map[*user]struct{}),
-		output:      chatlog.NewSink("standard output", os.Stdout, complaints),
-		errors:      complaints,
-		now:         time.Now(),
+
+		consoleReadOn: make(chan struct{}, 1),
+		output:        chatlog.NewSink("standard output", os.Stdout, complaints),
+		errors:        complaints,
+		began:         time.Now(),
+		sweepAt:       never,
+		buffer:        make([]byte, maxInbox),
 	}
 	s.news = stream.NewCursor(s.stream)
 	s.news.Attach()
-	s.console.readOn = make(chan int, 1)
 	s.alarm = time.AfterFunc(time.Hour, func() { s.events <- func() {} }) // `sweep` does the rest
 	s.alarm.Stop()
 	return s

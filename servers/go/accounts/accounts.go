@@ -95,7 +95,7 @@ func Open(path string, nameIsValid func(string) bool, report func(*Job)) (*Accou
 
 // HashOf gives the hash of an account, or none where the name is no account.
 func (a *Accounts) HashOf(name string) string {
-	return a.hashes[lower(name)]
+	return a.hashes[strings.ToLower(name)]
 }
 
 // Check has a worker see whether a password is an account's. An owner has one job at a time.
@@ -213,7 +213,7 @@ func (f *file) keep(job *Job) {
 	if job.Err == nil && (job.Task == reload || !f.isKnown()) {
 		job.Err = f.read()
 	}
-	if job.Err == nil && job.Task != reload && f.hashes[lower(job.Name)] == job.Hash {
+	if job.Err == nil && job.Task != reload && f.hashes[strings.ToLower(job.Name)] == job.Hash {
 		job.Err = f.change(job.Name, job.NewHash)
 		job.Done = job.Err == nil
 	}
@@ -241,13 +241,7 @@ type stamp struct {
 	modified, changed syscall.Timespec
 }
 
-const (
-	hashLetters = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	hashLength  = 60 // bytes: the head, then salt and hash
-	headLength  = 7
-)
-
-var hashHead = regexp.MustCompile(`^\$2[aby]\$(0[4-9]|1[0-7])\$$`)
+var goodHash = regexp.MustCompile(`^\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}$`)
 
 var (
 	errInUse      = errors.New("in use by another server")
@@ -270,7 +264,7 @@ func (f *file) isKnown() bool {
 // read reads the file. Where it cannot be used, all stays as it was.
 func (f *file) read() error {
 	seen, text, err := readFile(f.path)
-	hashes := map[string]string(nil)
+	var hashes map[string]string
 	if err == nil {
 		hashes, err = f.parse(text)
 	}
@@ -282,21 +276,21 @@ func (f *file) read() error {
 }
 
 // readFile reads a regular file. (A pipe might have no end, and opening it would wait for a writer.)
-func readFile(path string) (stamp, string, error) {
+func readFile(path string) (seen stamp, text string, err error) {
 	opened, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return stamp{}, "", err
 	}
 	defer opened.Close()
 	info, err := opened.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errNotRegular
-	}
 	if err != nil {
 		return stamp{}, "", err
 	}
-	text, err := io.ReadAll(opened)
-	return stampOf(info), string(text), err
+	if !info.Mode().IsRegular() {
+		return stamp{}, "", errNotRegular
+	}
+	data, err := io.ReadAll(opened)
+	return stampOf(info), string(data), err
 }
 
 // parse gives the hashes by lower name, or says which line is wrong, and why (FILE-1, FILE-2).
@@ -316,28 +310,17 @@ func (f *file) parse(text string) (map[string]string, error) {
 			problem = "not NAME:HASH"
 		case !f.nameIsValid(name):
 			problem = "invalid name"
-		case !hashIsValid(hash):
+		case !goodHash.MatchString(hash):
 			problem = "not a bcrypt hash"
-		case hashes[lower(name)] != "":
+		case hashes[strings.ToLower(name)] != "":
 			problem = "name given twice"
 		}
 		if problem != "" {
 			return nil, fmt.Errorf("line %d: %s", number, problem)
 		}
-		hashes[lower(name)] = hash
+		hashes[strings.ToLower(name)] = hash
 	}
 	return hashes, nil
-}
-
-// hashIsValid tells whether a hash is one of bcrypt, of a cost that FILE-1 allows.
-func hashIsValid(hash string) bool {
-	return len(hash) == hashLength && hashHead.MatchString(hash[:headLength]) &&
-		strings.Trim(hash[headLength:], hashLetters) == ""
-}
-
-// lower gives a valid name in lower case.
-func lower(name string) string {
-	return strings.ToLower(name)
 }
 
 // lockFile keeps other servers from the accounts for as long as the file that it gives is open.
@@ -366,9 +349,9 @@ func (f *file) change(name, hash string) error {
 	}
 	f.stamp, f.text, f.hashes = seen, text, maps.Clone(f.hashes)
 	if hash != "" {
-		f.hashes[lower(name)] = hash
+		f.hashes[strings.ToLower(name)] = hash
 	} else {
-		delete(f.hashes, lower(name))
+		delete(f.hashes, strings.ToLower(name))
 	}
 	return nil
 }
@@ -376,72 +359,67 @@ func (f *file) change(name, hash string) error {
 // editText gives the text of the file with one account changed, added at the end, or left out.
 func editText(text, name, hash string) string {
 	var edited strings.Builder
-	isDone := hash == ""
 	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n") + "\n" // the last one may have lacked it
+		line = strings.TrimSuffix(line, "\n") // the last one may lack it
 		given, _, _ := strings.Cut(line, ":")
-		if lower(given) == lower(name) {
-			line = ""
-			if hash != "" {
-				line = given + ":" + hash + "\n"
-			}
-			isDone = true
+		switch {
+		case !strings.EqualFold(given, name):
+			edited.WriteString(line + "\n")
+		case hash != "":
+			edited.WriteString(given + ":" + hash + "\n")
+			hash = ""
 		}
-		edited.WriteString(line)
 	}
-	if !isDone {
+	if hash != "" {
 		edited.WriteString(name + ":" + hash + "\n")
 	}
 	return edited.String()
 }
 
 // replace replaces the file in one step, so that at any time there is the old one or the new one,
-// whole (FILE-7). It gives the stamp of the new one.
+// whole. It gives the stamp of the new one.
 func (f *file) replace(text string) (stamp, error) {
 	path, err := filepath.EvalSymlinks(f.path)
 	if err != nil {
 		return stamp{}, err
 	}
-	aside := path + ".new"
-	os.Remove(aside) // it may be left over from a crash
+	os.Remove(path + ".new") // it may be left over from a crash
 	const flags = os.O_CREATE | os.O_EXCL | os.O_WRONLY | syscall.O_NOFOLLOW
-	written, err := os.OpenFile(aside, flags, 0o600)
+	aside, err := os.OpenFile(path+".new", flags, 0o600)
 	if err != nil {
 		return stamp{}, err
 	}
-	defer written.Close()
-	if err := f.putInPlace(written, text, path); err != nil {
-		os.Remove(aside)
+	defer aside.Close()
+	if err := f.putInPlace(aside, text, path); err != nil {
+		os.Remove(aside.Name())
 		return stamp{}, err
 	}
-	syncFolder(filepath.Dir(path)) // the change counts already, whatever comes of this
-	info, err := written.Stat()
+	info, err := aside.Stat()
 	if err != nil {
-		return stamp{}, nil // it is read again before the next change
+		return stamp{}, nil // the change is made; the file is read again before the next one
 	}
 	return stampOf(info), nil
 }
 
-// putInPlace writes the new file to the disk, and renames it.
-func (f *file) putInPlace(written *os.File, text, path string) error {
-	if _, err := written.WriteString(text); err != nil {
+// putInPlace writes the new file to the disk, renames it, and writes the folder to the disk.
+func (f *file) putInPlace(aside *os.File, text, path string) error {
+	if _, err := aside.WriteString(text); err != nil {
 		return err
 	}
-	if err := written.Sync(); err != nil {
+	if err := aside.Sync(); err != nil {
 		return err
 	}
 	if !f.isKnown() {
 		return errChanged
 	}
-	return os.Rename(written.Name(), path)
-}
-
-// syncFolder writes to the disk which files a folder has.
-func syncFolder(path string) {
-	if folder, err := os.Open(path); err == nil {
-		folder.Sync()
+	if err := os.Rename(aside.Name(), path); err != nil {
+		return err
+	}
+	if folder, err := os.Open(filepath.Dir(path)); err == nil {
+		folder.Sync() // the change counts already, whatever comes of this
 		folder.Close()
 	}
+	return nil
 }
 
 // reason gives an error of the system without the operation and the path.

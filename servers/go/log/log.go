@@ -31,23 +31,29 @@ type Sink struct {
 	onDisk bool  // no one has to read what is written
 	errors *Sink // where to say that lines are lost
 
-	mutex   sync.Mutex // for what follows
-	pending []byte     // lines that are not being written yet
-	spare   []byte     // memory for them
-	torn    bool       // the last line in the file has no end
-	lost    bool       // lines were lost, and that was said
-	done    chan struct{}
+	mutex   sync.Mutex    // for what follows
+	pending []byte        // lines that are not being written yet
+	spare   []byte        // memory for them
+	torn    bool          // the last line in the file has no end
+	lost    bool          // lines were lost, and that was said
+	writer  chan struct{} // has an element while a writer is at work
 }
 
 // NewSink makes a sink. Where lines of it are lost, that is said in `errors`, if that is not nil.
 func NewSink(name string, file *os.File, errors *Sink) *Sink {
 	info, err := file.Stat()
 	onDisk := err == nil && info.Mode().IsRegular()
-	return &Sink{name: name, file: file, onDisk: onDisk, errors: errors}
+	writer := make(chan struct{}, 1)
+	return &Sink{name: name, file: file, onDisk: onDisk, errors: errors, writer: writer}
 }
 
 // Put adds whole lines. They are lost where too much waits already.
 func (k *Sink) Put(lines string) {
+	k.Write([]byte(lines))
+}
+
+// Write is Put, for the log's handler.
+func (k *Sink) Write(lines []byte) (int, error) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	if len(k.pending)+len(lines) > maxPending && !k.onDisk {
@@ -55,12 +61,7 @@ func (k *Sink) Put(lines string) {
 	} else {
 		k.pending = append(k.pending, lines...)
 	}
-}
-
-// Write is Put, for the log's handler.
-func (k *Sink) Write(line []byte) (int, error) {
-	k.Put(string(line))
-	return len(line), nil
+	return len(lines), nil
 }
 
 // lose says on standard error that lines are lost, once.
@@ -75,24 +76,25 @@ func (k *Sink) lose(reason string) {
 // Flush writes what waits, or begins to.
 func (k *Sink) Flush() {
 	k.mutex.Lock()
-	mustWrite := len(k.pending) > 0 && k.done == nil
-	if mustWrite {
-		k.done = make(chan struct{})
+	defer k.mutex.Unlock()
+	if len(k.pending) == 0 || len(k.writer) > 0 {
+		return
 	}
-	k.mutex.Unlock()
-	switch {
-	case mustWrite && k.onDisk:
+	k.writer <- struct{}{}
+	if k.onDisk {
 		k.write()
-	case mustWrite:
-		go k.write()
+	} else {
+		go func() {
+			k.mutex.Lock()
+			defer k.mutex.Unlock()
+			k.write()
+		}()
 	}
 }
 
-// write writes what waits, and what comes meanwhile. A line that a full disk has cut is ended
-// before the next one (LOG-6).
+// write writes what waits, and what comes meanwhile. The lock is held, but not during a call. A line
+// that a full disk has cut is ended before the next one (LOG-6).
 func (k *Sink) write() {
-	k.mutex.Lock()
-	defer k.mutex.Unlock()
 	for len(k.pending) > 0 {
 		lines := k.pending
 		if k.torn {
@@ -112,42 +114,20 @@ func (k *Sink) write() {
 			k.spare = lines[:0]
 		}
 	}
-	close(k.done)
-	k.done = nil
+	<-k.writer
 }
 
 // Finish writes what still waits, until a time at the latest.
 func (k *Sink) Finish(end time.Time) {
 	k.Flush()
 	select {
-	case <-k.written():
+	case k.writer <- struct{}{}: // no writer is at work any more
+		<-k.writer
 	case <-time.After(time.Until(end)):
 		k.mutex.Lock()
 		defer k.mutex.Unlock()
 		k.lose("not read")
 	}
-}
-
-// written gives a channel that is closed once nothing is being written.
-func (k *Sink) written() <-chan struct{} {
-	k.mutex.Lock()
-	defer k.mutex.Unlock()
-	if k.done != nil {
-		return k.done
-	}
-	nothing := make(chan struct{})
-	close(nothing)
-	return nothing
-}
-
-// retire gives what waits a moment, and closes the file then.
-func (k *Sink) retire() {
-	k.Flush()
-	k.file.SetWriteDeadline(time.Now().Add(retireTime)) // it fails for a disk, which needs none
-	go func() {
-		<-k.written()
-		k.file.Close()
-	}()
 }
 
 // A Log is a file to which events are written, a JSON object a line (LOG-2).
@@ -156,31 +136,16 @@ type Log struct {
 	logger *slog.Logger
 }
 
-// OpenLog opens a log, at its end.
+// OpenLog opens a log, at its end. Where that is a pipe, it does not wait for a reader.
 func OpenLog(path string, errors *Sink) (*Log, error) {
-	file, err := openFile(path)
-	if err != nil {
-		return nil, err
-	}
-	l := &Log{}
-	l.use(NewSink(path, file, errors))
-	return l, nil
-}
-
-// openFile opens a file to append to. Where that is a pipe it does not wait for a reader.
-func openFile(path string) (*os.File, error) {
 	const flags = os.O_APPEND | os.O_CREATE | os.O_WRONLY | syscall.O_NONBLOCK
 	file, err := os.OpenFile(path, flags, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open log %s: %s", path, reason(err))
 	}
-	return file, nil
-}
-
-// use lets the events go to a sink from here on.
-func (l *Log) use(k *Sink) {
-	l.Sink = k
-	l.logger = slog.New(slog.NewJSONHandler(k, &slog.HandlerOptions{ReplaceAttr: formatTime}))
+	k := NewSink(path, file, errors)
+	handler := slog.NewJSONHandler(k, &slog.HandlerOptions{ReplaceAttr: formatTime})
+	return &Log{Sink: k, logger: slog.New(handler)}, nil
 }
 
 // formatTime writes the time of an event as LOG-2 has it.
@@ -191,16 +156,21 @@ func formatTime(_ []string, field slog.Attr) slog.Attr {
 	return field
 }
 
-// Reopen goes on in a new file at the same path: logrotate has moved the old one away (LOG-7).
+// Reopen goes on in a new file at the same path: logrotate has moved the old one away (LOG-7). What
+// waits for the old one is given a moment; a pipe may not be read.
 func (l *Log) Reopen() {
-	file, err := openFile(l.name)
+	next, err := OpenLog(l.name, l.errors)
 	if err != nil {
 		l.LogEvent("error", "error", err.Error())
 		return
 	}
-	old := l.Sink
-	l.use(NewSink(l.name, file, old.errors))
-	old.retire()
+	old := *l
+	*l = *next
+	old.file.SetWriteDeadline(time.Now().Add(retireTime)) // it fails for a disk, which needs none
+	go func() {
+		old.Finish(time.Now().Add(2 * retireTime))
+		old.file.Close()
+	}()
 }
 
 // LogEvent logs an event, where there is a log. The fields are names and values, in turns.

@@ -87,9 +87,11 @@ func ParseOptions(words []string, fail failure) Options {
 		words = words[1:]
 		switch word {
 		case "--help":
-			answer(help)
+			fmt.Print(help)
+			os.Exit(0)
 		case "--version":
-			answer("chat-server " + version + " (Go, protocol 1)\n")
+			fmt.Printf("chat-server %s (Go, protocol 1)\n", version)
+			os.Exit(0)
 		case "--members-only":
 			o.MembersOnly = true
 		case "--quiet":
@@ -102,12 +104,6 @@ func ParseOptions(words []string, fail failure) Options {
 		UsageError("--members-only needs --accounts", fail)
 	}
 	return o
-}
-
-// answer prints what --help or --version asks for.
-func answer(text string) {
-	fmt.Print(text)
-	os.Exit(0)
 }
 
 // UsageError ends the program because of its command line.

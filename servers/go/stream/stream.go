@@ -20,7 +20,7 @@ const (
 // A block is a stretch of the stream. It links only forward, so what all have read is garbage.
 type block struct {
 	start int64 // offset in the stream of its first byte
-	data  []byte
+	data  [blockSize]byte
 	next  *block
 }
 
@@ -32,11 +32,7 @@ type Stream struct {
 
 // New makes an empty stream.
 func New() *Stream {
-	return &Stream{tail: newBlock(0)}
-}
-
-func newBlock(start int64) *block {
-	return &block{start: start, data: make([]byte, blockSize)}
+	return &Stream{tail: &block{}}
 }
 
 // Append adds a line, which may go on in a new block.
@@ -44,7 +40,7 @@ func (s *Stream) Append(line string) {
 	for len(line) > 0 {
 		at := s.end - s.tail.start
 		if at == blockSize {
-			s.tail.next = newBlock(s.end)
+			s.tail.next = &block{start: s.end}
 			s.tail = s.tail.next
 			at = 0
 		}
@@ -109,8 +105,7 @@ func (c *Cursor) Attach() {
 func (c *Cursor) Insert(text string) {
 	last := c.last
 	if c.first == nil || last.at != c.end() || len(last.text)+len(text) > joinedText {
-		c.add(splice{at: c.end()})
-		last = c.last
+		last = c.add(c.end())
 	}
 	c.private -= cap(last.text)
 	last.text = append(last.text, text...) // its capacity is the memory that it really takes
@@ -119,22 +114,24 @@ func (c *Cursor) Insert(text string) {
 
 // Skip leaves out the last `length` bytes of the stream.
 func (c *Cursor) Skip(length int) {
-	at := c.stream.end - int64(length)
-	if c.first == nil || c.last.at+c.last.skip != at {
-		c.add(splice{at: at})
+	last, at := c.last, c.stream.end-int64(length)
+	if c.first == nil || last.at+last.skip != at {
+		last = c.add(at)
 	}
-	c.last.skip += int64(length)
+	last.skip += int64(length)
 }
 
-// add puts a splice behind the others.
-func (c *Cursor) add(s splice) {
+// add puts an empty splice behind the others.
+func (c *Cursor) add(at int64) *splice {
+	s := &splice{at: at}
 	if c.first == nil {
-		c.first = &s
+		c.first = s
 	} else {
-		c.last.next = &s
+		c.last.next = s
 	}
-	c.last = &s
-	c.private += spliceCost + cap(s.text)
+	c.last = s
+	c.private += spliceCost
+	return s
 }
 
 // nextPiece moves over the next bytes that lie together, at most so many, and gives them. It gives
@@ -179,23 +176,16 @@ func (c *Cursor) stretch(end int64) []byte {
 // that has so many, or all.
 func (c *Cursor) Pieces(pieces [][]byte, most int) [][]byte {
 	ahead := *c
-	for len(pieces) < most {
-		piece := ahead.nextPiece(all)
-		if len(piece) == 0 {
-			break
-		}
+	for piece := ahead.nextPiece(all); len(piece) > 0 && len(pieces) < most; {
 		pieces = append(pieces, piece)
+		piece = ahead.nextPiece(all)
 	}
 	return pieces
 }
 
 // Advance moves on by bytes that were sent, and past what the user is not sent there.
 func (c *Cursor) Advance(count int) {
-	for {
-		piece := c.nextPiece(count)
-		if len(piece) == 0 {
-			return
-		}
+	for piece := c.nextPiece(count); len(piece) > 0; piece = c.nextPiece(count) {
 		count -= len(piece)
 	}
 }
@@ -205,7 +195,8 @@ func (c *Cursor) Detach() {
 	text := bytes.Join(c.Pieces(nil, all), nil)
 	c.Clear()
 	if len(text) > 0 {
-		c.add(splice{text: text})
+		c.add(0).text = text
+		c.private += cap(text)
 	}
 }
 
