@@ -1,0 +1,159 @@
+// Package options reads the command line of the server.
+//
+// It offers ParseOptions, which gives the options, and UsageError.
+package options
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const version = "0.1.0"
+
+// Options are what the command line says, and the defaults for what it does not say.
+type Options struct {
+	Host        string
+	Port        int
+	MaxClients  int
+	MaxQueue    int
+	JoinTimeout time.Duration
+	Rate        int // lines a second; 0: as many as come
+	Log         string
+	HasLog      bool
+	Accounts    string
+	HasAccounts bool
+	MembersOnly bool
+	Quiet       bool
+}
+
+var defaults = Options{
+	Host:        "127.0.0.1",
+	Port:        8080,
+	MaxClients:  10000,
+	MaxQueue:    1024 * 1024,
+	JoinTimeout: 60 * time.Second,
+}
+
+const usage = `usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]
+                   [--join-timeout SECONDS] [--rate N] [--log FILE] [--accounts FILE]
+                   [--members-only] [--quiet] [--help] [--version]
+`
+
+var help = fmt.Sprintf(usage+`
+A chat server: one room, lines of text over TCP.
+Nothing is encrypted, passwords neither. On a network that is not yours, put an SSH tunnel
+or a TLS proxy before it (README.md explains how).
+
+  --host HOST             address to listen on (default %s)
+  --port PORT             port to listen on; 0 picks a free one (default %d)
+  --max-clients N         connections at a time (default %d)
+  --max-queue BYTES       bytes that may wait for one user before it is dropped;
+                          4096 or more (default %d)
+  --join-timeout SECONDS  time to give a name, and its password (default %g)
+  --rate N                lines a second that are taken up from one user
+                          (default: as many as come)
+  --log FILE              append what happens to FILE, a JSON object a line; SIGHUP
+                          opens it anew (default: no log)
+  --accounts FILE         names that need a password: a file as `+"`htpasswd -B`"+` makes it;
+                          SIGHUP reads it anew
+  --members-only          let in only those who have an account
+  --quiet                 do not print what the room sees (default: print it)
+  --help                  print this and exit
+  --version               print the version and exit
+
+Lines on standard input are announced to all; /help there lists the operator's commands.
+`, defaults.Host, defaults.Port, defaults.MaxClients, defaults.MaxQueue, defaults.JoinTimeout.Seconds())
+
+var (
+	wholeNumber   = regexp.MustCompile(`^[0-9]{1,9}$`)
+	decimalNumber = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9})?$`)
+)
+
+const maxNumber = 999_999_999
+
+// A failure ends the program, with a status and a message on standard error.
+type failure func(status int, message string)
+
+// ParseOptions reads the command line. The first word that asks for help or is wrong ends the
+// program, by `fail` where it is wrong.
+func ParseOptions(words []string, fail failure) Options {
+	o := defaults
+	for len(words) > 0 {
+		word := words[0]
+		words = words[1:]
+		switch word {
+		case "--help":
+			fmt.Print(help)
+			os.Exit(0)
+		case "--version":
+			fmt.Printf("chat-server %s (Go, protocol 1)\n", version)
+			os.Exit(0)
+		case "--members-only":
+			o.MembersOnly = true
+		case "--quiet":
+			o.Quiet = true
+		default:
+			words = setOption(&o, word, words, fail)
+		}
+	}
+	if o.MembersOnly && !o.HasAccounts {
+		UsageError("--members-only needs --accounts", fail)
+	}
+	return o
+}
+
+// UsageError ends the program because of its command line.
+func UsageError(message string, fail failure) {
+	fail(2, usage+"chat-server: error: "+message+"\n")
+}
+
+// setOption sets the option that a word begins, and gives the words behind it.
+func setOption(o *Options, word string, rest []string, fail failure) []string {
+	name, value, isJoined := strings.Cut(word, "=")
+	set := setters[name]
+	switch {
+	case set == nil && strings.HasPrefix(word, "-"):
+		UsageError("unknown option: "+word, fail)
+	case set == nil:
+		UsageError("not an option: "+word, fail)
+	case isJoined:
+		rest = append([]string{value}, rest...)
+	case len(rest) == 0:
+		UsageError("no value for "+name, fail)
+	default:
+		word += " " + rest[0]
+	}
+	if !set(o, rest[0]) {
+		UsageError("bad value: "+word, fail)
+	}
+	return rest[1:]
+}
+
+// setters set the options that take a value, and tell whether the value is good.
+var setters = map[string]func(o *Options, value string) bool{
+	"--host":         func(o *Options, v string) bool { o.Host = v; return v != "" && v != "*" },
+	"--port":         func(o *Options, v string) bool { return setWhole(&o.Port, v, 0, 65535) },
+	"--max-clients":  func(o *Options, v string) bool { return setWhole(&o.MaxClients, v, 1, maxNumber) },
+	"--max-queue":    func(o *Options, v string) bool { return setWhole(&o.MaxQueue, v, 4096, maxNumber) },
+	"--join-timeout": func(o *Options, v string) bool { return setSeconds(&o.JoinTimeout, v) },
+	"--rate":         func(o *Options, v string) bool { return setWhole(&o.Rate, v, 1, maxNumber) },
+	"--log":          func(o *Options, v string) bool { o.Log, o.HasLog = v, true; return true },
+	"--accounts":     func(o *Options, v string) bool { o.Accounts, o.HasAccounts = v, true; return true },
+}
+
+// setWhole sets a whole number of one to nine digits, if the text is a good one.
+func setWhole(target *int, text string, low, high int) bool {
+	n, _ := strconv.Atoi(text)
+	*target = n
+	return wholeNumber.MatchString(text) && low <= n && n <= high
+}
+
+// setSeconds sets a time above 0, if the text is a good one.
+func setSeconds(target *time.Duration, text string) bool {
+	*target, _ = time.ParseDuration(text + "s")
+	return decimalNumber.MatchString(text) && *target > 0
+}

@@ -1,0 +1,337 @@
+"""Accounts: the file, the passwords, and the workers that do what takes long.
+
+Checks are done by as many workers as there are processors. They give way to all other threads, and
+hold the interpreter, which the loop may wait for, only for moments. All that touches the file after
+the start is done by one worker apart, the clerk, one job after the other (ACCT-13). A worker knows
+nothing but its job; what came of it is put in there, and the loop takes it from `finished`.
+
+Offers: Accounts (hash_of, check, change, reload, finished, forget), open_accounts, Job, Task.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+from collections import OrderedDict
+from contextlib import suppress
+from enum import Enum, auto
+
+TYPE_CHECKING = False  # as in typing, which is slow to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from io import BufferedIOBase
+    from queue import SimpleQueue
+    from typing import Any, NoReturn
+
+HASH = rb"\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}"
+HASH_COST = 10  # of new hashes: 2 ** 10 rounds, some hundredths of a second
+MAX_CHANGES = 100  # that wait for the clerk
+NICENESS = 15  # of those who check: others who wake up take the processor from them at once
+SWITCH_SECONDS = 0.0005  # that a worker may run Python while the loop waits to
+
+# What tells a file that was changed from what it was: device, inode, size, mtime, ctime.
+Stamp = tuple[int, int, int, int, int]
+
+
+class Task(Enum):
+    """What a worker is to do."""
+
+    CHECK = auto()  # whether a password is the right one
+    REGISTER = auto()  # make an account
+    PASSWD = auto()  # change its password
+    UNREGISTER = auto()  # take it away
+    RELOAD = auto()  # read the file
+
+
+class Job:
+    """Work for a worker, with all that it needs, and what came of it."""
+
+    def __init__(
+        self, task: Task, owner: Any, name: bytes, password: bytes, hash: bytes | None
+    ) -> None:
+        self.task = task
+        self.owner = owner  # for whom; None for a RELOAD
+        self.name = name  # the account's, as the owner has it
+        self.password = password
+        self.hash = hash  # the account's when this was asked for; None where it was none
+        self.new_hash: bytes | None = None  # REGISTER, PASSWD: the hash of the password
+        self.done = False  # the password is right, the account changed, the file read
+        self.hashes: dict[bytes, bytes] | None = None  # the accounts that the clerk leaves
+        self.error = ""  # what went wrong, for the log
+
+
+# ---------------------------------------------------------------------------------------------
+# The file
+# ---------------------------------------------------------------------------------------------
+
+
+class BadAccounts(OSError):
+    """What the file holds cannot be used. It has its reason where the system's errors have it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(0, reason)
+
+
+class AccountsFile:
+    """The file, and what it held when it was last read or written."""
+
+    def __init__(self, path: str, name_is_valid: Callable[[bytes], bool]) -> None:
+        self.path = path
+        self.name_is_valid = name_is_valid
+        self.stamp: Stamp | None = None
+        self.data = b""
+        self.hashes: dict[bytes, bytes] = {}  # by lower name; never changed, but replaced
+
+    def lock(self) -> None:
+        """Keep other servers from the file as long as this one lives (FILE-8)."""
+        import fcntl  # late, as is all that a server without accounts can start without
+
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOCTTY | os.O_CLOEXEC
+        descriptor = os.open(os.path.realpath(self.path) + ".lock", flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadAccounts("in use by another server") from None
+
+    def read(self) -> None:
+        """Read the file; where it cannot be used, all stays as it was."""
+        with open_file(self.path) as file:
+            stamp = stamp_of(os.fstat(file.fileno()))
+            data = file.read()
+        self.hashes = self.parse(data)
+        self.stamp, self.data = stamp, data
+
+    def parse(self, data: bytes) -> dict[bytes, bytes]:
+        """Read the accounts from what the file holds (FILE-1, FILE-2)."""
+        import re
+
+        hashes: dict[bytes, bytes] = {}
+        for number, line in enumerate(data.split(b"\n"), 1):
+            name, _, hash = line.partition(b":")
+            if not line or line.startswith(b"#"):
+                continue
+            if not self.name_is_valid(name):
+                raise BadAccounts(f"line {number}: invalid name")
+            if not re.fullmatch(HASH, hash):
+                raise BadAccounts(f"line {number}: not a bcrypt hash")
+            if name.lower() in hashes:
+                raise BadAccounts(f"line {number}: name given twice")
+            hashes[name.lower()] = hash
+        return hashes
+
+    def change(self, name: bytes, hash: bytes | None) -> None:
+        """Give a name another hash, or none; all other lines stay as they are (FILE-7)."""
+        lines = self.data.removesuffix(b"\n").split(b"\n") if self.data else []
+        for at, line in enumerate(lines):
+            owner, _, _ = line.partition(b":")
+            if owner.lower() == name.lower():
+                lines[at : at + 1] = [owner + b":" + hash] if hash else []
+                break
+        else:
+            lines.append(name + b":" + (hash or b""))
+        data = b"".join(line + b"\n" for line in lines)
+        stamp = replace_file(os.path.realpath(self.path), self.stamp, data)
+        self.hashes = self.parse(data)
+        self.stamp, self.data = stamp, data
+
+
+def open_file(path: str) -> BufferedIOBase:
+    """Open the file. If it is a pipe, that must not wait until a program writes to it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadAccounts("not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def stamp_of(file: os.stat_result) -> Stamp:
+    """Give the stamp of a file: another change to it gives another one."""
+    return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns
+
+
+def replace_file(path: str, old: Stamp | None, data: bytes) -> Stamp:
+    """Write a file beside the old one, and put it in its place once it is on the disk."""
+    new = path + ".new"
+    with suppress(FileNotFoundError):  # left over from a crash
+        os.unlink(new)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            if stamp_of(os.stat(path)) != old:
+                raise BadAccounts("it was changed meanwhile")
+            os.rename(new, path)
+            stamp = stamp_of(os.fstat(file.fileno()))
+    except OSError:
+        with suppress(OSError):
+            os.unlink(new)
+        raise
+    with suppress(OSError):  # the new one is in place, so that this is no failure of the change
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return stamp
+
+
+# ---------------------------------------------------------------------------------------------
+# The workers
+# ---------------------------------------------------------------------------------------------
+
+
+class Pool:
+    """Workers of one kind. The loop keeps the queue; a free worker gets its head."""
+
+    def __init__(self, work: Callable[[Job], None], wake: int, workers: int, niceness: int) -> None:
+        import threading
+        from queue import SimpleQueue
+
+        self.work = work
+        self.niceness = niceness
+        self.free = workers
+        self.waiting: OrderedDict[Any, Job] = OrderedDict()  # by owner
+        self.todo: SimpleQueue[Job] = SimpleQueue()  # to the workers
+        self.done: SimpleQueue[Job] = SimpleQueue()  # from them
+        self.wake = wake  # an eventfd: readable once a job is done
+        for _ in range(workers):
+            threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self) -> NoReturn:
+        """Do one job after the other, in a thread. An error ends a job, and no more than that."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        os.nice(self.niceness)  # of this thread alone
+        while True:
+            job = self.todo.get()
+            try:
+                self.work(job)
+            except Exception as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                job.error = f"{job.task.name.lower()}: {reason}"
+            job.password = b""  # kept no longer than it is needed
+            self.done.put(job)
+            os.eventfd_write(self.wake, 1)
+
+    def add(self, job: Job) -> None:
+        """Put a job behind all others."""
+        self.waiting[job.owner] = job
+        self.hand_out()
+
+    def hand_out(self) -> None:
+        """Give the free workers the jobs that have waited longest."""
+        while self.waiting and self.free:
+            self.free -= 1
+            self.todo.put(self.waiting.popitem(last=False)[1])
+
+    def finished(self) -> list[Job]:
+        """Take back the jobs that are done, and hand out others."""
+        jobs = []
+        while not self.done.empty():
+            jobs.append(self.done.get())
+        self.free += len(jobs)
+        self.hand_out()
+        return jobs
+
+
+class Accounts:
+    """The accounts in force, and the way to check and change them beside the loop."""
+
+    def __init__(self, file: AccountsFile) -> None:
+        self.file = file  # from here on the clerk's alone
+        self.hashes = file.hashes
+        sys.setswitchinterval(SWITCH_SECONDS)
+        self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable: see `finished`
+        self.checkers = Pool(check_password, self.wake, len(os.sched_getaffinity(0)), NICENESS)
+        self.clerk = Pool(self.keep, self.wake, 1, 0)
+
+    def hash_of(self, name: bytes) -> bytes | None:
+        """Give the hash of an account, or None where the name is none."""
+        return self.hashes.get(name.lower())
+
+    def check(self, owner: object, name: bytes, password: bytes) -> Job:
+        """See whether a password is an account's; an owner has one job at a time."""
+        job = Job(Task.CHECK, owner, name, password, self.hash_of(name))
+        self.checkers.add(job)
+        return job
+
+    def change(self, owner: object, task: Task, name: bytes, password: bytes) -> Job | None:
+        """Change an account as it is now, or refuse to where too many changes wait (ACCT-13)."""
+        if len(self.clerk.waiting) >= MAX_CHANGES:
+            return None
+        job = Job(task, owner, name, password, self.hash_of(name))
+        self.clerk.add(job)
+        return job
+
+    def reload(self) -> None:
+        """Read the file anew (FILE-4)."""
+        self.clerk.add(Job(Task.RELOAD, None, b"", b"", None))
+
+    def finished(self) -> list[Job]:
+        """Take back the jobs that are done; the accounts that they left count from now on."""
+        os.eventfd_read(self.wake)
+        jobs = self.checkers.finished() + self.clerk.finished()
+        for job in jobs:
+            if job.hashes is not None:
+                self.hashes = job.hashes
+        return jobs
+
+    def forget(self, owner: object) -> None:
+        """Take back a job that no worker has begun."""
+        self.checkers.waiting.pop(owner, None)
+        self.clerk.waiting.pop(owner, None)
+
+    def keep(self, job: Job) -> None:
+        """Do one job of the clerk's; where the account is not as it was, nothing changes."""
+        if job.task in (Task.REGISTER, Task.PASSWD):
+            job.new_hash = hash_password(job.password)
+        try:
+            verb = "read"
+            if job.task is Task.RELOAD or stamp_of(os.stat(self.file.path)) != self.file.stamp:
+                self.file.read()
+            verb = "change"
+            if job.task is not Task.RELOAD and self.file.hashes.get(job.name.lower()) == job.hash:
+                self.file.change(job.name, job.new_hash)
+                job.done = True
+        except OSError as error:
+            job.error = f"cannot {verb} accounts {self.file.path}: {error.strerror}"
+        job.hashes = self.file.hashes
+
+
+def check_password(job: Job) -> None:
+    """See whether a password is the right one; some hashes no password has."""
+    import bcrypt
+
+    with suppress(ValueError):
+        job.done = bcrypt.checkpw(job.password, job.hash or b"")
+
+
+def hash_password(password: bytes) -> bytes:
+    """Hash a password as `htpasswd -B` does: it writes `$2y$` for `$2b$`."""
+    import bcrypt
+
+    return b"$2y$" + bcrypt.hashpw(password, bcrypt.gensalt(HASH_COST)).removeprefix(b"$2b$")
+
+
+def open_accounts(path: str, name_is_valid: Callable[[bytes], bool]) -> Accounts | str:
+    """Read the file, lock it, and start the workers; or say why that cannot be (FILE-3, FILE-8).
+
+    It is read before it is locked, so that a bad one gets no lock file beside it, and again
+    afterwards, since until then another server may have changed it.
+    """
+    file = AccountsFile(path, name_is_valid)
+    verb = "read"
+    try:
+        file.read()
+        verb = "use"
+        file.lock()
+        verb = "read"
+        file.read()
+        return Accounts(file)
+    except OSError as error:
+        return f"cannot {verb} accounts {path}: {error.strerror}"
+    except RuntimeError as error:
+        return f"cannot start workers: {error}"
