@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import queue
 import re
@@ -22,6 +23,10 @@ class Bad(Exception):
     """The file is malformed: what a person is told, after its name."""
 
 
+class InUse(Exception):
+    """Another server has the file."""
+
+
 class Accounts:
     """One htpasswd file: `hashes` is what counts, by lower-cased name, `path` where it is kept."""
 
@@ -30,12 +35,20 @@ class Accounts:
     def __init__(self, path: str) -> None:
         self.path = path
         self.hashes: dict[bytes, bytes] = {}
-        self.trouble = ""  # what is wrong with the file, once that has been told
         self.lock = threading.Lock()  # one change at a time
 
     def load(self) -> None:
         """Take the file as it is now; raises OSError or Bad, and all is as before."""
         self.hashes = self.parse(self.read())
+
+    def hold(self) -> None:
+        """Lock it as long as this process lives; raises InUse."""
+        path = os.path.realpath(self.path) + ".lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, self.MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUse from None
 
     def read(self) -> bytes:
         """Raises OSError for what is no file, without waiting for it to become one."""
@@ -68,21 +81,21 @@ class Accounts:
     def add(self, name: bytes, password: bytes) -> bytes | None:
         """The hash, or None where the name has become an account meanwhile."""
         hashed = hash_of(password)
-        return hashed if self.change(name, hashed, False) else None
+        return hashed if self.change(name, hashed, None) else None
 
-    def set(self, name: bytes, password: bytes) -> bytes | None:
-        """The new hash, or None where the account has gone meanwhile."""
+    def set(self, name: bytes, password: bytes, before: bytes) -> bytes | None:
+        """The new hash, or None where the account is not the one with that hash any more."""
         hashed = hash_of(password)
-        return hashed if self.change(name, hashed, True) else None
+        return hashed if self.change(name, hashed, before) else None
 
-    def remove(self, name: bytes) -> bytes | None:
-        return b"" if self.change(name, b"", True) else None
+    def remove(self, name: bytes, before: bytes) -> bytes | None:
+        return b"" if self.change(name, b"", before) else None
 
-    def change(self, name: bytes, hashed: bytes, there: bool) -> bool:
-        """Read again and replace, or leave out, a line; False: the name is not what it was."""
+    def change(self, name: bytes, hashed: bytes, before: bytes | None) -> bool:
+        """Read again and replace, or leave out, a line; False: it is not as it was."""
         with self.lock:
             data = self.read()
-            if (name.lower() in self.parse(data)) != there:
+            if self.parse(data).get(name.lower()) != before:
                 return False
             lines = [line for line in self.lines(data) if not self.is_of(line, name)]
             if hashed:

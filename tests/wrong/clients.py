@@ -254,7 +254,7 @@ class TellsThatItIsConnected(Client):
 # Away and back
 
 
-@wrong("BACK-1", "reconnect/lines-typed-meanwhile", "server: is_closed")
+@wrong("BACK-7", "reconnect/lines-typed-meanwhile", "server: is_closed")
 class TalksOnTheWayBack(Client):
     """What was kept is sent with the name, before the welcome."""
 
@@ -263,7 +263,7 @@ class TalksOnTheWayBack(Client):
         self.send_kept()
 
 
-@wrong("BACK-1", "reconnect/password", 'server: {receives: " correct horse "}')
+@wrong("BACK-3", "reconnect/password", 'server: {receives: " correct horse "}')
 class TakesKeptLinesForAnswers(Client):
     """What was typed meanwhile is given as the password."""
 
@@ -274,27 +274,27 @@ class TakesKeptLinesForAnswers(Client):
             super().answer_again(prompt)
 
 
-@wrong("BACK-1", "reconnect/password", 'server: {receives: " correct horse "}')
+@wrong("BACK-3", "reconnect/password", 'server: {receives: " correct horse "}')
 class ForgetsItsPassword(Client):
     def begin(self) -> None:
         self.password = None
         super().begin()
 
 
-@wrong("BACK-1", "reconnect/lines-typed-meanwhile", 'server: {receives: ["one", "", ')
+@wrong("BACK-7", "reconnect/lines-typed-meanwhile", 'server: {receives: ["one", "", ')
 class LosesWhatWasKept(Client):
     def send_kept(self) -> None:
         self.kept.clear()
 
 
-@wrong("BACK-1", "reconnect/lines-typed-meanwhile", 'server: {receives: "five"}')
+@wrong("BACK-7", "reconnect/lines-typed-meanwhile", 'server: {receives: "five"}')
 class SendsWhatWasKeptTwice(Client):
     def send_kept(self) -> None:
         self.kept *= 2
         super().send_kept()
 
 
-@wrong("BACK-1", "reconnect/lost-at-the-password", 'server: {receives: "hello"}')
+@wrong("BACK-8", "reconnect/lost-at-the-password", 'server: {receives: "hello"}')
 class SaysALatePasswordInTheRoom(Client):
     """What is typed for a prompt that has gone meanwhile is kept, for all to read."""
 
@@ -336,7 +336,7 @@ class IsContentToGiveUp(Client):
 
 
 @wrong(
-    "BACK-1",
+    "BACK-4",
     "reconnect/counts-anew",
     'alice: {complains: "Connection lost, retrying in 0.05 s (1 of 2)"}',
 )
@@ -351,13 +351,13 @@ class ComesBackAfterGoodbye(Client):
         return last in self.GOOD_ENDINGS
 
 
-@wrong("BACK-1", "reconnect/name-by-nick", 'server: {receives: "Alice-2"}')
+@wrong("BACK-2", "reconnect/name-by-nick", 'server: {receives: "Alice-2"}')
 class ForgetsItsNewName(Client):
     def renamed(self, name: bytes) -> None:
         pass
 
 
-@wrong("BACK-1", "reconnect/comes-back:closed", 'alice: {sees: "bob: good"}')
+@wrong("BACK-4", "reconnect/comes-back:closed", 'alice: {sees: "bob: good"}')
 class ShowsTheWayBack(Client):
     """The prompts and the welcome are shown, as the first time."""
 
@@ -367,7 +367,7 @@ class ShowsTheWayBack(Client):
         super().on_piece(piece)
 
 
-@wrong("BACK-1", "reconnect/name-in-use-at-first", 'alice: {complains: "Connection lost')
+@wrong("BACK-5", "reconnect/name-in-use-at-first", 'alice: {complains: "Connection lost')
 class IsBackBeforeTheWelcome(Client):
     """It says that it is back once it is connected."""
 
@@ -380,7 +380,7 @@ class IsBackBeforeTheWelcome(Client):
         self.enter(self.nick)
 
 
-@wrong("BACK-1", "reconnect/refused-on-the-way-back:any-other", "server: is_closed")
+@wrong("BACK-5", "reconnect/refused-on-the-way-back:any-other", "server: is_closed")
 class WaitsAfterARefusal(Client):
     """It stays connected, as if a welcome could still come."""
 
@@ -436,19 +436,19 @@ class HidesTheNextNameToo(Client):
             self.hide_typing()
 
 
-@wrong("HIDE-1", "screen/half-a-password:plain", 'server: {receives: "eve"}')
+@wrong("HIDE-2", "screen/half-a-password:plain", 'server: {receives: "eve"}')
 class TakesHalfAPasswordForTheName(Client):
     def forget_half_password(self) -> None:
         pass
 
 
-@wrong("HIDE-1", "screen/ended-at-the-password:sigint-plain", "ann: {exits: 0}")
+@wrong("HIDE-4", "screen/ended-at-the-password:sigint-plain", "ann: {exits: 0}")
 class LeavesTheTerminalWithoutEcho(Client):
     def leave_terminal(self) -> None:
         pass
 
 
-@wrong("HIDE-1", "screen/hung-up-at-the-password:plain", "ann: {exits: 0}")
+@wrong("HIDE-4", "screen/hung-up-at-the-password:plain", "ann: {exits: 0}")
 class LeavesTheTerminalWithoutEchoWhenHungUp(Client):
     def on_deadly_signal(self, which: int, frame: object) -> None:
         signal.signal(which, signal.SIG_DFL)
@@ -551,7 +551,7 @@ class OverlooksThatTheWindowIsAnother(Client):
 
 
 @wrong(
-    "EDIT-1",
+    "HIDE-3",
     "screen/no-password-in-the-history:register",
     'ann: {shows: {last: ["/register open sesame", "hello‸"]}}',
 )
@@ -561,7 +561,7 @@ class KeepsPasswordsInItsHistory(Client):
 
 
 @wrong(
-    "EDIT-1",
+    "HIDE-3",
     "screen/no-password-in-the-history:another-case",
     'ann: {shows: {last: ["/PassWD open sesame", "hello‸"]}}',
 )
@@ -587,7 +587,7 @@ class LosesItsLineWhenStopped(Client):
         super().on_continued()
 
 
-@wrong("EDIT-1", "screen/ended-while-typing:sigterm", "ann: {exits: 0}")
+@wrong("EDIT-2", "screen/ended-while-typing:sigterm", "ann: {exits: 0}")
 class LeavesTheTerminalRaw(Client):
     def leave_terminal(self) -> None:
         pass

@@ -23,7 +23,7 @@ from functools import partial
 from math import inf
 from typing import ClassVar
 
-from wrong.accounts import Accounts, Bad, Pool, is_right
+from wrong.accounts import Accounts, Bad, InUse, Pool, is_right
 from wrong.options import CommandLine, Option, number, seconds
 from wrong.sink import Log, Sink, standard_output
 
@@ -48,8 +48,9 @@ class User:
         self.refusals = 0
         self.claimed = b""  # the name whose password it is asked for
         self.wrong_passwords = 0
-        self.verified: dict[bytes, bytes] = {}  # accounts that it has shown to be its own: hashes
+        self.proven = (b"", b"")  # the account that it has shown to be its own: name and hash
         self.is_waiting = False  # for a thread: until that is done no line is taken up
+        self.left = inf  # seconds for joining, while it waits
         self.inbox = bytearray()
         self.outbox = bytearray()
         self.allowance = 0.0  # lines that may be taken up at once, when last reckoned
@@ -223,21 +224,19 @@ class Server:
     def open_accounts(self) -> None:
         if self.options["--accounts"]:
             self.accounts.load()
+            self.accounts.hold()
 
     def refresh_accounts(self) -> None:
-        """Take the file as it is now; what is wrong with it is told once."""
+        """Take the file as it is now, as SIGHUP asks, or after a change; log what is wrong."""
         if not self.options["--accounts"]:
             return
         try:
             self.accounts.load()
-            self.accounts.trouble = ""
         except (OSError, Bad) as error:
             self.complain_of_accounts(accounts_error(self.accounts.path, error))
 
     def complain_of_accounts(self, trouble: str) -> None:
-        if self.accounts.trouble != trouble:
-            self.accounts.trouble = trouble
-            self.record("error", error=trouble)
+        self.record("error", error=trouble)
 
     def is_registered(self, name: bytes) -> bool:
         return self.key(name) in self.accounts.hashes
@@ -245,7 +244,7 @@ class Server:
     def is_verified(self, user: User, name: bytes) -> bool:
         """Whether it has given the password of this very account, or registered it."""
         hashed = self.accounts.hashes.get(self.key(name))
-        return hashed is not None and user.verified.get(self.key(name)) == hashed
+        return hashed is not None and user.proven == (self.key(name), hashed)
 
     def is_kept_out(self, name: bytes) -> bool:
         return self.members_only and not self.is_registered(name)
@@ -266,7 +265,7 @@ class Server:
 
     def password_checked(self, user: User, hashed: bytes, right: bool) -> None:
         if right:
-            user.verified[self.key(user.claimed)] = hashed
+            user.proven = self.key(user.claimed), hashed
             self.enter(user)
         else:
             self.record_refusal(user, "password", b"")
@@ -298,7 +297,6 @@ class Server:
         }
 
     def cmd_register(self, user: User, rest: bytes) -> None:
-        self.refresh_accounts()
         password = self.password_in(rest)
         if self.is_registered(user.name):
             self.tell(user, b"! already registered: " + user.name)
@@ -309,22 +307,20 @@ class Server:
             self.start_job(user, work, partial(self.account_changed, user, "register"))
 
     def cmd_passwd(self, user: User, rest: bytes) -> None:
-        self.refresh_accounts()
         password = self.password_in(rest)
         if not self.is_own_account(user):
             self.tell(user, b"! not registered: " + user.name)
         elif error := self.password_fault(password):
             self.tell(user, error)
         else:
-            work = partial(self.accounts.set, user.name, password)
+            work = partial(self.accounts.set, user.name, password, user.proven[1])
             self.start_job(user, work, partial(self.account_changed, user, "passwd"))
 
     def cmd_unregister(self, user: User, rest: bytes) -> None:
-        self.refresh_accounts()
         if not self.is_own_account(user):
             self.tell(user, b"! not registered: " + user.name)
         else:
-            work = partial(self.accounts.remove, user.name)
+            work = partial(self.accounts.remove, user.name, user.proven[1])
             self.start_job(user, work, partial(self.account_changed, user, "unregister"))
 
     def is_own_account(self, user: User) -> bool:
@@ -340,17 +336,17 @@ class Server:
 
     def account_changed(self, user: User, what: str, done: bytes | Exception | None) -> None:
         """What became of a change: the new hash, nothing where somebody was faster, or an error."""
-        key = self.key(user.name)
         if isinstance(done, Exception):
+            self.complain_of_accounts(f"cannot change accounts: {done}")
             self.tell(user, b"! accounts cannot be changed now")
         elif done is None:
+            self.refresh_accounts()
             reply = b"! already registered: %s" if what == "register" else b"! not registered: %s"
             self.tell(user, reply % user.name)
         else:
             if done:
-                self.accounts.hashes[key] = user.verified[key] = done
-            else:
-                self.accounts.hashes.pop(key, None)
+                user.proven = self.key(user.name), done
+            self.refresh_accounts()
             self.record("account", name=user.name, reason=what)
             self.tell_of_change(user, what)
 
@@ -363,6 +359,8 @@ class Server:
 
     def start_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
         user.is_waiting = True
+        user.left = user.deadline - time.monotonic()
+        user.deadline = inf
         self.pool.run(partial(self.do_job, user, work, then))
 
     def do_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
@@ -376,6 +374,7 @@ class Server:
     def job_done(self, user: User, then: Callable[..., None], found: object) -> None:
         user.is_waiting = False
         if user in self.users and not user.ending:
+            user.deadline = time.monotonic() + user.left
             then(found)
             self.take_up(user)
             self.dirty.add(user)
@@ -386,7 +385,6 @@ class Server:
         self.queue(user, PROMPT)
 
     def take_name(self, user: User, name: bytes) -> None:
-        self.refresh_accounts()
         if error := self.name_fault(name) or self.stranger_fault(name):
             self.record_refusal(user, "name", name)
             self.refuse(user, error)
@@ -588,7 +586,6 @@ class Server:
 
     def cmd_nick(self, user: User, rest: bytes) -> None:
         name = rest.strip(b" \t")
-        self.refresh_accounts()
         if error := self.name_fault(name, own=user.name) or self.claim_fault(user, name):
             self.tell(user, error)
         else:
@@ -621,7 +618,7 @@ class Server:
         if not data:
             self.end_of_console()
         self.console += data
-        while (line := self.next_line(self.console)) is not None:
+        while not self.signalled and (line := self.next_line(self.console)) is not None:
             if error := self.fault(line):
                 self.print_line(error)
             elif not self.is_blank(line):
@@ -843,6 +840,7 @@ class Server:
             if self.hung_up:
                 self.hung_up = False
                 self.reopen_log()
+                self.refresh_accounts()
             if self.signalled and not self.stopping:
                 self.stop()
             self.settle()
@@ -882,10 +880,19 @@ class Server:
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         self.selector.register(wakened, selectors.EVENT_READ, self.wake)
         for each in STOP_SIGNALS:
-            signal.signal(each, self.on_signal)
-        if self.options["--log"]:
+            if self.is_heard(each):
+                signal.signal(each, self.on_signal)
+        self.unblock()
+        if self.options["--log"] or self.options["--accounts"]:
             signal.signal(signal.SIGHUP, self.on_hangup)
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+
+    def is_heard(self, number: int) -> bool:
+        """What was ignored at the start stays so, except SIGTERM."""
+        return number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
+
+    def unblock(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
     def wake(self, events: int) -> None:
         self.wakened.recv(READ_SIZE)
@@ -942,6 +949,9 @@ class Server:
         server.catch_signals()
         try:
             server.open_accounts()
+        except InUse:
+            print(f"cannot use accounts {options['--accounts']}: in use by another server", file=sys.stderr)
+            return 1
         except (OSError, Bad) as problem:
             print(accounts_error(options["--accounts"], problem), file=sys.stderr)
             return 1
@@ -977,7 +987,7 @@ def take_all(users: set[User]) -> list[User]:
 
 def with_port(address: tuple[str, int]) -> str:
     host, port = address[:2]
-    return f"{bracketed(host)}:{port}"
+    return f"{bracketed(host.removeprefix('::ffff:'))}:{port}"
 
 
 def bracketed(host: str) -> str:

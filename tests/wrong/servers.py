@@ -609,7 +609,7 @@ class SpinsWithoutAnOperator(Server):
         pass
 
 
-@wrong("OPER-3", "console/kick", 'bob: {sees: "! kicked by the operator"}')
+@wrong("OPER-5", "console/kick", 'bob: {sees: "! kicked by the operator"}')
 class KicksWithoutAWord(Server):
     def op_kick(self, rest: bytes) -> None:
         if user := self.room.get(self.key(rest.strip(b" \t"))):
@@ -631,31 +631,31 @@ class Accepting(Accounts):
         return "" if why == self.overlooked else why
 
 
-@wrong("FILE-1", "accounts/malformed:twice", "server: {complains: ")
+@wrong("FILE-3", "accounts/malformed:twice", "server: {complains: ")
 class StartsWithWhateverItFinds(Server):
     def open_accounts(self) -> None:
         self.refresh_accounts()
 
 
-@wrong("FILE-1", "accounts/malformed:twice-in-another-case", "server: {complains: ")
+@wrong("FILE-3", "accounts/malformed:twice-in-another-case", "server: {complains: ")
 class LetsTheLastLineCount(Server):
     class accounts_type(Accepting):
         overlooked = "name given twice"
 
 
-@wrong("FILE-1", "accounts/malformed:md5", "server: {complains: ")
+@wrong("FILE-3", "accounts/malformed:md5", "server: {complains: ")
 class TakesAnyHash(Server):
     class accounts_type(Accepting):
         overlooked = "not a bcrypt hash"
 
 
-@wrong("FILE-1", "accounts/malformed:bad-name", "server: {complains: ")
+@wrong("FILE-3", "accounts/malformed:bad-name", "server: {complains: ")
 class TakesAnyName(Server):
     class accounts_type(Accepting):
         overlooked = "invalid name"
 
 
-@wrong("FILE-1", "accounts/malformed:more-behind", "server: {complains: ")
+@wrong("FILE-3", "accounts/malformed:more-behind", "server: {complains: ")
 class TakesWhatBeginsLikeAHash(Server):
     class accounts_type(Accounts):
         def fault(
@@ -664,7 +664,7 @@ class TakesWhatBeginsLikeAHash(Server):
             return super().fault(name, colon, hashed[:60], others)
 
 
-@wrong("FILE-1", "accounts/malformed:twice", "server: {complains: ")
+@wrong("FILE-3", "accounts/malformed:twice", "server: {complains: ")
 class DoesNotSayWhichLine(Server):
     class accounts_type(Accounts):
         def parse(self, data: bytes) -> dict[bytes, bytes]:
@@ -674,7 +674,7 @@ class DoesNotSayWhichLine(Server):
                 raise Bad(str(error).partition(": ")[2]) from None
 
 
-@wrong("FILE-1", "accounts/malformed-from-the-first-line:first", "server: {complains: ")
+@wrong("FILE-3", "accounts/malformed-from-the-first-line:first", "server: {complains: ")
 class CountsLinesFromZero(Server):
     class accounts_type(Accounts):
         def parse(self, data: bytes) -> dict[bytes, bytes]:
@@ -702,7 +702,7 @@ class KnowsOneKindOfHash(Server):
             return super().fault(name, colon, known, others)
 
 
-@wrong("FILE-1", "accounts/cannot-read-accounts:missing", "server: {complains: ")
+@wrong("FILE-3", "accounts/cannot-read-accounts:missing", "server: {complains: ")
 class MakesTheFileItself(Server):
     def open_accounts(self) -> None:
         open(self.accounts.path, "ab").close()
@@ -751,7 +751,7 @@ class KeepsItsTroubleToItself(Server):
         pass
 
 
-@wrong("ACCT-2", "accounts/password", 'ann: {is_asked: "Password: "}')
+@wrong("ACCT-1", "accounts/password", 'ann: {is_asked: "Password: "}')
 class AsksNobodyForAPassword(Server):
     def is_registered(self, name: bytes) -> bool:
         return False
@@ -763,7 +763,7 @@ class TakesAnyPassword(Server):
         return True
 
 
-@wrong("ACCT-2", "accounts/name-in-any-case", 'ann: {is_asked: "Password: "}')
+@wrong("ACCT-1", "accounts/name-in-any-case", 'ann: {is_asked: "Password: "}')
 class TellsAccountsApartByCase(Server):
     def is_registered(self, name: bytes) -> bool:
         return name in self.accounts.hashes
@@ -791,19 +791,19 @@ class CountsGuessesAsNames(Server):
         super().refuse_password(user, error)
 
 
-@wrong("ACCT-2", "accounts/whole-line:spaces", 'ann: {sees: "Welcome, ann (1 online).')
+@wrong("ACCT-3", "accounts/whole-line:spaces", 'ann: {sees: "Welcome, ann (1 online).')
 class TrimsPasswords(Server):
     def take_password(self, user: User, password: bytes) -> None:
         super().take_password(user, password.strip(b" \t"))
 
 
-@wrong("ACCT-2", "accounts/whole-line:empty", 'ann: {sees: "Welcome, ann (1 online).')
+@wrong("ACCT-3", "accounts/whole-line:empty", 'ann: {sees: "Welcome, ann (1 online).')
 class TakesNoEmptyPassword(Server):
     def is_right(self, password: bytes, hashed: bytes) -> bool:
         return bool(password) and super().is_right(password, hashed)
 
 
-@wrong("ACCT-2", "accounts/whole-line:command", 'ann: {sees: "! wrong password"}')
+@wrong("ACCT-3", "accounts/whole-line:command", 'ann: {sees: "! wrong password"}')
 class ObeysAtThePassword(Server):
     """What looks like a command is one."""
 
@@ -815,7 +815,7 @@ class ObeysAtThePassword(Server):
             super().take_password(user, password)
 
 
-@wrong("ACCT-2", "accounts/seventy-two-bytes:letters", 'ann: {sees: "! wrong password"}')
+@wrong("ACCT-3", "accounts/seventy-two-bytes:letters", 'ann: {sees: "! wrong password"}')
 class LooksAtSeventyTwoBytes(Server):
     """What bcrypt does not look at may be anything."""
 
@@ -832,13 +832,13 @@ class AsksForTheNameAgain(Server):
         super().answer(user, line, error)
 
 
-@wrong("ACCT-2", "accounts/in-use-meanwhile", 'rob: {receives: "! name in use: ANN"}')
+@wrong("ACCT-4", "accounts/in-use-meanwhile", 'rob: {receives: "! name in use: ANN"}')
 class GivesANameTwice(Server):
     def enter(self, user: User) -> None:
         self.join(user, user.claimed)
 
 
-@wrong("ACCT-2", "accounts/in-use-first", 'bob: {receives: "! name in use: Ann"}')
+@wrong("ACCT-1", "accounts/in-use-first", 'bob: {receives: "! name in use: Ann"}')
 class AsksThoughTheNameIsInUse(Server):
     def take_name(self, user: User, name: bytes) -> None:
         if self.is_registered(name):
@@ -927,7 +927,7 @@ class RegistersAgain(Server):
             super().cmd_register(user, rest)
 
 
-@wrong("ACCT-7", "accounts/not-ones-own", 'Alice: {receives: ["! not registered: Alice", ')
+@wrong("ACCT-8", "accounts/not-ones-own", 'Alice: {receives: ["! not registered: Alice", ')
 class LetsAnyoneChangeThePassword(Server):
     """To have the name is enough."""
 
@@ -935,7 +935,7 @@ class LetsAnyoneChangeThePassword(Server):
         return self.is_registered(user.name)
 
 
-@wrong("ACCT-7", "accounts/not-ones-own", 'bob: {receives: "! not registered: bob"}')
+@wrong("ACCT-8", "accounts/not-ones-own", 'bob: {receives: "! not registered: bob"}')
 class UnregistersOthers(Server):
     def cmd_unregister(self, user: User, rest: bytes) -> None:
         if rest:
@@ -960,14 +960,14 @@ class ForgetsWhoRegistered(Server):
 
 
 @wrong(
-    "ACCT-7", "accounts/lengths:letters", 'alice: {receives: "! password must be 8 to 72 bytes"}'
+    "ACCT-10", "accounts/lengths:letters", 'alice: {receives: "! password must be 8 to 72 bytes"}'
 )
 class TakesShortPasswords(Server):
     MIN_PASSWORD = 1
 
 
 @wrong(
-    "ACCT-7", "accounts/lengths:scripts", 'alice: {receives: "! password must be 8 to 72 bytes"}'
+    "ACCT-10", "accounts/lengths:scripts", 'alice: {receives: "! password must be 8 to 72 bytes"}'
 )
 class CountsCharacters(Server):
     MIN_PASSWORD = 4
@@ -977,20 +977,20 @@ class CountsCharacters(Server):
 
 
 @wrong(
-    "ACCT-7", "accounts/lengths:longest", 'alice: {receives: "! password must be 8 to 72 bytes"}'
+    "ACCT-10", "accounts/lengths:longest", 'alice: {receives: "! password must be 8 to 72 bytes"}'
 )
 class CutsLongPasswords(Server):
     def password_in(self, rest: bytes) -> bytes:
         return super().password_in(rest)[: self.MAX_PASSWORD]
 
 
-@wrong("ACCT-7", "accounts/all-behind-the-spaces", 'alice: {sees: "! wrong password"}')
+@wrong("ACCT-10", "accounts/all-behind-the-spaces", 'alice: {sees: "! wrong password"}')
 class TrimsNewPasswords(Server):
     def password_in(self, rest: bytes) -> bytes:
         return rest.strip(b" ")
 
 
-@wrong("ACCT-7", "accounts/length-last", 'alice: {receives: "! not registered: alice"}')
+@wrong("ACCT-10", "accounts/length-last", 'alice: {receives: "! not registered: alice"}')
 class LooksAtTheLengthFirst(Server):
     def cmd_passwd(self, user: User, rest: bytes) -> None:
         if error := self.password_fault(self.password_in(rest)):
@@ -999,7 +999,7 @@ class LooksAtTheLengthFirst(Server):
             super().cmd_passwd(user, rest)
 
 
-@wrong("ACCT-7", "accounts/replies-in-order", 'alice: {receives: ["Online (2): alice, bob", "Reg')
+@wrong("ACCT-10", "accounts/replies-in-order", 'alice: {receives: ["Online (2): alice, bob", "Reg')
 class TakesUpLinesMeanwhile(Server):
     """What is said behind a command does not wait for it."""
 
@@ -1190,21 +1190,21 @@ class HoldsWhatComesMeanwhile(Server):
             self.selector.modify(user.sock, selectors.EVENT_READ, partial(self.serve, user))
 
 
-@wrong("ACCT-12", "accounts/passwords-are-not-shown", "alice: {receives: ")
+@wrong("ACCT-14", "accounts/passwords-are-not-shown", "alice: {receives: ")
 class RelaysCommandsWithPasswords(Server):
     def command(self, user: User, line: bytes) -> None:
         super().command(user, line)
         self.broadcast(b"%s: %s" % (user.name, line), but=user)
 
 
-@wrong("ACCT-12", "accounts/passwords-are-not-shown", 'server: {sees: "ann has joined the chat"}')
+@wrong("ACCT-14", "accounts/passwords-are-not-shown", 'server: {sees: "ann has joined the chat"}')
 class PrintsPasswords(Server):
     def take_password(self, user: User, password: bytes) -> None:
         self.print_line(b"%s tries %s" % (user.claimed, password))
         super().take_password(user, password)
 
 
-@wrong("ACCT-12", "accounts/passwords-are-not-shown", 'ann: {sees: "! wrong password"}')
+@wrong("ACCT-14", "accounts/passwords-are-not-shown", 'ann: {sees: "! wrong password"}')
 class EchoesPasswords(Server):
     def password_checked(self, user: User, hashed: bytes, right: bool) -> None:
         self.tell(user, b"*" * 8)
@@ -1420,19 +1420,19 @@ class LogsPasswords(Server):
         super().take_password(user, password)
 
 
-@wrong("LOG-4", "log/hangup", 'server: {makes: "chat.log"}')
+@wrong("LOG-7", "log/hangup", 'server: {makes: "chat.log"}')
 class StaysWithItsOldLog(Server):
     def reopen_log(self) -> None:
         pass
 
 
-@wrong("LOG-4", "log/hangup", 'server: {makes: "chat.log"}')
+@wrong("LOG-7", "log/hangup", 'server: {makes: "chat.log"}')
 class EndsWhenItsLogIsRotated(Server):
     def on_hangup(self, which: int, frame: object) -> None:
         self.on_signal(which, frame)
 
 
-@wrong("LOG-4", "log/full-log", """server: {runs: "sh -c 'test $(grep -c lost errors)""")
+@wrong("LOG-5", "log/full-log", """server: {runs: "sh -c 'test $(grep -c lost errors)""")
 class SaysOfEachLineThatItIsLost(Server):
     class log_type(Log):
         def lose(self, why: str) -> None:
@@ -1440,7 +1440,7 @@ class SaysOfEachLineThatItIsLost(Server):
             super().lose(why)
 
 
-@wrong("LOG-4", "log/full-log", 'server: {makes: "errors"')
+@wrong("LOG-5", "log/full-log", 'server: {makes: "errors"')
 class DiesOfAFullLog(Server):
     class log_type(Log):
         def lose(self, why: str) -> None:

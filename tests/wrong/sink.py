@@ -26,6 +26,7 @@ class Sink:
         self.pending = bytearray()
         self.begun = 0  # bytes of the first line that waits that have been written
         self.is_blocked = False  # it takes no more for now
+        self.is_torn = False  # a line was written in part, and the rest of it is lost
         self.has_lost = False
 
     def put(self, line: bytes) -> None:
@@ -34,7 +35,12 @@ class Sink:
         if len(self.pending) + len(line) > self.MAX_PENDING:
             self.lose("not read")
         else:
-            self.pending += line
+            self.pending += self.end_of_torn() + line
+
+    def end_of_torn(self) -> bytes:
+        """What ends a line whose rest is lost, before the next one."""
+        end, self.is_torn = b"\n" * self.is_torn, False
+        return end
 
     def flush(self) -> None:
         """Write what is taken. What is not taken for good is lost, a line that was begun too."""
@@ -45,22 +51,15 @@ class Sink:
         except BlockingIOError:
             self.is_blocked = True
         except OSError as error:
-            self.take_back()
             self.pending.clear()
+            self.is_torn = self.is_torn or self.begun > 0
+            self.begun = 0
             self.lose(str(error.strerror))
 
     def written(self, count: int) -> None:
         end = self.pending.rfind(b"\n", 0, count) + 1
         self.begun = count - end if end else self.begun + count
         del self.pending[:count]
-
-    def take_back(self) -> None:
-        """Cut off a file the beginning of a line that cannot be written whole."""
-        with suppress(OSError):
-            size = os.fstat(self.descriptor).st_size
-            if self.begun:
-                os.ftruncate(self.descriptor, size - self.begun)
-        self.begun = 0
 
     def lose(self, why: str) -> None:
         if not self.has_lost:
