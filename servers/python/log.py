@@ -1,4 +1,4 @@
-"""Where lines go that hold nobody up: standard output, and the log with its lines of JSON.
+"""Where lines go that must delay no one: standard output, and the log with its lines of JSON.
 
 Lines are gathered, and written once a round. What is not taken at once waits, up to a bound; then
 lines are lost, which standard error says once.

@@ -262,7 +262,7 @@ class Server:
         self.accept_at = NEVER  # when to accept again, while descriptors have run out
         self.accept_fails = False  # it did at the last attempt, and that was logged
         self.stopping = False  # a signal or the operator wants it to end
-        self.stop_at = NEVER  # when it does, at the latest, once all were told
+        self.stop_at = NEVER  # when it does, at the latest, once the notice was sent
         self.console = Inbox()  # from standard input
         self.console_is_file = False  # a file is always ready, and selectors refuse it
         self.buffer = memoryview(bytearray(MAX_INBOX))
@@ -319,7 +319,7 @@ class Server:
         log_event(self.log, "join", name=name, addr=user.addr)
 
     def leave(self, user: User, reason: str) -> None:
-        """Take a user out of the room: its name is free, and the others are told."""
+        """Take a user out of the room: its name is free, and the others hear of it."""
         del self.users[user.name.lower()]
         user.cursor.detach()
         self.broadcast(b"%s has left the chat\n" % user.name)
@@ -480,7 +480,7 @@ class Server:
             else:
                 self.handle_line(user, line)
         if gate is not Gate.OPEN or user.events != selectors.EVENT_READ:
-            self.pending[user] = None  # after its flush it is seen what may go on
+            self.pending[user] = None  # after its flush, `watch` decides how it goes on
         if gate is Gate.THROTTLED:
             self.sweep_at = min(self.sweep_at, user.due)
         if user.inbox.has_line():
@@ -493,7 +493,7 @@ class Server:
     def count_line(self, user: User, rate: int) -> None:
         """Count a line against --rate: up to a second's worth of them may come at once."""
         share = 1 / rate
-        earliest = self.now - 1 + share - 1e-6  # the last for what rounding takes
+        earliest = self.now - 1 + share - 1e-6  # a microsecond, so that rounding delays no line
         user.due = max(user.due, earliest) + share
 
     def handle_line(self, user: User, line: bytes) -> None:
@@ -801,7 +801,7 @@ class Server:
         self.set_deadline(user, LINGER_SECONDS)
 
     def hang_up(self, user: User) -> None:
-        """The client has ended its side: its lines and its queue are seen to first (LEAVE-2)."""
+        """The client has ended its side: its lines are acted on and its queue is sent first (LEAVE-2)."""
         user.ended = True
         self.pending[user] = None
         if user.phase is Phase.LINGERING:
