@@ -801,7 +801,7 @@ class Server:
         self.set_deadline(user, LINGER_SECONDS)
 
     def hang_up(self, user: User) -> None:
-        """The client has ended its side: its lines are acted on and its queue is sent first (LEAVE-2)."""
+        """The client has ended its side: first come its lines and its queue (LEAVE-2)."""
         user.ended = True
         self.pending[user] = None
         if user.phase is Phase.LINGERING:
