@@ -18,15 +18,13 @@
 //  5. Text is bytes. It is checked once, and relayed as it came.
 //
 // One goroutine, the owner, runs main and nearly all else. Only the owner touches the state, so
-// there is no mutex here. Each of the other goroutines waits for one thing, and then sends the owner
-// a function that says what to do about it:
-//
-//	acceptUsers, awaitInput, awaitRoom, workers, the alarm, readConsole, signals -> events -> the owner
-//
-// Thus the owner waits for events only, and silent users cause no work.
+// there is no mutex here. Each of the other goroutines waits for one thing (a newcomer, input, room
+// in a socket, a worker, the console, a signal), and then sends the owner a function that says what
+// to do about it. Thus the owner waits for these events only, and silent users cause no work.
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -109,24 +107,17 @@ const (
 	closed              // it is leaving, or gone
 )
 
-// An inbox is what was received and is not yet taken up.
-type inbox struct {
-	data []byte
-	at   int // of the next line; what is before it is moved out once for many lines
-}
-
 // A proof is an account that a connection has proven to be its own: lower name, and hash.
 type proof struct{ name, hash string }
 
 // A user is one connection.
 type user struct {
 	conn     *net.TCPConn
-	raw      syscall.RawConn // the same, to wait with
-	socket   int             // its descriptor, which is good until `reap` closes it
-	addr     string          // for the log
+	socket   int    // its descriptor, which is good until `reap` closes it
+	addr     string // for the log
 	phase    phase
-	name     string // or the one that it wants, while asked for the password
-	inbox    inbox
+	name     string        // or the one that it wants, while asked for the password
+	inbox    []byte        // what was received and is not yet taken up
 	cursor   stream.Cursor // what waits to be sent to it
 	refusals int
 	wrong    int
@@ -136,7 +127,7 @@ type user struct {
 	due      time.Duration // for --rate: when its next line may be taken up
 	reply    int           // bytes of memory that its last /who took, while they wait
 
-	readOn  chan struct{} // lets awaitInput go on; closed at the end
+	readOn  chan struct{} // lets awaitInput go on; it is closed at the end
 	held    bool          // awaitInput waits for that
 	awaited bool          // the kernel takes no more for it at present: awaitRoom is at work
 	busy    bool          // a worker has a job of its, or will have
@@ -150,8 +141,8 @@ type server struct {
 	options  options.Options
 	listener *net.TCPListener
 	address  string
-	events   chan func() // what has happened, as what the owner has to do about it
-	accounts *accounts.Accounts
+	events   chan func()        // what has happened, as what the owner has to do about it
+	accounts *accounts.Accounts // nil: no name is one
 	output   *chatlog.Sink
 	errors   *chatlog.Sink
 	log      *chatlog.Log
@@ -169,9 +160,9 @@ type server struct {
 	load    int      // bytes taken up and said since all were last sent them
 	buffer  []byte   // to receive with
 
-	console       inbox         // from standard input
+	console       []byte        // an inbox, from standard input
 	consoleHeld   bool          // readConsole waits
-	consoleReadOn chan struct{} // lets it go on; there is room for one such word
+	consoleReadOn chan struct{} // lets it go on
 
 	began    time.Time     // all other times are counted from then
 	now      time.Duration // when the round began
@@ -187,36 +178,25 @@ type server struct {
 
 var tooLong = fmt.Sprintf("! line too long (limit %d bytes)\n", maxLine)
 
-// put adds what was received.
-func (in *inbox) put(data []byte) {
-	in.data, in.at = slices.Concat(in.data[in.at:], data), 0
-}
-
-// takeLine takes the next whole line, without its end, if there is one.
+// takeLine takes the next whole line of an inbox, without its end, if there is one.
 //
 // Of a line that is too long only so much is kept as shows that it is: it cannot fill memory.
-func (in *inbox) takeLine() (string, bool) {
-	rest := in.data[in.at:]
-	end := slices.Index(rest, '\n')
-	if end < 0 {
-		in.data, in.at = slices.Clone(rest[:min(len(rest), maxLine+2)]), 0
+func takeLine(inbox *[]byte) (string, bool) {
+	line, rest, isLine := bytes.Cut(*inbox, []byte("\n"))
+	if !isLine {
+		*inbox = slices.Clone(line[:min(len(line), maxLine+2)])
 		return "", false
 	}
-	in.at += end + 1
-	if in.at == len(in.data) {
-		in.data, in.at = nil, 0
+	*inbox = rest // what is before it is moved out once for many lines
+	if len(rest) == 0 {
+		*inbox = nil
 	}
-	return strings.TrimSuffix(string(rest[:end]), "\r"), true
+	return strings.TrimSuffix(string(line), "\r"), true
 }
 
-// size tells how many bytes there are.
-func (in *inbox) size() int {
-	return len(in.data) - in.at
-}
-
-// hasLine tells whether there is a whole line.
-func (in *inbox) hasLine() bool {
-	return slices.Contains(in.data[in.at:], '\n')
+// hasLine tells whether there is a whole line in an inbox.
+func hasLine(inbox []byte) bool {
+	return bytes.IndexByte(inbox, '\n') >= 0
 }
 
 // checkLine says what is wrong with a line, if anything is (FRAME-4 to FRAME-6, in that order).
@@ -324,23 +304,15 @@ func (s *server) nameError(u *user, name string) string {
 	switch {
 	case isReserved || owner != nil && !isRecased:
 		return "! name in use: " + name + "\n"
-	case s.options.MembersOnly && s.hashOf(name) == "":
+	case s.options.MembersOnly && s.accounts.HashOf(name) == "":
 		return "! name not registered: " + name + "\n"
 	}
 	return ""
 }
 
-// hashOf gives the hash of an account, or none where the name is no account.
-func (s *server) hashOf(name string) string {
-	if s.accounts == nil {
-		return ""
-	}
-	return s.accounts.HashOf(name)
-}
-
 // hasProven tells whether a name is an account, and the one that the user has proven (ACCT-5).
 func (s *server) hasProven(u *user, name string) bool {
-	hash := s.hashOf(name)
+	hash := s.accounts.HashOf(name)
 	return hash != "" && u.proven == proof{lower(name), hash}
 }
 
@@ -435,7 +407,7 @@ func (s *server) cmdMsg(u *user, rest string) {
 func (s *server) cmdNick(u *user, rest string) {
 	name := trim(rest)
 	problem := s.nameError(u, name)
-	if problem == "" && s.hashOf(name) != "" && !s.hasProven(u, name) {
+	if problem == "" && s.accounts.HashOf(name) != "" && !s.hasProven(u, name) {
 		problem = "! name registered: " + name + "\n"
 	}
 	if problem != "" {
@@ -451,7 +423,7 @@ func (s *server) cmdNick(u *user, rest string) {
 
 // cmdRegister is /register PASSWORD: the user's name becomes an account.
 func (s *server) cmdRegister(u *user, rest string) {
-	s.changeAccount(u, accounts.Register, rest, s.hashOf(u.name) == "")
+	s.changeAccount(u, accounts.Register, rest, s.accounts.HashOf(u.name) == "")
 }
 
 // cmdPasswd is /passwd PASSWORD: another password for the user's account.
@@ -567,7 +539,7 @@ func (s *server) gate(u *user) gateState {
 // takeUp acts on a user's whole lines, as long as its gate is open and this round can bear more.
 func (s *server) takeUp(u *user) {
 	for s.mayHear() && s.gate(u) == open {
-		line, isLine := u.inbox.takeLine()
+		line, isLine := takeLine(&u.inbox)
 		if !isLine {
 			break
 		}
@@ -584,7 +556,7 @@ func (s *server) takeUp(u *user) {
 	case throttled:
 		s.sweepBy(u.due)
 	}
-	if u.ended && !u.busy && !u.inbox.hasLine() {
+	if u.ended && !u.busy && !hasLine(u.inbox) {
 		s.retire(u, "eof")
 	}
 	s.touch(u) // after its flush it is seen whether it may go on
@@ -609,7 +581,7 @@ func (s *server) handleName(u *user, line string) {
 		s.refuseName(u, "line", problem)
 	} else if problem := s.nameError(u, name); problem != "" {
 		s.refuseName(u, "name", problem)
-	} else if s.hashOf(name) != "" {
+	} else if s.accounts.HashOf(name) != "" {
 		u.phase, u.name = proving, name
 		s.tell(u, passwordPrompt)
 	} else {
@@ -627,7 +599,7 @@ func (s *server) refuseName(u *user, reason, problem string) {
 func (s *server) handlePassword(u *user, line string) {
 	if problem := checkLine(line); problem != "" {
 		s.refusePassword(u, "line", problem)
-	} else if len(line) > maxPassword || s.hashOf(u.name) == "" {
+	} else if len(line) > maxPassword || s.accounts.HashOf(u.name) == "" {
 		s.refusePassword(u, "password", wrongPassword)
 	} else {
 		if !u.ended { // JOIN-8: the time to join stops
@@ -644,7 +616,7 @@ func (s *server) passwordChecked(u *user, job *accounts.Job) {
 	if !u.ended {
 		s.setDeadline(u, u.left)
 	}
-	if !job.Done || s.hashOf(job.Name) != job.Hash {
+	if !job.Done || s.accounts.HashOf(job.Name) != job.Hash {
 		s.refusePassword(u, "password", wrongPassword)
 		return
 	}
@@ -764,9 +736,10 @@ func (s *server) opKick(rest string) {
 	}
 }
 
-// opShutdown is /shutdown: the end for all.
+// opShutdown is /shutdown: the end for all. What was typed behind it is not acted on.
 func (s *server) opShutdown(_ string) {
 	s.mustStop = true
+	s.console, s.consoleHeld = nil, false
 }
 
 var opCommands = map[string]func(s *server, rest string){
@@ -794,18 +767,15 @@ func (s *server) consoleLine(line string) {
 	}
 }
 
-// takeConsole acts on what the operator has typed, but on nothing behind /shutdown (OPER-6).
+// takeConsole acts on what the operator has typed.
 func (s *server) takeConsole() {
-	for s.mayHear() && !s.mustStop {
-		line, isLine := s.console.takeLine()
-		if !isLine {
-			if s.consoleHeld {
-				s.consoleHeld = false
-				s.consoleReadOn <- struct{}{}
-			}
-			return
+	for s.mayHear() && s.consoleHeld && !s.stopping {
+		if line, isLine := takeLine(&s.console); isLine {
+			s.consoleLine(line)
+		} else {
+			s.consoleHeld = false
+			s.consoleReadOn <- struct{}{}
 		}
-		s.consoleLine(line)
 	}
 }
 
@@ -815,8 +785,7 @@ func (s *server) readConsole() {
 	buffer := make([]byte, 4096)
 	for n, err := os.Stdin.Read(buffer); err == nil; n, err = os.Stdin.Read(buffer) {
 		s.events <- func() {
-			s.console.put(buffer[:n])
-			s.consoleHeld = true
+			s.console, s.consoleHeld = slices.Concat(s.console, buffer[:n]), true
 		}
 		<-s.consoleReadOn
 	}
@@ -838,7 +807,7 @@ func (s *server) acceptUsers() {
 			return
 		case !isTroubled:
 			s.events <- func() {
-				s.log.LogEvent("error", "error", "cannot accept connections: "+reason(err))
+				s.log.LogEvent("error", "error", "cannot accept connections: "+err.Error())
 			}
 		}
 		isTroubled = err != nil
@@ -850,8 +819,8 @@ func (s *server) acceptUsers() {
 
 // greet asks a newcomer for its name, if there is room.
 func (s *server) greet(conn *net.TCPConn) {
+	u := &user{conn: conn, cursor: stream.NewCursor(s.stream), readOn: make(chan struct{}, 1)}
 	raw, _ := conn.SyscallConn() // fails only for a connection that is none
-	u := &user{conn: conn, raw: raw, cursor: stream.NewCursor(s.stream), readOn: make(chan struct{}, 1)}
 	raw.Control(func(socket uintptr) { u.socket = int(socket) })
 	if s.log != nil {
 		u.addr = showAddress(conn.RemoteAddr())
@@ -872,7 +841,7 @@ func (s *server) greet(conn *net.TCPConn) {
 		s.tell(u, namePrompt)
 		s.setDeadline(u, s.options.JoinTimeout)
 	}
-	go s.awaitInput(u)
+	go s.awaitInput(u, raw)
 }
 
 // setDeadline gives a user so much time from now on.
@@ -883,9 +852,9 @@ func (s *server) setDeadline(u *user, after time.Duration) {
 
 // awaitInput waits each time until something has come from a user, and then until the owner has
 // received it. It is one goroutine for each connection, and ends with that.
-func (s *server) awaitInput(u *user) {
+func (s *server) awaitInput(u *user, raw syscall.RawConn) {
 	for isOpen := true; isOpen; _, isOpen = <-u.readOn {
-		u.raw.Read(func(socket uintptr) bool { return isReady(socket, unix.POLLIN) })
+		raw.Read(func(socket uintptr) bool { return isReady(socket, unix.POLLIN) })
 		s.events <- func() { s.receive(u) }
 	}
 }
@@ -893,7 +862,8 @@ func (s *server) awaitInput(u *user) {
 // awaitRoom waits until the kernel takes more for a user. It is one goroutine for each connection
 // that does not read fast enough.
 func (s *server) awaitRoom(u *user) {
-	u.raw.Write(func(socket uintptr) bool { return isReady(socket, unix.POLLOUT) })
+	raw, _ := u.conn.SyscallConn()
+	raw.Write(func(socket uintptr) bool { return isReady(socket, unix.POLLOUT) })
 	s.events <- func() {
 		u.awaited = false
 		s.touch(u)
@@ -912,7 +882,7 @@ func (s *server) receive(u *user) {
 	if u.phase == gone {
 		return
 	}
-	n, err := unix.Read(u.socket, s.buffer[:maxInbox-u.inbox.size()])
+	n, err := unix.Read(u.socket, s.buffer[:maxInbox-len(u.inbox)])
 	switch {
 	case err == syscall.EAGAIN || err == syscall.EINTR:
 	case err != nil:
@@ -920,7 +890,7 @@ func (s *server) receive(u *user) {
 	case n == 0:
 		s.hangUp(u)
 	case s.gate(u) != closed:
-		u.inbox.put(s.buffer[:n])
+		u.inbox = slices.Concat(u.inbox, s.buffer[:n])
 		s.giveTurn(u)
 	}
 	s.touch(u)
@@ -943,7 +913,7 @@ func (s *server) flush(u *user) {
 
 // watch has awaited what a user needs next; one who had to pause may go on with its lines.
 func (s *server) watch(u *user) {
-	mayRead := !u.ended && u.inbox.size() < maxInbox && (!s.stopping || s.gate(u) == closed)
+	mayRead := !u.ended && len(u.inbox) < maxInbox && (!s.mustStop || s.gate(u) == closed)
 	if u.phase == gone {
 		return
 	}
@@ -955,7 +925,7 @@ func (s *server) watch(u *user) {
 		u.awaited = true
 		go s.awaitRoom(u)
 	}
-	if u.inbox.hasLine() && s.gate(u) == open {
+	if hasLine(u.inbox) && s.gate(u) == open {
 		s.giveTurn(u)
 	}
 }
@@ -1013,7 +983,7 @@ func (s *server) retire(u *user, reason string) {
 		s.leave(u, reason)
 	}
 	u.phase = leaving
-	u.inbox = inbox{}
+	u.inbox = nil
 	s.touch(u)
 }
 
@@ -1065,7 +1035,7 @@ func (s *server) run() {
 
 // oneRound waits for something to do, does it, and sends everyone what came of it.
 func (s *server) oneRound() {
-	if len(s.turns) == 0 && (!s.consoleHeld || s.mustStop) {
+	if len(s.turns) == 0 && (!s.consoleHeld || s.stopping) {
 		act := <-s.events
 		s.now = time.Since(s.began)
 		act()
@@ -1168,9 +1138,9 @@ func (s *server) sweep(now time.Duration) {
 		if u.deadline <= now {
 			s.expire(u)
 		}
-		if u.inbox.hasLine() && now < u.due {
+		if hasLine(u.inbox) && now < u.due {
 			next = min(next, u.due)
-		} else if u.inbox.hasLine() {
+		} else if hasLine(u.inbox) {
 			s.giveTurn(u)
 		}
 		next = min(next, u.deadline)
@@ -1222,7 +1192,7 @@ func (s *server) start() {
 	}
 	address := net.JoinHostPort(s.options.Host, strconv.Itoa(s.options.Port))
 	if s.listener, err = listenOn(address); err != nil {
-		s.fail(1, fmt.Sprintf("cannot listen on %s: %s\n", address, reason(err)))
+		s.fail(1, fmt.Sprintf("cannot listen on %s: %s\n", address, err))
 	}
 	s.address = showAddress(s.listener.Addr())
 	s.log.LogEvent("start", "addr", s.address)
@@ -1234,9 +1204,9 @@ func (s *server) start() {
 
 // stop begins the end: says so to everyone, after all that was said before, and dismisses them.
 func (s *server) stop() {
-	s.stopping = true
 	s.listener.Close()
 	s.finishTurns()
+	s.stopping = true
 	s.broadcast(shutdownNotice, nil)
 	s.log.LogEvent("shutdown", "addr", s.address)
 	for u := range s.connections {
@@ -1261,7 +1231,7 @@ func (s *server) finishTurns() {
 	end := time.Now().Add(finishTime)
 	for time.Now().Before(end) && s.handleEvent() {
 	}
-	for time.Now().Before(end) && len(s.turns) > 0 {
+	for time.Now().Before(end) && (len(s.turns) > 0 || s.consoleHeld) {
 		s.takeTurns()
 		s.flushAll()
 	}
@@ -1345,19 +1315,6 @@ func noticeVanishing(_, _ string, socket syscall.RawConn) error {
 func showAddress(address net.Addr) string {
 	a := address.(*net.TCPAddr).AddrPort()
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()
-}
-
-// reason gives the heart of an error of package net, which names the operation and the address too.
-func reason(err error) string {
-	var number syscall.Errno
-	var lookup *net.DNSError
-	switch {
-	case errors.As(err, &number):
-		return number.Error()
-	case errors.As(err, &lookup):
-		return lookup.Err
-	}
-	return err.Error()
 }
 
 // boundGarbage keeps memory near to what is in use (LIMIT-4). By itself Go lets the garbage grow to

@@ -57,7 +57,7 @@ class Job:
         self.password = password
         self.hash = hash  # the account's when this was asked for; None where it was none
         self.new_hash: bytes | None = None  # REGISTER, PASSWD: the hash of the password
-        self.done = False  # the password is right, the account changed, the file read
+        self.done = False  # the password is right, or the account was changed
         self.hashes: dict[bytes, bytes] | None = None  # the accounts that the clerk leaves
         self.error = ""  # what went wrong, for the log
 

@@ -1,4 +1,4 @@
-"""Where lines go that hold nobody up: standard output, and the log with its lines of JSON.
+"""Where lines go that must delay no one: standard output, and the log with its lines of JSON.
 
 Lines are gathered, and written once a round. What is not taken at once waits, up to a bound; then
 lines are lost, which standard error says once.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_PENDING = 1024 * 1024  # bytes that may wait in a sink
 WRITE_SIZE = 64 * 1024  # bytes written in one go
-PENDING_SECONDS = 0.25  # for what waits, before the process ends
+FINISH_SECONDS = 0.1  # for what waits, before the process ends
 WRITE_SECONDS = 1.0  # for a last message that standard output or error does not take
 LEVELS = {"refuse": "WARN", "error": "ERROR"}  # of events; of all others, INFO
 
@@ -81,7 +81,7 @@ class Sink:
 
     def finish(self) -> None:
         """Write what still waits before the process ends, for a moment at the most."""
-        end = time.monotonic() + PENDING_SECONDS
+        end = time.monotonic() + FINISH_SECONDS
         self.flush()
         while self.blocked and (left := end - time.monotonic()) > 0:
             waiter = select.poll()

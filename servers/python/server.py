@@ -64,6 +64,7 @@ ACCEPT_BATCH = 64  # connections accepted in one round, so that a rush delays no
 BACKLOG = 4096  # connections that may wait to be accepted
 ROUND_SIZE = 256 * 1024  # bytes taken up and said in a round, before all are sent them
 LINE_WORK = 64  # what a line adds to that beyond its bytes, for the time it takes
+SKIP_SIZE = 256  # empty lines that are passed in one step, at most
 MAX_PIECES = 64  # pieces of memory handed to the kernel in one call
 TICK = 0.01  # seconds at least between two sweeps
 MAX_SLEEP = 3600.0  # seconds; the system takes no wait beyond some weeks
@@ -131,6 +132,11 @@ class Inbox:
         """Put what was received behind the rest."""
         self.data = self.data[self.at :] + data
         self.at = 0
+
+    def skip_empty(self) -> None:
+        """Pass the empty lines that come next, many of them in one step."""
+        ahead = self.data[self.at : self.at + SKIP_SIZE]
+        self.at += len(ahead) - len(ahead.lstrip(b"\n"))
 
     def has_line(self) -> bool:
         """Whether a whole line is there."""
@@ -256,7 +262,7 @@ class Server:
         self.accept_at = NEVER  # when to accept again, while descriptors have run out
         self.accept_fails = False  # it did at the last attempt, and that was logged
         self.stopping = False  # a signal or the operator wants it to end
-        self.stop_at = NEVER  # when it does, at the latest, once all were told
+        self.stop_at = NEVER  # when it does, at the latest, once the notice was sent
         self.console = Inbox()  # from standard input
         self.console_is_file = False  # a file is always ready, and selectors refuse it
         self.buffer = memoryview(bytearray(MAX_INBOX))
@@ -313,7 +319,7 @@ class Server:
         log_event(self.log, "join", name=name, addr=user.addr)
 
     def leave(self, user: User, reason: str) -> None:
-        """Take a user out of the room: its name is free, and the others are told."""
+        """Take a user out of the room: its name is free, and the others hear of it."""
         del self.users[user.name.lower()]
         user.cursor.detach()
         self.broadcast(b"%s has left the chat\n" % user.name)
@@ -469,12 +475,12 @@ class Server:
             self.work += len(line) + LINE_WORK
             if self.rate and user.phase is Phase.CHATTING:
                 self.count_line(user, self.rate)
-            if (
-                line or user.phase is not Phase.CHATTING
-            ):  # empty ones are cheap to send: ignore fast
+            if not line and not self.rate and user.phase is Phase.CHATTING:
+                user.inbox.skip_empty()  # nothing is cheaper to send, so nothing may cost less
+            else:
                 self.handle_line(user, line)
         if gate is not Gate.OPEN or user.events != selectors.EVENT_READ:
-            self.pending[user] = None  # after its flush it is seen what may go on
+            self.pending[user] = None  # after its flush, `watch` decides how it goes on
         if gate is Gate.THROTTLED:
             self.sweep_at = min(self.sweep_at, user.due)
         if user.inbox.has_line():
@@ -487,7 +493,7 @@ class Server:
     def count_line(self, user: User, rate: int) -> None:
         """Count a line against --rate: up to a second's worth of them may come at once."""
         share = 1 / rate
-        earliest = self.now - 1 + share - 1e-6  # the last for what rounding takes
+        earliest = self.now - 1 + share - 1e-6  # a microsecond, so that rounding delays no line
         user.due = max(user.due, earliest) + share
 
     def handle_line(self, user: User, line: bytes) -> None:
@@ -530,7 +536,8 @@ class Server:
         elif len(line) > MAX_PASSWORD or self.accounts is None or self.hash_of(user.name) is None:
             self.refuse_password(user, WRONG_PASSWORD, "password")
         else:
-            user.left, user.deadline = user.deadline - self.now, NEVER  # JOIN-8
+            if not user.ended:
+                user.left, user.deadline = user.deadline - self.now, NEVER  # JOIN-8
             user.job = self.accounts.check(user, user.name, line)
 
     def password_checked(self, user: User, job: Job) -> None:
@@ -794,7 +801,7 @@ class Server:
         self.set_deadline(user, LINGER_SECONDS)
 
     def hang_up(self, user: User) -> None:
-        """The client has ended its side: its lines and its queue are seen to first (LEAVE-2)."""
+        """The client has ended its side: first come its lines and its queue (LEAVE-2)."""
         user.ended = True
         self.pending[user] = None
         if user.phase is Phase.LINGERING:
@@ -1021,8 +1028,7 @@ class Server:
                 user.phase = Phase.LEAVING  # without leave(), so without a notice
                 self.dismiss(user)
             elif user.phase in (Phase.NAMING, Phase.PASSWORD):
-                asked = user.job is None
-                self.tell(user, b"\n" + SHUTDOWN if asked else SHUTDOWN)
+                self.tell(user, SHUTDOWN if user.job is not None else b"\n" + SHUTDOWN)
                 self.dismiss(user)
         self.users.clear()
 

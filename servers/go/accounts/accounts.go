@@ -95,6 +95,9 @@ func Open(path string, nameIsValid func(string) bool, report func(*Job)) (*Accou
 
 // HashOf gives the hash of an account, or none where the name is no account.
 func (a *Accounts) HashOf(name string) string {
+	if a == nil {
+		return ""
+	}
 	return a.hashes[strings.ToLower(name)]
 }
 
@@ -423,10 +426,9 @@ func (f *file) putInPlace(aside *os.File, text, path string) error {
 }
 
 // reason gives an error of the system without the operation and the path.
-func reason(err error) string {
-	var number syscall.Errno
-	if errors.As(err, &number) {
-		return number.Error()
+func reason(err error) error {
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner
 	}
-	return err.Error()
+	return err
 }

@@ -108,7 +108,7 @@ func (k *Sink) write() {
 			k.torn = lines[n-1] != '\n'
 		}
 		if err != nil {
-			k.lose(reason(err))
+			k.lose(reason(err).Error())
 		}
 		if cap(lines) <= maxSpare {
 			k.spare = lines[:0]
@@ -189,10 +189,9 @@ func (l *Log) LogEvent(event string, fields ...any) {
 }
 
 // reason gives an error of the system without the operation and the path.
-func reason(err error) string {
-	var number syscall.Errno
-	if errors.As(err, &number) {
-		return number.Error()
+func reason(err error) error {
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner
 	}
-	return err.Error()
+	return err
 }
