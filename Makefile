@@ -13,6 +13,7 @@ export HOME := $(or $(HOME),$(shell unset HOME; echo ~))
 PYTHON_CODE := conformance tests bench servers/python clients/python
 GO_CODE := servers/go clients/go
 C_CODE := servers/c/server.c clients/c/client.c bench/load.c bench/yardstick.c bench/bare.c
+C_FILES := $(C_CODE) $(wildcard servers/c/*.h clients/c/*.h)
 C_FEATURES := -DACCOUNTS -DLINE_EDITING
 PEERS := redis-server nats-server ngircd inspircd
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
@@ -62,8 +63,8 @@ lint: $(READY) ## Check style, types and warnings of all code
 	mypy servers/python
 	mypy clients/python
 	@unformatted=$$(gofmt -l $(GO_CODE)); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
-	for code in $(GO_CODE); do (cd $$code && go vet .) || exit 1; done
-	clang-format --dry-run -Werror $(C_CODE)
+	for code in $(GO_CODE); do (cd $$code && go vet ./...) || exit 1; done
+	clang-format --dry-run -Werror $(C_FILES)
 	for code in $(C_CODE); do \
 		gcc -std=gnu11 -O2 $(C_WARNINGS) -c -o /dev/null $$code && \
 		gcc -std=gnu11 -O2 $(C_WARNINGS) $(C_FEATURES) -c -o /dev/null $$code || exit 1; \
@@ -74,7 +75,7 @@ format: $(READY) ## Put all code into its style
 	ruff check --fix
 	ruff format
 	gofmt -w $(GO_CODE)
-	clang-format -i $(C_CODE)
+	clang-format -i $(C_FILES)
 	conformance schema conformance/schema --table CONTRIBUTING.md
 
 lock: ## Take the newest versions that pyproject.toml allows into requirements/*.txt

@@ -11,12 +11,8 @@ import pytest
 import conformance
 
 PROJECT = Path(__file__).parents[1]
-PROGRAMS = sorted(
-    path
-    for role in ("servers", "clients")
-    for path in (PROJECT / role).glob("*/*")
-    if path.suffix in (".py", ".go", ".c")
-)
+PROGRAMS = sorted(path for role in ("servers", "clients") for path in (PROJECT / role).iterdir())
+VERSION = re.compile(r"^.*\b(?:VERSION|version)\b.*?\"(\d+\.\d+\.\d+)\"", re.M)
 
 
 def test_the_package_has_the_version_of_the_project() -> None:
@@ -26,7 +22,6 @@ def test_the_package_has_the_version_of_the_project() -> None:
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_every_program_has_the_version_of_the_project(path: Path) -> None:
-    found = re.findall(
-        r"^.*\b(?:VERSION|version)\b.*?\"(\d+\.\d+\.\d+)\"", path.read_text("utf-8"), re.M
-    )
+    sources = (file for file in path.rglob("*") if file.suffix in (".py", ".go", ".c", ".h"))
+    found = [found for source in sources for found in VERSION.findall(source.read_text("utf-8"))]
     assert found == [conformance.__version__]

@@ -1940,7 +1940,7 @@ static _Noreturn void __attribute__((format(printf, 1, 2))) usage_error(const ch
 static bool set_host(struct options *options, const char *value)
 {
     options->host = value;
-    return true;
+    return *value != '\0' && strcmp(value, "*") != 0;
 }
 
 static bool set_port(struct options *options, const char *value)
@@ -2078,7 +2078,7 @@ static void on_signal(int number)
     if (wake_writer < 0)
         _exit(EXIT_SUCCESS);
     if (number == SIGINT || number == SIGTERM) {
-        handle(SIGINT, end_by, SA_RESTART);
+        handle_unless_ignored(SIGINT, end_by, SA_RESTART);
         handle(SIGTERM, end_by, SA_RESTART);
     }
     char byte = (char)number;
@@ -2092,10 +2092,13 @@ static void catch_signals(void)
     static const int others[] = {SIGHUP,  SIGQUIT,   SIGUSR1, SIGUSR2,
                                  SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU};
     signal(SIGPIPE, SIG_IGN); /* standard output gone is noticed where it is written to */
-    handle(SIGINT, on_signal, SA_RESTART);
+    handle_unless_ignored(SIGINT, on_signal, SA_RESTART); /* PROG-10 */
     handle(SIGTERM, on_signal, SA_RESTART);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         handle_unless_ignored(others[i], end_by, SA_RESTART);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /*

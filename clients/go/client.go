@@ -1708,7 +1708,7 @@ func (o *options) setRetryDelay(text string) bool {
 // setHost sets the host.
 func (o *options) setHost(text string) bool {
 	o.host = text
-	return true
+	return text != "" && text != "*"
 }
 
 // values has what sets each option that takes a value, and tells whether the value is good.
@@ -1772,7 +1772,10 @@ func catchSignals(tty *terminal) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Ignore(syscall.SIGPIPE) // a write to a closed standard output fails, and run sees it
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(signals, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGINT) { // PROG-10
+		signal.Notify(signals, syscall.SIGINT)
+	}
 	go func() {
 		<-signals
 		cancel()

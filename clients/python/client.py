@@ -1378,6 +1378,13 @@ def answer(text: str) -> NoReturn:
     sys.exit(0)
 
 
+def host_name(text: str) -> str:
+    """Read a name or an address. Nothing, or `*`, would be any address."""
+    if text in ("", "*"):
+        raise ValueError(text)
+    return text
+
+
 def port_number(text: str) -> int:
     """Read a port."""
     if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= 65535:
@@ -1407,7 +1414,7 @@ def screen_name(text: str) -> bytes:
 
 
 VALUES: dict[str, Callable[[str], object]] = {
-    "--host": str,
+    "--host": host_name,
     "--port": port_number,
     "--name": screen_name,
     "--retries": whole_number,
@@ -1459,7 +1466,9 @@ def catch_signals() -> Terminal:
     terminal = Terminal(reader)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in ENDING_SIGNALS:
-        catch(terminal, number)
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:  # PROG-10
+            catch(terminal, number)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     return terminal
 
 

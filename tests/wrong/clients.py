@@ -598,5 +598,17 @@ class TrustsTheServerWhileEditing(Client):
     CONTROL = re.compile("(?!x)x")
 
 
+@wrong("PROG-10", "program/client-with-blocked-signals:sigterm", "server: is_closed")
+class StaysDeaf(Client):
+    def unblock(self) -> None:
+        pass
+
+
+@wrong("PROG-10", "program/client-with-ignored-signals", 'server: {receives: "still here"}')
+class HearsWhatWasIgnored(Client):
+    def is_heard(self, which: int) -> bool:
+        return True
+
+
 if __name__ == "__main__":
     sys.exit(BUGS.main())

@@ -15,6 +15,10 @@ def anything(_: str) -> bool:
     return True
 
 
+def host(text: str) -> bool:
+    return text not in ("", "*")
+
+
 def number(least: int, most: int = 999_999_999) -> Callable[[str], bool]:
     return lambda text: bool(re.fullmatch("[0-9]{1,9}", text)) and least <= int(text) <= most
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import ClassVar
 
-from wrong.options import CommandLine, Option, number, seconds
+from wrong.options import CommandLine, Option, host, number, seconds
 from wrong.terminal import Editor, Terminal, can_edit
 
 FEATURES = frozenset({"accounts", "line-editing", "reconnect"})
@@ -49,7 +49,7 @@ class Phase(Enum):
 
 class Client:
     OPTIONS: ClassVar[dict[str, Option]] = {
-        "--host": Option("localhost"),
+        "--host": Option("localhost", host),
         "--port": Option("8080", number(1, 65535)),
         "--name": Option("", is_name),
         "--retries": Option("10", number(0)),
@@ -528,11 +528,20 @@ class Client:
         signal.set_wakeup_fd(waker.fileno())
         self.selector.register(wakened, READ)
         for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, self.on_signal)
+            if self.is_heard(each):
+                signal.signal(each, self.on_signal)
+        self.unblock()
         for each in (signal.SIGHUP, signal.SIGQUIT):
             signal.signal(each, self.on_deadly_signal)
         signal.signal(signal.SIGTSTP, self.on_stop)
         signal.signal(signal.SIGWINCH, lambda *_: None)  # it wakes the loop
+
+    def is_heard(self, which: int) -> bool:
+        """What was ignored at the start stays so, except SIGTERM."""
+        return which == signal.SIGTERM or signal.getsignal(which) is not signal.SIG_IGN
+
+    def unblock(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
     def on_deadly_signal(self, which: int, frame: object) -> None:
         """Its own action, once the terminal is as it was."""

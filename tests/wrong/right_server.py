@@ -24,7 +24,7 @@ from math import inf
 from typing import ClassVar
 
 from wrong.accounts import Accounts, Bad, InUse, Pool, is_right
-from wrong.options import CommandLine, Option, number, seconds
+from wrong.options import CommandLine, Option, host, number, seconds
 from wrong.sink import Log, Sink, standard_output
 
 FEATURES = frozenset({"accounts", "log", "rate-limit"})
@@ -66,7 +66,7 @@ class User:
 
 class Server:
     OPTIONS: ClassVar[dict[str, Option]] = {
-        "--host": Option("127.0.0.1"),
+        "--host": Option("127.0.0.1", host),
         "--port": Option("8080", number(0, 65535)),
         "--max-clients": Option("10000", number(1)),
         "--max-queue": Option(str(1024 * 1024), number(4096)),
@@ -852,8 +852,8 @@ class Server:
     # Start and stop
 
     def listen(self) -> None:
-        host, port = self.options["--host"], int(self.options["--port"])
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        at, port = self.options["--host"], int(self.options["--port"])
+        found = socket.getaddrinfo(at, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, _, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
         self.listener = socket.socket(family, kind)
         self.reuse_address()
@@ -950,7 +950,10 @@ class Server:
         try:
             server.open_accounts()
         except InUse:
-            print(f"cannot use accounts {options['--accounts']}: in use by another server", file=sys.stderr)
+            print(
+                f"cannot use accounts {options['--accounts']}: in use by another server",
+                file=sys.stderr,
+            )
             return 1
         except (OSError, Bad) as problem:
             print(accounts_error(options["--accounts"], problem), file=sys.stderr)

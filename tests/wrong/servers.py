@@ -709,26 +709,13 @@ class MakesTheFileItself(Server):
         super().open_accounts()
 
 
-@wrong("FILE-1", "accounts/changed-while-it-runs", 'bob: {is_asked: "Password: "}')
+@wrong("FILE-4", "accounts/changed-while-it-runs", 'bob: {is_asked: "Password: "}')
 class ReadsItsAccountsOnce(Server):
     def refresh_accounts(self) -> None:
         pass
 
 
-@wrong("FILE-1", "accounts/changed-password", 'ann: {sees: "! wrong password"}')
-class OverlooksChangesThatLookAlike(Server):
-    """What has the same time and length is taken to be the same."""
-
-    stamp: tuple[int, int] | None = None
-
-    def refresh_accounts(self) -> None:
-        found = os.stat(self.accounts.path)
-        if self.stamp != (found.st_mtime_ns, found.st_size):
-            self.stamp = found.st_mtime_ns, found.st_size
-            super().refresh_accounts()
-
-
-@wrong("FILE-1", "accounts/gone-bad:malformed", 'ann: {is_asked: "Password: "}')
+@wrong("FILE-4", "accounts/gone-bad:malformed", 'ann: {is_asked: "Password: "}')
 class ForgetsItsAccounts(Server):
     """Where the file has gone bad, there are none."""
 
@@ -737,15 +724,21 @@ class ForgetsItsAccounts(Server):
         super().complain_of_accounts(trouble)
 
 
-@wrong("FILE-1", "accounts/gone-bad:vanished", 'ann: {is_asked: "Password: "}')
+@wrong("FILE-4", "accounts/gone-bad:vanished", 'ann: {is_asked: "Password: "}')
 class EndsWithItsFile(Server):
     """Where the file has gone bad, nobody gets in."""
 
-    def stranger_fault(self, name: bytes) -> bytes | None:
-        return b"! no accounts" if self.accounts.trouble else super().stranger_fault(name)
+    is_bad = False
+
+    def complain_of_accounts(self, trouble: str) -> None:
+        self.is_bad = True
+        super().complain_of_accounts(trouble)
+
+    def is_registered(self, name: bytes) -> bool:
+        return not self.is_bad and super().is_registered(name)
 
 
-@wrong("FILE-1", "log/log-of-bad-accounts:malformed", 'server: {makes: "chat.log"}')
+@wrong("FILE-4", "log/log-of-bad-accounts:malformed", 'server: {makes: "chat.log"}')
 class KeepsItsTroubleToItself(Server):
     def complain_of_accounts(self, trouble: str) -> None:
         pass
@@ -869,10 +862,13 @@ class LetsTheDeadIn(Server):
             self.leave(user, "reset")
 
 
-@wrong("JOIN-8", "accounts/timed-out-while-checked", 'ann: {receives: "! timed out"}')
-class TakesACheckForAPrompt(Server):
-    def after_prompt(self, user: User) -> bytes:
-        return b"\n"
+@wrong("JOIN-8", "accounts/no-time-runs-while-checked", "ann: {sees: ")
+class LosesPatienceWithItsThreads(Server):
+    """The time for joining runs while a password is checked."""
+
+    def start_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
+        super().start_job(user, work, then)
+        user.deadline = time.monotonic() + user.left
 
 
 @wrong("JOIN-8", "accounts/late-for-the-password", 'silent: {receives: ["", "! timed out"]}')
@@ -921,7 +917,7 @@ class RegistersAgain(Server):
 
     def cmd_register(self, user: User, rest: bytes) -> None:
         if self.is_own_account(user):
-            work = partial(self.accounts.set, user.name, self.password_in(rest))
+            work = partial(self.accounts.set, user.name, self.password_in(rest), user.proven[1])
             self.start_job(user, work, partial(self.account_changed, user, "register"))
         else:
             super().cmd_register(user, rest)
@@ -947,16 +943,15 @@ class UnregistersOthers(Server):
 @wrong("ACCT-7", "accounts/account-of-the-name", 'ann: {receives: ["! not registered: zoe", ')
 class ChangesTheAccountOfTheOldName(Server):
     def cmd_unregister(self, user: User, rest: bytes) -> None:
-        for name in user.verified:
-            work = partial(self.accounts.remove, name)
-            self.start_job(user, work, partial(self.account_changed, user, "unregister"))
+        work = partial(self.accounts.remove, *user.proven)
+        self.start_job(user, work, partial(self.account_changed, user, "unregister"))
 
 
 @wrong("ACCT-7", "accounts/registered-here", 'alice: {receives: "Password changed"}')
 class ForgetsWhoRegistered(Server):
     def account_changed(self, user: User, what: str, done: bytes | Exception | None) -> None:
         super().account_changed(user, what, done)
-        user.verified.clear()
+        user.proven = (b"", b"")
 
 
 @wrong(
@@ -1047,7 +1042,7 @@ class MendsWhatItFinds(Server):
 @wrong("FILE-7", "accounts/no-last-line-end", 'server: {runs: "htpasswd -vb accounts alice')
 class AddsToHalfALine(Server):
     class accounts_type(Accounts):
-        def change(self, name: bytes, hashed: bytes, there: bool) -> bool:
+        def change(self, name: bytes, hashed: bytes, before: bytes | None) -> bool:
             self.replace(self.read() + b"%s:%s\n" % (name, hashed))
             return True
 
@@ -1161,7 +1156,79 @@ class TrustsForEver(Server):
     """Who has given the password of an account has given those of all that bear its name later."""
 
     def is_verified(self, user: User, name: bytes) -> bool:
-        return self.key(name) in user.verified
+        return user.proven[0] == self.key(name)
+
+
+@wrong("ACCT-11", "accounts/nick-to-a-name-of-ones-own", 'ann: {receives: "! name registered: ann"')
+class KeepsAllThatWasProven(Server):
+    """What one has proven stays so, whatever one proves after it."""
+
+    def is_verified(self, user: User, name: bytes) -> bool:
+        user.known = getattr(user, "known", set()) | {user.proven}  # type: ignore[attr-defined]
+        hashed = self.accounts.hashes.get(self.key(name))
+        return (self.key(name), hashed) in user.known  # type: ignore[attr-defined]
+
+
+@wrong("ACCT-5", "accounts/reset-by-the-operator", 'ann: {receives: ["! not registered: ann"')
+class TrustsOldPasswords(Server):
+    def is_verified(self, user: User, name: bytes) -> bool:
+        return user.proven[0] == self.key(name)
+
+
+@wrong(
+    "FILE-5", "accounts/reset-behind-the-servers-back", 'ann: {receives: "! not registered: ann"}'
+)
+class OverwritesTheOperatorsPassword(Server):
+    class accounts_type(Accounts):
+        def change(self, name: bytes, hashed: bytes, before: bytes | None) -> bool:
+            return super().change(name, hashed, self.parse(self.read()).get(name.lower()))
+
+
+@wrong("FILE-8", "accounts/one-server-for-a-file:same-path", "second: {complains: ")
+class SharesItsFile(Server):
+    class accounts_type(Accounts):
+        def hold(self) -> None:
+            pass
+
+
+@wrong("FILE-8", "accounts/one-server-for-a-file:link", "second: {complains: ")
+class LocksTheLink(Server):
+    class accounts_type(Accounts):
+        def hold(self) -> None:
+            path, self.path = self.path, self.path.replace("link", "another")
+            super().hold()
+            self.path = path
+
+
+@wrong("OPER-6", "console/behind-a-shutdown", 'alice: {receives: "Server is shutting down"}')
+class AnnouncesWhatStandsBehind(Server):
+    def op_shutdown(self, rest: bytes) -> None:
+        for line in iter(lambda: self.next_line(self.console), None):
+            self.console_line(line)
+        super().op_shutdown(rest)
+
+
+@wrong("PROG-10", "program/blocked-signals:sigterm", "alice: {receives: ")
+class StaysDeaf(Server):
+    def unblock(self) -> None:
+        pass
+
+
+@wrong("PROG-10", "program/ignored-signals", "alice: joins")
+class HearsWhatWasIgnored(Server):
+    def is_heard(self, number: int) -> bool:
+        return True
+
+
+@wrong("LIMIT-6", "limit/reset-behind-a-full-queue", "alice: {receives: ")
+class LooksAwayFromThoseWhoLag(Server):
+    """One for whom much waits is not read, and its end is not seen."""
+
+    def settle(self) -> None:
+        super().settle()
+        for user in self.users:
+            if len(user.outbox) > 1000:
+                self.selector.modify(user.sock, selectors.EVENT_WRITE, partial(self.serve, user))
 
 
 @wrong("ACCT-12", "accounts/nobody-waits", 'bob: {receives: "alice: hello"}')
@@ -1370,11 +1437,11 @@ class LosesItsLastEvents(Server):
                 super().flush()
 
 
-@wrong("LOG-2", "log/full-in-the-middle", """server: {runs: "sh -c '! grep -v""")
-class LeavesHalfALine(Server):
+@wrong("LOG-6", "log/full-in-the-middle", 'server: {makes: "chat.log"')
+class GoesOnInHalfALine(Server):
     class log_type(Log):
-        def take_back(self) -> None:
-            pass
+        def end_of_torn(self) -> bytes:
+            return b""
 
 
 @wrong("LOG-3", "log/hostile-texts:quotes", "server: {writes: {json: ")
