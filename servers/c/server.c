@@ -276,6 +276,12 @@ static bool has_line(const struct inbox *inbox)
     return kept(inbox) > 0 && memchr(inbox->bytes + inbox->done, '\n', kept(inbox));
 }
 
+/* Whether there is something for take_line to do: of a line that is too long, a full inbox. */
+static bool has_work(const struct inbox *inbox)
+{
+    return has_line(inbox) || kept(inbox) >= MAX_HELD;
+}
+
 /*
  * Takes the first whole line; false where there is none yet. Of a line that can only be too long,
  * nothing is kept while it comes (LIMIT-4); the one byte more may be the CR of its end.
@@ -1015,7 +1021,7 @@ static void after_lines(struct server *s, struct user *user)
     pack(&user->inbox);
     if (user->eof && state != BUSY && !has_line(&user->inbox))
         retire(s, user, "eof");
-    else if (state == OPEN && has_line(&user->inbox))
+    else if (state == OPEN && has_work(&user->inbox))
         give_turn(s, user);
     else if (state == THROTTLED && kept(&user->inbox) > 0)
         set_due(s, user);
@@ -1152,7 +1158,7 @@ static void watch(struct server *s, struct user *user)
         user->watched = event.events;
         epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, user->fd, &event);
     }
-    if (has_line(&user->inbox) && gate(s, user) == OPEN)
+    if (has_work(&user->inbox) && gate(s, user) == OPEN)
         give_turn(s, user);
 }
 
