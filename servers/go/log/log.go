@@ -1,4 +1,5 @@
-// Package chatlog writes lines that hold nobody up: to standard output, standard error and the log.
+// Package chatlog writes lines to standard output, standard error and the log, and never waits for
+// a reader of them.
 //
 // Lines are gathered, and written once a round, many in one call. What may not be read (a pipe, a
 // terminal) is written by a goroutine; a disk is written at once.
@@ -92,8 +93,8 @@ func (k *Sink) Flush() {
 	}
 }
 
-// write writes what waits, and what comes meanwhile. The lock is held, but not during a call. A line
-// that a full disk has cut is ended before the next one (LOG-6).
+// write writes what waits, and what comes meanwhile. The lock is held, but not during a call. A
+// line that a full disk has cut is ended before the next one (LOG-6).
 func (k *Sink) write() {
 	for len(k.pending) > 0 {
 		lines := k.pending
