@@ -600,7 +600,7 @@ func (s *server) refuseName(u *user, reason, problem string) {
 func (s *server) handlePassword(u *user, line string) {
 	if problem := checkLine(line); problem != "" {
 		s.refusePassword(u, "line", problem)
-	} else if len(line) > maxPassword || s.accounts.HashOf(u.name) == "" {
+	} else if len(line) > maxPassword {
 		s.refusePassword(u, "password", wrongPassword)
 	} else {
 		if !u.ended { // JOIN-8: the time to join stops

@@ -50,11 +50,6 @@ func NewSink(name string, file *os.File, errors *Sink) *Sink {
 
 // Put adds whole lines. They are lost where too much waits already.
 func (k *Sink) Put(lines string) {
-	k.Write([]byte(lines))
-}
-
-// Write is Put, for the log's handler.
-func (k *Sink) Write(lines []byte) (int, error) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	if len(k.pending)+len(lines) > maxPending && !k.onDisk {
@@ -62,7 +57,12 @@ func (k *Sink) Write(lines []byte) (int, error) {
 	} else {
 		k.pending = append(k.pending, lines...)
 	}
-	return len(lines), nil
+}
+
+// Write is Put, for the log's handler.
+func (k *Sink) Write(line []byte) (int, error) {
+	k.Put(string(line))
+	return len(line), nil
 }
 
 // lose says on standard error that lines are lost, once.
