@@ -1405,12 +1405,20 @@ func (c *client) isAway() bool {
 	return c.phase == away || c.phase == returning
 }
 
+// showUnsent shows the lines that were kept, and will not be sent (BACK-9).
+func (c *client) showUnsent() {
+	for line := range bytes.Lines(c.kept) {
+		c.say("not sent: " + string(bytes.TrimSuffix(line, []byte("\n"))) + "\n")
+	}
+}
+
 // lose begins to wait for the next try (BACK-1), or gives the exit status where there was the
 // last one.
 func (c *client) lose() int {
 	c.link.conn.Close()
 	c.link.ended = false
 	if c.tries == c.options.retries {
+		c.showUnsent()
 		c.say(fmt.Sprintf("Giving up after %d attempts\n", c.tries))
 		return 1
 	}

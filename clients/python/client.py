@@ -1175,6 +1175,7 @@ def lose(client: Client) -> int | None:
     client.link.sock.close()
     client.link.ended = False
     if client.tries == client.options.retries:
+        show_unsent(client)
         announce(client, f"Giving up after {client.tries} attempts\n")
         return 1
     delay = client.delay * 2 if client.tries else client.options.retry_delay
@@ -1187,6 +1188,12 @@ def lose(client: Client) -> int | None:
     client.phase = Phase.AWAY
     client.deadline = time.monotonic() + client.delay
     return None
+
+
+def show_unsent(client: Client) -> None:
+    """Show the lines that were kept, and will not be sent (BACK-9)."""
+    for line in bytes(client.kept).splitlines():
+        announce(client, f"not sent: {os.fsdecode(line)}\n")
 
 
 def keep_unsent(client: Client) -> None:

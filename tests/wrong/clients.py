@@ -610,5 +610,11 @@ class HearsWhatWasIgnored(Client):
         return True
 
 
+@wrong("BACK-9", "reconnect/password-wrong-by-now", 'alice: {complains: ["not sent: one"')
+class ForgetsWhatItKept(Client):
+    def show_unsent(self) -> None:
+        pass
+
+
 if __name__ == "__main__":
     sys.exit(BUGS.main())

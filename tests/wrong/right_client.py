@@ -269,6 +269,10 @@ class Client:
             if command := PASSWORD_COMMAND.fullmatch(line.removesuffix(b"\r")):
                 self.offered = command[1]
 
+    def show_unsent(self) -> None:
+        for line in self.kept.splitlines():
+            self.complain(f"not sent: {line.decode()}")
+
     def send_kept(self) -> None:
         kept, self.kept = bytes(self.kept), bytearray()
         self.send(kept)
@@ -395,6 +399,7 @@ class Client:
 
     def wait_for_next_try(self) -> int | None:
         if self.has_tried_enough():
+            self.show_unsent()
             self.complain(f"Giving up after {self.tries} attempts")
             return self.STATUS_AFTER_GIVING_UP
         self.delay = min(self.next_delay(), self.MAX_DELAY)

@@ -800,7 +800,12 @@ impl Client {
         self.forgets |= talk.prompt == Some(Prompt::Password) && talk.unanswered && !talk.welcomed;
         let retries = self.options.retries;
         if self.tries == retries {
-            return Err(Ending::with_message(1, format!("Giving up after {} attempts", retries)));
+            let mut message = String::new();
+            for line in String::from_utf8_lossy(&self.kept).lines() {
+                message += &format!("not sent: {}\n", line);
+            }
+            message += &format!("Giving up after {} attempts", retries);
+            return Err(Ending::with_message(1, message));
         }
         let factor = 1 << self.tries.min(40);
         let delay = self.options.retry_delay.saturating_mul(factor).min(MAX_DELAY);
