@@ -1029,11 +1029,12 @@ function seconds(word) {
 }
 
 const nonEmpty = (word) => (word === '' ? null : word);
+const oneHost = (word) => (word === '' || word === '*' ? null : word);
 
 // What stands under `parse` gives the value, or null for a bad one; options
 // without it take no value.
 const OPTIONS = {
-  '--host': { key: 'host', parse: nonEmpty },
+  '--host': { key: 'host', parse: oneHost },
   '--port': { key: 'port', parse: wholeNumber(0, 65_535) },
   '--max-clients': { key: 'maxClients', parse: wholeNumber(1) },
   '--max-queue': { key: 'maxQueue', parse: wholeNumber(4096) },

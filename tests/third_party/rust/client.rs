@@ -82,11 +82,18 @@ struct Termios {
     spare: [u32; 8], // room for systems whose struct is larger
 }
 
+#[repr(C)]
+struct SignalSet([c_ulong; 16]); // as large as glibc and musl have it
+
+const SIG_SETMASK: c_int = 2;
+
 extern "C" {
     fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
     fn signal(number: c_int, handler: usize) -> usize;
     fn siginterrupt(number: c_int, flag: c_int) -> c_int;
     fn raise(number: c_int) -> c_int;
+    fn sigemptyset(set: *mut SignalSet) -> c_int;
+    fn sigprocmask(how: c_int, set: *const SignalSet, before: *mut SignalSet) -> c_int;
     fn write(fd: c_int, bytes: *const c_void, count: usize) -> isize;
     fn isatty(fd: c_int) -> c_int;
     fn tcgetattr(fd: c_int, state: *mut Termios) -> c_int;
@@ -167,10 +174,15 @@ fn catch_signals(wake: &UnixStream) {
         unsafe {
             let before = signal(number, handler);
             siginterrupt(number, 1); // a write to a stuck standard output is to come back
-            if before == SIG_IGN && number != SIGINT && number != SIGTERM {
+            if before == SIG_IGN && number != SIGTERM {
                 signal(number, SIG_IGN); // as `nohup` wants it
             }
         }
+    }
+    let mut none = SignalSet([0; 16]);
+    unsafe {
+        sigemptyset(&mut none);
+        sigprocmask(SIG_SETMASK, &none, std::ptr::null_mut()); // they may have been blocked
     }
     unsafe { signal(SIGTTOU, SIG_IGN) }; // the terminal is restored from the background too
 }
@@ -296,6 +308,7 @@ fn parse_options() -> Options {
 fn set_option(options: &mut Options, option: &OsString, value: &OsString) -> Option<()> {
     let text = value.to_string_lossy();
     match option.to_str()? {
+        "--host" if text.is_empty() || text == "*" => return None,
         "--host" => options.host = text.into_owned(),
         "--port" => {
             options.port = parse_digits(&text).filter(|&port| (1..65536).contains(&port))? as u16
