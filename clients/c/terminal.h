@@ -89,7 +89,7 @@ static void mark_pastes(bool wanted)
 }
 
 /*
- * Gives the terminal back as it was (HIDE-4, EDIT-5); a signal handler may call this. What was
+ * Gives the terminal back as it was (HIDE-4, EDIT-2); a signal handler may call this. What was
  * typed of a password and not read yet is for no other program (HIDE-2).
  */
 static void restore(void)

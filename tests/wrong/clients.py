@@ -324,7 +324,7 @@ class WaitsForEverLonger(Client):
     MAX_DELAY = inf
 
 
-@wrong("BACK-1", "reconnect/gives-up", 'alice: {complains: "Giving up after 4 attempts"}')
+@wrong("BACK-6", "reconnect/gives-up", 'alice: {complains: "Giving up after 4 attempts"}')
 class NeverGivesUp(Client):
     def has_tried_enough(self) -> bool:
         return False
@@ -614,6 +614,13 @@ class HearsWhatWasIgnored(Client):
 class ForgetsWhatItKept(Client):
     def show_unsent(self) -> None:
         pass
+
+
+@wrong("CLIENT-7", "client/each-address:named", "alice: ")
+class TriesOneAddress(Client):
+    def connect(self) -> None:
+        self.host = "::1"
+        super().connect()
 
 
 if __name__ == "__main__":

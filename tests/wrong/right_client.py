@@ -577,8 +577,9 @@ class Client:
 
     @classmethod
     def main(cls, arguments: list[str]) -> int:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, lambda *_: os._exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(0))
         options = cls.command_line("chat-client", cls.OPTIONS).parse(arguments)
         keep_standard_files_open()
         client = cls(options)

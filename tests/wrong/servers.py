@@ -22,7 +22,7 @@ from typing import ClassVar
 
 from wrong.accounts import Accounts, Bad, hash_of
 from wrong.bug import Bugs
-from wrong.options import CommandLine, Option
+from wrong.options import CommandLine, Option, number
 from wrong.right_server import PROMPT, Server, User
 from wrong.sink import Log
 
@@ -631,31 +631,31 @@ class Accepting(Accounts):
         return "" if why == self.overlooked else why
 
 
-@wrong("FILE-3", "accounts/malformed:twice", "server: {complains: ")
+@wrong("FILE-2", "accounts/malformed:twice", "server: {complains: ")
 class StartsWithWhateverItFinds(Server):
     def open_accounts(self) -> None:
         self.refresh_accounts()
 
 
-@wrong("FILE-3", "accounts/malformed:twice-in-another-case", "server: {complains: ")
+@wrong("FILE-2", "accounts/malformed:twice-in-another-case", "server: {complains: ")
 class LetsTheLastLineCount(Server):
     class accounts_type(Accepting):
         overlooked = "name given twice"
 
 
-@wrong("FILE-3", "accounts/malformed:md5", "server: {complains: ")
+@wrong("FILE-2", "accounts/malformed:md5", "server: {complains: ")
 class TakesAnyHash(Server):
     class accounts_type(Accepting):
         overlooked = "not a bcrypt hash"
 
 
-@wrong("FILE-3", "accounts/malformed:bad-name", "server: {complains: ")
+@wrong("FILE-2", "accounts/malformed:bad-name", "server: {complains: ")
 class TakesAnyName(Server):
     class accounts_type(Accepting):
         overlooked = "invalid name"
 
 
-@wrong("FILE-3", "accounts/malformed:more-behind", "server: {complains: ")
+@wrong("FILE-2", "accounts/malformed:more-behind", "server: {complains: ")
 class TakesWhatBeginsLikeAHash(Server):
     class accounts_type(Accounts):
         def fault(
@@ -664,7 +664,7 @@ class TakesWhatBeginsLikeAHash(Server):
             return super().fault(name, colon, hashed[:60], others)
 
 
-@wrong("FILE-3", "accounts/malformed:twice", "server: {complains: ")
+@wrong("FILE-2", "accounts/malformed:twice", "server: {complains: ")
 class DoesNotSayWhichLine(Server):
     class accounts_type(Accounts):
         def parse(self, data: bytes) -> dict[bytes, bytes]:
@@ -784,13 +784,13 @@ class CountsGuessesAsNames(Server):
         super().refuse_password(user, error)
 
 
-@wrong("ACCT-2", "accounts/whole-line:spaces", 'ann: {sees: "Welcome, ann (1 online).')
+@wrong("ACCT-3", "accounts/whole-line:spaces", 'ann: {sees: "Welcome, ann (1 online).')
 class TrimsPasswords(Server):
     def take_password(self, user: User, password: bytes) -> None:
         super().take_password(user, password.strip(b" \t"))
 
 
-@wrong("ACCT-2", "accounts/whole-line:empty", 'ann: {sees: "Welcome, ann (1 online).')
+@wrong("ACCT-3", "accounts/whole-line:empty", 'ann: {sees: "Welcome, ann (1 online).')
 class TakesNoEmptyPassword(Server):
     def is_right(self, password: bytes, hashed: bytes) -> bool:
         return bool(password) and super().is_right(password, hashed)
@@ -932,7 +932,7 @@ class LetsAnyoneChangeThePassword(Server):
         return self.is_registered(user.name)
 
 
-@wrong("ACCT-8", "accounts/not-ones-own", 'bob: {receives: "! not registered: bob"}')
+@wrong("ACCT-9", "accounts/not-ones-own", 'bob: {receives: "! not registered: bob"}')
 class UnregistersOthers(Server):
     def cmd_unregister(self, user: User, rest: bytes) -> None:
         if rest:
@@ -1230,6 +1230,72 @@ class LooksAwayFromThoseWhoLag(Server):
         for user in self.users:
             if len(user.outbox) > 1000:
                 self.selector.modify(user.sock, selectors.EVENT_WRITE, partial(self.serve, user))
+
+
+@wrong("CMD-7", "msg/to-oneself", "alice: {sees: ")
+class SaysNothingOfTalkToOneself(Server):
+    def tell(self, user: User, line: bytes) -> None:
+        if b"message yourself" not in line:
+            super().tell(user, line)
+
+
+@wrong("FRAME-10", "frame/order-of-checks", "alice: {receives: ")
+class LooksForControlCharactersFirst(Server):
+    def fault(self, line: bytes) -> bytes | None:
+        if self.CONTROL.search(line.decode(errors="replace")):
+            return b"! control characters are not allowed"
+        return super().fault(line)
+
+
+@wrong("STOP-6", "log/hangup-without-a-log", "alice: {receives: ")
+class IsDeafToHangups(Server):
+    def catch_signals(self) -> None:
+        super().catch_signals()
+        signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+@wrong("OPER-3", "console/help", "server: {sees: ")
+class KnowsNoShutdown(Server):
+    def op_help(self, rest: bytes) -> None:
+        self.print_line(b"Commands: /help, /who, /kick NAME")
+
+
+@wrong("OPER-4", "console/who", "server: {sees: ")
+class CountsTheOperator(Server):
+    def op_who(self, rest: bytes) -> None:
+        for line in self.who():
+            self.print_line(line.replace(b"(2)", b"(3)"))
+
+
+@wrong("LOG-8", "log/hangup-in-vain", "server: {writes: ")
+class SaysNothingOfItsLog(Server):
+    def reopen_log(self) -> None:
+        if self.log:
+            with suppress(OSError):
+                self.log.reopen()
+
+
+@wrong("PROG-7", "program/least-values", "server: {starts: ")
+class WantsMoreRoom(Server):
+    OPTIONS: ClassVar[dict[str, Option]] = Server.OPTIONS | {
+        "--max-queue": Option("1048576", number(4097))
+    }
+
+
+@wrong("PROG-8", "program/server-help", "server: {prints: ")
+class HelpsNobody(Server):
+    class command_line(CommandLine):
+        def help(self) -> str:
+            return "usage: chat-server [OPTION VALUE]"
+
+
+@wrong("PROG-9", "program/port-in-use", "rival: {complains: ")
+class SaysNothingOfItsPort(Server):
+    def listen(self) -> None:
+        try:
+            super().listen()
+        except OSError:
+            sys.exit(1)
 
 
 @wrong("ACCT-12", "accounts/nobody-waits", 'bob: {receives: "alice: hello"}')
