@@ -2,8 +2,9 @@ module chat/client
 
 go 1.24.0
 
+require golang.org/x/sys v0.41.0
+
 require (
-	golang.org/x/sys v0.41.0
-	golang.org/x/term v0.40.0
-	golang.org/x/text v0.34.0
+	github.com/ergochat/readline v0.1.3
+	golang.org/x/text v0.34.0 // indirect
 )
