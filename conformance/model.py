@@ -39,6 +39,12 @@ class Medium(StrEnum):
     TERMINAL = "terminal"  # one that neither echoes nor edits: what is seen is what was written
     PIPES = "pipes"
     SCREEN = "screen"  # a terminal as people have it; what counts is what a person sees on it
+    SHELL = "shell"  # such a screen, on which a shell runs the program as its job
+
+    @property
+    def is_screen(self) -> bool:
+        """Whether what counts is what a person sees."""
+        return self in (Medium.SCREEN, Medium.SHELL)
 
 
 class ActorKind(StrEnum):
@@ -62,9 +68,15 @@ class CastMember:
     medium: Medium = Medium.TERMINAL  # of a program
 
     def __str__(self) -> str:
-        behind = {Medium.TERMINAL: "", Medium.PIPES: " on pipes", Medium.SCREEN: " on a screen"}
-        return f"{self.kind}{behind[self.medium]}"
+        return f"{self.kind}{_BEHIND[self.medium]}"
 
+
+_BEHIND = {
+    Medium.TERMINAL: "",
+    Medium.PIPES: " on pipes",
+    Medium.SCREEN: " on a screen",
+    Medium.SHELL: " in a shell",
+}
 
 # All that a cast can name, by the words for it.
 CAST_MEMBERS = {
@@ -73,6 +85,7 @@ CAST_MEMBERS = {
         *(CastMember(kind) for kind in ActorKind),
         *(CastMember(ActorKind(role), medium) for role in Role for medium in Medium),
     )
+    if str(member) != "server in a shell"  # which is not ready when its step is done
 }
 
 

@@ -358,7 +358,7 @@ static bool is_ready(int fd, short events)
     return poll(&wanted, 1, 0) > 0;
 }
 
-/* Drops what was typed unseen, and not read yet: nobody else is to have it (CLIENT-9). */
+/* Drops what was typed unseen, and not read yet: nobody else is to have it (HIDE-1). */
 static void drop_input(void)
 {
     if (terminal.hidden && terminal.changed && !in_background())
@@ -1102,7 +1102,7 @@ static void on_resized(void)
 
 #endif
 
-/* From here on what is typed is a password (CLIENT-9); what is half typed is none. */
+/* From here on what is typed is a password (HIDE-1); what is half typed is none. */
 static void begin_secret(void)
 {
     if (!terminal.hidden)
@@ -1683,7 +1683,7 @@ static void announce_try(const struct client *client)
 }
 
 /*
- * Begins to wait for the next try (CLIENT-7), and gives -1, or the exit status where there was
+ * Begins to wait for the next try (BACK-1), and gives -1, or the exit status where there was
  * the last one.
  */
 static int lose(struct client *client)

@@ -389,7 +389,7 @@ func openTerminal() *terminal {
 	return t
 }
 
-// hideTyping keeps a password from being shown (CLIENT-9): the terminal takes the line by itself.
+// hideTyping keeps a password from being shown (HIDE-1): the terminal takes the line by itself.
 // What was being typed is no part of it.
 func (c *client) hideTyping() {
 	if c.hides {
@@ -1405,7 +1405,7 @@ func (c *client) isAway() bool {
 	return c.phase == away || c.phase == returning
 }
 
-// lose begins to wait for the next try (CLIENT-7), or gives the exit status where there was the
+// lose begins to wait for the next try (BACK-1), or gives the exit status where there was the
 // last one.
 func (c *client) lose() int {
 	c.link.conn.Close()

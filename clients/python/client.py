@@ -295,7 +295,7 @@ SHELL_SIGNALS = (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
 
 
 def hide_typing(client: Client) -> None:
-    """Show nothing of what is typed at a terminal, as it is a password (CLIENT-9).
+    """Show nothing of what is typed at a terminal, as it is a password (HIDE-1).
 
     Nothing of a line that is half typed shall become part of it.
     """
@@ -477,7 +477,7 @@ def can_edit() -> bool:
 
 
 def open_editor() -> Editor | None:
-    """Make the editor, where there is a terminal that can do it, and prompt_toolkit (CLIENT-10)."""
+    """Make the editor, where there is a terminal that can do it, and prompt_toolkit (EDIT-1)."""
     capable = os.environ.get("TERM", "") not in ("", "dumb")
     if not (capable and os.isatty(0) and os.isatty(1)):
         return None
@@ -724,7 +724,7 @@ def key_name(editor: Editor, key: str) -> str:
 
 
 def accept_line(client: Client, editor: Editor) -> None:
-    """Send the line; remember it, unless it has a password in it or may be one (CLIENT-10)."""
+    """Send the line; remember it, unless it has a password in it or may be one (EDIT-1)."""
     text = editor.buffer.text
     secret = (
         client.phase is Phase.ASKED or client.forgets or text.lower().startswith(SECRET_COMMANDS)
@@ -1171,7 +1171,7 @@ def is_away(client: Client) -> bool:
 
 
 def lose(client: Client) -> int | None:
-    """Wait for the next try (CLIENT-7), or give the exit status where there was the last one."""
+    """Wait for the next try (BACK-1), or give the exit status where there was the last one."""
     client.link.sock.close()
     client.link.ended = False
     if client.tries == client.options.retries:

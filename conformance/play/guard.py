@@ -1,9 +1,10 @@
-"""Ends the programs of a worker that was killed. It knows process groups alone.
+"""Ends the programs of a worker that was killed. It knows process ids alone.
 
 When a worker is killed, its programs on terminals get a hang-up and end. Programs on pipes, and
 those that ignore the hang-up, would stay. So each worker has a guard: a small process that knows
-which process groups run, and kills them when the worker's end of the pipe closes. This module is
-also run as a program: the guard itself.
+which programs run, each the leader of a session and of a process group, and kills these when the
+worker's end of the pipe closes. A shell's jobs have groups of their own, in its session. This
+module is also run as a program: the guard itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 
 
@@ -34,13 +36,13 @@ class Guard:
         os.close(reading)
         os.close(null)
 
-    def add(self, group: int) -> None:
-        """A process group is running."""
-        self._say(f"+{group}\n")
+    def add(self, leader: int) -> None:
+        """A program is running."""
+        self._say(f"+{leader}\n")
 
-    def remove(self, group: int) -> None:
+    def remove(self, leader: int) -> None:
         """It has ended, and its number may be used again."""
-        self._say(f"-{group}\n")
+        self._say(f"-{leader}\n")
 
     def _say(self, line: str) -> None:
         with suppress(BrokenPipeError):
@@ -49,12 +51,20 @@ class Guard:
 
 def main() -> None:
     """The guard's side: read until the worker has ended, then kill what still runs."""
-    groups: set[int] = set()
+    leaders: set[int] = set()
     for line in sys.stdin:
-        (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
-    for group in groups:
+        (leaders.add if line[0] == "+" else leaders.discard)(int(line[1:]))
+    for group in leaders | set(_groups_within(leaders)):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
+
+
+def _groups_within(sessions: set[int]) -> Iterator[int]:
+    """The process groups of all processes in these sessions."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(int(name)) in sessions:
+                yield os.getpgid(int(name))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ class Launch:
     size: tuple[int, int] = (COLUMNS, ROWS)  # of a screen
     input: str = ""  # "closed", or a path that its standard input is; "": terminal or pipe
     closed: tuple[int, ...] = ()  # of 1 and 2: standard output and error that it does not get
+    blocked: tuple[str, ...] = ()  # signals; it starts with all others unblocked
+    ignored: tuple[str, ...] = ()  # signals; it starts with all others at their defaults
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
@@ -43,7 +45,7 @@ class Streams:
             self._on_terminal(self.terminal)
         else:
             self._on_pipes(with_input=not launch.input)
-        if launch.medium is Medium.SCREEN:
+        if launch.medium.is_screen:
             self.actions.append((os.POSIX_SPAWN_DUP2, 0, 2))
         else:
             self.errors_fd = self._pipe_from(2)
@@ -96,4 +98,4 @@ class Streams:
 def _terminal(launch: Launch) -> Terminal | None:
     if launch.medium is Medium.PIPES:
         return None
-    return open_terminal(launch.size if launch.medium is Medium.SCREEN else None)
+    return open_terminal(launch.size if launch.medium.is_screen else None)

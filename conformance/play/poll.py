@@ -119,7 +119,7 @@ class Source:
         self.unread = bytearray()
         self.began = False  # whether anything has come
         self.end = ""  # once it has ended: "eof", "reset", or the error in the system's words
-        self.on_arrival: Callable[[], None] | None = None  # called once something has come
+        self.take: Callable[[bytes], object] | None = None  # gets what comes at once; nothing waits
         self._read = read
         loop.watch(fd, self._on_ready)
 
@@ -139,11 +139,12 @@ class Source:
     def _take(self, data: bytes) -> None:
         self.began = True
         self.loop.transcript.note(self.actor, self.how, data)
+        if self.take:
+            self.take(data)
+            return
         self.unread += data
         if len(self.unread) > MOST_UNREAD:
             raise Flood(self.actor)
-        if self.on_arrival:
-            self.on_arrival()
 
     def _finish(self, end: str) -> None:
         self.end = end

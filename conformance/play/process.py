@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from conformance.play import system
@@ -101,6 +102,11 @@ class Process:
         except OSError:  # it has ended; the steps that follow say so
             return True
 
+    def answer(self, data: bytes) -> None:
+        """Give it what its terminal answers, at once; lost where it reads nothing, or has ended."""
+        with contextlib.suppress(OSError):
+            os.write(self.input_fd, data)
+
     def _write(self, data: memoryview) -> int:
         return os.write(self.input_fd, data)
 
@@ -169,17 +175,17 @@ def ending(status: int) -> str:
 def start(actor: str, launch: Launch, loop: Loop) -> Process:
     """Start a program; raises CannotStart."""
     its_guard = guard()
-    streams = Streams(launch)
+    streams, argv = Streams(launch), [*_ignoring(launch.ignored), *launch.argv]
     try:
         with contextlib.chdir(launch.folder):
             pid = os.posix_spawnp(
-                launch.argv[0],
-                list(launch.argv),
+                argv[0],
+                argv,
                 dict(launch.environment),
                 file_actions=streams.actions,
                 setsid=True,
                 setsigdef=_DEFAULT_SIGNALS,
-                setsigmask=[],
+                setsigmask=[signal.Signals[name] for name in launch.blocked],
             )
     except OSError as error:
         streams.close()
@@ -187,6 +193,15 @@ def start(actor: str, launch: Launch, loop: Loop) -> Process:
     its_guard.add(pid)
     streams.handed_over()
     return _process(actor, pid, streams, loop)
+
+
+def _ignoring(names: Sequence[str]) -> list[str]:
+    """The beginning of a command line: a shell that ignores these, and becomes the program.
+
+    A signal ignored in this process, if only for a moment, might be the one that is to end it.
+    """
+    numbers = " ".join(str(signal.Signals[name].value) for name in names)
+    return ["sh", "-c", f"trap '' {numbers}\nexec \"$@\"", "sh"] if names else []
 
 
 def _process(actor: str, pid: int, streams: Streams, loop: Loop) -> Process:

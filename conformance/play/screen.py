@@ -2,7 +2,9 @@
 
 Bytes say little about a screen. A program that edits a line moves the cursor, clears and draws
 again, and each program does so in its own way. So the bytes go through an emulator, and steps name
-the rows that a person then sees. It knows no actor.
+the rows that a person then sees. They go there at once when they come, since a program may wait for
+the answer to a question of its own: where the cursor is, what kind of terminal this is. It knows no
+actor.
 """
 
 from __future__ import annotations
@@ -17,25 +19,28 @@ from wcwidth import wcwidth
 from conformance.arguments import CURSOR, Pattern
 from conformance.play.poll import Source
 
-_APPLICATION_KEYS = 1 << 5  # as pyte keeps the private mode 1
+# Private modes of a terminal, as pyte keeps them.
+_APPLICATION_KEYS = 1 << 5
+_BRACKETED_PASTE = 2004 << 5
+
+# What a program sends to its terminal: control sequences (CSI), and strings (DCS, SOS, PM, APC).
+_SEQUENCE = re.compile(rb"\x1b(?:\[([<=>?]?)[0-9;:]*([ -/]*)([@-~])|[PX^_][^\x1b\x07]*\x1b\\)")
+_SECONDARY_ATTRIBUTES = b"\x1b[1c"  # the question, for pyte, which knows the primary ones alone
+_BEGUN = re.compile(rb"\x1b(?:\[[<=>?]?[0-9;:]*[ -/]*|[PX^_][^\x1b\x07]{0,4096}\x1b?)?\Z")
 
 
 class Screen:
-    """A window of so many columns and rows, fed from a program's terminal as its output comes.
-
-    At once, whatever step is being played: some programs ask where the cursor is, or what kind of
-    terminal this is, and wait for the answer.
-    """
+    """A window of so many columns and rows, fed from a program's terminal."""
 
     def __init__(
         self, source: Source, columns: int, rows: int, reply: Callable[[bytes], object]
     ) -> None:
-        self._source = source
         self._window = _Window(columns, rows, reply)
         self._stream = pyte.ByteStream(self._window)
         self._modes_at_first = set(self._window.mode)
-        self.changed = False  # since it was last compared
-        source.on_arrival = self._take
+        self._begun = b""  # a sequence whose end has not come yet
+        self.changes = 0  # how often something has come
+        source.take = self._feed
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the size; what was on the screen stays where it was, or is cut off."""
@@ -46,6 +51,16 @@ class Screen:
         if _APPLICATION_KEYS not in self._window.mode:
             return data
         return re.sub(rb"\x1b\[([ABCDHF])", b"\x1bO\\1", data)
+
+    def pasted(self, data: bytes) -> bytes:
+        """The bytes that a terminal sends for a pasted text; a program can ask for marks round it.
+
+        Each line end is that of the Enter key.
+        """
+        data = data.replace(b"\n", b"\r")
+        if _BRACKETED_PASTE not in self._window.mode:
+            return data
+        return b"\x1b[200~" + data + b"\x1b[201~"
 
     def rows(self, *, cursor: bool) -> list[str]:
         """The rows up to the last one that is not blank, without the blanks at their ends.
@@ -59,7 +74,6 @@ class Screen:
 
     def differs(self, which: str, wanted: list[Pattern], cursor: bool) -> tuple[str, str] | None:
         """The first row that is not as wanted: expected and seen; None where all are as wanted."""
-        self.changed = False
         rows = self.rows(cursor=cursor)
         seen = rows[-len(wanted) :] if which == "last" else rows
         for number in range(max(len(wanted), len(seen))):
@@ -70,10 +84,20 @@ class Screen:
                 return f"{where}: {one}", f"{where}: {row}"
         return None
 
-    def _take(self) -> None:
-        self.changed = True
-        self._stream.feed(bytes(self._source.unread))
-        self._source.unread.clear()
+    def _feed(self, data: bytes) -> None:
+        data = self._begun + data
+        begun = _BEGUN.search(data)
+        self._begun = begun[0] if begun else b""
+        self._stream.feed(_SEQUENCE.sub(self._known, data[: len(data) - len(self._begun)]))
+        self.changes += 1
+
+    def _known(self, found: re.Match[bytes]) -> bytes:
+        """A sequence that pyte knows, else nothing: it takes parts of others for text, or fails."""
+        private, between, final = found.groups(b"")
+        if (private, final) == (b">", b"c"):
+            return _SECONDARY_ATTRIBUTES
+        known = not private or (private == b"?" and final in b"hlJK")
+        return found[0] if final and not between and known and final != b"m" else b""
 
     def _row(self, y: int, cursor: bool) -> str:
         cells = [self._window.buffer[y][x].data for x in range(self._window.columns)]
@@ -125,8 +149,12 @@ class _Window(pyte.Screen):
         self.set_margins()
         self.cursor.x = min(self.cursor.x, columns - 1)
 
+    def report_device_attributes(self, mode: int = 0, **kwargs: bool) -> None:
+        """Answer what kind of terminal this is: a VT102, or by the secondary ones a VT100."""
+        self.write_process_input("\x1b[>0;10;0c" if mode else "\x1b[?6c")
+
     def write_process_input(self, data: str) -> None:
-        """Called by pyte to answer: where the cursor is, what kind of terminal this is."""
+        """Called by pyte to answer a program's question."""
         self._reply(data.encode())
 
 

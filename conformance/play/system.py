@@ -20,9 +20,13 @@ LOOK_SECONDS = 0.002  # between two looks at something that changes without an e
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a running process has used."""
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
+    """Processor time that a running process has used, and those that it started and that run."""
+    process, used = psutil.Process(pid), 0.0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            used += times.user + times.system
+    return used
 
 
 def resident(pid: int) -> int:

@@ -178,6 +178,19 @@ def signal_name(node: Node) -> str:
     return name
 
 
+@grammar("signal, or list", _one_or_several("signal"))
+def signals(node: Node) -> tuple[str, ...]:
+    """One signal or several, of those that a program can block and ignore."""
+    if node.value == []:
+        raise node.fault("no signal at all; name one, or leave the key out")
+    if isinstance(node.value, list):
+        return tuple(name for item in node.value for name in signals(item))
+    name = signal_name(node)
+    if name in ("SIGKILL", "SIGSTOP"):
+        raise node.fault(f"no program can block or ignore {name}; name another signal")
+    return (name,)
+
+
 @grammar("status, or list", _one_or_several("status"))
 def statuses(node: Node) -> tuple[int | str, ...]:
     """How a program may end: an exit status, `nonzero`, a signal's name, or a list of these."""

@@ -112,7 +112,7 @@ class State:
 
     def enter(self, actor: str, group: str, name: str, place: Place) -> None:
         """The actor counts as in the group, by this name."""
-        if self.parts[actor].member.medium is Medium.SCREEN:
+        if self.parts[actor].member.medium.is_screen:
             raise Fault(place, f"{actor} is on a screen, so it can see no fence: it is in no group")
         self.groups.setdefault(group, {})[actor] = name
 
@@ -142,7 +142,7 @@ class State:
             if part.is_on and kind is not ActorKind.SCRIPTED:
                 raise Misstep(place, f"{actor} is still there at the end; {end_remedy(kind)}")
             last = next((step.verb for step in reversed(self.steps) if step.actor == actor), "")
-            on_screen = kind in PROGRAMS and part.member.medium is Medium.SCREEN
+            on_screen = kind in PROGRAMS and part.member.medium.is_screen
             if on_screen and last and VERBS[last].effect is Effect.ENDS:
                 raise Misstep(place, f"{actor} has exited; {SCREEN_REMEDY}")
 

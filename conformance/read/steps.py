@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from conformance.mistakes import Fault, Place, meant
-from conformance.model import PROGRAMS, ActorKind, CastMember, Medium, Origin, Step
+from conformance.model import PROGRAMS, ActorKind, CastMember, Origin, Step
 from conformance.read.placeholders import LATER, check_tree
 from conformance.read.verbs import COMMON_OPTIONS, MEDIUM_REMEDIES, VERBS, Option, Verb
 from conformance.read.yaml_tree import Node
@@ -141,7 +141,7 @@ class StepMaker:
     def _check_option(self, key: str, option: Option, place: Place) -> None:
         if self.member.kind not in option.kinds:
             raise Fault(place, f"the option `{key}` is for: {_listed(option.kinds)}")
-        if option.on_screen and self.member.medium is not Medium.SCREEN:
+        if option.on_screen and not self.member.medium.is_screen:
             raise Fault(place, f"{self.actor} is on no screen, so it has no `{key}`")
 
     def _argument(self, node: Node | None, place: Place) -> object:

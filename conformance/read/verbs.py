@@ -27,6 +27,7 @@ from conformance.read.grammar import (
     rule,
     seconds,
     signal_name,
+    signals,
     size,
     socket_options,
     statuses,
@@ -173,8 +174,9 @@ SERVER = frozenset({ActorKind.SERVER})
 SCRIPTED = frozenset({ActorKind.SCRIPTED})
 
 IN_LINES = frozenset({Medium.TERMINAL, Medium.PIPES})  # what is written is what counts
-AT_KEYS = frozenset({Medium.TERMINAL, Medium.SCREEN})
-ON_SCREEN = frozenset({Medium.SCREEN})
+ON_SCREEN = frozenset(medium for medium in Medium if medium.is_screen)
+AT_KEYS = frozenset({Medium.TERMINAL}) | ON_SCREEN
+BY_ITSELF = frozenset(Medium) - {Medium.SHELL}  # its process is known
 
 ACTOR = Grammar(text.read, "actor", TEXT)
 GROUP = Grammar(lambda node: node.text("a group"), "group", TEXT)
@@ -193,6 +195,8 @@ _START_OPTIONS = {
     "under": Option(
         PROGRAMS, COMMAND, "a command that runs the program, such as `prlimit --nofile=20:20`"
     ),
+    "blocked": Option(PROGRAMS, signals, "signals that are blocked when it starts"),
+    "ignored": Option(PROGRAMS, signals, "signals that are ignored when it starts"),
     "input": Option(PROGRAMS, input_file, "its standard input: `closed`, or a path"),
     "output": Option(PROGRAMS, closed, "it gets no standard output"),
     "errors": Option(PROGRAMS, closed, "it gets no standard error"),
@@ -200,12 +204,6 @@ _START_OPTIONS = {
         PROGRAMS,
         columns_and_rows,
         "the size of its screen: `40x10`, columns and rows",
-        on_screen=True,
-    ),
-    "shell": Option(
-        PROGRAMS,
-        yes,
-        "a shell with job control starts on its screen; `client` there, typed, runs the program",
         on_screen=True,
     ),
     "same_port": Option(SERVER, yes, "a server starts again where it was"),
@@ -236,7 +234,8 @@ VERBS = {
         Verb(
             "starts",
             ALL,
-            "runs with `{max-clients: 2}` and gets ready; or connects; or listens",
+            "runs with `{max-clients: 2}` and gets ready; or connects; or listens; in a shell: it "
+            "is there to be run, as `client`",
             argument=OPTIONS,
             argument_for=PROGRAMS,
             needed=False,
@@ -283,7 +282,14 @@ VERBS = {
             stands=When.ANY_TIME,
             observes=True,
         ),
-        Verb("is_sent", PROGRAMS, "`SIGTERM`, to it alone", argument=signal_name, acts=True),
+        Verb(
+            "is_sent",
+            PROGRAMS,
+            "`SIGTERM`, to it alone",
+            argument=signal_name,
+            media=BY_ITSELF,
+            acts=True,
+        ),
         Verb(
             "types",
             ALL,
@@ -298,6 +304,15 @@ VERBS = {
             ALL,
             "bytes as they are, in one write",
             argument=data,
+            effect=Effect.SAYS,
+            acts=True,
+        ),
+        Verb(
+            "pastes",
+            PROGRAMS,
+            "a text by one key of its terminal, within marks where the program asks for them",
+            argument=data,
+            media=ON_SCREEN,
             effect=Effect.SAYS,
             acts=True,
         ),
@@ -437,6 +452,7 @@ VERBS = {
             PROGRAMS,
             "`{TCP_NODELAY: 1}` on each of its connections",
             argument=socket_options,
+            media=BY_ITSELF,
         ),
         Verb(
             "idles_for",
@@ -450,6 +466,7 @@ VERBS = {
             PROGRAMS,
             "its memory has grown by less than `16 MiB` since it was ready",
             argument=size,
+            media=BY_ITSELF,
         ),
         Verb(
             "enters",
@@ -484,6 +501,8 @@ MEDIUM_REMEDIES = {
     Medium.TERMINAL: "{actor} is on no screen, so `{verb}` is not for it; see CONTRIBUTING.md",
     Medium.PIPES: "{actor} has no terminal, so `{verb}` is not for it; see `is_sent`, `sees`",
     Medium.SCREEN: "{actor} is on a screen, so `{verb}` is not for it; say what it `shows`",
+    Medium.SHELL: "{actor} is in a shell, so `{verb}` is not for it; say what it `shows`, and what "
+    "the shell is to do by `types`",
 }
 READ_REMEDY = "add `reads_again` or `resets`"
 SCREEN_REMEDY = "say what its screen `shows`, so that nothing on it is overlooked"

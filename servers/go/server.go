@@ -71,8 +71,8 @@ const (
 )
 
 const (
-	lingerTime  = time.Second            // for a user whom the server dismisses
-	drainTime   = 10 * time.Second       // for one whose client has ended its side
+	lingerTime  = time.Second            // for a user that the server dismisses
+	drainTime   = 10 * time.Second       // for a user whose client has ended its side
 	finishTime  = 500 * time.Millisecond // at a shutdown, for what was read before
 	pendingTime = 250 * time.Millisecond // for lines to write, before the process ends
 	acceptPause = 100 * time.Millisecond // without accepting, when the descriptors have run out
@@ -89,7 +89,7 @@ type phase int
 
 const (
 	naming    phase = iota // asked for a name
-	proving                // asked for the password of that name
+	password               // asked for the password of that name
 	chatting               // in the room
 	leaving                // out of the room: its queue goes out, what still comes is discarded
 	lingering              // our side is ended: what still comes is discarded until its side ends
@@ -280,7 +280,7 @@ func (s *server) tell(u *user, text string) {
 	s.touch(u)
 }
 
-// touch has a user flushed at the end of the round.
+// touch lets a user be flushed at the end of the round.
 func (s *server) touch(u *user) {
 	if !u.pending {
 		u.pending = true
@@ -436,16 +436,17 @@ func (s *server) cmdUnregister(u *user, _ string) {
 	s.changeAccount(u, accounts.Unregister, "", s.hasProven(u, u.name))
 }
 
-// changeAccount has a worker change the user's account, if it may; its next lines wait for that.
+// changeAccount lets a worker change the user's account, if the user may do that. Its next lines
+// wait for the answer.
 func (s *server) changeAccount(u *user, task accounts.Task, rest string, mayDo bool) {
-	password := strings.TrimLeft(rest, " ")
-	isGood := len(password) >= minPassword && len(password) <= maxPassword
+	given := strings.TrimLeft(rest, " ")
+	isGood := len(given) >= minPassword && len(given) <= maxPassword
 	switch {
 	case !mayDo:
 		s.tell(u, strings.Replace(answers[task].refused, "NAME", u.name, 1))
 	case !isGood && task != accounts.Unregister:
 		s.tell(u, badPassword)
-	case !s.accounts.Change(u, task, u.name, password):
+	case !s.accounts.Change(u, task, u.name, given):
 		s.tell(u, unchanged)
 	default:
 		u.busy = true
@@ -567,7 +568,7 @@ func (s *server) handleLine(u *user, line string) {
 	switch u.phase {
 	case naming:
 		s.handleName(u, line)
-	case proving:
+	case password:
 		s.handlePassword(u, line)
 	default:
 		s.handleChat(u, line)
@@ -582,7 +583,7 @@ func (s *server) handleName(u *user, line string) {
 	} else if problem := s.nameError(u, name); problem != "" {
 		s.refuseName(u, "name", problem)
 	} else if s.accounts.HashOf(name) != "" {
-		u.phase, u.name = proving, name
+		u.phase, u.name = password, name
 		s.tell(u, passwordPrompt)
 	} else {
 		s.enter(u, name)
@@ -599,7 +600,7 @@ func (s *server) refuseName(u *user, reason, problem string) {
 func (s *server) handlePassword(u *user, line string) {
 	if problem := checkLine(line); problem != "" {
 		s.refusePassword(u, "line", problem)
-	} else if len(line) > maxPassword || s.accounts.HashOf(u.name) == "" {
+	} else if len(line) > maxPassword {
 		s.refusePassword(u, "password", wrongPassword)
 	} else {
 		if !u.ended { // JOIN-8: the time to join stops
@@ -699,7 +700,7 @@ func (s *server) mayHear() bool {
 	return s.load <= min(roundSize, s.options.MaxQueue/2)
 }
 
-// giveTurn has a user heard when all before it have been.
+// giveTurn lets a user be heard, after all who wait for that already.
 func (s *server) giveTurn(u *user) {
 	if !u.inTurns {
 		u.inTurns = true
@@ -911,13 +912,14 @@ func (s *server) flush(u *user) {
 	s.watch(u)
 }
 
-// watch has awaited what a user needs next; one who had to pause may go on with its lines.
+// watch starts to wait for what a user needs next. A user who had to pause goes on with its lines.
+// At a shutdown nothing more is read from those who are still to be heard.
 func (s *server) watch(u *user) {
-	mayRead := !u.ended && len(u.inbox) < maxInbox && (!s.mustStop || s.gate(u) == closed)
 	if u.phase == gone {
 		return
 	}
-	if u.held && mayRead {
+	isWanted := s.gate(u) == closed || !s.mustStop
+	if u.held && isWanted && !u.ended && len(u.inbox) < maxInbox {
 		u.held = false
 		u.readOn <- struct{}{}
 	}
@@ -1119,7 +1121,7 @@ func (s *server) flushSinks() {
 	}
 }
 
-// sweepBy has the users looked through at a time, or before.
+// sweepBy makes sure that there is a sweep at a time, or before.
 func (s *server) sweepBy(at time.Duration) {
 	if at < s.sweepAt {
 		s.sweepAt = at
@@ -1225,8 +1227,7 @@ func (s *server) stop() {
 	clear(s.users)
 }
 
-// finishTurns acts on what was read before the signal: it comes before the notice (STOP-2). The
-// readers are not let go on meanwhile, so that it has an end even in a flood.
+// finishTurns acts on what was read before the signal: it comes before the notice (STOP-2).
 func (s *server) finishTurns() {
 	end := time.Now().Add(finishTime)
 	for time.Now().Before(end) && s.handleEvent() {
@@ -1239,8 +1240,8 @@ func (s *server) finishTurns() {
 }
 
 // catchSignals lets the first signal to stop end the server in order, and the second one at once
-// (STOP-5). SIGINT and SIGHUP that were ignored stay so, except where SIGHUP is to read the log or the
-// accounts anew (PROG-10).
+// (STOP-5). SIGINT and SIGHUP that were ignored stay so, except where SIGHUP is to read the log or
+// the accounts anew (PROG-10).
 func (s *server) catchSignals() {
 	// In place of these signals, a write or a read fails, which is handled: to a standard output that
 	// is closed, to a log that is as large as it may be, from the terminal in the background.
@@ -1299,8 +1300,8 @@ func listenOn(hostAndPort string) (*net.TCPListener, error) {
 	return listener.(*net.TCPListener), nil
 }
 
-// noticeVanishing has a peer that is cut off noticed within two minutes (LEAVE-5). It is only a
-// wish: a system that has no such option serves all the same.
+// noticeVanishing asks the kernel to notice within two minutes that a peer is cut off (LEAVE-5).
+// Errors are ignored: a system that lacks such an option serves all the same.
 func noticeVanishing(_, _ string, socket syscall.RawConn) error {
 	return socket.Control(func(socket uintptr) {
 		syscall.SetsockoptInt(int(socket), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1)

@@ -129,6 +129,10 @@ def test_no_descriptor_stays_open(suite: SuiteFile) -> None:
 
 # --- Where the playing process itself ends ---------------------------------------------------
 
+OVER = """\
+- ann, tom, eve: {exits: 0}
+- eve: {shows: over}
+"""
 MANIFEST = """\
 name: tiny
 role: {role}
@@ -141,7 +145,8 @@ run: "{{python}} -I -S {role}.py"
 def playing(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A run of a case whose programs are all up, and wait for each other without end."""
     suite = write_suite(tmp_path)
-    scenario(suite, ALL_HERE + "- server: {sees: more}\n- ann, tom: {exits: 0}\n", CAST)
+    steps = ALL_HERE + "- eve: starts\n- eve: {types: client}\n- server: {sees: more}\n" + OVER
+    scenario(suite, steps, CAST.replace("}", ", eve: client in a shell}"))
     os.mkfifo(tmp_path / "pids")
     for role, text in (("server", LISTENING + SERVER), ("client", CLIENT)):
         home = tmp_path / "servers" / role
@@ -195,8 +200,8 @@ def assert_ends(pids: list[int], end: str, process: subprocess.Popen[bytes]) -> 
 
 @pytest.mark.parametrize("end", ["the worker is killed", "Ctrl+C", "SIGINT", "SIGKILL"])
 def test_after_the_end_of(end: str, playing: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    """Programs on terminals, and those on pipes that no hang-up reaches; the guard as well."""
-    pids = programs_up(tmp_path, 3)
+    """Programs on terminals, and on pipes, and jobs of a shell; and the guard as well."""
+    pids = programs_up(tmp_path, 4)
     everything = descendants(playing.pid)
     assert set(pids) < set(everything)
     assert_ends(everything, end, playing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -455,6 +456,40 @@ def test_keys_and_signals(suite: SuiteFile, step: str, end: str) -> None:
     passes(
         suite, server, f"- server: starts\n- server: {{{step}}}\n- server: {{exits: {end}}}", "{}"
     )
+
+
+# Tells by which signals it would not be ended as usual.
+TELLS = """
+ready()
+for line in open("/proc/self/status"):
+    if line.startswith(("SigBlk", "SigIgn")):
+        name, _, bits = line.partition(":")
+        known = [signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM]
+        print(name, *(one.name for one in known if int(bits, 16) >> one - 1 & 1), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "blocked", "ignored"),
+    [
+        ("", "", ""),
+        (", blocked: [SIGTERM, SIGINT]", " SIGINT SIGTERM", ""),
+        (", ignored: [SIGHUP, SIGINT]", "", " SIGHUP SIGINT"),
+        (", ignored: SIGTERM, blocked: SIGTERM", " SIGTERM", " SIGTERM"),
+        (", ignored: SIGUSR1, under: nice", "", " SIGUSR1"),
+    ],
+)
+def test_signals_at_the_start(suite: SuiteFile, options: str, blocked: str, ignored: str) -> None:
+    steps = f"""
+    - server: {{starts: {options}}}
+    - server: {{sees: ["SigBlk{blocked}", "SigIgn{ignored}"]}}
+    - server: {{exits: 0}}
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGTERM])
+    try:
+        passes(suite, TELLS, steps, PIPES)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.mark.parametrize("cast", ["{}", PIPES])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from conformance.mistakes import Mistake
 from conformance.model import Failure, Medium, Role
 from conformance.plan import Selection, plan
 from conformance.play.deadlines import Deadlines
+from conformance.play.poll import Loop, Source
 from conformance.play.runner import play
+from conformance.play.screen import Screen
+from conformance.play.transcript import Transcript
 from conformance.read.suite import SuiteFile
 
 CAST = "{ann: client on a screen}"
@@ -171,6 +175,85 @@ def test_a_question_of_the_program_is_answered(suite: SuiteFile) -> None:
     assert failure(suite, client, steps) is None
 
 
+ASKING = """
+import os, select, sys, termios, tty
+before = termios.tcgetattr(0)
+tty.setraw(0)
+os.write(1, b"abc\\x1b[5n\\x1b[6n\\x1b[c\\x1b[>c")
+answers = b""
+while answers.count(b"c") < 2 and select.select([0], [], [], 60)[0]:
+    answers += os.read(0, 99)
+termios.tcsetattr(0, termios.TCSANOW, before)
+with open(sys.argv[1], "w") as file:
+    print(repr(answers)[2:-1], file=file)
+"""
+
+
+def test_questions_are_answered_while_any_step_waits(suite: SuiteFile) -> None:
+    answers = r"\x1b[0n\x1b[1;4R\x1b[?6c\x1b[>0;10;0c"
+    steps = f"""\
+- ann: {{starts: , arguments: "{{scratch}}/answers"}}
+- server: {{writes: '{answers}', to: answers}}
+- ann: {{exits: 0}}
+- ann: {{shows: abc‸}}
+"""
+    assert failure(suite, ASKING, steps) is None
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        b"\x1b[?2004h",
+        b"\x1b[1;4m",
+        b"\x1b[38:2::10:20:30m",
+        b"\x1b[>4;1m",
+        b"\x1b[?4m",
+        b"\x1b[?u",
+        b"\x1b[>1u",
+        b"\x1b[<u",
+        b"\x1b[=1;1u",
+        b"\x1b[?6n",
+        b"\x1b[!p",
+        b"\x1b[?2026$p",
+        b"\x1b[6 q",
+        b"\x1b[>q",
+        b"\x1b]10;?\x07",
+        b"\x1b]11;?\x1b\\",
+        b"\x1b]133;A\x1b\\",
+        b"\x1bP+q544e\x1b\\",
+        b"\x1b_Gi=1\x1b\\",
+        b"\x1b=\x1b>",
+    ],
+)
+def test_what_a_program_says_to_its_terminal_is_not_shown(sequence: bytes) -> None:
+    reading, writing = os.pipe()
+    loop = Loop(Transcript())
+    source = Source(loop, "ann", "seen", reading, lambda: os.read(reading, 100))
+    for cut in range(len(sequence) + 1):
+        screen = Screen(source, 40, 5, lambda _: None)
+        for piece in (b"one " + sequence[:cut], sequence[cut:] + b"two"):
+            os.write(writing, piece)
+            loop.serve()
+        assert screen.rows(cursor=True) == ["one two‸"], cut
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize(("mode", "sent"), [("l", "onertwo"), ("h", "E[200~onertwoE[201~")])
+def test_a_text_is_pasted_as_the_program_asks(suite: SuiteFile, mode: str, sent: str) -> None:
+    client = RESTORED.replace("tell_size()\nwhile", f"os.write(1, b'\\x1b[?2004{mode}>')\nwhile")
+    client = client.replace('b"\\r", b"\\r\\n"', "b'\\x1b', b'E').replace(b'\\r', b'r'")
+    client += "os.write(1, b'\\x1b[?2004l')\n"
+    steps = """\
+- ann: starts
+- ann: {shows: ">‸"}
+- ann: {pastes: "one\\ntwo"}
+- ann: {sends: q}
+- ann: {exits: 0}
+"""
+    assert failure(suite, client, steps + f"- ann: {{shows: '>{sent}'}}\n") is None
+
+
 @pytest.mark.parametrize(
     ("steps", "problem"),
     [
@@ -182,6 +265,7 @@ def test_a_question_of_the_program_is_answered(suite: SuiteFile) -> None:
         ("- ann: {resizes: 80}", "put it in quotes"),
         ("- ann: {resizes: '0x24'}", "a window's size is columns and rows, such as `80x24`"),
         ("- ann: {presses: [Up, Upp]}", "no such key `Upp`; did you mean `Up`?"),
+        ("- tom: {pastes: x}", "tom is on no screen, so `pastes` is not for it"),
         ("- tom: {shows: x}", "tom is on no screen, so `shows` is not for it"),
         ("- tom: {starts: null, size: 80x24}", "tom is on no screen, so it has no `size`"),
         ("- eve: {presses: Up}", "eve has no terminal, so `presses` is not for it"),
@@ -258,32 +342,4 @@ def test_servers_are_in_turn_or_nothing_is_said_of_them(suite: SuiteFile) -> Non
 
 
 def test_a_program_is_on_a_terminal_unless_it_is_said() -> None:
-    assert [str(medium) for medium in Medium] == ["terminal", "pipes", "screen"]
-
-
-# Asks where the cursor is and what kind of terminal this is, and ends once it knows.
-ASKING = """
-import os, sys, termios, tty
-before = termios.tcgetattr(0)
-tty.setcbreak(0)
-os.write(1, b"ab\\x1b[6n\\x1b[5n\\x1b[c")
-known = b""
-while not known.endswith(b"c"):
-    known += os.read(0, 64)
-termios.tcsetattr(0, termios.TCSANOW, before)
-os.write(1, b"\\r" + known.replace(b"\\x1b[", b" "))
-"""
-
-
-def test_a_question_to_the_terminal_is_answered_at_once_in_any_step(suite: SuiteFile) -> None:
-    steps = "- ann: starts\n- ann: {exits: 0}\n- ann: {shows: [' 1;3R 0n ?6c']}\n"
-    assert failure(suite, ASKING, steps) is None
-
-
-def test_what_modern_programs_ask_for_is_not_shown(suite: SuiteFile) -> None:
-    asks = "\\x1b[?2004h\\x1b[>4;1m\\x1b[?u\\x1b[>1u\\x1b]11;?\\x07\\x1b]133;A\\x1b\\\\\\x1b[?2004l"
-    program_text = f'import os\nos.write(1, b"{asks}seen\\r\\n")\n'
-    assert (
-        failure(suite, program_text, "- ann: starts\n- ann: {exits: 0}\n- ann: {shows: [seen]}\n")
-        is None
-    )
+    assert [str(medium) for medium in Medium] == ["terminal", "pipes", "screen", "shell"]

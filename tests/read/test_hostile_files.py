@@ -83,7 +83,7 @@ def spoilt(path: Path, random: Random, most: int = 4) -> str:
     """Some of what a file holds, with something left out, said twice, exchanged or replaced."""
     root = copy.copy(tree(path))
     if isinstance(root, yaml.SequenceNode):
-        root.value = random.sample(root.value, random.randint(1, most))
+        root.value = random.sample(root.value, random.randint(1, min(most, len(root.value))))
     root = copy.deepcopy(root)
     hostile: dict[str, str] = {}
     for _ in range(random.randint(1, most)):

@@ -403,6 +403,12 @@ STEPS: dict[str, tuple[str, ...]] = {
     "no command": ('- server: {runs: " "}', "7:22", "an empty command; say what is to be run"),
     "an empty command word": ("- server: {runs: \"''\"}", "7:22", "an empty command"),
     "under nothing": ('- tom: {starts: , under: ""}', "7:30", "an empty command"),
+    "a signal that is always taken": (
+        "- tom: {starts: , ignored: [SIGINT, SIGKILL]}",
+        "7:41",
+        "no program can block or ignore SIGKILL",
+    ),
+    "no signal to block": ("- tom: {starts: , blocked: []}", "7:32", "no signal at all; name one"),
     "no socket option": ("- server: {has_socket_option: {}}", "7:35", "no option at all"),
     "a line that starts with nothing": (
         '- ann: starts\n- ann: {sees: {starts: ""}}',

@@ -541,7 +541,7 @@ class CountsCharactersForColumns(Client):
 
 
 @wrong(
-    "EDIT-1",
+    "EDIT-3",
     "screen/a-narrower-window",
     'ann: {shows: {last: [{starts: "01234567890123456789012345678901234567"}, {ends: "0123',
 )

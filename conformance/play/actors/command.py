@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from conformance.build import Build
-from conformance.model import Medium, Role, Step
+from conformance.model import Role, Step
 from conformance.play.actors.base import Part
 from conformance.play.launch import Launch
 from conformance.play.terminal import COLUMNS, ROWS
@@ -39,30 +37,17 @@ class Command:
         under = [self._filled(word) for word in words(self._option("under"))]
         size = options.get("size", (COLUMNS, ROWS))
         assert isinstance(size, tuple)
-        called = [*under, *self.build.argv, *self._arguments()]
         return Launch(
-            argv=self._from_shell(called) if options.get("shell") else called,
+            argv=[*under, *self.build.argv, *self._arguments()],
             folder=implementation.folder,
             environment=self._environment(),
             medium=self.part.medium,
             size=size,
             input=self._input(),
             closed=tuple(fd for name, fd in _STREAMS.items() if name in options),
+            blocked=self._signals("blocked"),
+            ignored=self._signals("ignored"),
         )
-
-    def _from_shell(self, called: list[str]) -> list[str]:
-        """A shell with job control, which knows the whole call as a command: `client`.
-
-        The command becomes the program itself, so that the shell's job is the program.
-        """
-        command = self._commands() / self.build.implementation.role.value
-        command.parent.mkdir(exist_ok=True)
-        command.write_text(f"#!/bin/sh\nexec {shlex.join(called)}\n")
-        command.chmod(0o755)
-        return ["bash", "--noprofile", "--norc", "-i"]
-
-    def _commands(self) -> Path:
-        return self.part.scene.files.folder / "bin"
 
     def said(self) -> str:
         """The options that this very step names, for the transcript."""
@@ -77,16 +62,18 @@ class Command:
     def _option(self, name: str) -> str:
         return str(self.step.options.get(name, ""))
 
+    def _signals(self, name: str) -> tuple[str, ...]:
+        names = self.step.options.get(name, ())
+        assert isinstance(names, tuple)
+        return names
+
     def _named(self) -> Mapping[str, str | None]:
         return self.step.takes(dict) if self.step.argument else {}
 
     def _environment(self) -> Mapping[str, str]:
         environment = self.part.scene.environment
-        if self.part.medium is Medium.SCREEN:
-            environment = {**environment, "TERM": "xterm-256color"}
-        if self.step.options.get("shell"):
-            path = f"{self._commands()}{os.pathsep}{environment.get('PATH', os.defpath)}"
-            environment = {**environment, "PATH": path, "PS1": "$ ", "HISTFILE": ""}
+        if self.part.medium.is_screen:
+            return {**environment, "TERM": "xterm-256color"}
         return environment
 
     def _input(self) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import time
 
-from conformance.arguments import CURSOR
+from conformance.arguments import CURSOR, Bytes, Pattern
 from conformance.model import Step
 from conformance.play.actors.base import verb
 from conformance.play.actors.missed import Missed
 from conformance.play.actors.running import Running
 from conformance.play.terminal import left_changed, resize
+from conformance.text import decode
 
 
 class OnScreen(Running):
@@ -23,6 +24,12 @@ class OnScreen(Running):
         self.did(f"presses {step.source.partition('presses: ')[2].rstrip('}')}")
 
     @verb
+    def pastes(self, step: Step) -> None:
+        data = step.takes(Bytes).whole()
+        self.send(self.screen.pasted(data), step)
+        self.note(">>", decode(data))
+
+    @verb
     def resizes(self, step: Step) -> None:
         columns, rows = step.takes(tuple)
         self.screen.resize(columns, rows)
@@ -33,20 +40,31 @@ class OnScreen(Running):
     def shows(self, step: Step) -> None:
         """The screen is, in time, as named: every row of it, or its last ones."""
         which, patterns = step.takes(tuple)
-        wanted = list(self.each(patterns))
-        marked = any(CURSOR in one.text for one in wanted)
-        screen, source = self.screen, self.running.output
-        while wrong := screen.differs(which, wanted, marked):
-            self.scene.loop.wait(lambda: screen.changed or bool(source.end), self.deadline(step))
-            if not screen.changed or time.monotonic() > self.deadline(step):
-                expected, seen = wrong
-                raise Missed(expected, seen, "the screen is another")
+        self.awaits(list(self.each(patterns)), step, which)
         self.note_lines("|", patterns)
 
-    def leaves_terminal(self, step: Step) -> None:
-        """A program that ends leaves the terminal as it found it, unless it was killed."""
+    def awaits(self, wanted: list[Pattern], step: Step, which: str = "all") -> None:
+        """Wait until the screen is as wanted; raises Missed."""
+        marked = any(CURSOR in one.text for one in wanted)
+        while wrong := self.screen.differs(which, wanted, marked):
+            if not self._goes_on(self.deadline(step)):
+                expected, seen = wrong
+                raise Missed(expected, seen, "the screen is another")
+
+    def _goes_on(self, deadline: float) -> bool:
+        """Wait until something else is shown; False where that does not come in time."""
+        screen, source = self.screen, self.running.output
+        before = screen.changes
+        self.scene.loop.wait(lambda: screen.changes != before or bool(source.end), deadline)
+        return screen.changes != before and time.monotonic() <= deadline  # it may never end
+
+    def leaves_terminal(self, deadline: float) -> None:
+        """A program that ends leaves the terminal as it found it, unless it was killed.
+
+        Until the deadline, the terminal may be open in a process that the program has started.
+        """
         process = self.running
-        self.scene.loop.wait(lambda: bool(process.output.end), self.deadline(step))
+        self.scene.loop.wait(lambda: bool(process.output.end), deadline)
         if process.status == -signal.SIGKILL:
             return
         assert process.terminal

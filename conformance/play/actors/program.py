@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
-from conformance.arguments import Pattern
+from conformance.arguments import CURSOR, Pattern
 from conformance.model import Medium, Role, Step
 from conformance.play import system
 from conformance.play.actors.base import verb
@@ -20,6 +22,7 @@ from conformance.play.actors.running import status_text
 from conformance.play.actors.scratch import Writing
 from conformance.play.launch import Launch
 from conformance.play.process import CannotStart, Process, start
+from conformance.play.shell import PROMPT, in_shell
 from conformance.play.terminal import Heard
 from conformance.text import complete, decode, encode
 
@@ -38,12 +41,27 @@ class ProgramActor(OnScreen, Metered, Writing):
         self.build = next(self.turns)
         command = Command(self.part, self.build, step)
         launch = command.launch()
-        if "under" in step.options and shutil.which(launch.argv[0]) is None:
-            raise Lacking(f"{step.place}: `{launch.argv[0]}` is not on PATH; install it")
-        self.watch(self._start(launch), launch.size)
+        if "under" in step.options:
+            self._check_tool(launch, step)
+        if self.part.medium is Medium.SHELL:
+            self._start_shell(launch, step)
+        else:
+            self.watch(self._start(launch), launch.size)
         self.note("*", f"starts{command.said()}")
         if self.implementation.role is Role.SERVER and "arguments" not in step.options:
             self._get_ready(step)
+
+    def _check_tool(self, launch: Launch, step: Step) -> None:
+        if shutil.which(launch.argv[0]) is None:
+            raise Lacking(f"{step.place}: `{launch.argv[0]}` is not on PATH; install it")
+
+    def _start_shell(self, launch: Launch, step: Step) -> None:
+        """Start a shell that has the program as a command named by its role, and see its prompt."""
+        folder = Path(tempfile.mkdtemp(dir=self.scene.files.folder, prefix=".shell-"))
+        launch = in_shell(launch, str(self.implementation.role), folder)
+        self._check_tool(launch, step)
+        self.watch(self._start(launch), launch.size)
+        self.awaits([Pattern(PROMPT + CURSOR)], step)
 
     def _start(self, launch: Launch) -> Process:
         self.scene.loop.transcript.note(self.name, "event", encode(f"(starts {launch})"))
@@ -159,8 +177,8 @@ class ProgramActor(OnScreen, Metered, Writing):
         if not any(_status_meets(process.status, status) for status in statuses):
             raise Missed(wanted, status_text(process.status), "it ended in another way")
         self.left_over += process.end_group(time.monotonic() + GROUP_SECONDS)
-        if self.part.medium is Medium.SCREEN:
-            self.leaves_terminal(step)
+        if self.part.medium.is_screen:
+            self.leaves_terminal(time.monotonic() + GROUP_SECONDS)
         else:
             self._says_no_more(step)
         self.did(f"exits {' or '.join(map(str, statuses))}")

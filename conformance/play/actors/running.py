@@ -5,11 +5,10 @@ It knows neither how a program is started nor what is right for it to write.
 
 from __future__ import annotations
 
-import time
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from conformance.model import Implementation, Medium, Step
+from conformance.model import Implementation, Step
 from conformance.play.actors.base import Actor, Part, verb
 from conformance.play.actors.hearing import Stream
 from conformance.play.actors.missed import Missed
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Running(Actor):
-    """A program: on a terminal, on pipes, or on a screen."""
+    """A program: on a terminal, on pipes, on a screen, or in a shell."""
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
@@ -32,7 +31,7 @@ class Running(Actor):
         self.build = part.turns[0]
         self.errors: Stream  # unless it is on a screen
         self._screen: Screen | None = None
-        if part.medium is Medium.SCREEN:
+        if part.medium.is_screen:
             self.line_end = "\r"  # what the key sends
 
     @property
@@ -74,18 +73,14 @@ class Running(Actor):
     def watch(self, process: Process, size: tuple[int, int]) -> None:
         """Take what a process writes: line by line, or on a screen."""
         self.process = process
-        if self.part.medium is Medium.SCREEN:
+        if self.part.medium.is_screen:
             from conformance.play.screen import Screen  # its emulator is slow to import
 
-            self._screen = Screen(process.output, *size, self._reply)
+            self._screen = Screen(process.output, *size, process.answer)
             return
         self._output = Stream(process.output, self)
         if process.errors:
             self.errors = Stream(process.errors, self)
-
-    def _reply(self, data: bytes) -> None:
-        """What the emulator answers to a program's questions."""
-        self.running.write(data, time.monotonic() + self.scene.deadlines.step)
 
     def deadline(self, step: Step) -> float:
         """A program that has not written anything yet may still be starting."""

@@ -1,12 +1,12 @@
 // Package accounts holds the names that have a password: the file, the hashes, and the workers.
 //
-// What takes long is done by workers, so that it holds nobody up. Passwords are checked by as many
+// What takes long is done by workers, so that the chat goes on. Passwords are checked by as many
 // of them as there are processors. One worker apart, the clerk, does all that touches the file
 // after the start, one job after the other, so that checks and changes do not wait for each other
 // (ACCT-13). A worker knows only its job; what came of it is put in there.
 //
-// It offers Open, HashOf, Check, Change, Reload, Forget, and Finished, to which the owner gives each
-// job that `report` has brought. All but `report` is called by one goroutine, the owner's.
+// It offers Open, HashOf, Check, Change, Reload, Forget, and Finished, to which the owner gives
+// each job that `report` has brought. All but `report` is called by one goroutine, the owner's.
 package accounts
 
 import (
@@ -227,8 +227,8 @@ func (f *file) keep(job *Job) {
 // The file
 // ---------------------------------------------------------------------------------------------
 
-// A file is the accounts file, and what it held when it was last read or written. After the start it
-// is the clerk's alone.
+// A file is the accounts file, and what it held when it was last read or written. After the start
+// it is the clerk's alone.
 type file struct {
 	path        string
 	nameIsValid func(string) bool
@@ -278,7 +278,8 @@ func (f *file) read() error {
 	return nil
 }
 
-// readFile reads a regular file. (A pipe might have no end, and opening it would wait for a writer.)
+// readFile reads a regular file. (A pipe might have no end, and opening it would wait for a
+// writer.)
 func readFile(path string) (seen stamp, text string, err error) {
 	opened, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

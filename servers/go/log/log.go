@@ -1,4 +1,5 @@
-// Package chatlog writes lines that hold nobody up: to standard output, standard error and the log.
+// Package chatlog writes lines to standard output, standard error and the log, and never waits for
+// a reader of them.
 //
 // Lines are gathered, and written once a round, many in one call. What may not be read (a pipe, a
 // terminal) is written by a goroutine; a disk is written at once.
@@ -49,11 +50,6 @@ func NewSink(name string, file *os.File, errors *Sink) *Sink {
 
 // Put adds whole lines. They are lost where too much waits already.
 func (k *Sink) Put(lines string) {
-	k.Write([]byte(lines))
-}
-
-// Write is Put, for the log's handler.
-func (k *Sink) Write(lines []byte) (int, error) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	if len(k.pending)+len(lines) > maxPending && !k.onDisk {
@@ -61,7 +57,12 @@ func (k *Sink) Write(lines []byte) (int, error) {
 	} else {
 		k.pending = append(k.pending, lines...)
 	}
-	return len(lines), nil
+}
+
+// Write is Put, for the log's handler.
+func (k *Sink) Write(line []byte) (int, error) {
+	k.Put(string(line))
+	return len(line), nil
 }
 
 // lose says on standard error that lines are lost, once.
@@ -92,8 +93,8 @@ func (k *Sink) Flush() {
 	}
 }
 
-// write writes what waits, and what comes meanwhile. The lock is held, but not during a call. A line
-// that a full disk has cut is ended before the next one (LOG-6).
+// write writes what waits, and what comes meanwhile. The lock is held, but not during a call. A
+// line that a full disk has cut is ended before the next one (LOG-6).
 func (k *Sink) write() {
 	for len(k.pending) > 0 {
 		lines := k.pending
