@@ -170,21 +170,20 @@ static bool put_error(char reason[MAX_REASON])
 static bool read_text(int fd, struct text *text, char reason[MAX_REASON])
 {
     struct stat file;
-    ssize_t n = 1;
+    ssize_t n = 0;
     if (fstat(fd, &file) < 0)
         return put_error(reason);
-    if (!S_ISREG(file.st_mode)) {
-        snprintf(reason, MAX_REASON, "not a regular file");
-        return false;
-    }
-    for (size_t room = (size_t)file.st_size + 1; n > 0; room *= 2) {
-        text->bytes = checked(realloc(text->bytes, room + MAX_ACCOUNT));
-        while (text->length < room &&
-               (n = read(fd, text->bytes + text->length, room - text->length)) > 0)
-            text->length += (size_t)n;
-    }
-    memset(text->bytes + text->length, 0, MAX_ACCOUNT);
-    return n == 0 || put_error(reason);
+    size_t room = S_ISREG(file.st_mode) ? (size_t)file.st_size + 1 : 0;
+    text->bytes = allocate(room + MAX_ACCOUNT);
+    while (text->length < room &&
+           (n = read(fd, text->bytes + text->length, room - text->length)) > 0)
+        text->length += (size_t)n;
+    if (n < 0)
+        return put_error(reason);
+    if (text->length < room)
+        return true;
+    snprintf(reason, MAX_REASON, room > 0 ? "it is being written" : "not a regular file");
+    return false;
 }
 
 /* Reads the file and its accounts. Without O_NONBLOCK, to open a FIFO would wait. */

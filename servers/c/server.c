@@ -21,7 +21,6 @@
  *  6. Only `gate` decides whether a user's next line is taken up.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -56,7 +55,7 @@
 #define MAX_WRONG_PASSWORDS 3    /* on one connection; the last ends it */
 #define MAX_HELD            (64 * 1024)  /* bytes of one user's input that wait here */
 #define MAX_FORMATTED       1200         /* bytes of a line from here: a text and a name */
-#define MAX_ADDRESS         64           /* bytes of an address and a port in figures */
+#define MAX_ADDRESS         80           /* bytes of an address and a port in figures */
 #define MAX_PIECES          64           /* pieces of memory handed to the kernel in one call */
 #define ROUND_SIZE          (256 * 1024) /* bytes said in a round, before everybody is sent them */
 #define EVENT_BATCH         256          /* events taken from the kernel in one round */
@@ -155,8 +154,7 @@ enum gate {
 
 union address {
     struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
+    struct sockaddr_in6 largest;
 };
 
 /* One connection, from accept to close. */
@@ -293,24 +291,13 @@ static bool take_line(struct inbox *inbox, struct line *line)
     return true;
 }
 
-/* The length that the first byte of a UTF-8 character announces; 0 where it cannot be a first. */
-static size_t character_length(char byte)
-{
-    unsigned char first = (unsigned char)byte;
-    if (first < 0x80)
-        return 1;
-    if (first < 0xC2 || first > 0xF4)
-        return 0;
-    return first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-}
-
 /* Decodes the UTF-8 character that a text begins with; gives its length, 0 where it is not one. */
 static size_t decode(const char *text, size_t left, uint32_t *code)
 {
     static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000}; /* below it: overlong */
-    size_t length = character_length(*text);
     unsigned char first = (unsigned char)*text;
-    if (length == 0 || length > left)
+    size_t length = first < 0x80 ? 1 : first < 0xC0 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    if (length == 0 || length > left || first >= 0xF8)
         return 0;
     *code = length == 1 ? first : first & (0x7Fu >> length);
     for (size_t i = 1; i < length; i++) {
@@ -398,22 +385,21 @@ static void touch(struct server *s, struct user *user)
     STAILQ_INSERT_TAIL(&s->touched, user, in_touched);
 }
 
-static size_t __attribute__((format(printf, 2, 0)))
-format_line(char line[MAX_FORMATTED], const char *format, va_list arguments)
+/* A line that is put together; it lasts until the next one is. */
+static const char *__attribute__((format(printf, 1, 2))) formatted(const char *format, ...)
 {
-    int length = vsnprintf(line, MAX_FORMATTED, format, arguments);
-    return least((size_t)length, MAX_FORMATTED - 1);
+    static char line[MAX_FORMATTED];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    return line;
 }
 
 /* A line to all in the room but its sender (or NULL), and to the operator. */
-static void __attribute__((format(printf, 3, 4)))
-broadcast(struct server *s, struct user *sender, const char *format, ...)
+static void broadcast(struct server *s, const char *line, struct user *sender)
 {
-    char line[MAX_FORMATTED];
-    va_list arguments;
-    va_start(arguments, format);
-    size_t length = format_line(line, format, arguments);
-    va_end(arguments);
+    size_t length = strlen(line);
     stream_append(&s->stream, line, length);
     if (sender)
         skip(&s->stream, &sender->cursor, length);
@@ -423,19 +409,14 @@ broadcast(struct server *s, struct user *sender, const char *format, ...)
 }
 
 /* A text to one user alone; to the operator where user is NULL. */
-static void __attribute__((format(printf, 3, 4)))
-tell(struct server *s, struct user *user, const char *format, ...)
+static void tell(struct server *s, struct user *user, const char *text)
 {
-    char line[MAX_FORMATTED];
-    va_list arguments;
-    va_start(arguments, format);
-    size_t length = format_line(line, format, arguments);
-    va_end(arguments);
+    size_t length = strlen(text);
     if (!user) {
-        sink_put(&s->output, line, length);
+        sink_put(&s->output, text, length);
         return;
     }
-    insert(&s->stream, &user->cursor, line, length);
+    insert(&s->stream, &user->cursor, text, length);
     s->round_size += length;
     touch(s, user);
 }
@@ -456,15 +437,6 @@ static bool name_is_valid(const char *name)
     size_t length =
         strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-");
     return length > 0 && length <= MAX_NAME && name[length] == '\0';
-}
-
-/* Exactly one's own name is in use, but its case may be changed (CMD-4). */
-static bool name_in_use(const struct server *s, const struct user *asker, const char *name)
-{
-    const struct user *owner = find(s, name);
-    if (strcasecmp(name, "server") == 0 || strcasecmp(name, "password") == 0)
-        return true;
-    return owner && (owner != asker || strcmp(name, owner->name) == 0);
 }
 
 #ifdef ACCOUNTS
@@ -488,15 +460,18 @@ static bool has_proven(const struct server *s, const struct user *user, const ch
 #define has_proven(s, user, name) false
 #endif
 
-/* Why the user cannot have the name, a format with the name in it; NULL where it can. */
+/* Why the user cannot have the name, or NULL. The case of one's own may be changed (CMD-4). */
 static const char *name_error(const struct server *s, const struct user *user, const char *name)
 {
     if (!name_is_valid(name))
         return "! invalid name: use 1 to 32 letters, digits, \"_\" or \"-\"\n";
-    if (name_in_use(s, user, name))
-        return "! name in use: %s\n";
+    const struct user *owner = find(s, name);
+    bool is_reserved = strcasecmp(name, "server") == 0 || strcasecmp(name, "password") == 0;
+    bool is_recased = owner == user && strcmp(name, user->name) != 0;
+    if (is_reserved || (owner && !is_recased))
+        return formatted("! name in use: %s\n", name);
     if (s->options.members_only && !is_registered(s, name))
-        return "! name not registered: %s\n";
+        return formatted("! name not registered: %s\n", name);
     return NULL;
 }
 
@@ -515,9 +490,10 @@ static void enter(struct server *s, struct user *user)
     add_name(s, user);
     s->online++;
     log_about(s, user, "join", user->name, NULL);
-    broadcast(s, NULL, "%s has joined the chat\n", user->name);
+    broadcast(s, formatted("%s has joined the chat\n", user->name), NULL);
     attach(&s->stream, &user->cursor);
-    tell(s, user, "Welcome, %s (%zu online). Type /help for commands.\n", user->name, s->online);
+    tell(s, user,
+         formatted("Welcome, %s (%zu online). Type /help for commands.\n", user->name, s->online));
 }
 
 /* What waits for the user can still go out, but nothing that is said from now on. */
@@ -529,7 +505,7 @@ static void leave(struct server *s, struct user *user, const char *reason)
         return; /* STOP-2: no notices */
     detach(&s->stream, &user->cursor);
     log_about(s, user, "leave", user->name, reason);
-    broadcast(s, NULL, "%s has left the chat\n", user->name);
+    broadcast(s, formatted("%s has left the chat\n", user->name), NULL);
 }
 
 /* ---- 5. Commands ---------------------------------------------------------------------------- */
@@ -569,9 +545,10 @@ static void cmd_help(struct server *s, struct user *user, char *rest)
 {
     (void)rest;
     tell(s, user,
-         "Commands: /help, /who, /msg NAME TEXT, /nick NAME, %s/quit"
-         " (// to begin a message with /)\n",
-         s->options.accounts ? "/register PASSWORD, /passwd PASSWORD, /unregister, " : "");
+         formatted("Commands: /help, /who, /msg NAME TEXT, /nick NAME, %s/quit"
+                   " (// to begin a message with /)\n",
+                   s->options.accounts ? "/register PASSWORD, /passwd PASSWORD, /unregister, "
+                                       : ""));
 }
 
 /* The line of a /who answer that is being filled, and for whom. */
@@ -590,7 +567,7 @@ static void who_name(const void *node, VISIT visit, void *closure)
     if (visit != postorder && visit != leaf)
         return; /* twalk comes by an inner node three times; once is in order */
     if (who->length + strlen(", ") + strlen(user->name) > MAX_LINE) {
-        tell(who->s, who->asker, "%s\n", who->line);
+        tell(who->s, who->asker, formatted("%s\n", who->line));
         who->length = who->start;
     }
     const char *comma = who->length > who->start ? ", " : "";
@@ -605,7 +582,7 @@ static void who_lines(struct server *s, struct user *asker)
     who.start = (size_t)snprintf(who.line, sizeof who.line, "Online (%zu): ", s->online);
     who.length = who.start;
     twalk_r(s->names, who_name, &who);
-    tell(s, asker, "%s\n", who.line);
+    tell(s, asker, formatted("%s\n", who.line));
 }
 
 /* That may be more than LIMIT-1 lets wait, but drops nobody (LIMIT-6). */
@@ -626,13 +603,13 @@ static void cmd_msg(struct server *s, struct user *user, char *rest)
     if (*name == '\0' || is_blank(text)) {
         tell(s, user, "! usage: /msg NAME TEXT\n");
     } else if (!target) {
-        tell(s, user, "! no such user: %s\n", name);
+        tell(s, user, formatted("! no such user: %s\n", name));
     } else if (target == user) {
         tell(s, user, "! cannot message yourself\n");
     } else {
         log_event(&s->log,
                   (struct event){.msg = "private", .name = user->name, .to = target->name});
-        tell(s, target, "(private) %s: %s\n", user->name, text);
+        tell(s, target, formatted("(private) %s: %s\n", user->name, text));
     }
 }
 
@@ -642,9 +619,9 @@ static void cmd_nick(struct server *s, struct user *user, char *rest)
     char *name = trim(rest);
     const char *error = name_error(s, user, name);
     if (!error && is_registered(s, name) && !has_proven(s, user, name))
-        error = "! name registered: %s\n";
+        error = formatted("! name registered: %s\n", name);
     if (error) {
-        tell(s, user, error, name);
+        tell(s, user, error);
         return;
     }
     strcpy(old, user->name);
@@ -652,13 +629,13 @@ static void cmd_nick(struct server *s, struct user *user, char *rest)
     strcpy(user->name, name);
     add_name(s, user);
     log_event(&s->log, (struct event){.msg = "rename", .name = old, .to = name});
-    broadcast(s, NULL, "%s is now known as %s\n", old, name);
+    broadcast(s, formatted("%s is now known as %s\n", old, name), NULL);
 }
 
 static void cmd_quit(struct server *s, struct user *user, char *rest)
 {
     (void)rest;
-    tell(s, user, "Goodbye, %s\n", user->name);
+    tell(s, user, formatted("Goodbye, %s\n", user->name));
     dismiss(s, user, "quit");
 }
 
@@ -674,7 +651,7 @@ static void change_account(struct server *s, struct user *user, enum task task, 
 {
     size_t length = strlen(password);
     if (task != UNREGISTER && (length < MIN_PASSWORD || length > MAX_PASSWORD)) {
-        tell(s, user, "! password must be %d to %d bytes\n", MIN_PASSWORD, MAX_PASSWORD);
+        tell(s, user, formatted("! password must be %d to %d bytes\n", MIN_PASSWORD, MAX_PASSWORD));
         return;
     }
     user->job = change(&s->accounts, user, task, user->name, password);
@@ -685,7 +662,7 @@ static void change_account(struct server *s, struct user *user, enum task task, 
 static void cmd_register(struct server *s, struct user *user, char *rest)
 {
     if (is_registered(s, user->name))
-        tell(s, user, "! already registered: %s\n", user->name);
+        tell(s, user, formatted("! already registered: %s\n", user->name));
     else
         change_account(s, user, REGISTER, rest + strspn(rest, " "));
 }
@@ -693,7 +670,7 @@ static void cmd_register(struct server *s, struct user *user, char *rest)
 static void cmd_passwd(struct server *s, struct user *user, char *rest)
 {
     if (!has_proven(s, user, user->name))
-        tell(s, user, "! not registered: %s\n", user->name);
+        tell(s, user, formatted("! not registered: %s\n", user->name));
     else
         change_account(s, user, PASSWD, rest + strspn(rest, " "));
 }
@@ -701,7 +678,7 @@ static void cmd_passwd(struct server *s, struct user *user, char *rest)
 static void cmd_unregister(struct server *s, struct user *user, char *rest)
 {
     if (!has_proven(s, user, user->name))
-        tell(s, user, "! not registered: %s\n", user->name);
+        tell(s, user, formatted("! not registered: %s\n", user->name));
     else
         change_account(s, user, UNREGISTER, rest + strlen(rest));
 }
@@ -724,13 +701,14 @@ static void account_changed(struct server *s, struct user *user, const struct jo
     if (job->outcome == FAILED)
         tell(s, user, "! accounts cannot be changed now\n");
     else if (job->task == REGISTER)
-        tell(s, user, done ? "Registered %s\n" : "! already registered: %s\n", user->name);
+        tell(s, user,
+             formatted(done ? "Registered %s\n" : "! already registered: %s\n", user->name));
     else if (!done)
-        tell(s, user, "! not registered: %s\n", user->name);
+        tell(s, user, formatted("! not registered: %s\n", user->name));
     else if (job->task == PASSWD)
         tell(s, user, "Password changed\n");
     else
-        tell(s, user, "Unregistered %s\n", user->name);
+        tell(s, user, formatted("Unregistered %s\n", user->name));
 }
 
 static const struct command account_commands[] = {
@@ -758,21 +736,21 @@ static enum gate gate(const struct server *s, const struct user *user)
     return user->due > s->now ? THROTTLED : OPEN;
 }
 
-/* Asks again, but not for ever. */
-static void ask_again(struct server *s, struct user *user, const char *prompt, bool may_try)
+/* Says what was wrong, and asks again, but not for ever. */
+static void ask_again(struct server *s, struct user *user, const char *reason, const char *error,
+                      const char *prompt, bool may_try)
 {
-    tell(s, user, "%s", may_try ? prompt : "! too many attempts\n");
+    log_about(s, user, "refuse", NULL, reason);
+    tell(s, user, error);
+    tell(s, user, may_try ? prompt : "! too many attempts\n");
     if (!may_try)
         dismiss(s, user, NULL);
 }
 
-/* Says why a name is refused, and asks for another, up to the fifth (JOIN-7). */
-static void refuse_name(struct server *s, struct user *user, const char *reason, const char *error,
-                        const char *name)
+/* Asks for another name, up to the fifth refusal (JOIN-7). */
+static void refuse_name(struct server *s, struct user *user, const char *reason, const char *error)
 {
-    log_about(s, user, "refuse", NULL, reason);
-    tell(s, user, error, name);
-    ask_again(s, user, PROMPT, ++user->refusals < MAX_REFUSALS);
+    ask_again(s, user, reason, error, PROMPT, ++user->refusals < MAX_REFUSALS);
 }
 
 static void handle_name(struct server *s, struct user *user, char *line, const char *bad_line)
@@ -780,7 +758,7 @@ static void handle_name(struct server *s, struct user *user, char *line, const c
     char *name = trim(line);
     const char *error = bad_line ? bad_line : name_error(s, user, name);
     if (error) {
-        refuse_name(s, user, bad_line ? "line" : "name", error, name);
+        refuse_name(s, user, bad_line ? "line" : "name", error);
         return;
     }
     strcpy(user->name, name);
@@ -794,24 +772,19 @@ static void handle_name(struct server *s, struct user *user, char *line, const c
 
 #ifdef ACCOUNTS
 
-/* Says why a password is refused, and asks for another, up to the third (ACCT-2). */
+/* Asks for another password, up to the third refusal (ACCT-2). */
 static void refuse_password(struct server *s, struct user *user, const char *reason,
                             const char *error)
 {
-    log_about(s, user, "refuse", NULL, reason);
-    tell(s, user, "%s", error);
-    ask_again(s, user, PASSWORD_PROMPT, ++user->wrong < MAX_WRONG_PASSWORDS);
+    ask_again(s, user, reason, error, PASSWORD_PROMPT, ++user->wrong < MAX_WRONG_PASSWORDS);
 }
 
 /* The line is the password as it stands. Meanwhile the time for joining stops (JOIN-8). */
 static void handle_password(struct server *s, struct user *user, char *line, const char *bad_line)
 {
-    if (bad_line) {
-        refuse_password(s, user, "line", bad_line);
-        return;
-    }
-    if (strlen(line) > MAX_PASSWORD || !is_registered(s, user->name)) {
-        refuse_password(s, user, "password", "! wrong password\n");
+    if (bad_line || strlen(line) > MAX_PASSWORD || !is_registered(s, user->name)) {
+        refuse_password(s, user, bad_line ? "line" : "password",
+                        bad_line ? bad_line : "! wrong password\n");
         return;
     }
     user->job = check(&s->accounts, user, user->name, line);
@@ -834,7 +807,7 @@ static void password_checked(struct server *s, struct user *user, const struct j
     prove(user, job);
     user->phase = NAMING;
     if (error)
-        refuse_name(s, user, "name", error, user->name);
+        refuse_name(s, user, "name", error);
     else
         enter(s, user);
 }
@@ -847,7 +820,7 @@ static void say(struct server *s, struct user *user, const char *line)
     const char *name = user ? user->name : "server";
     const char *text = line[0] == '/' ? line + 1 : line;
     log_event(&s->log, (struct event){.msg = "message", .name = name, .text = text});
-    broadcast(s, user, "%s: %s\n", name, text);
+    broadcast(s, formatted("%s: %s\n", name, text), user);
 }
 
 static void handle_command(struct server *s, struct user *user, char *line)
@@ -856,14 +829,14 @@ static void handle_command(struct server *s, struct user *user, char *line)
     bool is_known = run_command(s, user, commands, line, rest) ||
                     (s->options.accounts && run_command(s, user, account_commands, line, rest));
     if (!is_known)
-        tell(s, user, UNKNOWN_COMMAND, line);
+        tell(s, user, formatted(UNKNOWN_COMMAND, line));
 }
 
 static void handle_chat(struct server *s, struct user *user, char *line, const char *bad_line)
 {
     if (bad_line) {
         log_about(s, user, "refuse", NULL, "line");
-        tell(s, user, "%s", bad_line);
+        tell(s, user, bad_line);
     } else if (is_command(line)) {
         handle_command(s, user, line);
     } else if (!is_blank(line)) {
@@ -988,7 +961,7 @@ static void op_kick(struct server *s, struct user *user, char *rest)
     if (*name == '\0') {
         tell(s, user, "! usage: /kick NAME\n");
     } else if (!target) {
-        tell(s, user, "! no such user: %s\n", name);
+        tell(s, user, formatted("! no such user: %s\n", name));
     } else {
         tell(s, target, "! kicked by the operator\n");
         dismiss(s, target, "kick");
@@ -1011,11 +984,11 @@ static void console_line(struct server *s, const struct line *line)
 {
     const char *error = check_line(line);
     if (error) {
-        tell(s, NULL, "%s", error);
+        tell(s, NULL, error);
     } else if (is_command(line->text)) {
         char *rest = split_command(line->text);
         if (!run_command(s, NULL, op_commands, line->text, rest))
-            tell(s, NULL, UNKNOWN_COMMAND, line->text);
+            tell(s, NULL, formatted(UNKNOWN_COMMAND, line->text));
     } else if (!is_blank(line->text)) {
         say(s, NULL, line->text);
     }
@@ -1334,7 +1307,7 @@ static void expire(struct server *s, struct user *user)
         dismiss(s, user, "eof");
     } else {
         log_about(s, user, "refuse", NULL, "timeout");
-        tell(s, user, "%s! timed out\n", prompt_end(user));
+        tell(s, user, formatted("%s! timed out\n", prompt_end(user)));
         dismiss(s, user, NULL);
     }
 }
@@ -1500,10 +1473,10 @@ static void stop(struct server *s)
     s->now = now_ns();
     s->stopping = true;
     log_about(s, NULL, "shutdown", NULL, NULL);
-    broadcast(s, NULL, "Server is shutting down\n");
+    broadcast(s, "Server is shutting down\n", NULL);
     TAILQ_FOREACH (user, &s->users, in_users) {
         if (user->phase < CHATTING)
-            tell(s, user, "%sServer is shutting down\n", prompt_end(user));
+            tell(s, user, formatted("%sServer is shutting down\n", prompt_end(user)));
         if (user->phase <= CHATTING)
             dismiss(s, user, NULL);
         else if (user->phase < GONE)
@@ -1618,16 +1591,12 @@ static void catch_signals(struct server *s)
 /* An address in figures (PROG-3). One of IPv4 that IPv6 has mapped is written as IPv4. */
 static void show_address(char text[MAX_ADDRESS], const union address *address)
 {
-    const struct in6_addr *v6 = &address->v6.sin6_addr;
-    bool is_v6 = address->any.sa_family == AF_INET6;
-    bool is_mapped = is_v6 && IN6_IS_ADDR_V4MAPPED(v6);
-    const void *host = !is_v6      ? (const void *)&address->v4.sin_addr
-                       : is_mapped ? (const void *)&v6->s6_addr[12]
-                                   : (const void *)v6;
-    char figures[INET6_ADDRSTRLEN] = "";
-    inet_ntop(is_v6 && !is_mapped ? AF_INET6 : AF_INET, host, figures, sizeof figures);
-    int port = ntohs(is_v6 ? address->v6.sin6_port : address->v4.sin_port);
-    snprintf(text, MAX_ADDRESS, strchr(figures, ':') ? "[%s]:%d" : "%s:%d", figures, port);
+    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
+    getnameinfo(&address->any, sizeof *address, host, sizeof host, port, sizeof port,
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    bool is_mapped = strncmp(host, "::ffff:", 7) == 0 && strchr(host, '.');
+    const char *figures = is_mapped ? host + 7 : host;
+    snprintf(text, MAX_ADDRESS, strchr(figures, ':') ? "[%s]:%s" : "%s:%s", figures, port);
 }
 
 static int watch_source(struct server *s, int fd, void *source)
@@ -1677,7 +1646,7 @@ static void start(struct server *s)
     watch_sources(s);
     log_about(s, NULL, "start", NULL, NULL);
     show_address(address, &s->address);
-    tell(s, NULL, "Listening on %s\n", address);
+    tell(s, NULL, formatted("Listening on %s\n", address));
     flush_all(s);
 }
 
