@@ -320,9 +320,8 @@ static bool is_expected(const struct job *job, const struct account *account)
     return account && same_hash(account->hash, job->hash);
 }
 
-/* Changes the accounts as they are in the file now (FILE-5). The new hash is made before the file
- * is read, so that a change by another program between reading and writing is as good as
- * impossible. */
+/* Changes the accounts as they are in the file now (FILE-5). The new hash is made first, because it
+ * takes long: another program may change the file between our reading and writing. */
 static enum outcome change_file(const char *path, struct text *text, struct job *job)
 {
     char hash[HASH_SIZE + 1] = "";
@@ -436,7 +435,7 @@ static struct job *change(struct accounts *accounts, void *owner, enum task task
     return add_job(&accounts->changes, owner, task, name, password, hash_of(accounts, name));
 }
 
-/* Has the file read anew (FILE-4). Changes that wait read it, too, and are told of what is bad. */
+/* Has the file read anew (FILE-4). Each change that waits reads it, too. */
 static void reload(struct accounts *accounts)
 {
     char none[] = "";

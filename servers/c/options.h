@@ -52,7 +52,7 @@ static void print_help(void)
            "  --accounts FILE         names that need a password: a file as `htpasswd -B` makes "
            "it;\n"
            "                          SIGHUP reads it anew\n"
-           "  --members-only          let in nobody else\n"
+           "  --members-only          let in no other names\n"
            "  --help                  print this and exit\n"
            "  --version               print the version and exit\n\n"
            "Lines on standard input are announced to all; /help there lists the operator's "

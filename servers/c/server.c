@@ -57,7 +57,8 @@
 #define MAX_FORMATTED       1200         /* bytes of a line from here: a text and a name */
 #define MAX_ADDRESS         80           /* bytes of an address and a port in figures */
 #define MAX_PIECES          64           /* pieces of memory handed to the kernel in one call */
-#define ROUND_SIZE          (256 * 1024) /* bytes said in a round, before everybody is sent them */
+#define ROUND_SIZE          (256 * 1024) /* bytes said in a round, before they are sent */
+#define CONSOLE_BATCH       4096         /* bytes of the operator's taken up in one round */
 #define EVENT_BATCH         256          /* events taken from the kernel in one round */
 #define ACCEPT_BATCH        64           /* connections accepted in one round */
 #define BACKLOG             4096         /* connections that may wait to be accepted */
@@ -200,7 +201,7 @@ struct server {
     bool console_open;           /* standard input has not ended yet */
     bool console_is_file;        /* epoll refuses a file, which is always ready */
     bool stop_asked;             /* by a signal or the operator; the loop does it */
-    bool stopping;               /* everybody has been dismissed */
+    bool stopping;               /* all have been dismissed */
     bool accept_failed;          /* since the last newcomer; it is logged once */
     int64_t now;                 /* the time of this round, as now_ns counts */
     int64_t accept_again;        /* when to watch the listener again; or NEVER */
@@ -230,17 +231,20 @@ static size_t kept(const struct inbox *inbox)
     return inbox->length - inbox->done;
 }
 
-static bool has_line(const struct inbox *inbox)
+/* Where the first whole line ends, or NULL. */
+static char *line_end(const struct inbox *inbox)
 {
-    return kept(inbox) > 0 && memchr(inbox->bytes + inbox->done, '\n', kept(inbox));
+    return kept(inbox) > 0 ? memchr(inbox->bytes + inbox->done, '\n', kept(inbox)) : NULL;
 }
 
-/* Reads once; gives what `read` gives. There is a byte more than is held, for an end to be seen. */
-static ssize_t fill(struct inbox *inbox, int fd)
+/* Reads once, and gives what `read` gives. There is room for one byte more than MAX_HELD, so that
+ * an end behind so many is noticed. */
+static ssize_t fill(struct inbox *inbox, int fd, size_t most)
 {
     if (!inbox->bytes)
         inbox->bytes = checked(malloc(MAX_HELD + 1));
-    ssize_t n = read(fd, inbox->bytes + inbox->length, MAX_HELD + 1 - inbox->length);
+    size_t room = MAX_HELD + 1 - inbox->length;
+    ssize_t n = read(fd, inbox->bytes + inbox->length, least(room, most));
     inbox->length += n > 0 ? (uint32_t)n : 0;
     return n;
 }
@@ -253,7 +257,7 @@ static ssize_t fill(struct inbox *inbox, int fd)
 static void pack(struct inbox *inbox)
 {
     size_t left = kept(inbox);
-    if ((inbox->too_long || left > MAX_LINE + 1) && !has_line(inbox)) {
+    if ((inbox->too_long || left > MAX_LINE + 1) && !line_end(inbox)) {
         inbox->too_long = true;
         left = 0;
     }
@@ -276,12 +280,11 @@ static void empty(struct inbox *inbox)
 /* Takes the first whole line; false where there is none yet. */
 static bool take_line(struct inbox *inbox, struct line *line)
 {
-    char *start = inbox->bytes + inbox->done;
-    char *lf = kept(inbox) > 0 ? memchr(start, '\n', kept(inbox)) : NULL;
+    char *lf = line_end(inbox);
     if (!lf)
         return false;
-    line->text = start;
-    line->length = (size_t)(lf - start);
+    line->text = inbox->bytes + inbox->done;
+    line->length = (size_t)(lf - line->text);
     if (line->length > 0 && lf[-1] == '\r')
         line->length--;
     line->text[line->length] = '\0';
@@ -324,7 +327,7 @@ static size_t plain_length(const char *text)
     return length;
 }
 
-/* What is wrong with a line, as its sender is told; NULL where nothing is (FRAME-4 to FRAME-6). */
+/* What is wrong with a line, as its sender is to read it; or NULL (FRAME-4 to FRAME-6). */
 static const char *check_line(const struct line *line)
 {
     bool has_control = false;
@@ -585,7 +588,7 @@ static void who_lines(struct server *s, struct user *asker)
     tell(s, asker, formatted("%s\n", who.line));
 }
 
-/* That may be more than LIMIT-1 lets wait, but drops nobody (LIMIT-6). */
+/* The answer may be longer than LIMIT-1 allows, but does not drop the asker (LIMIT-6). */
 static void cmd_who(struct server *s, struct user *user, char *rest)
 {
     (void)rest;
@@ -736,7 +739,7 @@ static enum gate gate(const struct server *s, const struct user *user)
     return user->due > s->now ? THROTTLED : OPEN;
 }
 
-/* Says what was wrong, and asks again, but not for ever. */
+/* Says what was wrong, and asks again while there are tries left. */
 static void ask_again(struct server *s, struct user *user, const char *reason, const char *error,
                       const char *prompt, bool may_try)
 {
@@ -883,7 +886,7 @@ static void take_up(struct server *s, struct user *user)
         handle_line(s, user, &line);
     }
     pack(&user->inbox);
-    if (user->eof && user->phase <= CHATTING && !user->job && !has_line(&user->inbox))
+    if (user->eof && user->phase <= CHATTING && !user->job && !line_end(&user->inbox))
         retire(s, user, "eof");
     touch(s, user);
 }
@@ -1007,7 +1010,7 @@ static void close_console(struct server *s)
 static void read_console(struct server *s)
 {
     struct line line;
-    ssize_t n = fill(&s->console, STDIN_FILENO);
+    ssize_t n = fill(&s->console, STDIN_FILENO, CONSOLE_BATCH);
     if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) {
         close_console(s);
         return;
@@ -1039,9 +1042,7 @@ static void set_deadline(struct server *s, struct user *user, int64_t deadline)
 /* Sees to it that lines which wait are taken up, now or when their time comes. */
 static void schedule(struct server *s, struct user *user)
 {
-    enum gate state = gate(s, user);
-    if (!has_line(&user->inbox))
-        return;
+    enum gate state = line_end(&user->inbox) ? gate(s, user) : CLOSED;
     if (state == OPEN)
         give_turn(s, user);
     else if (state == THROTTLED)
@@ -1130,7 +1131,7 @@ static void end_sending(struct server *s, struct user *user)
 /* Receives once. What comes from one who is leaving is thrown away. */
 static void receive(struct server *s, struct user *user)
 {
-    ssize_t n = fill(&user->inbox, user->fd);
+    ssize_t n = fill(&user->inbox, user->fd, SIZE_MAX);
     int error = errno;
     if (n <= 0)
         pack(&user->inbox);
@@ -1352,7 +1353,7 @@ static void take_turns(struct server *s)
     }
 }
 
-/* Has all in the room looked at, where it has seen anything. */
+/* Has the room's new text sent to all in it, with one system call for each. */
 static void send_news(struct server *s)
 {
     struct user *user;
@@ -1364,8 +1365,8 @@ static void send_news(struct server *s)
     s->flushed = s->stream.end;
 }
 
-/* Sends everybody what waits, and frees those who are gone. To drop a slow user is news to the
- * room, hence the loop. */
+/* Sends to all what waits for them, and frees those who are gone. To drop a slow user is news to
+ * the room, hence the loop. */
 static void flush_all(struct server *s)
 {
     struct user *user;
@@ -1423,7 +1424,7 @@ static void handle_event(struct server *s, const struct epoll_event *event)
         user_ready(s, source, event->events);
 }
 
-/* Waits for something to do, does it, and sends everybody what came of it. */
+/* Waits for something to do, does it, and sends to all what came of it. */
 static void one_round(struct server *s)
 {
     struct epoll_event events[EVENT_BATCH];
@@ -1442,7 +1443,7 @@ static void one_round(struct server *s)
     flush_all(s);
 }
 
-/* Serves until the server has stopped and everybody is gone. */
+/* Serves until the server has stopped and all are gone. */
 static void run(struct server *s)
 {
     while (!s->stopping || !TAILQ_EMPTY(&s->users))
@@ -1462,7 +1463,7 @@ static void finish_turns(struct server *s)
     }
 }
 
-/* STOP-1: the last line to everybody, and then the ending of LEAVE-4. */
+/* STOP-1: the last line to all, and then the ending of LEAVE-4. */
 static void stop(struct server *s)
 {
     struct user *user;
