@@ -25,8 +25,7 @@ struct sink {
     const char *name; /* as it is called when lines are lost; the path of the log */
     int fd;           /* what is written to; -1: there is none */
     int epoll_fd;     /* tells when it takes more */
-    bool is_socket;   /* is sent to, so that it never blocks */
-    bool is_shared;   /* may block, as it could not be opened a second time */
+    bool is_shared;   /* may block: a socket, or what could not be opened a second time */
     bool blocked;     /* takes no more; EPOLLOUT will tell */
     bool said;        /* it has been said that lines are lost */
     bool inside;      /* what was written last is a part of a line */
@@ -57,10 +56,7 @@ static void open_sink(struct sink *sink, const char *name, int fd, int epoll_fd)
     sink->name = name;
     sink->fd = fd;
     sink->epoll_fd = epoll_fd;
-    if (fstat(fd, &about) < 0)
-        return;
-    sink->is_socket = S_ISSOCK(about.st_mode);
-    if (!S_ISFIFO(about.st_mode) && !isatty(fd))
+    if (fstat(fd, &about) == 0 && S_ISREG(about.st_mode))
         return;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -69,12 +65,10 @@ static void open_sink(struct sink *sink, const char *name, int fd, int epoll_fd)
         sink->fd = own;
 }
 
-/* What is shared is asked before; a pipe that has room takes PIPE_BUF bytes at once. */
+/* What is shared is asked before; a pipe or a socket with room takes PIPE_BUF bytes at once. */
 static ssize_t sink_write(const struct sink *sink)
 {
     struct pollfd room = {.fd = sink->fd, .events = POLLOUT};
-    if (sink->is_socket)
-        return send(sink->fd, sink->pending, sink->length, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (!sink->is_shared)
         return write(sink->fd, sink->pending, sink->length);
     if (poll(&room, 1, 0) > 0)
