@@ -8,15 +8,25 @@
  *     finished, forget, free_job       a job that is done; its owner does not want it any more
  *
  * The loop has `accounts->hashes`. The file is touched by one thread alone once the server has
- * started. Needs `allocate`, `checked`, `least` and `name_is_valid`. It knows no user: whom a job
- * is for is a pointer that it gives back.
+ * started. The loop calls `finished` when `checks.ours` or `changes.ours` can be read. Needs
+ * `allocate`, `checked`, `least`, `name_is_valid`, MAX_NAME and MAX_PASSWORD. It knows no user:
+ * whom a job is for is a pointer that it gives back.
  */
+#include <crypt.h>
+#include <libgen.h>
+#include <pthread.h>
+#include <sched.h>
+#include <search.h>
+#include <sys/file.h>
+#include <sys/queue.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
 #define HASH_SIZE       60   /* characters of a bcrypt hash */
 #define HASH_COST       10   /* of a new one: 2 to the power of that is the work */
-#define WORKER_NICENESS 15   /* of a thread that hashes: the loop goes first */
+#define WORKER_NICENESS 15   /* of a thread that checks passwords: the loop goes first */
 #define MAX_CHANGES     100  /* jobs that may wait for the thread that changes the file */
 #define MAX_REASON      1200 /* bytes of what is wrong with the file */
-#define MAX_SECRET      72   /* bytes of a password that bcrypt looks at */
 #define MAX_ACCOUNT     (MAX_NAME + HASH_SIZE + 4) /* bytes of a line of the file */
 
 enum task { CHECK, REGISTER, PASSWD, UNREGISTER, RELOAD };
@@ -40,8 +50,8 @@ struct job {
     void *owner; /* whom it is for; NULL: the answer is not wanted any more */
     bool started;
     char name[MAX_NAME + 1];
-    char password[MAX_SECRET + 1]; /* wiped when it is hashed */
-    char hash[HASH_SIZE + 1];      /* the one that the account must have; then the new one */
+    char password[MAX_PASSWORD + 1]; /* wiped when it is hashed */
+    char hash[HASH_SIZE + 1];        /* the one that the account must have; then the new one */
     enum outcome outcome;
     char reason[MAX_REASON];
     bool was_read; /* the file was read, and is good */
@@ -49,21 +59,19 @@ struct job {
     TAILQ_ENTRY(job) in_jobs;
 };
 
-TAILQ_HEAD(job_list, job);
-
 /* Threads of one kind. Jobs go over a socket, since a thread that waits for the processor shares
  * no lock with the loop then. */
 struct pool {
-    int ours, theirs;     /* its two ends */
-    int workers;          /* how many threads there are */
-    int busy;             /* how many of them have a job */
-    int waiting;          /* jobs that no thread has yet */
-    struct job_list jobs; /* those, the oldest first */
+    const char *path;       /* of the file that these threads change; NULL: they check passwords */
+    int ours, theirs;       /* the two ends of the socket */
+    int workers;            /* how many threads there are */
+    int busy;               /* how many of them have a job */
+    int waiting;            /* jobs that no thread has yet */
+    TAILQ_HEAD(, job) jobs; /* those, the oldest first */
 };
 
 struct accounts {
     void *hashes;        /* tree of struct account, by name, case aside */
-    char *path;          /* of the file, links followed */
     struct pool checks;  /* as many threads as there are processors */
     struct pool changes; /* one thread, which alone touches the file */
 };
@@ -162,23 +170,20 @@ static bool put_error(char reason[MAX_REASON])
 static bool read_text(int fd, struct text *text, char reason[MAX_REASON])
 {
     struct stat file;
-    ssize_t n = 1;
+    ssize_t n = 0;
     if (fstat(fd, &file) < 0)
         return put_error(reason);
-    if (!S_ISREG(file.st_mode)) {
-        snprintf(reason, MAX_REASON, "not a regular file");
-        return false;
-    }
-    for (size_t room = (size_t)file.st_size + 1; n > 0; room *= 2) {
-        text->bytes = checked(realloc(text->bytes, room + MAX_ACCOUNT));
-        while (text->length < room &&
-               (n = read(fd, text->bytes + text->length, room - text->length)) > 0)
-            text->length += (size_t)n;
-    }
+    size_t room = S_ISREG(file.st_mode) ? (size_t)file.st_size + 1 : 0;
+    text->bytes = allocate(room + MAX_ACCOUNT);
+    while (text->length < room &&
+           (n = read(fd, text->bytes + text->length, room - text->length)) > 0)
+        text->length += (size_t)n;
     if (n < 0)
         return put_error(reason);
-    memset(text->bytes + text->length, 0, MAX_ACCOUNT);
-    return true;
+    if (text->length < room)
+        return true;
+    snprintf(reason, MAX_REASON, room > 0 ? "it is being written" : "not a regular file");
+    return false;
 }
 
 /* Reads the file and its accounts. Without O_NONBLOCK, to open a FIFO would wait. */
@@ -226,8 +231,7 @@ static bool write_whole(int fd, const struct text *text)
 static char *name_beside(const char *path, const char *suffix)
 {
     char *name = NULL;
-    checked(asprintf(&name, "%s%s", path, suffix) < 0 ? NULL : name);
-    return name;
+    return checked(asprintf(&name, "%s%s", path, suffix) < 0 ? NULL : name);
 }
 
 /* Flushes to the disk which names a folder has. That the file is in its place is done already. */
@@ -235,11 +239,11 @@ static void sync_folder(const char *path)
 {
     char *copy = checked(strdup(path));
     int folder = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder >= 0) {
-        fsync(folder);
-        close(folder);
-    }
     free(copy);
+    if (folder < 0)
+        return;
+    fsync(folder);
+    close(folder);
 }
 
 /* Puts the text in the file's place in one step (FILE-7). A file left by a crash is removed. */
@@ -316,17 +320,17 @@ static bool is_expected(const struct job *job, const struct account *account)
     return account && same_hash(account->hash, job->hash);
 }
 
-/* Changes the accounts as they are in the file now (FILE-5). */
-static enum outcome edit_file(const char *path, struct text *text, struct job *job)
+/* Changes the accounts as they are in the file now (FILE-5). The new hash is made first, because it
+ * takes long: another program may change the file between our reading and writing. */
+static enum outcome change_file(const char *path, struct text *text, struct job *job)
 {
     char hash[HASH_SIZE + 1] = "";
-    if ((job->task == REGISTER || job->task == PASSWD) && !hash_password(job, NULL, hash))
+    bool is_hashed = job->task == REGISTER || job->task == PASSWD;
+    if (is_hashed && !hash_password(job, NULL, hash) && !put_error(job->reason))
         return FAILED;
     job->was_read = read_accounts(path, text, &job->hashes, job->reason);
-    if (!job->was_read)
-        return FAILED;
-    if (job->task == RELOAD)
-        return DONE;
+    if (!job->was_read || job->task == RELOAD)
+        return job->was_read ? DONE : FAILED;
     const struct account *account = find_account(job->hashes, job->name);
     if (!is_expected(job, account))
         return REFUSED;
@@ -342,40 +346,30 @@ static enum outcome edit_file(const char *path, struct text *text, struct job *j
 static void do_change(const char *path, struct job *job)
 {
     struct text text = {0};
-    job->outcome = edit_file(path, &text, job);
+    job->outcome = change_file(path, &text, job);
     free(text.bytes);
 }
 
-/* A thread's life. `nice` is for this thread alone, and only a wish. */
-static void work(int socket, const char *path)
+/* A thread's life. On Linux the niceness is that of this thread alone, and only a wish. */
+static void *work(void *argument)
 {
+    struct pool *pool = argument;
     struct job *job;
-    if (!path && nice(WORKER_NICENESS) < 0) {
-    }
-    while (recv(socket, &job, sizeof job, 0) == sizeof job) {
-        if (job->task == CHECK)
-            do_check(job);
+    if (!pool->path)
+        setpriority(PRIO_PROCESS, 0, WORKER_NICENESS);
+    while (recv(pool->theirs, &job, sizeof job, 0) == sizeof job) {
+        if (pool->path)
+            do_change(pool->path, job);
         else
-            do_change(path, job);
+            do_check(job);
         explicit_bzero(job->password, sizeof job->password);
-        send(socket, &job, sizeof job, MSG_NOSIGNAL);
+        send(pool->theirs, &job, sizeof job, MSG_NOSIGNAL);
     }
-}
-
-static void *work_on_checks(void *accounts)
-{
-    work(((struct accounts *)accounts)->checks.theirs, NULL);
-    return NULL;
-}
-
-static void *work_on_changes(void *accounts)
-{
-    work(((struct accounts *)accounts)->changes.theirs, ((struct accounts *)accounts)->path);
     return NULL;
 }
 
 /* Starts threads that no signal interrupts: signals are the loop's. One is enough. */
-static bool start_workers(struct pool *pool, int count, void *(*run)(void *), void *accounts)
+static bool start_workers(struct pool *pool, int count)
 {
     pthread_t thread;
     sigset_t all, before;
@@ -387,7 +381,7 @@ static bool start_workers(struct pool *pool, int count, void *(*run)(void *), vo
     pool->theirs = ends[1];
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (pool->workers < count && pthread_create(&thread, NULL, run, accounts) == 0) {
+    while (pool->workers < count && (errno = pthread_create(&thread, NULL, work, pool)) == 0) {
         pthread_detach(thread);
         pool->workers++;
     }
@@ -409,49 +403,44 @@ static void hand_out_jobs(struct pool *pool)
     }
 }
 
-static struct job *add_job(struct pool *pool, void *owner, enum task task)
+/* Has a thread do a job. The password is wiped where it stood. */
+static struct job *add_job(struct pool *pool, void *owner, enum task task, const char *name,
+                           char *password, const char *hash)
 {
     struct job *job = allocate(sizeof *job);
     job->task = task;
     job->owner = owner;
-    TAILQ_INSERT_TAIL(&pool->jobs, job, in_jobs);
-    pool->waiting++;
-    return job;
-}
-
-/* Has a password compared with the account's. It is wiped where it stood. */
-static struct job *check(struct accounts *accounts, void *owner, const char *name, char *password)
-{
-    struct job *job = add_job(&accounts->checks, owner, CHECK);
     strcpy(job->name, name);
     strcpy(job->password, password);
     explicit_bzero(password, strlen(password));
-    strcpy(job->hash, hash_of(accounts, name));
-    hand_out_jobs(&accounts->checks);
+    strcpy(job->hash, hash ? hash : "");
+    TAILQ_INSERT_TAIL(&pool->jobs, job, in_jobs);
+    pool->waiting++;
+    hand_out_jobs(pool);
     return job;
+}
+
+/* Has a password compared with that of the account, which there must be. */
+static struct job *check(struct accounts *accounts, void *owner, const char *name, char *password)
+{
+    return add_job(&accounts->checks, owner, CHECK, name, password, hash_of(accounts, name));
 }
 
 /* Has an account changed; NULL where too many changes wait (ACCT-13). */
 static struct job *change(struct accounts *accounts, void *owner, enum task task, const char *name,
                           char *password)
 {
-    const char *hash = hash_of(accounts, name);
     if (accounts->changes.waiting >= MAX_CHANGES)
         return NULL;
-    struct job *job = add_job(&accounts->changes, owner, task);
-    strcpy(job->name, name);
-    strcpy(job->password, password);
-    explicit_bzero(password, strlen(password));
-    strcpy(job->hash, hash ? hash : "");
-    hand_out_jobs(&accounts->changes);
-    return job;
+    return add_job(&accounts->changes, owner, task, name, password, hash_of(accounts, name));
 }
 
-/* Has the file read anew (FILE-4). */
+/* Has the file read anew (FILE-4). Each change that waits reads it, too. */
 static void reload(struct accounts *accounts)
 {
-    add_job(&accounts->changes, NULL, RELOAD);
-    hand_out_jobs(&accounts->changes);
+    char none[] = "";
+    if (accounts->changes.waiting < MAX_CHANGES)
+        add_job(&accounts->changes, NULL, RELOAD, none, none, none);
 }
 
 static void free_job(struct job *job)
@@ -483,15 +472,10 @@ static struct job *next_result(struct pool *pool)
     return job;
 }
 
-/* A password that is right counts only if the account still has the hash that it was for. */
-static void confirm(const struct accounts *accounts, struct job *job)
-{
-    const char *hash = hash_of(accounts, job->name);
-    if (!hash || !same_hash(hash, job->hash))
-        job->outcome = REFUSED;
-}
-
-/* A job that is done, or NULL; the accounts that it read or changed are in force already. */
+/*
+ * A job that is done, or NULL. The accounts that it read or changed are in force then. A password
+ * that is right counts only if the account still has the hash that it was for (ACCT-3).
+ */
 static struct job *finished(struct accounts *accounts)
 {
     struct job *job = next_result(&accounts->changes);
@@ -499,9 +483,11 @@ static struct job *finished(struct accounts *accounts)
         void *old = accounts->hashes;
         accounts->hashes = job->hashes;
         job->hashes = old;
+    } else if (!job && (job = next_result(&accounts->checks))) {
+        const char *hash = hash_of(accounts, job->name);
+        if (!hash || !same_hash(hash, job->hash))
+            job->outcome = REFUSED;
     }
-    if (!job && (job = next_result(&accounts->checks)))
-        confirm(accounts, job);
     return job;
 }
 
@@ -511,26 +497,29 @@ static int count_processors(void)
     return sched_getaffinity(0, sizeof processors, &processors) == 0 ? CPU_COUNT(&processors) : 1;
 }
 
+static bool read_first(struct accounts *accounts, const char *path, char reason[MAX_REASON])
+{
+    struct text text = {0};
+    accounts->changes.path = realpath(path, NULL);
+    if (!accounts->changes.path)
+        return put_error(reason);
+    bool good = read_accounts(accounts->changes.path, &text, &accounts->hashes, reason);
+    free(text.bytes);
+    return good;
+}
+
 /* Reads and locks the file, and starts the threads, or ends the program (FILE-3, FILE-8). */
 static void open_accounts(struct accounts *accounts, const char *path)
 {
     char reason[MAX_REASON];
-    struct text text = {0};
-    const char *cannot = "read";
-    accounts->path = realpath(path, NULL);
-    bool good = accounts->path ? read_accounts(accounts->path, &text, &accounts->hashes, reason)
-                               : put_error(reason);
-    free(text.bytes);
-    if (good) {
-        cannot = "use";
-        good = lock_accounts(accounts->path, reason);
-    }
-    if (good)
-        good = (start_workers(&accounts->checks, count_processors(), work_on_checks, accounts) &&
-                start_workers(&accounts->changes, 1, work_on_changes, accounts)) ||
-               put_error(reason);
-    if (good)
+    bool good = read_first(accounts, path, reason);
+    const char *cannot = good ? "use" : "read";
+    good = good && lock_accounts(accounts->changes.path, reason);
+    if (good && start_workers(&accounts->checks, count_processors()) &&
+        start_workers(&accounts->changes, 1))
         return;
+    if (good)
+        put_error(reason);
     fprintf(stderr, "cannot %s accounts %s: %s\n", cannot, path, reason);
     exit(EXIT_FAILURE);
 }

@@ -1,17 +1,24 @@
 /*
  * options.h: the command line (PROG-1, PROG-4, PROG-7).
  *
- *     parse_options      fills in struct options, or ends the program
+ *     parse_options      gives what the words of the command line say, or ends the program
  *     usage_error        ends the program with status 2
  *
- * Needs the limits of server.c, of which some are defaults here.
+ * Needs VERSION and MILLISECOND.
  */
+#define HOST         "127.0.0.1"
+#define PORT         8080
+#define MAX_CLIENTS  10000         /* connections; one more hears that the server is full */
+#define MAX_QUEUE    (1024 * 1024) /* bytes that may wait for one user */
+#define LEAST_QUEUE  4096          /* the smallest --max-queue: a few lines */
+#define JOIN_SECONDS 60            /* for a good name, and its password */
+
 struct options {
     const char *host;     /* address or name to listen on */
     long port;            /* 0: any free one */
     long max_clients;     /* LIMIT-2 */
     long max_queue;       /* LIMIT-1, in bytes */
-    int64_t join_timeout; /* JOIN-8, in milliseconds */
+    int64_t join_timeout; /* JOIN-8, in nanoseconds */
     bool quiet;           /* keep the room's lines off standard output */
     long rate;            /* LIMIT-5, in lines a second; 0: no limit */
     const char *log;      /* LOG-2: path of the log, or NULL */
@@ -45,7 +52,7 @@ static void print_help(void)
            "  --accounts FILE         names that need a password: a file as `htpasswd -B` makes "
            "it;\n"
            "                          SIGHUP reads it anew\n"
-           "  --members-only          let in nobody else\n"
+           "  --members-only          let in no other names\n"
            "  --help                  print this and exit\n"
            "  --version               print the version and exit\n\n"
            "Lines on standard input are announced to all; /help there lists the operator's "
@@ -81,8 +88,8 @@ static bool parse_number(const char *text, long lowest, long highest, long *numb
     return *number >= lowest && *number <= highest;
 }
 
-/* Reads seconds, such as 60 or 0.25, as milliseconds: one at least. */
-static bool parse_seconds(const char *text, int64_t *milliseconds)
+/* Reads seconds, such as 60 or 0.25, as nanoseconds. */
+static bool parse_seconds(const char *text, int64_t *nanoseconds)
 {
     size_t whole = count_digits(text);
     const char *end = text + whole;
@@ -91,7 +98,7 @@ static bool parse_seconds(const char *text, int64_t *milliseconds)
     double seconds = strtod(text, NULL);
     if (whole == 0 || *end != '\0' || seconds <= 0)
         return false;
-    *milliseconds = seconds < 0.001 ? 1 : (int64_t)(seconds * 1000);
+    *nanoseconds = (int64_t)(seconds * 1000 * MILLISECOND);
     return true;
 }
 
@@ -152,8 +159,13 @@ static void check_options(const struct options *options)
 }
 
 /* Reads the command line; the first word that asks for help or is wrong ends the program. */
-static void parse_options(struct options *options, char **word)
+static struct options parse_options(char **word)
 {
+    struct options options = {.host = HOST,
+                              .port = PORT,
+                              .max_clients = MAX_CLIENTS,
+                              .max_queue = MAX_QUEUE,
+                              .join_timeout = JOIN_SECONDS * 1000 * MILLISECOND};
     for (; *word; word++) {
         if (strcmp(*word, "--help") == 0) {
             print_help();
@@ -162,12 +174,13 @@ static void parse_options(struct options *options, char **word)
             puts("chat-server " VERSION " (C, protocol 1)");
             exit(EXIT_SUCCESS);
         } else if (strcmp(*word, "--quiet") == 0) {
-            options->quiet = true;
+            options.quiet = true;
         } else if (strcmp(*word, "--members-only") == 0) {
-            options->members_only = true;
+            options.members_only = true;
         } else {
-            word = set_option(options, word);
+            word = set_option(&options, word);
         }
     }
-    check_options(options);
+    check_options(&options);
+    return options;
 }

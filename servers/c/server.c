@@ -18,18 +18,15 @@
  *  3. No user is freed inside a handler: it is marked as GONE, and reaped at the end of the round.
  *  4. Names are unique, case aside, among those in the room.
  *  5. Text is bytes. A checked line has no NUL in it, so it may be a C string; nothing else may.
+ *  6. Only `gate` decides whether a user's next line is taken up.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <sched.h>
 #include <search.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -40,52 +37,84 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
 #include <sys/queue.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef ACCOUNTS
-#include <crypt.h>
-#include <pthread.h>
-#endif
 
 /* ---- 1. Limits ------------------------------------------------------------------------------ */
 
 #define VERSION             "0.1.0"
-#define HOST                "127.0.0.1"
-#define PORT                8080
-#define MAX_NAME            32            /* bytes of a name */
-#define MAX_LINE            1024          /* bytes of a line from a client, its end not counted */
-#define WHO_LINE            1024          /* bytes of a line of /who, its end not counted */
-#define MAX_CLIENTS         10000         /* connections; one more hears that the server is full */
-#define MAX_QUEUE           (1024 * 1024) /* bytes that may wait for one user */
-#define LEAST_QUEUE         4096          /* the smallest --max-queue: a few lines */
-#define MAX_REFUSALS        5             /* refused names on one connection; the last ends it */
-#define MIN_PASSWORD        8             /* bytes of a new password */
-#define MAX_PASSWORD        72            /* bytes of a password: bcrypt looks at no more */
-#define MAX_WRONG_PASSWORDS 3             /* on one connection; the last ends it */
-#define JOIN_SECONDS        60            /* for a good name, and its password */
-#define LINGER_TIME         1000          /* milliseconds for a connection that the server ends */
-#define DRAIN_TIME          10000         /* milliseconds for one whose client has ended its side */
-#define FINISH_TIME         500           /* milliseconds for what was read before a signal */
-#define SWEEP_TICK          10            /* milliseconds between two looks at all deadlines */
-#define ACCEPT_PAUSE        100           /* milliseconds without accepting, out of descriptors */
-#define ACCEPT_BATCH        64            /* connections accepted in one round */
-#define EVENT_BATCH         256           /* events taken from the kernel in one round */
-#define BACKLOG             4096          /* connections that may wait to be accepted */
-#define MAX_HELD            (64 * 1024)   /* bytes of one user's input that wait here */
-#define LINE_COST           1000          /* what a line takes from a user's allowance (LIMIT-5) */
-#define ROUND_SIZE          (256 * 1024)  /* bytes said in a round, before everybody is sent them */
-#define MAX_PIECES          64            /* pieces of memory handed to the kernel in one call */
-#define MAX_FORMATTED       1200          /* bytes of a line from here: a text and a name */
-#define NEVER               INT64_MAX     /* a deadline that does not come */
+#define MAX_NAME            32   /* bytes of a name */
+#define MAX_LINE            1024 /* bytes of a line from a client, or of /who; its end not counted */
+#define MAX_REFUSALS        5    /* refused names on one connection; the last ends it */
+#define MIN_PASSWORD        8    /* bytes of a new password */
+#define MAX_PASSWORD        72   /* bytes of a password: bcrypt looks at no more */
+#define MAX_WRONG_PASSWORDS 3    /* on one connection; the last ends it */
+#define MAX_HELD            (64 * 1024)  /* bytes of one user's input that wait here */
+#define MAX_FORMATTED       1200         /* bytes of a line from here: a text and a name */
+#define MAX_ADDRESS         80           /* bytes of an address and a port in figures */
+#define MAX_PIECES          64           /* pieces of memory handed to the kernel in one call */
+#define ROUND_SIZE          (256 * 1024) /* bytes said in a round, before they are sent */
+#define CONSOLE_BATCH       4096         /* bytes of the operator's taken up in one round */
+#define EVENT_BATCH         256          /* events taken from the kernel in one round */
+#define ACCEPT_BATCH        64           /* connections accepted in one round */
+#define BACKLOG             4096         /* connections that may wait to be accepted */
+
+#define MILLISECOND     INT64_C(1000000) /* all times are in nanoseconds */
+#define SECOND          INT64_C(1000000000)
+#define NEVER           INT64_MAX          /* a time that does not come */
+#define LINGER_TIME     SECOND             /* for a connection that the server ends */
+#define DRAIN_TIME      (10 * SECOND)      /* for one whose client has ended its side */
+#define FINISH_TIME     (SECOND / 2)       /* for what was read before a signal */
+#define LAST_WORDS_TIME (SECOND / 4)       /* for the lines of the log and standard output */
+#define ACCEPT_PAUSE    (SECOND / 10)      /* without accepting, out of descriptors */
+#define SWEEP_TICK      (10 * MILLISECOND) /* between two looks at all deadlines */
 
 #define PROMPT          "Enter your screen name: "
 #define PASSWORD_PROMPT "Password: "
+#define UNKNOWN_COMMAND "! unknown command: %s (try /help)\n"
+
+/* What the units next door need, too. */
+
+/* Ends the program where there is no memory: to go on without would be harder to notice. */
+static void *checked(void *memory)
+{
+    if (memory)
+        return memory;
+    fputs("chat-server: out of memory\n", stderr);
+    exit(EXIT_FAILURE);
+}
+
+static void *allocate(size_t size)
+{
+    return checked(calloc(1, size));
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * SECOND + now.tv_nsec;
+}
+
+static size_t decode(const char *text, size_t left, uint32_t *code);
+static bool is_control(uint32_t code);
+static bool name_is_valid(const char *name);
+
+#include "log.h"
+#include "options.h"
+#include "stream.h"
+#ifdef ACCOUNTS
+#include "accounts.h"
+#endif
 
 /* ---- 2. Types ------------------------------------------------------------------------------- */
 
@@ -124,57 +153,32 @@ enum gate {
     CLOSED,    /* it is leaving */
 };
 
-/* Sizes and bookkeeping that need no more than the C library; the units build on them. */
-static void *checked(void *memory);
-static void *allocate(size_t size);
-static uint64_t least(uint64_t a, uint64_t b);
-static int64_t now_ms(void);
-static size_t character_length(char byte);
-static bool decode(const char *bytes, size_t length, uint32_t *code);
-static bool is_control(uint32_t code);
-static bool name_is_valid(const char *name);
-
-#include "log.h"
-#include "options.h"
-#include "stream.h"
-
-#ifdef ACCOUNTS
-#include "accounts.h"
-
-/* What accounts are to one user. Most users have none of this. */
-struct member {
-    struct job *job;                 /* what is done for its last line, or NULL */
-    char wanted[MAX_NAME + 1];       /* the name whose password it was asked for */
-    char proven[MAX_NAME + 1];       /* the account that it has proven (ACCT-5), or empty */
-    char proven_hash[HASH_SIZE + 1]; /* and the hash that was */
-    int64_t left;                    /* of its time for joining, while a check runs (JOIN-8) */
-    unsigned char wrong;             /* wrong passwords so far */
+union address {
+    struct sockaddr any;
+    struct sockaddr_in6 largest;
 };
-#endif
 
 /* One connection, from accept to close. */
 struct user {
     int fd;
     enum phase phase : 8;
     bool eof;                /* its side has ended, and all that it sent was read */
-    bool ending;             /* its side has ended */
     bool blocked;            /* the kernel takes no more; EPOLLOUT will tell */
     bool touched;            /* is on the list of those to look at when the round ends */
     bool in_turn;            /* is on the list of those with lines to take up */
     unsigned char refusals;  /* names refused so far */
-    char name[MAX_NAME + 1]; /* as typed; empty before it has joined */
+    unsigned char wrong;     /* wrong passwords so far */
+    char name[MAX_NAME + 1]; /* as typed; the one that it asks for, while asked for a password */
     uint32_t watched;        /* the epoll events asked for at present */
     union address address;   /* where it comes from */
-    int64_t deadline;        /* when its time is up, as now_ms counts; or NEVER */
-    int64_t due;             /* when its next line may be taken up; or NEVER */
-    int64_t allowance;       /* for lines to be taken up at once, LINE_COST for each */
-    int64_t reckoned;        /* when that was reckoned */
-    uint64_t reply;          /* bytes that its own last line brought it */
+    int64_t deadline;        /* when its time is up, as now_ns counts; or NEVER */
+    int64_t left;            /* of its time for joining, while a password is checked (JOIN-8) */
+    int64_t due;             /* when its next line may be taken up (LIMIT-5) */
+    uint64_t reply;          /* bytes that its last /who brought it, while they wait */
     struct inbox inbox;
-    struct cursor cursor; /* what is to be sent to it */
-#ifdef ACCOUNTS
-    struct member *member;
-#endif
+    struct cursor cursor;   /* what is to be sent to it */
+    struct account *proven; /* a copy of the account that it has proven (ACCT-5), or NULL */
+    struct job *job;        /* what accounts do for its last line, or NULL */
     TAILQ_ENTRY(user) in_users;
     TAILQ_ENTRY(user) in_turns;
     STAILQ_ENTRY(user) in_touched;
@@ -185,22 +189,23 @@ TAILQ_HEAD(user_list, user);
 /* Everything there is. */
 struct server {
     struct options options;
-    struct sinks sinks;          /* for the operator, and the log */
+    struct sink output;          /* for the operator */
+    struct sink log;             /* the log */
     struct stream stream;        /* what the room sees */
     int epoll_fd;                /* what the loop waits on */
     int listener;                /* accepts connections, until the server stops */
-    int wake;                    /* read end of the pipe that a signal writes to */
+    int signals;                 /* gives the signals that have come */
+    sigset_t stops;              /* those of them that end the server */
     union address address;       /* where it listens */
     struct inbox console;        /* what the operator typed */
     bool console_open;           /* standard input has not ended yet */
     bool console_is_file;        /* epoll refuses a file, which is always ready */
     bool stop_asked;             /* by a signal or the operator; the loop does it */
-    bool stopping;               /* everybody has been dismissed */
+    bool stopping;               /* all have been dismissed */
     bool accept_failed;          /* since the last newcomer; it is logged once */
-    int64_t now;                 /* the time of this round, as now_ms counts */
+    int64_t now;                 /* the time of this round, as now_ns counts */
     int64_t accept_again;        /* when to watch the listener again; or NEVER */
-    int64_t next_sweep;          /* when the first of all deadlines is past; or NEVER */
-    int64_t last_sweep;          /* when all were looked at */
+    int64_t next_sweep;          /* when to look at all deadlines; or NEVER */
     struct user_list users;      /* every connection */
     struct user_list turns;      /* those with lines to take up, the oldest first */
     STAILQ_HEAD(, user) touched; /* those to look at when the round ends */
@@ -215,25 +220,9 @@ struct server {
 };
 
 static void dismiss(struct server *s, struct user *user, const char *reason);
-
-/* Ends the program where there is no memory: to go on without would be harder to notice. */
-static void *checked(void *memory)
-{
-    if (memory)
-        return memory;
-    fputs("chat-server: out of memory\n", stderr);
-    exit(EXIT_FAILURE);
-}
-
-static void *allocate(size_t size)
-{
-    return checked(calloc(1, size));
-}
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
+static void retire(struct server *s, struct user *user, const char *reason);
+static void set_deadline(struct server *s, struct user *user, int64_t deadline);
+static void show_address(char text[MAX_ADDRESS], const union address *address);
 
 /* ---- 3. Lines ------------------------------------------------------------------------------- */
 
@@ -242,62 +231,60 @@ static size_t kept(const struct inbox *inbox)
     return inbox->length - inbox->done;
 }
 
-static void empty(struct inbox *inbox)
+/* Where the first whole line ends, or NULL. */
+static char *line_end(const struct inbox *inbox)
 {
-    free(inbox->bytes);
-    inbox->bytes = NULL;
-    inbox->length = inbox->done = 0;
+    return kept(inbox) > 0 ? memchr(inbox->bytes + inbox->done, '\n', kept(inbox)) : NULL;
 }
 
-/* Room for MAX_HELD bytes in all, and gives how many more may be read. */
-static size_t make_room(struct inbox *inbox)
+/* Reads once, and gives what `read` gives. There is room for one byte more than MAX_HELD, so that
+ * an end behind so many is noticed. */
+static ssize_t fill(struct inbox *inbox, int fd, size_t most)
 {
     if (!inbox->bytes)
-        inbox->bytes = checked(malloc(MAX_HELD));
-    return MAX_HELD - inbox->length;
-}
-
-/* Frees what was acted on, and all memory where nothing is left. */
-static void pack(struct inbox *inbox)
-{
-    size_t left = kept(inbox);
-    if (left == 0) {
-        empty(inbox);
-        return;
-    }
-    if (inbox->done > 0)
-        memmove(inbox->bytes, inbox->bytes + inbox->done, left);
-    inbox->length = (uint32_t)left;
-    inbox->done = 0;
-}
-
-static bool has_line(const struct inbox *inbox)
-{
-    return kept(inbox) > 0 && memchr(inbox->bytes + inbox->done, '\n', kept(inbox));
-}
-
-/* Whether there is something for take_line to do: of a line that is too long, a full inbox. */
-static bool has_work(const struct inbox *inbox)
-{
-    return has_line(inbox) || kept(inbox) >= MAX_HELD;
+        inbox->bytes = checked(malloc(MAX_HELD + 1));
+    size_t room = MAX_HELD + 1 - inbox->length;
+    ssize_t n = read(fd, inbox->bytes + inbox->length, least(room, most));
+    inbox->length += n > 0 ? (uint32_t)n : 0;
+    return n;
 }
 
 /*
- * Takes the first whole line; false where there is none yet. Of a line that can only be too long,
- * nothing is kept while it comes (LIMIT-4); the one byte more may be the CR of its end.
+ * Moves what is left to the front, and frees the memory where nothing is left. Of a line that can
+ * only be too long nothing is kept while it comes (LIMIT-4); the byte more may be the CR of its
+ * end.
  */
+static void pack(struct inbox *inbox)
+{
+    size_t left = kept(inbox);
+    if ((inbox->too_long || left > MAX_LINE + 1) && !line_end(inbox)) {
+        inbox->too_long = true;
+        left = 0;
+    }
+    if (left > 0 && inbox->done > 0)
+        memmove(inbox->bytes, inbox->bytes + inbox->done, left);
+    inbox->length = (uint32_t)left;
+    inbox->done = 0;
+    if (left == 0) {
+        free(inbox->bytes);
+        inbox->bytes = NULL;
+    }
+}
+
+static void empty(struct inbox *inbox)
+{
+    inbox->done = inbox->length;
+    pack(inbox);
+}
+
+/* Takes the first whole line; false where there is none yet. */
 static bool take_line(struct inbox *inbox, struct line *line)
 {
-    char *start = inbox->bytes + inbox->done;
-    char *lf = kept(inbox) > 0 ? memchr(start, '\n', kept(inbox)) : NULL;
-    if (!lf) {
-        inbox->too_long = inbox->too_long || kept(inbox) > MAX_LINE + 1;
-        if (inbox->too_long)
-            inbox->done = inbox->length;
+    char *lf = line_end(inbox);
+    if (!lf)
         return false;
-    }
-    line->text = start;
-    line->length = (size_t)(lf - start);
+    line->text = inbox->bytes + inbox->done;
+    line->length = (size_t)(lf - line->text);
     if (line->length > 0 && lf[-1] == '\r')
         line->length--;
     line->text[line->length] = '\0';
@@ -307,31 +294,22 @@ static bool take_line(struct inbox *inbox, struct line *line)
     return true;
 }
 
-/* The length that the first byte of a UTF-8 character announces; 0 where it cannot be a first. */
-static size_t character_length(char byte)
-{
-    unsigned char first = (unsigned char)byte;
-    if (first < 0x80)
-        return 1;
-    if (first < 0xC2 || first > 0xF4)
-        return 0;
-    return first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-}
-
-/* Decodes one UTF-8 character of a known length; false where the bytes are not one. */
-static bool decode(const char *bytes, size_t length, uint32_t *code)
+/* Decodes the UTF-8 character that a text begins with; gives its length, 0 where it is not one. */
+static size_t decode(const char *text, size_t left, uint32_t *code)
 {
     static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000}; /* below it: overlong */
-    unsigned char first = (unsigned char)bytes[0];
+    unsigned char first = (unsigned char)*text;
+    size_t length = first < 0x80 ? 1 : first < 0xC0 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    if (length == 0 || length > left || first >= 0xF8)
+        return 0;
     *code = length == 1 ? first : first & (0x7Fu >> length);
     for (size_t i = 1; i < length; i++) {
-        unsigned char next = (unsigned char)bytes[i];
-        if ((next & 0xC0) != 0x80)
-            return false;
-        *code = *code << 6 | (next & 0x3F);
+        if ((text[i] & 0xC0) != 0x80)
+            return 0;
+        *code = *code << 6 | (text[i] & 0x3F);
     }
-    bool surrogate = *code >= 0xD800 && *code <= 0xDFFF;
-    return *code >= lowest[length] && !surrogate && *code <= 0x10FFFF;
+    bool is_surrogate = *code >= 0xD800 && *code <= 0xDFFF;
+    return *code >= lowest[length] && !is_surrogate && *code <= 0x10FFFF ? length : 0;
 }
 
 static bool is_control(uint32_t code)
@@ -349,21 +327,21 @@ static size_t plain_length(const char *text)
     return length;
 }
 
-/* What is wrong with a line, as its sender is told; NULL where nothing is (FRAME-4 to FRAME-6). */
+/* What is wrong with a line, as its sender is to read it; or NULL (FRAME-4 to FRAME-6). */
 static const char *check_line(const struct line *line)
 {
-    bool control = false;
+    bool has_control = false;
     size_t length;
     uint32_t code;
     if (line->too_long)
         return "! line too long (limit 1024 bytes)\n";
     for (size_t i = plain_length(line->text); i < line->length; i += length) {
-        length = character_length(line->text[i]);
-        if (length == 0 || length > line->length - i || !decode(line->text + i, length, &code))
+        length = decode(line->text + i, line->length - i, &code);
+        if (length == 0)
             return "! not valid UTF-8\n";
-        control = control || is_control(code);
+        has_control = has_control || is_control(code);
     }
-    return control ? "! control characters are not allowed\n" : NULL;
+    return has_control ? "! control characters are not allowed\n" : NULL;
 }
 
 static bool is_blank(const char *text)
@@ -401,12 +379,6 @@ static struct user *find(const struct server *s, const char *name)
     return found ? *found : NULL;
 }
 
-static void add_name(struct server *s, struct user *user, const char *name)
-{
-    strcpy(user->name, name);
-    checked(tsearch(user, &s->names, compare_users));
-}
-
 /* Has the user looked at when the round ends: what waits for it is sent. */
 static void touch(struct server *s, struct user *user)
 {
@@ -416,46 +388,51 @@ static void touch(struct server *s, struct user *user)
     STAILQ_INSERT_TAIL(&s->touched, user, in_touched);
 }
 
-static size_t __attribute__((format(printf, 2, 0)))
-format_line(char line[MAX_FORMATTED], const char *format, va_list arguments)
+/* A line that is put together; it lasts until the next one is. */
+static const char *__attribute__((format(printf, 1, 2))) formatted(const char *format, ...)
 {
-    int length = vsnprintf(line, MAX_FORMATTED, format, arguments);
-    return least((size_t)length, MAX_FORMATTED - 1);
+    static char line[MAX_FORMATTED];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    return line;
 }
 
 /* A line to all in the room but its sender (or NULL), and to the operator. */
-static void __attribute__((format(printf, 3, 4)))
-broadcast(struct server *s, struct user *sender, const char *format, ...)
+static void broadcast(struct server *s, const char *line, struct user *sender)
 {
-    char line[MAX_FORMATTED];
-    va_list arguments;
-    va_start(arguments, format);
-    size_t length = format_line(line, format, arguments);
-    va_end(arguments);
+    size_t length = strlen(line);
+    stream_append(&s->stream, line, length);
     if (sender)
         skip(&s->stream, &sender->cursor, length);
-    stream_append(&s->stream, line, length);
     s->round_size += length;
     if (!s->options.quiet)
-        put(&s->sinks, STANDARD_OUTPUT, line, length);
+        sink_put(&s->output, line, length);
 }
 
 /* A text to one user alone; to the operator where user is NULL. */
-static void __attribute__((format(printf, 3, 4)))
-tell(struct server *s, struct user *user, const char *format, ...)
+static void tell(struct server *s, struct user *user, const char *text)
 {
-    char line[MAX_FORMATTED];
-    va_list arguments;
-    va_start(arguments, format);
-    size_t length = format_line(line, format, arguments);
-    va_end(arguments);
+    size_t length = strlen(text);
     if (!user) {
-        put(&s->sinks, STANDARD_OUTPUT, line, length);
+        sink_put(&s->output, text, length);
         return;
     }
-    insert(&s->stream, &user->cursor, line, length);
+    insert(&s->stream, &user->cursor, text, length);
     s->round_size += length;
     touch(s, user);
+}
+
+/* A line of the log about a connection; about the server where user is NULL. */
+static void log_about(struct server *s, const struct user *user, const char *msg, const char *name,
+                      const char *reason)
+{
+    char addr[MAX_ADDRESS];
+    if (s->log.fd < 0)
+        return;
+    show_address(addr, user ? &user->address : &s->address);
+    log_event(&s->log, (struct event){.msg = msg, .name = name, .addr = addr, .reason = reason});
 }
 
 static bool name_is_valid(const char *name)
@@ -465,62 +442,61 @@ static bool name_is_valid(const char *name)
     return length > 0 && length <= MAX_NAME && name[length] == '\0';
 }
 
-/* Exactly one's own name is in use, but its case may be changed (CMD-4). */
-static bool name_in_use(const struct server *s, const struct user *asker, const char *name)
-{
-    const struct user *owner = find(s, name);
-    if (strcasecmp(name, "server") == 0 || strcasecmp(name, "password") == 0)
-        return true;
-    return owner && (owner != asker || strcmp(name, owner->name) == 0);
-}
+#ifdef ACCOUNTS
 
 /* Whether a name is an account. */
 static bool is_registered(const struct server *s, const char *name)
 {
-#ifdef ACCOUNTS
     return hash_of(&s->accounts, name) != NULL;
-#else
-    (void)s, (void)name;
-    return false;
-#endif
 }
 
-/* Why the asker cannot have the name, a format with the name in it; NULL where it can. */
-static const char *name_error(const struct server *s, const struct user *asker, const char *name)
+/* Whether the name is the account that this connection has proven (ACCT-5). */
+static bool has_proven(const struct server *s, const struct user *user, const char *name)
+{
+    const struct account *proven = user->proven;
+    const char *hash = hash_of(&s->accounts, name);
+    return proven && hash && strcasecmp(proven->name, name) == 0 && strcmp(proven->hash, hash) == 0;
+}
+
+#else
+#define is_registered(s, name)    false
+#define has_proven(s, user, name) false
+#endif
+
+/* Why the user cannot have the name, or NULL. The case of one's own may be changed (CMD-4). */
+static const char *name_error(const struct server *s, const struct user *user, const char *name)
 {
     if (!name_is_valid(name))
         return "! invalid name: use 1 to 32 letters, digits, \"_\" or \"-\"\n";
-    if (name_in_use(s, asker, name))
-        return "! name in use: %s\n";
+    const struct user *owner = find(s, name);
+    bool is_reserved = strcasecmp(name, "server") == 0 || strcasecmp(name, "password") == 0;
+    bool is_recased = owner == user && strcmp(name, user->name) != 0;
+    if (is_reserved || (owner && !is_recased))
+        return formatted("! name in use: %s\n", name);
     if (s->options.members_only && !is_registered(s, name))
-        return "! name not registered: %s\n";
+        return formatted("! name not registered: %s\n", name);
     return NULL;
 }
 
-static void log_about(struct server *s, const struct user *user, const char *msg,
-                      const char *reason)
+/* Takes a user into the tree by its name. */
+static void add_name(struct server *s, struct user *user)
 {
-    const char *name = user->name[0] != '\0' ? user->name : NULL;
-    const char *level = strcmp(msg, "refuse") == 0 ? "WARN" : NULL;
-    log_event(
-        &s->sinks,
-        (struct event){
-            .level = level, .msg = msg, .name = name, .addr = &user->address, .reason = reason});
+    checked(tsearch(user, &s->names, compare_users));
 }
 
 /* The newcomer's place is behind its own join notice, so that it sees the room from then on. */
-static void enter(struct server *s, struct user *user, const char *name)
+static void enter(struct server *s, struct user *user)
 {
-    user->deadline = user->ending ? user->deadline : NEVER;
-    add_name(s, user, name);
+    if (!user->eof)
+        user->deadline = NEVER;
     user->phase = CHATTING;
-    user->allowance = (int64_t)s->options.rate * LINE_COST;
-    user->reckoned = s->now;
+    add_name(s, user);
     s->online++;
-    log_about(s, user, "join", NULL);
-    broadcast(s, NULL, "%s has joined the chat\n", name);
+    log_about(s, user, "join", user->name, NULL);
+    broadcast(s, formatted("%s has joined the chat\n", user->name), NULL);
     attach(&s->stream, &user->cursor);
-    tell(s, user, "Welcome, %s (%zu online). Type /help for commands.\n", name, s->online);
+    tell(s, user,
+         formatted("Welcome, %s (%zu online). Type /help for commands.\n", user->name, s->online));
 }
 
 /* What waits for the user can still go out, but nothing that is said from now on. */
@@ -531,8 +507,8 @@ static void leave(struct server *s, struct user *user, const char *reason)
     if (s->stopping)
         return; /* STOP-2: no notices */
     detach(&s->stream, &user->cursor);
-    log_about(s, user, "leave", reason);
-    broadcast(s, NULL, "%s has left the chat\n", user->name);
+    log_about(s, user, "leave", user->name, reason);
+    broadcast(s, formatted("%s has left the chat\n", user->name), NULL);
 }
 
 /* ---- 5. Commands ---------------------------------------------------------------------------- */
@@ -543,38 +519,46 @@ struct command {
     void (*run)(struct server *s, struct user *user, char *rest); /* rest: what follows the word */
 };
 
-/* Runs the command that a line holds; false where the table has none. */
-static bool run_command(struct server *s, struct user *user, const struct command *table,
-                        char *line)
+static bool is_command(const char *line)
 {
-    size_t length = strcspn(line, " ");
-    for (; table->word; table++)
-        if (strlen(table->word) == length && strncasecmp(table->word, line, length) == 0) {
-            table->run(s, user, line + length);
-            return true;
-        }
-    return false;
+    return line[0] == '/' && line[1] != '/';
 }
 
-static void unknown_command(struct server *s, struct user *user, const char *line)
+/* Cuts a line behind its first word, and gives the rest, behind the space. */
+static char *split_command(char *line)
 {
-    tell(s, user, "! unknown command: %.*s (try /help)\n", (int)strcspn(line, " "), line);
+    char *rest = line + strcspn(line, " ");
+    if (*rest != '\0')
+        *rest++ = '\0';
+    return rest;
+}
+
+/* Runs a command of the table; false where it has none of this name. */
+static bool run_command(struct server *s, struct user *user, const struct command *table,
+                        const char *word, char *rest)
+{
+    while (table->word && strcasecmp(table->word, word) != 0)
+        table++;
+    if (table->word)
+        table->run(s, user, rest);
+    return table->word != NULL;
 }
 
 static void cmd_help(struct server *s, struct user *user, char *rest)
 {
     (void)rest;
     tell(s, user,
-         "Commands: /help, /who, /msg NAME TEXT, /nick NAME, %s/quit"
-         " (// to begin a message with /)\n",
-         s->options.accounts ? "/register PASSWORD, /passwd PASSWORD, /unregister, " : "");
+         formatted("Commands: /help, /who, /msg NAME TEXT, /nick NAME, %s/quit"
+                   " (// to begin a message with /)\n",
+                   s->options.accounts ? "/register PASSWORD, /passwd PASSWORD, /unregister, "
+                                       : ""));
 }
 
 /* The line of a /who answer that is being filled, and for whom. */
 struct who {
     struct server *s;
     struct user *asker;      /* NULL: the operator */
-    char line[WHO_LINE + 1]; /* what it holds so far, with a NUL */
+    char line[MAX_LINE + 1]; /* what it holds so far, with a NUL */
     size_t start;            /* length of what each line begins with */
     size_t length;           /* length now */
 };
@@ -585,8 +569,8 @@ static void who_name(const void *node, VISIT visit, void *closure)
     struct who *who = closure;
     if (visit != postorder && visit != leaf)
         return; /* twalk comes by an inner node three times; once is in order */
-    if (who->length + strlen(", ") + strlen(user->name) > WHO_LINE) {
-        tell(who->s, who->asker, "%s\n", who->line);
+    if (who->length + strlen(", ") + strlen(user->name) > MAX_LINE) {
+        tell(who->s, who->asker, formatted("%s\n", who->line));
         who->length = who->start;
     }
     const char *comma = who->length > who->start ? ", " : "";
@@ -601,37 +585,36 @@ static void who_lines(struct server *s, struct user *asker)
     who.start = (size_t)snprintf(who.line, sizeof who.line, "Online (%zu): ", s->online);
     who.length = who.start;
     twalk_r(s->names, who_name, &who);
-    tell(s, asker, "%s\n", who.line);
+    tell(s, asker, formatted("%s\n", who.line));
 }
 
+/* The answer may be longer than LIMIT-1 allows, but does not drop the asker (LIMIT-6). */
 static void cmd_who(struct server *s, struct user *user, char *rest)
 {
     (void)rest;
+    uint64_t before = waiting(&s->stream, &user->cursor);
     who_lines(s, user);
+    user->reply = waiting(&s->stream, &user->cursor) - before;
 }
 
 static void cmd_msg(struct server *s, struct user *user, char *rest)
 {
     char *name = rest + strspn(rest, " ");
-    char *text = name + strcspn(name, " ");
-    if (*text != '\0')
-        *text++ = '\0';
+    char *text = split_command(name);
     text += strspn(text, " ");
     struct user *target = find(s, name);
     if (*name == '\0' || is_blank(text)) {
         tell(s, user, "! usage: /msg NAME TEXT\n");
     } else if (!target) {
-        tell(s, user, "! no such user: %s\n", name);
+        tell(s, user, formatted("! no such user: %s\n", name));
     } else if (target == user) {
         tell(s, user, "! cannot message yourself\n");
     } else {
-        log_event(&s->sinks,
+        log_event(&s->log,
                   (struct event){.msg = "private", .name = user->name, .to = target->name});
-        tell(s, target, "(private) %s: %s\n", user->name, text);
+        tell(s, target, formatted("(private) %s: %s\n", user->name, text));
     }
 }
-
-static bool has_proven(const struct server *s, const struct user *user, const char *name);
 
 static void cmd_nick(struct server *s, struct user *user, char *rest)
 {
@@ -639,22 +622,23 @@ static void cmd_nick(struct server *s, struct user *user, char *rest)
     char *name = trim(rest);
     const char *error = name_error(s, user, name);
     if (!error && is_registered(s, name) && !has_proven(s, user, name))
-        error = "! name registered: %s\n";
+        error = formatted("! name registered: %s\n", name);
     if (error) {
-        tell(s, user, error, name);
+        tell(s, user, error);
         return;
     }
     strcpy(old, user->name);
     tdelete(user, &s->names, compare_users);
-    add_name(s, user, name);
-    log_event(&s->sinks, (struct event){.msg = "rename", .name = old, .to = name});
-    broadcast(s, NULL, "%s is now known as %s\n", old, name);
+    strcpy(user->name, name);
+    add_name(s, user);
+    log_event(&s->log, (struct event){.msg = "rename", .name = old, .to = name});
+    broadcast(s, formatted("%s is now known as %s\n", old, name), NULL);
 }
 
 static void cmd_quit(struct server *s, struct user *user, char *rest)
 {
     (void)rest;
-    tell(s, user, "Goodbye, %s\n", user->name);
+    tell(s, user, formatted("Goodbye, %s\n", user->name));
     dismiss(s, user, "quit");
 }
 
@@ -665,74 +649,50 @@ static const struct command commands[] = {
 
 #ifdef ACCOUNTS
 
-static struct member *membership(struct user *user)
-{
-    if (!user->member)
-        user->member = allocate(sizeof *user->member);
-    return user->member;
-}
-
-/* Whether the name is the account that this connection has proven (ACCT-5). */
-static bool has_proven(const struct server *s, const struct user *user, const char *name)
-{
-    const struct member *member = user->member;
-    const char *hash = hash_of(&s->accounts, name);
-    return member && hash && strcasecmp(member->proven, name) == 0 &&
-           same_hash(member->proven_hash, hash);
-}
-
 /* Has the account of the user's name changed; the answer comes when that is done. */
-static void start_change(struct server *s, struct user *user, enum task task, char *password)
+static void change_account(struct server *s, struct user *user, enum task task, char *password)
 {
-    struct job *job = change(&s->accounts, user, task, user->name, password);
-    if (job)
-        membership(user)->job = job;
-    else
-        tell(s, user, "! accounts cannot be changed now\n");
-}
-
-/* Likewise with the password that follows a command, if that may be one. */
-static void set_password(struct server *s, struct user *user, enum task task, char *rest)
-{
-    char *password = rest + strspn(rest, " ");
     size_t length = strlen(password);
-    if (length < MIN_PASSWORD || length > MAX_PASSWORD)
-        tell(s, user, "! password must be %d to %d bytes\n", MIN_PASSWORD, MAX_PASSWORD);
-    else
-        start_change(s, user, task, password);
+    if (task != UNREGISTER && (length < MIN_PASSWORD || length > MAX_PASSWORD)) {
+        tell(s, user, formatted("! password must be %d to %d bytes\n", MIN_PASSWORD, MAX_PASSWORD));
+        return;
+    }
+    user->job = change(&s->accounts, user, task, user->name, password);
+    if (!user->job)
+        tell(s, user, "! accounts cannot be changed now\n");
 }
 
 static void cmd_register(struct server *s, struct user *user, char *rest)
 {
     if (is_registered(s, user->name))
-        tell(s, user, "! already registered: %s\n", user->name);
+        tell(s, user, formatted("! already registered: %s\n", user->name));
     else
-        set_password(s, user, REGISTER, rest);
+        change_account(s, user, REGISTER, rest + strspn(rest, " "));
 }
 
 static void cmd_passwd(struct server *s, struct user *user, char *rest)
 {
     if (!has_proven(s, user, user->name))
-        tell(s, user, "! not registered: %s\n", user->name);
+        tell(s, user, formatted("! not registered: %s\n", user->name));
     else
-        set_password(s, user, PASSWD, rest);
+        change_account(s, user, PASSWD, rest + strspn(rest, " "));
 }
 
 static void cmd_unregister(struct server *s, struct user *user, char *rest)
 {
-    (void)rest;
-    char none[] = "";
     if (!has_proven(s, user, user->name))
-        tell(s, user, "! not registered: %s\n", user->name);
+        tell(s, user, formatted("! not registered: %s\n", user->name));
     else
-        start_change(s, user, UNREGISTER, none);
+        change_account(s, user, UNREGISTER, rest + strlen(rest));
 }
 
 /* The connection has proven this account, and no other any more. */
 static void prove(struct user *user, const struct job *job)
 {
-    strcpy(user->member->proven, job->name);
-    strcpy(user->member->proven_hash, job->hash);
+    if (!user->proven)
+        user->proven = allocate(sizeof *user->proven);
+    strcpy(user->proven->name, job->name);
+    strcpy(user->proven->hash, job->hash);
 }
 
 /* Tells a user what came of its change. The name is still the user's, whose lines have waited. */
@@ -744,13 +704,14 @@ static void account_changed(struct server *s, struct user *user, const struct jo
     if (job->outcome == FAILED)
         tell(s, user, "! accounts cannot be changed now\n");
     else if (job->task == REGISTER)
-        tell(s, user, done ? "Registered %s\n" : "! already registered: %s\n", user->name);
+        tell(s, user,
+             formatted(done ? "Registered %s\n" : "! already registered: %s\n", user->name));
     else if (!done)
-        tell(s, user, "! not registered: %s\n", user->name);
+        tell(s, user, formatted("! not registered: %s\n", user->name));
     else if (job->task == PASSWD)
         tell(s, user, "Password changed\n");
     else
-        tell(s, user, "Unregistered %s\n", user->name);
+        tell(s, user, formatted("Unregistered %s\n", user->name));
 }
 
 static const struct command account_commands[] = {
@@ -761,225 +722,152 @@ static const struct command account_commands[] = {
 };
 
 #else
-
-static bool has_proven(const struct server *s, const struct user *user, const char *name)
-{
-    (void)s, (void)user, (void)name;
-    return false;
-}
-
 static const struct command account_commands[] = {{NULL, NULL}};
-
 #endif
 
 /* ---- 6. Lines to actions -------------------------------------------------------------------- */
 
-static void log_refusal(struct server *s, const struct user *user, const char *reason)
+/* Whether the user's next line is taken up now, and if not, why. */
+static enum gate gate(const struct server *s, const struct user *user)
 {
-    log_event(
-        &s->sinks,
-        (struct event){.level = "WARN", .msg = "refuse", .addr = &user->address, .reason = reason});
+    if (user->phase > CHATTING)
+        return CLOSED;
+    if (user->job)
+        return BUSY;
+    if (waiting(&s->stream, &user->cursor) > (uint64_t)s->options.max_queue / 2)
+        return FULL;
+    return user->due > s->now ? THROTTLED : OPEN;
 }
 
-/* Asks for a name again, but not for ever (JOIN-7). */
-static void refuse_name(struct server *s, struct user *user)
+/* Says what was wrong, and asks again while there are tries left. */
+static void ask_again(struct server *s, struct user *user, const char *reason, const char *error,
+                      const char *prompt, bool may_try)
 {
-    if (++user->refusals < MAX_REFUSALS) {
-        tell(s, user, PROMPT);
+    log_about(s, user, "refuse", NULL, reason);
+    tell(s, user, error);
+    tell(s, user, may_try ? prompt : "! too many attempts\n");
+    if (!may_try)
+        dismiss(s, user, NULL);
+}
+
+/* Asks for another name, up to the fifth refusal (JOIN-7). */
+static void refuse_name(struct server *s, struct user *user, const char *reason, const char *error)
+{
+    ask_again(s, user, reason, error, PROMPT, ++user->refusals < MAX_REFUSALS);
+}
+
+static void handle_name(struct server *s, struct user *user, char *line, const char *bad_line)
+{
+    char *name = trim(line);
+    const char *error = bad_line ? bad_line : name_error(s, user, name);
+    if (error) {
+        refuse_name(s, user, bad_line ? "line" : "name", error);
         return;
     }
-    tell(s, user, "! too many attempts\n");
-    dismiss(s, user, NULL);
+    strcpy(user->name, name);
+    if (is_registered(s, name)) {
+        user->phase = PASSWORD;
+        tell(s, user, PASSWORD_PROMPT);
+    } else {
+        enter(s, user);
+    }
 }
 
 #ifdef ACCOUNTS
 
-static bool is_busy(const struct user *user)
+/* Asks for another password, up to the third refusal (ACCT-2). */
+static void refuse_password(struct server *s, struct user *user, const char *reason,
+                            const char *error)
 {
-    return user->member && user->member->job;
-}
-
-/* Asks for a password again, but not for ever (ACCT-2). */
-static void refuse_password(struct server *s, struct user *user)
-{
-    if (++membership(user)->wrong < MAX_WRONG_PASSWORDS) {
-        tell(s, user, PASSWORD_PROMPT);
-        return;
-    }
-    tell(s, user, "! too many attempts\n");
-    dismiss(s, user, NULL);
-}
-
-static void wrong_password(struct server *s, struct user *user)
-{
-    log_refusal(s, user, "password");
-    tell(s, user, "! wrong password\n");
-    refuse_password(s, user);
-}
-
-static void ask_password(struct server *s, struct user *user, const char *name)
-{
-    strcpy(membership(user)->wanted, name);
-    user->phase = PASSWORD;
-    tell(s, user, PASSWORD_PROMPT);
+    ask_again(s, user, reason, error, PASSWORD_PROMPT, ++user->wrong < MAX_WRONG_PASSWORDS);
 }
 
 /* The line is the password as it stands. Meanwhile the time for joining stops (JOIN-8). */
-static void handle_password(struct server *s, struct user *user, char *password)
+static void handle_password(struct server *s, struct user *user, char *line, const char *bad_line)
 {
-    struct member *member = user->member;
-    if (strlen(password) > MAX_PASSWORD || !is_registered(s, member->wanted)) {
-        wrong_password(s, user);
+    if (bad_line || strlen(line) > MAX_PASSWORD || !is_registered(s, user->name)) {
+        refuse_password(s, user, bad_line ? "line" : "password",
+                        bad_line ? bad_line : "! wrong password\n");
         return;
     }
-    member->job = check(&s->accounts, user, member->wanted, password);
-    if (!user->ending) {
-        member->left = user->deadline - s->now;
+    user->job = check(&s->accounts, user, user->name, line);
+    if (!user->eof) {
+        user->left = user->deadline - s->now;
         user->deadline = NEVER;
     }
 }
 
 /* A name that has come into use meanwhile is a refused one (ACCT-4). */
-static void admit(struct server *s, struct user *user, const char *name)
-{
-    const char *error = name_error(s, user, name);
-    user->phase = NAMING;
-    if (!error) {
-        enter(s, user, name);
-        return;
-    }
-    log_refusal(s, user, "name");
-    tell(s, user, error, name);
-    refuse_name(s, user);
-}
-
-static void set_deadline(struct server *s, struct user *user, int64_t deadline);
-
 static void password_checked(struct server *s, struct user *user, const struct job *job)
 {
-    if (!user->ending)
-        set_deadline(s, user, s->now + user->member->left);
+    if (!user->eof)
+        set_deadline(s, user, s->now + user->left);
     if (job->outcome != DONE) {
-        wrong_password(s, user);
+        refuse_password(s, user, "password", "! wrong password\n");
         return;
     }
+    const char *error = name_error(s, user, user->name);
     prove(user, job);
-    admit(s, user, user->member->wanted);
-}
-
-#else
-
-static bool is_busy(const struct user *user)
-{
-    (void)user;
-    return false;
+    user->phase = NAMING;
+    if (error)
+        refuse_name(s, user, "name", error);
+    else
+        enter(s, user);
 }
 
 #endif
-
-static void handle_name(struct server *s, struct user *user, char *line)
-{
-    char *name = trim(line);
-    const char *error = name_error(s, user, name);
-    if (error) {
-        log_refusal(s, user, "name");
-        tell(s, user, error, name);
-        refuse_name(s, user);
-#ifdef ACCOUNTS
-    } else if (is_registered(s, name)) {
-        ask_password(s, user, name);
-#endif
-    } else {
-        enter(s, user, name);
-    }
-}
-
-static bool is_command(const char *line)
-{
-    return line[0] == '/' && line[1] != '/';
-}
 
 /* A message to all but its sender (NULL: the operator). Of `//`, the first is removed (CHAT-5). */
 static void say(struct server *s, struct user *user, const char *line)
 {
     const char *name = user ? user->name : "server";
     const char *text = line[0] == '/' ? line + 1 : line;
-    log_event(&s->sinks, (struct event){.msg = "message", .name = name, .text = text});
-    broadcast(s, user, "%s: %s\n", name, text);
+    log_event(&s->log, (struct event){.msg = "message", .name = name, .text = text});
+    broadcast(s, formatted("%s: %s\n", name, text), user);
 }
 
 static void handle_command(struct server *s, struct user *user, char *line)
 {
-    if (!run_command(s, user, commands, line) &&
-        !(s->options.accounts && run_command(s, user, account_commands, line)))
-        unknown_command(s, user, line);
+    char *rest = split_command(line);
+    bool is_known = run_command(s, user, commands, line, rest) ||
+                    (s->options.accounts && run_command(s, user, account_commands, line, rest));
+    if (!is_known)
+        tell(s, user, formatted(UNKNOWN_COMMAND, line));
 }
 
-static void handle_chat(struct server *s, struct user *user, char *line)
+static void handle_chat(struct server *s, struct user *user, char *line, const char *bad_line)
 {
-    if (is_blank(line))
-        return;
-    if (is_command(line))
+    if (bad_line) {
+        log_about(s, user, "refuse", NULL, "line");
+        tell(s, user, bad_line);
+    } else if (is_command(line)) {
         handle_command(s, user, line);
-    else
+    } else if (!is_blank(line)) {
         say(s, user, line);
-}
-
-/* A line with a mistake in it; where a prompt was pending, it counts for that (FRAME-10). */
-static void refuse_line(struct server *s, struct user *user, const char *error)
-{
-    log_refusal(s, user, "line");
-    tell(s, user, "%s", error);
-    if (user->phase == NAMING)
-        refuse_name(s, user);
-#ifdef ACCOUNTS
-    else if (user->phase == PASSWORD)
-        refuse_password(s, user);
-#endif
+    }
 }
 
 static void handle_line(struct server *s, struct user *user, const struct line *line)
 {
-    const char *error = check_line(line);
-    if (error)
-        refuse_line(s, user, error);
-    else if (user->phase == NAMING)
-        handle_name(s, user, line->text);
+    const char *bad_line = check_line(line);
+    if (user->phase == NAMING)
+        handle_name(s, user, line->text, bad_line);
 #ifdef ACCOUNTS
     else if (user->phase == PASSWORD)
-        handle_password(s, user, line->text);
+        handle_password(s, user, line->text, bad_line);
 #endif
     else
-        handle_chat(s, user, line->text);
+        handle_chat(s, user, line->text, bad_line);
 }
 
-/*
- * Whether the rate lets the user's next line be taken up now (LIMIT-5). Each millisecond brings as
- * many thousandths of a line as the rate has lines a second, so that whole numbers will do.
- */
-static bool has_allowance(const struct server *s, struct user *user)
+/* Counts a line against --rate: as many as it has lines a second may come at once (LIMIT-5). */
+static void count_line(const struct server *s, struct user *user)
 {
-    int64_t full = (int64_t)s->options.rate * LINE_COST;
-    if (full == 0 || user->phase != CHATTING)
-        return true;
-    int64_t elapsed = (int64_t)least((uint64_t)(s->now - user->reckoned), 1000);
-    user->allowance += elapsed * s->options.rate;
-    user->allowance = user->allowance < full ? user->allowance : full;
-    user->reckoned = s->now;
-    return user->allowance >= LINE_COST;
-}
-
-/* Whether the user's next line is taken up now, and if not, why. */
-static enum gate gate(const struct server *s, struct user *user)
-{
-    uint64_t half = (uint64_t)s->options.max_queue / 2;
-    if (user->phase > CHATTING)
-        return CLOSED;
-    if (is_busy(user))
-        return BUSY;
-    if (waiting(&s->stream, &user->cursor) > half || behind(&s->stream, &user->cursor) > half)
-        return FULL;
-    return has_allowance(s, user) ? OPEN : THROTTLED;
+    if (s->options.rate == 0 || user->phase != CHATTING)
+        return;
+    int64_t share = SECOND / s->options.rate;
+    int64_t earliest = s->now - SECOND + share;
+    user->due = (user->due > earliest ? user->due : earliest) + share;
 }
 
 /* Whether so much was said in this round that all must first be sent it: one who reads well could
@@ -989,21 +877,20 @@ static bool round_is_full(const struct server *s)
     return s->round_size > least(ROUND_SIZE, (uint64_t)s->options.max_queue / 2);
 }
 
-/* Bytes of its own that wait for the user; see user.reply. */
-static uint64_t own_bytes(const struct user *user)
+/* Acts on the user's whole lines, while it and this round can bear what comes of them. */
+static void take_up(struct server *s, struct user *user)
 {
-    return user->cursor.texts + user->cursor.costs;
+    struct line line;
+    while (!round_is_full(s) && gate(s, user) == OPEN && take_line(&user->inbox, &line)) {
+        count_line(s, user);
+        handle_line(s, user, &line);
+    }
+    pack(&user->inbox);
+    if (user->eof && user->phase <= CHATTING && !user->job && !line_end(&user->inbox))
+        retire(s, user, "eof");
+    touch(s, user);
 }
 
-static void note_reply(struct user *user, uint64_t before)
-{
-    user->reply = own_bytes(user) > before ? own_bytes(user) - before : 0;
-}
-
-static void retire(struct server *s, struct user *user, const char *reason);
-static void set_due(struct server *s, struct user *user);
-
-/* Gives the user a turn in the next round. */
 static void give_turn(struct server *s, struct user *user)
 {
     if (user->in_turn)
@@ -1012,35 +899,48 @@ static void give_turn(struct server *s, struct user *user)
     TAILQ_INSERT_TAIL(&s->turns, user, in_turns);
 }
 
-/* Sees what becomes of a user whose lines were taken up as far as that may be. */
-static void after_lines(struct server *s, struct user *user)
+static void take_turn_away(struct server *s, struct user *user)
 {
-    if (user->phase > CHATTING)
-        return;
-    enum gate state = gate(s, user);
-    pack(&user->inbox);
-    if (user->eof && state != BUSY && !has_line(&user->inbox))
-        retire(s, user, "eof");
-    else if (state == OPEN && has_work(&user->inbox))
-        give_turn(s, user);
-    else if (state == THROTTLED && kept(&user->inbox) > 0)
-        set_due(s, user);
+    if (user->in_turn)
+        TAILQ_REMOVE(&s->turns, user, in_turns);
+    user->in_turn = false;
 }
 
-/* Acts on the user's whole lines, while it and this round can bear what comes of them. */
-static void take_up(struct server *s, struct user *user)
+#ifdef ACCOUNTS
+
+/* A change is made, or not, even if the one who asked for it is gone. */
+static void log_change(struct server *s, const struct job *job)
 {
-    struct line line;
-    while (!round_is_full(s) && gate(s, user) == OPEN && take_line(&user->inbox, &line)) {
-        uint64_t before = own_bytes(user);
-        if (s->options.rate > 0 && user->phase == CHATTING)
-            user->allowance -= LINE_COST;
-        handle_line(s, user, &line);
-        note_reply(user, before);
-    }
-    after_lines(s, user);
-    touch(s, user);
+    static const char *const reasons[] = {
+        [REGISTER] = "register", [PASSWD] = "passwd", [UNREGISTER] = "unregister"};
+    if (job->outcome == FAILED)
+        log_error(&s->log, "accounts %s: %s", s->options.accounts, job->reason);
+    else if (job->outcome == DONE && job->task != RELOAD)
+        log_event(&s->log, (struct event){
+                               .msg = "account", .name = job->name, .reason = reasons[job->task]});
 }
+
+/* What the threads are done with. */
+static void jobs_done(struct server *s)
+{
+    struct job *job;
+    while ((job = finished(&s->accounts))) {
+        struct user *user = job->owner;
+        if (job->task != CHECK)
+            log_change(s, job);
+        if (user) {
+            user->job = NULL;
+            if (job->task == CHECK)
+                password_checked(s, user, job);
+            else
+                account_changed(s, user, job);
+            take_up(s, user);
+        }
+        free_job(job);
+    }
+}
+
+#endif
 
 /* ---- 7. Console ----------------------------------------------------------------------------- */
 
@@ -1064,7 +964,7 @@ static void op_kick(struct server *s, struct user *user, char *rest)
     if (*name == '\0') {
         tell(s, user, "! usage: /kick NAME\n");
     } else if (!target) {
-        tell(s, user, "! no such user: %s\n", name);
+        tell(s, user, formatted("! no such user: %s\n", name));
     } else {
         tell(s, target, "! kicked by the operator\n");
         dismiss(s, target, "kick");
@@ -1086,12 +986,15 @@ static const struct command op_commands[] = {
 static void console_line(struct server *s, const struct line *line)
 {
     const char *error = check_line(line);
-    if (error)
-        tell(s, NULL, "%s", error);
-    else if (!is_command(line->text) && !is_blank(line->text))
+    if (error) {
+        tell(s, NULL, error);
+    } else if (is_command(line->text)) {
+        char *rest = split_command(line->text);
+        if (!run_command(s, NULL, op_commands, line->text, rest))
+            tell(s, NULL, formatted(UNKNOWN_COMMAND, line->text));
+    } else if (!is_blank(line->text)) {
         say(s, NULL, line->text);
-    else if (is_command(line->text) && !run_command(s, NULL, op_commands, line->text))
-        unknown_command(s, NULL, line->text);
+    }
 }
 
 /* The server goes on without standard input. */
@@ -1107,15 +1010,11 @@ static void close_console(struct server *s)
 static void read_console(struct server *s)
 {
     struct line line;
-    size_t room = make_room(&s->console);
-    ssize_t n = read(STDIN_FILENO, s->console.bytes + s->console.length, least(room, 4096));
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
-        return;
-    if (n <= 0) {
+    ssize_t n = fill(&s->console, STDIN_FILENO, CONSOLE_BATCH);
+    if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) {
         close_console(s);
         return;
     }
-    s->console.length += (uint32_t)n;
     while (!s->stop_asked && take_line(&s->console, &line))
         console_line(s, &line);
     pack(&s->console);
@@ -1123,64 +1022,46 @@ static void read_console(struct server *s)
 
 /* ---- 8. Sockets ----------------------------------------------------------------------------- */
 
-/* The user's time is up then; the loop looks at it when the first of all deadlines is past. */
+/* Has all deadlines looked at then, but not more often than once in a tick. */
+static void sweep_by(struct server *s, int64_t time)
+{
+    int64_t soonest = s->now + SWEEP_TICK;
+    if (time < soonest)
+        time = soonest;
+    if (time < s->next_sweep)
+        s->next_sweep = time;
+}
+
+/* The user's time is up then. */
 static void set_deadline(struct server *s, struct user *user, int64_t deadline)
 {
     user->deadline = deadline;
-    if (deadline < s->next_sweep)
-        s->next_sweep = deadline;
+    sweep_by(s, deadline);
 }
 
-/* When a throttled user's next line may be taken up. */
-static void set_due(struct server *s, struct user *user)
+/* Sees to it that lines which wait are taken up, now or when their time comes. */
+static void schedule(struct server *s, struct user *user)
 {
-    int64_t missing = LINE_COST - user->allowance;
-    user->due = user->reckoned + (missing + s->options.rate - 1) / s->options.rate;
-    if (user->due < s->next_sweep)
-        s->next_sweep = user->due;
+    enum gate state = line_end(&user->inbox) ? gate(s, user) : CLOSED;
+    if (state == OPEN)
+        give_turn(s, user);
+    else if (state == THROTTLED)
+        sweep_by(s, user->due);
 }
 
-/*
- * Asks epoll for the events that matter now; most of the time they are the same as before. Where
- * a client has sent more than is read, its end is asked for by itself.
- */
+/* Asks epoll for the events that matter now; most of the time they are the same as before. */
 static void watch(struct server *s, struct user *user)
 {
     if (user->phase == GONE)
         return;
-    bool has_room = kept(&user->inbox) < MAX_HELD;
     struct epoll_event event = {.events = user->blocked ? (uint32_t)EPOLLOUT : 0, .data.ptr = user};
-    if (has_room && !user->eof)
+    if (!user->eof && kept(&user->inbox) <= MAX_HELD)
         event.events |= EPOLLIN;
-    if (!has_room && !user->ending)
-        event.events |= EPOLLRDHUP;
     if (event.events != user->watched) {
         user->watched = event.events;
         epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, user->fd, &event);
     }
-    if (has_work(&user->inbox) && gate(s, user) == OPEN)
-        give_turn(s, user);
-}
-
-/* What accounts do for the user is not wanted any more. */
-static void forget_job(struct server *s, struct user *user)
-{
-#ifdef ACCOUNTS
-    if (!is_busy(user))
-        return;
-    forget(&s->accounts, user->member->job);
-    user->member->job = NULL;
-#else
-    (void)s, (void)user;
-#endif
-}
-
-static void take_turn_away(struct server *s, struct user *user)
-{
-    user->due = NEVER;
-    if (user->in_turn)
-        TAILQ_REMOVE(&s->turns, user, in_turns);
-    user->in_turn = false;
+    schedule(s, user);
 }
 
 /*
@@ -1190,10 +1071,15 @@ static void take_turn_away(struct server *s, struct user *user)
 static void retire(struct server *s, struct user *user, const char *reason)
 {
     bool was_in = user->phase == CHATTING;
-    user->phase = user->phase > LEAVING ? user->phase : LEAVING;
+    if (user->phase < LEAVING)
+        user->phase = LEAVING;
     if (was_in)
         leave(s, user, reason);
-    forget_job(s, user);
+#ifdef ACCOUNTS
+    if (user->job)
+        forget(&s->accounts, user->job);
+#endif
+    user->job = NULL;
     take_turn_away(s, user);
     empty(&user->inbox);
     touch(s, user);
@@ -1211,30 +1097,22 @@ static void drop(struct server *s, struct user *user, const char *reason)
 {
     if (user->phase < LINGERING)
         s->clients--;
-    forget_queue(&user->cursor);
+    clear(&user->cursor);
     retire(s, user, reason);
-    forget_queue(&user->cursor);
     user->phase = GONE;
     user->deadline = NEVER;
 }
 
-/* The client ends its side: ten seconds remain for what it said, and for its queue (LEAVE-2). */
-static void start_draining(struct server *s, struct user *user)
-{
-    if (!user->ending && user->deadline > s->now + DRAIN_TIME)
-        set_deadline(s, user, s->now + DRAIN_TIME);
-    user->ending = true;
-}
-
-/* All that the client sent was read. */
+/* The client has ended its side: ten seconds remain for what it said, and its queue (LEAVE-2). */
 static void hang_up(struct server *s, struct user *user)
 {
     user->eof = true;
     if (user->phase == LINGERING) {
         drop(s, user, NULL);
     } else if (user->phase < LEAVING) {
-        start_draining(s, user);
-        after_lines(s, user);
+        if (user->deadline > s->now + DRAIN_TIME)
+            set_deadline(s, user, s->now + DRAIN_TIME);
+        take_up(s, user);
     }
 }
 
@@ -1250,22 +1128,21 @@ static void end_sending(struct server *s, struct user *user)
     s->clients--;
 }
 
-/* Receives once, up to MAX_HELD bytes with those that wait. */
+/* Receives once. What comes from one who is leaving is thrown away. */
 static void receive(struct server *s, struct user *user)
 {
-    size_t room = make_room(&user->inbox);
-    ssize_t n = room == 0 ? 0 : recv(user->fd, user->inbox.bytes + user->inbox.length, room, 0);
-    if (n > 0 && user->phase <= CHATTING) {
-        user->inbox.length += (uint32_t)n;
-        take_up(s, user);
-    } else {
-        int error = errno;
+    ssize_t n = fill(&user->inbox, user->fd, SIZE_MAX);
+    int error = errno;
+    if (n <= 0)
         pack(&user->inbox);
-        if (n == 0 && room > 0)
-            hang_up(s, user);
-        else if (n < 0 && error != EAGAIN && error != EINTR)
-            drop(s, user, "reset");
-    }
+    if (n == 0)
+        hang_up(s, user);
+    else if (n < 0 && error != EAGAIN && error != EINTR)
+        drop(s, user, "reset");
+    else if (n > 0 && user->phase <= CHATTING)
+        take_up(s, user);
+    else if (n > 0)
+        empty(&user->inbox);
 }
 
 /* What a socket is ready for. After a reset, lines that wait are not taken up (LIMIT-5). */
@@ -1273,14 +1150,12 @@ static void user_ready(struct server *s, struct user *user, uint32_t events)
 {
     if (user->phase == GONE)
         return; /* dropped earlier in this round */
-    bool failed = events & (EPOLLERR | EPOLLHUP);
+    bool has_failed = events & (EPOLLERR | EPOLLHUP);
     if (events & EPOLLOUT)
         user->blocked = false;
-    if (events & EPOLLRDHUP)
-        start_draining(s, user);
-    if (failed && (!(user->watched & EPOLLIN) || kept(&user->inbox) > 0))
+    if (has_failed && (!(user->watched & EPOLLIN) || kept(&user->inbox) > 0))
         drop(s, user, "reset");
-    else if (user->watched & EPOLLIN && events & (EPOLLIN | EPOLLERR | EPOLLHUP))
+    else if (user->watched & EPOLLIN && (has_failed || events & EPOLLIN))
         receive(s, user);
     touch(s, user);
 }
@@ -1300,10 +1175,10 @@ static void send_waiting(struct server *s, struct user *user)
         return;
     }
     advance(&s->stream, &user->cursor, sent > 0 ? (size_t)sent : 0);
-    user->blocked = unsent(&s->stream, &user->cursor) > 0;
+    user->blocked = waiting(&s->stream, &user->cursor) > 0;
 }
 
-/* Whether too much waits for the user, besides what its own last line brought it (LIMIT-1). */
+/* Whether too much waits for the user, besides the answer to its last /who (LIMIT-1). */
 static bool is_over(const struct server *s, const struct user *user)
 {
     uint64_t most = (uint64_t)s->options.max_queue + user->reply;
@@ -1314,23 +1189,24 @@ static bool is_over(const struct server *s, const struct user *user)
  * offered all once more. */
 static void flush(struct server *s, struct user *user)
 {
-    if (user->phase != GONE && (!user->blocked || is_over(s, user)))
+    if (!user->blocked || is_over(s, user))
         send_waiting(s, user);
-    if (user->phase == LEAVING && unsent(&s->stream, &user->cursor) == 0)
+    uint64_t left = waiting(&s->stream, &user->cursor);
+    if (left <= (uint64_t)s->options.max_queue)
+        user->reply = 0;
+    if (user->phase == LEAVING && left == 0)
         end_sending(s, user);
     else if (is_over(s, user))
         drop(s, user, "slow");
     watch(s, user);
 }
 
-/* Frees those who are gone: nothing points to them any more when a round ends. */
+/* Frees one who is gone: nothing points to it any more when a round ends. */
 static void reap(struct server *s, struct user *user)
 {
     TAILQ_REMOVE(&s->users, user, in_users);
     close(user->fd);
-#ifdef ACCOUNTS
-    free(user->member);
-#endif
+    free(user->proven);
     free(user);
 }
 
@@ -1342,8 +1218,10 @@ static struct user *add_user(struct server *s, int fd, const union address *addr
     user->fd = fd;
     user->address = *address;
     user->watched = EPOLLIN;
-    user->deadline = user->due = NEVER;
+    user->deadline = NEVER;
+    log_about(s, user, "connect", NULL, NULL);
     if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+        log_error(&s->log, "cannot watch a connection: %s", strerror(errno));
         close(fd);
         free(user);
         return NULL;
@@ -1356,13 +1234,12 @@ static struct user *add_user(struct server *s, int fd, const union address *addr
 /* Asks a newcomer for its name, if there is room (LIMIT-2). */
 static void greet(struct server *s, int fd, const union address *address)
 {
-    bool full = s->clients >= s->options.max_clients;
+    bool is_full = s->clients >= s->options.max_clients;
     struct user *user = add_user(s, fd, address);
     if (!user)
         return;
-    log_about(s, user, "connect", NULL);
-    if (full) {
-        log_refusal(s, user, "full");
+    if (is_full) {
+        log_about(s, user, "refuse", NULL, "full");
         tell(s, user, "! server full\n");
         dismiss(s, user, NULL);
     } else {
@@ -1372,22 +1249,26 @@ static void greet(struct server *s, int fd, const union address *address)
     }
 }
 
+static void watch_listener(struct server *s, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = &s->listener};
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, s->listener, &event);
+}
+
 /* Leaves newcomers waiting for a moment: they would wake the loop again at once (LIMIT-3). */
 static void pause_accepting(struct server *s)
 {
-    struct epoll_event event = {.events = 0, .data.ptr = &s->listener};
     if (!s->accept_failed)
-        log_error(&s->sinks, "cannot accept connections: %s", strerror(errno));
+        log_error(&s->log, "cannot accept connections: %s", strerror(errno));
     s->accept_failed = true;
-    epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, s->listener, &event);
     s->accept_again = s->now + ACCEPT_PAUSE;
+    watch_listener(s, 0);
 }
 
 static void resume_accepting(struct server *s)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &s->listener};
-    epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, s->listener, &event);
     s->accept_again = NEVER;
+    watch_listener(s, EPOLLIN);
 }
 
 /* Errors other than these are about one connection that came to nothing. */
@@ -1411,57 +1292,10 @@ static void accept_users(struct server *s)
 
 /* ---- 9. Loop -------------------------------------------------------------------------------- */
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-#ifdef ACCOUNTS
-
-/* What the threads are done with. A change is one, even if the one who asked for it is gone. */
-static void note_change(struct server *s, const struct job *job)
-{
-    static const char *const reasons[] = {
-        [REGISTER] = "register", [PASSWD] = "passwd", [UNREGISTER] = "unregister"};
-    const char *path = s->options.accounts;
-    if (job->outcome == FAILED)
-        log_error(&s->sinks, "cannot %s accounts %s: %s", job->was_read ? "change" : "read", path,
-                  job->reason);
-    else if (job->outcome == DONE && job->task != RELOAD)
-        log_event(
-            &s->sinks,
-            (struct event){.msg = "account", .name = job->name, .reason = reasons[job->task]});
-}
-
-static void take_results(struct server *s)
-{
-    struct job *job;
-    while ((job = finished(&s->accounts))) {
-        struct user *user = job->owner;
-        if (job->task != CHECK)
-            note_change(s, job);
-        if (user) {
-            uint64_t before = own_bytes(user);
-            user->member->job = NULL;
-            if (job->task == CHECK)
-                password_checked(s, user, job);
-            else
-                account_changed(s, user, job);
-            note_reply(user, before);
-            after_lines(s, user);
-        }
-        free_job(job);
-    }
-}
-
-#endif
-
 /* What ends a pending prompt's line before something else is said. */
 static const char *prompt_end(const struct user *user)
 {
-    return user->phase < CHATTING && !is_busy(user) ? "\n" : "";
+    return user->phase < CHATTING && !user->job ? "\n" : "";
 }
 
 /* The user's time is up. */
@@ -1470,48 +1304,40 @@ static void expire(struct server *s, struct user *user)
     user->deadline = NEVER;
     if (user->phase > CHATTING) {
         drop(s, user, NULL);
-    } else if (user->ending) { /* it said more than could be taken up by now */
+    } else if (user->eof) { /* it said more than could be taken up by now */
         dismiss(s, user, "eof");
     } else {
-        log_refusal(s, user, "timeout");
-        tell(s, user, "%s! timed out\n", prompt_end(user));
+        log_about(s, user, "refuse", NULL, "timeout");
+        tell(s, user, formatted("%s! timed out\n", prompt_end(user)));
         dismiss(s, user, NULL);
     }
 }
 
-/* Looks at the deadlines of all users, where the first one is past, and finds the next one. */
+/* Sees to all whose time is up, where that may be so, and finds out when the next one's is. */
 static void sweep(struct server *s)
 {
     struct user *user;
-    if (s->now < s->next_sweep || s->now < s->last_sweep + SWEEP_TICK)
+    if (s->now < s->next_sweep)
         return;
-    s->last_sweep = s->now;
     s->next_sweep = NEVER;
     TAILQ_FOREACH (user, &s->users, in_users) {
         if (user->deadline <= s->now)
             expire(s, user);
-        if (user->due <= s->now) {
-            user->due = NEVER;
-            give_turn(s, user);
-        }
-        s->next_sweep = (int64_t)least((uint64_t)s->next_sweep, (uint64_t)user->deadline);
-        s->next_sweep = (int64_t)least((uint64_t)s->next_sweep, (uint64_t)user->due);
+        else
+            sweep_by(s, user->deadline);
+        schedule(s, user);
     }
 }
 
 /* Milliseconds until something is due; -1: nothing is. */
 static int next_timeout(const struct server *s)
 {
-    int64_t due = s->next_sweep;
+    int64_t due = s->accept_again < s->next_sweep ? s->accept_again : s->next_sweep;
     if ((s->console_open && s->console_is_file) || !TAILQ_EMPTY(&s->turns))
         return 0;
-    if (due < s->last_sweep + SWEEP_TICK)
-        due = s->last_sweep + SWEEP_TICK;
-    if (s->accept_again < due)
-        due = s->accept_again;
     if (due == NEVER)
         return -1;
-    int64_t wait = due - now_ms();
+    int64_t wait = (due - now_ns() + MILLISECOND - 1) / MILLISECOND;
     return wait < 0 ? 0 : (int)least((uint64_t)wait, INT32_MAX);
 }
 
@@ -1527,7 +1353,7 @@ static void take_turns(struct server *s)
     }
 }
 
-/* Has all in the room looked at, where it has seen anything. */
+/* Has the room's new text sent to all in it, with one system call for each. */
 static void send_news(struct server *s)
 {
     struct user *user;
@@ -1539,8 +1365,8 @@ static void send_news(struct server *s)
     s->flushed = s->stream.end;
 }
 
-/* Sends everybody what waits, and frees those who are gone. To drop a slow user is news to the
- * room, hence the loop. */
+/* Sends to all what waits for them, and frees those who are gone. To drop a slow user is news to
+ * the room, hence the loop. */
 static void flush_all(struct server *s)
 {
     struct user *user;
@@ -1554,61 +1380,56 @@ static void flush_all(struct server *s)
             flush(s, user); /* one that is dropped here is touched again */
     }
     stream_trim(&s->stream);
-    flush_sinks(&s->sinks);
+    sink_flush(&s->output);
+    sink_flush(&s->log);
 }
 
 static void stop(struct server *s);
 
-/* A signal or SIGHUP for the log and the accounts, as on_signal has written it. */
-static void read_wake(struct server *s)
+/* Of the signals that end the server, a second one finds the default action (STOP-5). */
+static void read_signals(struct server *s)
 {
-    char numbers[64];
-    ssize_t n = read(s->wake, numbers, sizeof numbers);
-    for (ssize_t i = 0; i < n; i++) {
-        if (numbers[i] != SIGHUP || !(s->options.log || s->options.accounts))
+    struct signalfd_siginfo signal;
+    while (read(s->signals, &signal, sizeof signal) == sizeof signal) {
+        if (sigismember(&s->stops, (int)signal.ssi_signo)) {
             s->stop_asked = true;
-        else if (s->options.log)
-            reopen_log(&s->sinks);
+            sigprocmask(SIG_UNBLOCK, &s->stops, NULL);
+            continue;
+        }
+        if (s->options.log)
+            reopen(&s->log);
 #ifdef ACCOUNTS
-        if (numbers[i] == SIGHUP && s->options.accounts)
+        if (s->options.accounts)
             reload(&s->accounts);
 #endif
     }
 }
 
-static bool is_sink(struct server *s, const void *source)
-{
-    for (int i = 0; i < SINKS; i++)
-        if (source == &s->sinks.all[i])
-            return true;
-    return false;
-}
-
 static void handle_event(struct server *s, const struct epoll_event *event)
 {
     void *source = event->data.ptr;
-    if (is_sink(s, source))
+    if (source == &s->output || source == &s->log)
         ((struct sink *)source)->blocked = false; /* what waits is written when the round ends */
     else if (source == &s->listener)
         accept_users(s);
-    else if (source == &s->wake)
-        read_wake(s);
+    else if (source == &s->signals)
+        read_signals(s);
     else if (source == &s->console)
         read_console(s);
 #ifdef ACCOUNTS
     else if (source == &s->accounts)
-        take_results(s);
+        jobs_done(s);
 #endif
     else
         user_ready(s, source, event->events);
 }
 
-/* Waits for something to do, does it, and sends everybody what came of it. */
+/* Waits for something to do, does it, and sends to all what came of it. */
 static void one_round(struct server *s)
 {
     struct epoll_event events[EVENT_BATCH];
     int count = epoll_wait(s->epoll_fd, events, EVENT_BATCH, next_timeout(s));
-    s->now = now_ms();
+    s->now = now_ns();
     take_turns(s);
     for (int i = 0; i < count; i++)
         handle_event(s, &events[i]);
@@ -1622,7 +1443,7 @@ static void one_round(struct server *s)
     flush_all(s);
 }
 
-/* Serves until the server has stopped and everybody is gone. */
+/* Serves until the server has stopped and all are gone. */
 static void run(struct server *s)
 {
     while (!s->stopping || !TAILQ_EMPTY(&s->users))
@@ -1634,15 +1455,15 @@ static void run(struct server *s)
 /* What was read before the signal comes before the notice (STOP-2), for a moment. */
 static void finish_turns(struct server *s)
 {
-    int64_t until = now_ms() + FINISH_TIME;
+    int64_t until = now_ns() + FINISH_TIME;
     flush_all(s);
-    while (!TAILQ_EMPTY(&s->turns) && now_ms() < until) {
+    while (!TAILQ_EMPTY(&s->turns) && now_ns() < until) {
         take_turns(s);
         flush_all(s);
     }
 }
 
-/* STOP-1: the last line to everybody, and then the ending of LEAVE-4. */
+/* STOP-1: the last line to all, and then the ending of LEAVE-4. */
 static void stop(struct server *s)
 {
     struct user *user;
@@ -1650,74 +1471,18 @@ static void stop(struct server *s)
     close(s->listener);
     s->accept_again = NEVER;
     finish_turns(s);
-    s->now = now_ms();
-    log_event(&s->sinks, (struct event){.msg = "shutdown", .addr = &s->address});
+    s->now = now_ns();
     s->stopping = true;
-    broadcast(s, NULL, "Server is shutting down\n");
+    log_about(s, NULL, "shutdown", NULL, NULL);
+    broadcast(s, "Server is shutting down\n", NULL);
     TAILQ_FOREACH (user, &s->users, in_users) {
         if (user->phase < CHATTING)
-            tell(s, user, "%sServer is shutting down\n", prompt_end(user));
+            tell(s, user, formatted("%sServer is shutting down\n", prompt_end(user)));
         if (user->phase <= CHATTING)
             dismiss(s, user, NULL);
         else if (user->phase < GONE)
             set_deadline(s, user, s->now + LINGER_TIME);
     }
-}
-
-static int wake_writer; /* the other end of server.wake; a handler reaches little else */
-static volatile sig_atomic_t hangup_stops; /* SIGHUP is as SIGTERM (STOP-6) */
-
-/* Wakes the loop. Nothing can be done here about a failure, and an empty pipe has room. */
-static void on_hangup(int number)
-{
-    int saved = errno;
-    char byte = (char)number;
-    ssize_t written = write(wake_writer, &byte, 1);
-    (void)written;
-    errno = saved;
-}
-
-/* The first signal asks the loop to stop; a second one finds the default action (STOP-5). */
-static void on_signal(int number)
-{
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    if (hangup_stops)
-        signal(SIGHUP, SIG_DFL);
-    on_hangup(number);
-}
-
-/* Catches a signal, unless it was ignored when the program was started (PROG-10). */
-static bool catch_unless_ignored(int number)
-{
-    bool ignored = signal(number, on_signal) == SIG_IGN;
-    if (ignored)
-        signal(number, SIG_IGN);
-    return !ignored;
-}
-
-static void catch_signals(struct server *s)
-{
-    int ends[2];
-    sigset_t none;
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
-        perror("chat-server: pipe");
-        exit(EXIT_FAILURE);
-    }
-    s->wake = ends[0];
-    wake_writer = ends[1];
-    signal(SIGPIPE, SIG_IGN); /* a write to what is closed is an error, not the end */
-    signal(SIGXFSZ, SIG_IGN); /* and so is one to a file that may grow no more (LOG-4) */
-    signal(SIGTTIN, SIG_IGN); /* in the background, reading the terminal fails instead (OPER-2) */
-    signal(SIGTTOU, SIG_IGN); /* and writing there goes on */
-    signal(SIGTERM, on_signal);
-    catch_unless_ignored(SIGINT);
-    if (s->options.log || s->options.accounts)
-        signal(SIGHUP, on_hangup);
-    else
-        hangup_stops = catch_unless_ignored(SIGHUP);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* Opens what the caller left closed of descriptors 0 to 2: a connection could become one of them.
@@ -1793,92 +1558,110 @@ static int listen_on(const struct options *options)
     return fd;
 }
 
-static int watch_source(struct server *s, int fd, uint32_t events, void *source)
+static bool is_ignored(int number)
 {
-    struct epoll_event event = {.events = events, .data.ptr = source};
+    struct sigaction action;
+    return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+/* Has the loop read signals as it reads all else, which they interrupt nowhere then. Those that
+ * were ignored when the program was started stay so, those that were blocked do not (PROG-10). */
+static void catch_signals(struct server *s)
+{
+    bool has_files = s->options.log || s->options.accounts; /* for SIGHUP to read or open anew */
+    signal(SIGPIPE, SIG_IGN); /* a write to what is closed is an error, not the end */
+    signal(SIGXFSZ, SIG_IGN); /* and so is one to a file that may grow no more (LOG-4) */
+    signal(SIGTTIN, SIG_IGN); /* in the background, reading the terminal fails instead (OPER-2) */
+    signal(SIGTTOU, SIG_IGN); /* and writing there goes on */
+    signal(SIGTERM, SIG_DFL);
+    if (has_files)
+        signal(SIGHUP, SIG_DFL);
+    sigemptyset(&s->stops);
+    sigaddset(&s->stops, SIGTERM);
+    if (!is_ignored(SIGINT))
+        sigaddset(&s->stops, SIGINT);
+    if (!has_files && !is_ignored(SIGHUP))
+        sigaddset(&s->stops, SIGHUP); /* STOP-6 */
+    sigset_t caught = s->stops;
+    if (has_files)
+        sigaddset(&caught, SIGHUP);
+    sigprocmask(SIG_SETMASK, &caught, NULL);
+    s->signals = signalfd(-1, &caught, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+/* An address in figures (PROG-3). One of IPv4 that IPv6 has mapped is written as IPv4. */
+static void show_address(char text[MAX_ADDRESS], const union address *address)
+{
+    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
+    getnameinfo(&address->any, sizeof *address, host, sizeof host, port, sizeof port,
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    bool is_mapped = strncmp(host, "::ffff:", 7) == 0 && strchr(host, '.');
+    const char *figures = is_mapped ? host + 7 : host;
+    snprintf(text, MAX_ADDRESS, strchr(figures, ':') ? "[%s]:%s" : "%s:%s", figures, port);
+}
+
+static int watch_source(struct server *s, int fd, void *source)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
     return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
 static void watch_sources(struct server *s)
 {
-    s->epoll_fd = s->sinks.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (s->epoll_fd < 0 || watch_source(s, s->listener, EPOLLIN, &s->listener) < 0 ||
-        watch_source(s, s->wake, EPOLLIN, &s->wake) < 0) {
+    bool good = watch_source(s, s->listener, &s->listener) == 0 &&
+                watch_source(s, s->signals, &s->signals) == 0;
+#ifdef ACCOUNTS
+    if (s->options.accounts)
+        good = good && watch_source(s, s->accounts.checks.ours, &s->accounts) == 0 &&
+               watch_source(s, s->accounts.changes.ours, &s->accounts) == 0;
+#endif
+    if (!good) {
         perror("chat-server: epoll");
         exit(EXIT_FAILURE);
     }
-    s->console_open = true;
-    if (watch_source(s, STDIN_FILENO, EPOLLIN, &s->console) < 0)
-        s->console_is_file = true; /* or /dev/null, or what cannot be read and is closed then */
-#ifdef ACCOUNTS
-    if (s->options.accounts) {
-        watch_source(s, s->accounts.checks.ours, EPOLLIN, &s->accounts);
-        watch_source(s, s->accounts.changes.ours, EPOLLIN, &s->accounts);
-    }
-#endif
+    s->console_open = true; /* epoll refuses a file, /dev/null too; what cannot be read is closed */
+    s->console_is_file = watch_source(s, STDIN_FILENO, &s->console) < 0;
 }
 
-/* The ready line (PROG-3), with the numbers in use. */
-static void announce(struct server *s)
-{
-    char text[MAX_ADDRESS];
-    socklen_t length = sizeof s->address;
-    getsockname(s->listener, &s->address.any, &length);
-    format_address(text, &s->address);
-    log_event(&s->sinks, (struct event){.msg = "start", .addr = &s->address});
-    tell(s, NULL, "Listening on %s\n", text);
-    flush_sinks(&s->sinks);
-}
-
+/* Opens all that the server needs, or ends the program. */
 static void start(struct server *s)
 {
+    char address[MAX_ADDRESS];
+    socklen_t length = sizeof s->address;
     TAILQ_INIT(&s->users);
     TAILQ_INIT(&s->turns);
     STAILQ_INIT(&s->touched);
     s->accept_again = s->next_sweep = NEVER;
-    s->now = now_ms();
     add_block(&s->stream);
-    catch_signals(s);
+    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 #ifdef ACCOUNTS
     if (s->options.accounts)
         open_accounts(&s->accounts, s->options.accounts);
 #endif
-    open_sinks(&s->sinks);
-    if (s->options.log)
-        open_log(&s->sinks, s->options.log);
+    open_sink(&s->output, "standard output", STDOUT_FILENO, s->epoll_fd);
+    open_log(&s->log, s->options.log, s->epoll_fd);
     raise_descriptor_limit();
     s->listener = listen_on(&s->options);
+    getsockname(s->listener, &s->address.any, &length);
+    catch_signals(s);
     watch_sources(s);
-    announce(s);
-}
-
-/* All that is left when the last user is gone. */
-static void finish(struct server *s)
-{
-    log_event(&s->sinks, (struct event){.msg = "stop", .addr = &s->address});
-    finish_sinks(&s->sinks);
-    free_stream(&s->stream);
-#ifdef ACCOUNTS
-    tdestroy(s->accounts.hashes, free);
-#endif
-    close(s->epoll_fd);
-    close(s->wake);
-    close(wake_writer);
+    log_about(s, NULL, "start", NULL, NULL);
+    show_address(address, &s->address);
+    tell(s, NULL, formatted("Listening on %s\n", address));
+    flush_all(s);
 }
 
 int main(int argc, char **argv)
 {
     static struct server s; /* all zeros, which take no room in the program's file */
     (void)argc;
-    s.options = (struct options){.host = HOST,
-                                 .port = PORT,
-                                 .max_clients = MAX_CLIENTS,
-                                 .max_queue = MAX_QUEUE,
-                                 .join_timeout = JOIN_SECONDS * 1000};
     open_standard_files();
-    parse_options(&s.options, argv + 1);
+    s.options = parse_options(argv + 1);
     start(&s);
     run(&s);
-    finish(&s);
+    log_about(&s, NULL, "stop", NULL, NULL);
+    int64_t until = now_ns() + LAST_WORDS_TIME; /* STOP-3 */
+    sink_finish(&s.log, until);
+    sink_finish(&s.output, until);
     return EXIT_SUCCESS;
 }

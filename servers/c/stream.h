@@ -5,14 +5,16 @@
  * stream, and a list of splices, which are the differences between the stream and what this user
  * is sent: a text that is for this user alone, or its own messages, which it is not sent back.
  *
- *     stream_append, stream_trim                  the stream
- *     attach, detach, forget_queue                a cursor takes part, or no longer does
- *     insert, skip                                a text for one user; bytes that it is not sent
- *     next_piece, advance                         what is to be sent; that it was sent
- *     unsent, behind, waiting                     how much that is, in bytes
+ *     stream_append, stream_trim     the stream: a text for all; to free what all were sent
+ *     attach, detach, clear          a cursor takes part; keeps a copy of what waits; keeps nothing
+ *     insert, skip                   a text for one user; bytes that it is not sent
+ *     next_piece, advance            what is to be sent; that it was sent
+ *     waiting                        bytes kept in memory for a user; 0: all was sent
  *
  * Needs `allocate` and `least`. It knows no user and no socket.
  */
+#include <sys/uio.h>
+
 #define BLOCK_SIZE   (64 * 1024) /* bytes of a block */
 #define SPLICE_LEAST 64          /* bytes of text that a splice has room for, at least */
 #define SPLICE_MOST  4096        /* ... and at most, unless one text is longer */
@@ -50,9 +52,7 @@ struct cursor {
     struct splice *splice; /* the next splice, or NULL */
     struct splice *last;   /* the last one */
     size_t text_sent;      /* bytes of the next splice's text that were sent */
-    uint64_t skips;        /* sum of the skips of its splices */
-    uint64_t texts;        /* sum of the lengths of their texts */
-    uint64_t costs;        /* bytes of memory that the splices take beside their texts */
+    uint64_t private;      /* bytes of memory that the splices take */
 };
 
 static void add_block(struct stream *stream)
@@ -73,15 +73,13 @@ static void stream_append(struct stream *stream, const char *bytes, size_t lengt
 {
     while (length > 0) {
         size_t used = (size_t)(stream->end - stream->tail->start);
-        if (used == BLOCK_SIZE) {
-            add_block(stream);
-            continue;
-        }
         size_t n = least(length, BLOCK_SIZE - used);
         memcpy(stream->tail->bytes + used, bytes, n);
         stream->end += n;
         bytes += n;
         length -= n;
+        if (used + n == BLOCK_SIZE)
+            add_block(stream);
     }
 }
 
@@ -96,43 +94,16 @@ static void stream_trim(struct stream *stream)
     }
 }
 
-static void free_stream(struct stream *stream)
-{
-    while (stream->head) {
-        struct block *block = stream->head;
-        stream->head = block->next;
-        free(block);
-    }
-    free(stream->spare);
-}
-
 /* Where on the stream the user's queue ends; one that is not attached gets nothing of it. */
 static uint64_t view_end(const struct stream *stream, const struct cursor *cursor)
 {
     return cursor->block ? stream->end : cursor->sent;
 }
 
-/* Bytes of the stream that the user keeps in memory, its own messages too. */
-static uint64_t behind(const struct stream *stream, const struct cursor *cursor)
-{
-    return view_end(stream, cursor) - cursor->sent;
-}
-
-/* Bytes that are to be sent to the user. */
-static uint64_t unsent(const struct stream *stream, const struct cursor *cursor)
-{
-    return behind(stream, cursor) - cursor->skips + cursor->texts - cursor->text_sent;
-}
-
-/* Bytes of memory that this takes, which LIMIT-1 bounds. */
+/* The stream is kept for a user with its own messages in it, so that they count, too. */
 static uint64_t waiting(const struct stream *stream, const struct cursor *cursor)
 {
-    return unsent(stream, cursor) + cursor->costs;
-}
-
-static uint64_t splice_cost(const struct splice *splice)
-{
-    return sizeof *splice + MALLOC_COST + splice->capacity - splice->length;
+    return view_end(stream, cursor) - cursor->sent + cursor->private;
 }
 
 static struct splice *add_splice(struct cursor *cursor, uint64_t at, size_t capacity)
@@ -145,41 +116,34 @@ static struct splice *add_splice(struct cursor *cursor, uint64_t at, size_t capa
     else
         cursor->splice = splice;
     cursor->last = splice;
-    cursor->costs += splice_cost(splice);
+    cursor->private += sizeof *splice + capacity + MALLOC_COST;
     return splice;
 }
 
-/* The room for a text behind a splice that is full: twice as much as that one had. */
-static size_t next_capacity(const struct splice *last, size_t length)
-{
-    size_t room = last && last->skip == 0 ? 2 * last->capacity : SPLICE_LEAST;
-    room = least(room, SPLICE_MOST);
-    room = room < SPLICE_LEAST ? SPLICE_LEAST : room;
-    return room < length ? length : room;
-}
-
-/* Appends text for this user alone, behind all that it has to be sent so far. */
+/* Appends text for this user alone, behind all that it has to be sent so far. Where the last splice
+ * has no room, the next one has twice as much: few splices for many texts, little room for one. */
 static void insert(const struct stream *stream, struct cursor *cursor, const char *text,
                    size_t length)
 {
     struct splice *last = cursor->last;
     uint64_t at = view_end(stream, cursor);
-    if (!last || last->at != at || last->skip > 0 || last->length + length > last->capacity)
-        last = add_splice(cursor, at, next_capacity(last && last->at == at ? last : NULL, length));
+    bool joins = last && last->at == at && last->skip == 0;
+    if (!joins || last->length + length > last->capacity) {
+        size_t room = joins ? least(2 * last->capacity, SPLICE_MOST) : SPLICE_LEAST;
+        last = add_splice(cursor, at, room < length ? length : room);
+    }
     memcpy(last->text + last->length, text, length);
     last->length += length;
-    cursor->texts += length;
-    cursor->costs -= length;
 }
 
-/* Leaves out for the user the bytes that are about to be appended to the stream. */
+/* Leaves out for the user the last bytes that were appended to the stream. */
 static void skip(const struct stream *stream, struct cursor *cursor, size_t length)
 {
     struct splice *last = cursor->last;
-    if (!last || last->at + last->skip != stream->end)
-        last = add_splice(cursor, stream->end, 0);
+    uint64_t at = stream->end - length;
+    if (!last || last->at + last->skip != at)
+        last = add_splice(cursor, at, 0);
     last->skip += length;
-    cursor->skips += length;
 }
 
 /*
@@ -227,9 +191,7 @@ static void free_splices(struct cursor *cursor, struct splice *done)
 {
     while (done != cursor->splice) {
         struct splice *next = done->next;
-        cursor->skips -= done->skip;
-        cursor->texts -= done->length;
-        cursor->costs -= splice_cost(done);
+        cursor->private -= sizeof *done + done->capacity + MALLOC_COST;
         free(done);
         done = next;
     }
@@ -262,7 +224,7 @@ static void attach(const struct stream *stream, struct cursor *cursor)
 }
 
 /* Throws away all that waits for the user, and its place on the stream. */
-static void forget_queue(struct cursor *cursor)
+static void clear(struct cursor *cursor)
 {
     struct splice *first = cursor->splice;
     cursor->splice = NULL;
@@ -275,15 +237,15 @@ static void forget_queue(struct cursor *cursor)
 /* Gives the user a copy of what waits: its place would keep all that follows in memory. */
 static void detach(const struct stream *stream, struct cursor *cursor)
 {
-    size_t length = unsent(stream, cursor), copied = 0;
-    char *copy = allocate(length + 1);
+    char *copy = allocate(waiting(stream, cursor) + 1);
+    size_t length = 0;
     struct cursor ahead = *cursor;
     struct iovec piece;
-    while (next_piece(stream, &ahead, length, &piece)) {
-        memcpy(copy + copied, piece.iov_base, piece.iov_len);
-        copied += piece.iov_len;
+    while (next_piece(stream, &ahead, SIZE_MAX, &piece)) {
+        memcpy(copy + length, piece.iov_base, piece.iov_len);
+        length += piece.iov_len;
     }
-    forget_queue(cursor);
+    clear(cursor);
     if (length > 0)
         insert(stream, cursor, copy, length);
     free(copy);
