@@ -686,7 +686,7 @@ static void follow_name(struct client *client, const char *line)
         memmove(client->offers, client->offers + 1, --client->offered * SECRET_SIZE);
 }
 
-/* Notes who is in the room, for TAB (EDIT-4). */
+/* Notes who is in the room, for TAB. */
 static void note_names(const char *line)
 {
     char name[NAME_SIZE], new[NAME_SIZE];
@@ -866,7 +866,7 @@ static void remember(struct client *client, const char *line, size_t length)
                 command == SECRET ? length - start : 0);
 }
 
-/* Takes a /quit out of what was kept: there is nothing to quit but the client (BACK-10). */
+/* Takes a /quit out of what was kept: there is nothing to quit but the client (BACK-7). */
 static void find_quit(struct client *client)
 {
     struct queue *kept = &client->kept;
@@ -1146,7 +1146,7 @@ static void give_up(struct client *client)
 
 /* ---- 8. Loop -------------------------------------------------------------------------------- */
 
-/* In the background, a client that edits lines waits quietly, and only connects (EDIT-4). */
+/* In the background, a client that edits lines waits quietly, and only connects. */
 static bool may_show(void)
 {
     return !terminal.can_edit || terminal.taken;
@@ -1194,7 +1194,7 @@ static int64_t sooner(int64_t a, int64_t b)
     return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
-/* How long to wait, likewise; a terminal that is another's is looked at once a second (EDIT-4). */
+/* How long to wait, likewise; a terminal that is another's is looked at once a second. */
 static int patience(const struct client *client)
 {
     int64_t keys = may_type(client) ? key_timeout() : -1;
@@ -1352,7 +1352,7 @@ static void catch_signals(void)
     handle(SIGWINCH, on_signal);
     handle(SIGALRM, end_now);
     handle(SIGPIPE, SIG_IGN); /* standard output gone is noticed where it is written to */
-    handle(SIGTTIN, SIG_IGN); /* in the background we wait, and do not stop (EDIT-4) */
+    handle(SIGTTIN, SIG_IGN); /* in the background we wait, and do not stop */
     handle(SIGTTOU, SIG_IGN);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

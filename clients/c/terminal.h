@@ -480,7 +480,7 @@ static char *next_match(const char *word, int state)
     return NULL;
 }
 
-/* Completes a command at the beginning of the line, a name anywhere else (EDIT-4). */
+/* Completes a command at the beginning of the line, a name anywhere else. */
 static char **complete(const char *word, int start, int end)
 {
     (void)end;

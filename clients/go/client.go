@@ -584,7 +584,7 @@ func (c *client) followName(line string) {
 	}
 }
 
-// followOthers notes who is in the room, for TAB (EDIT-4).
+// followOthers notes who is in the room, for TAB.
 func (c *client) followOthers(line string) {
 	if found := online.FindStringSubmatch(line); found != nil {
 		for _, name := range strings.Split(found[1], ", ") {

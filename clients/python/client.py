@@ -724,7 +724,7 @@ def key_name(editor: Editor, key: str) -> str:
 
 
 def accept_line(client: Client, editor: Editor) -> None:
-    """Send the line; remember it, unless it has a password in it or may be one (EDIT-1)."""
+    """Send the line; remember it, unless it has a password in it or may be one (HIDE-3)."""
     text = editor.buffer.text
     secret = (
         client.phase is Phase.ASKED or client.forgets or text.lower().startswith(SECRET_COMMANDS)

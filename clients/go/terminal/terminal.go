@@ -89,7 +89,7 @@ type Terminal struct {
 }
 
 // Open looks at what standard input and standard output are. In the background, the terminal's
-// signals do not stop us (EDIT-4).
+// signals do not stop us.
 func Open() *Terminal {
 	t := &Terminal{Ours: true, names: make(map[string]string)}
 	signal.Ignore(syscall.SIGTTIN, syscall.SIGTTOU)
@@ -118,7 +118,7 @@ func allowStops() {
 }
 
 // MayShow reports whether standard output may be written to: in the background, where lines are
-// edited, it waits quietly (EDIT-4).
+// edited, it waits quietly.
 func (t *Terminal) MayShow() bool { return t.Ours || !t.edits }
 
 // UntilLook returns what comes when it is time to look whether the terminal is ours again.
@@ -513,7 +513,7 @@ func keySize(data []byte) int {
 }
 
 // press does what a key asks for. What is neither text nor a key that the library knows, such as an
-// answer of the terminal (EDIT-4), does nothing.
+// answer of the terminal, does nothing.
 func (t *Terminal) press(key string) {
 	r, size := utf8.DecodeRuneInString(key)
 	text := r == '\t' || !unicode.IsControl(r) && (r != utf8.RuneError || size > 1)
@@ -559,7 +559,7 @@ func (t *Terminal) enter(typed func(line string) bool) {
 	t.library.SaveToHistory(line)
 }
 
-// complete completes the word before the cursor, where one command or name begins so (EDIT-4).
+// complete completes the word before the cursor, where one command or name begins so.
 func (t *Terminal) complete() {
 	before := string(t.line[:t.at])
 	word := before[strings.LastIndexByte(before, ' ')+1:]
