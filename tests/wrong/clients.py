@@ -97,9 +97,9 @@ class EndsLinesWithReturns(Client):
     "FRAME-9", "frame/client-sends-without-delay", "alice: {has_socket_option: {TCP_NODELAY: 1}}"
 )
 class DelaysSmallLines(Client):
-    def prepare(self) -> None:
-        super().prepare()
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+    def prepare(self, sock: socket.socket) -> None:
+        super().prepare(sock)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
 
 
 @wrong("CLIENT-1", "client/sends-what-is-typed", 'alice: {sees: "Server is shutting down"}')
@@ -134,8 +134,8 @@ class NeverEndsItsSide(Client):
 
 @wrong("CLIENT-8", "client/name-as-an-option", 'bob: {is_asked: "Enter your screen name: "}')
 class SendsItsNameBeforeThePrompt(Client):
-    def prepare(self) -> None:
-        super().prepare()
+    def connected(self) -> None:
+        super().connected()
         if self.name:
             self.answer_prompt()
 
@@ -246,8 +246,8 @@ class KeepsItsProtocolToItself(Client):
 
 @wrong("PROG-6", "program/no-other-words", 'alice: {complains: "Disconnected"}')
 class TellsThatItIsConnected(Client):
-    def connect(self) -> None:
-        super().connect()
+    def connected(self) -> None:
+        super().connected()
         self.complain("connected")
 
 
@@ -294,7 +294,7 @@ class SendsWhatWasKeptTwice(Client):
         super().send_kept()
 
 
-@wrong("BACK-8", "reconnect/lost-at-the-password", 'server: {receives: "hello"}')
+@wrong("BACK-10", "reconnect/lost-at-the-password", 'server: {receives: "hello"}')
 class SaysALatePasswordInTheRoom(Client):
     """What is typed for a prompt that has gone meanwhile is kept, for all to read."""
 
@@ -471,7 +471,7 @@ class HidesWhatIsTypedInTheRoom(Client):
 @wrong(
     "EDIT-1",
     "screen/twenty-lines-above-a-half-typed-one",
-    'ann: {shows: {last: ["bob: 1", "bob: 2", "half a‸"]}}',
+    'ann: {shows: {last: ["bob: 1", "bob: 2", "ann> half a‸"]}}',
 )
 class WritesIntoTheHalfTypedLine(Client):
     class editing(Editor):
@@ -485,7 +485,7 @@ class WritesIntoTheHalfTypedLine(Client):
 @wrong(
     "EDIT-1",
     "screen/twenty-lines-above-a-half-typed-one",
-    'ann: {shows: {last: ["bob: 1", "bob: 2", "half a‸"]}}',
+    'ann: {shows: {last: ["bob: 1", "bob: 2", "ann> half a‸"]}}',
 )
 class HidesTheHalfTypedLine(Client):
     """It is drawn again with the next key."""
@@ -501,14 +501,14 @@ class HidesTheHalfTypedLine(Client):
 @wrong(
     "EDIT-1",
     "screen/what-the-client-itself-says",
-    'ann: {shows: {last: ["Connection lost, retrying in 0.05 s (1 of 10)", "half‸"]}}',
+    'ann: {shows: {last: ["Connection lost, retrying in 0.05 s (1 of 10)", "ann (away)> half‸"]}}',
 )
 class ComplainsIntoTheHalfTypedLine(Client):
     def complain(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        self.say(text)
 
 
-@wrong("EDIT-1", "screen/a-key:left", 'ann: {shows: {last: ["bob: hello", "ab cx‸d"]}')
+@wrong("EDIT-1", "screen/a-key:left", 'ann: {shows: {last: ["bob: hello", "ann> ab cx‸d"]}')
 class ForgetsWhereTheCursorWas(Client):
     """After a line that came, it is at the end of the half-typed one."""
 
@@ -532,18 +532,18 @@ class ErasesOneRowAlone(Client):
             super().erase()
 
 
-@wrong("EDIT-4", "screen/wide-characters", 'ann: {shows: {last: "日本語x‸"}}')
+@wrong("EDIT-4", "screen/wide-characters", 'ann: {shows: {last: "ann> 日本語x‸"}}')
 class CountsCharactersForColumns(Client):
     class editing(Editor):
         def spots(self) -> list[tuple[int, int]]:
-            length = len(self.prompt + self.text)
+            length = len(self.lead + self.text)
             return [divmod(place, self.columns()) for place in range(length + 1)]
 
 
 @wrong(
-    "EDIT-3",
+    "EDIT-1",
     "screen/a-narrower-window",
-    'ann: {shows: {last: [{starts: "01234567890123456789012345678901234567"}, {ends: "0123',
+    'ann: {shows: {last: [{starts: "ann> 012345678901234567890123456789012"}, {ends: "0123',
 )
 class OverlooksThatTheWindowIsAnother(Client):
     def on_resize(self) -> None:
@@ -553,7 +553,7 @@ class OverlooksThatTheWindowIsAnother(Client):
 @wrong(
     "HIDE-3",
     "screen/no-password-in-the-history:register",
-    'ann: {shows: {last: ["/register open sesame", "hello‸"]}}',
+    'ann: {shows: {last: ["ann> /register open sesame", "ann> hello‸"]}}',
 )
 class KeepsPasswordsInItsHistory(Client):
     class editing(Editor):
@@ -563,21 +563,21 @@ class KeepsPasswordsInItsHistory(Client):
 @wrong(
     "HIDE-3",
     "screen/no-password-in-the-history:another-case",
-    'ann: {shows: {last: ["/PassWD open sesame", "hello‸"]}}',
+    'ann: {shows: {last: ["ann> /PassWD open sesame", "ann> hello‸"]}}',
 )
 class KnowsPasswordsByLowerCase(Client):
     class editing(Editor):
         SECRETS = re.compile("/(register|passwd) ")
 
 
-@wrong("EDIT-4", "screen/a-key:delete", 'ann: {shows: {last: "x‸b cd"}}')
+@wrong("EDIT-4", "screen/a-key:delete", 'ann: {shows: {last: "ann> x‸b cd"}}')
 class TakesDeleteForBackspace(Client):
     class editing(Editor):
         def delete(self) -> None:
             self.backspace()
 
 
-@wrong("EDIT-4", "screen/stopped-and-gone-on", 'ann: {shows: {last: ["stopped", "half‸"]}}')
+@wrong("EDIT-5", "jobs/stopped-and-gone-on", 'ann: {shows: {last: ["bob: hello", "ann> half a‸"]}}')
 class LosesItsLineWhenStopped(Client):
     """What was half typed is gone after `fg`."""
 
@@ -587,7 +587,7 @@ class LosesItsLineWhenStopped(Client):
         super().on_continued()
 
 
-@wrong("EDIT-2", "screen/ended-while-typing:sigterm", "ann: {exits: 0}")
+@wrong("EDIT-8", "screen/ended-while-typing:sigterm", "ann: {exits: 0}")
 class LeavesTheTerminalRaw(Client):
     def leave_terminal(self) -> None:
         pass
@@ -618,9 +618,9 @@ class ForgetsWhatItKept(Client):
 
 @wrong("CLIENT-7", "client/each-address:named", "alice: ")
 class TriesOneAddress(Client):
-    def connect(self) -> None:
+    def connect(self) -> socket.socket:
         self.host = "::1"
-        super().connect()
+        return super().connect()
 
 
 if __name__ == "__main__":
