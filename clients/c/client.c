@@ -304,7 +304,7 @@ static bool must_show(const struct client *client)
     return unshown(client) > 0 || (mode_now() == EDITED && !terminal.drawn);
 }
 
-/* Draws the half-typed line, behind the server's unfinished line or a prompt of our own (EDIT-2). */
+/* Draws the half-typed line, behind the server's unfinished one or our own prompt (EDIT-2). */
 static void draw_line(struct client *client)
 {
     char own[NAME_SIZE + sizeof " (away)> "] = "";

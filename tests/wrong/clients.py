@@ -17,7 +17,7 @@ from typing import ClassVar
 from wrong.bug import Bugs
 from wrong.options import CommandLine, Option
 from wrong.right_client import PASSWORD_PROMPT, PROMPT, Client, Phase
-from wrong.terminal import Editor
+from wrong.terminal import Editor, is_terminal
 
 BUGS = Bugs()
 wrong = BUGS.wrong
@@ -593,6 +593,50 @@ class LeavesTheTerminalRaw(Client):
         pass
 
 
+@wrong("EDIT-9", "screen/a-dumb-terminal:dumb", 'ann: {shows: {last: "half ‸"}}')
+class EditsOnADumbTerminal(Client):
+    def can_edit(self) -> bool:
+        return is_terminal()
+
+
+@wrong("EDIT-2", "screen/its-own-prompt", 'ann: {shows: {last: ["Connection lost, retrying in 0.05')
+class DoesNotTellThatItIsAway(Client):
+    WORDS_AWAY = ""
+
+
+@wrong(
+    "EDIT-3",
+    "screen/ctrl-d-on-an-empty-line",
+    'ann: {shows: {last: ["ann> last words", "bob: bye", "‸"]}}',
+)
+class LeavesItsPromptOnTheScreen(Client):
+    class editing(Editor):
+        def go(self) -> None:
+            self.leave()
+
+
+@wrong("EDIT-6", "screen/completes:several-names", 'server: {receives: {matches: "/msg b ?"}}')
+class TakesTheFirstOfSeveralNames(Client):
+    class editing(Editor):
+        def candidates(self, start: int) -> list[str]:
+            return super().candidates(start)[1:2]
+
+
+@wrong("EDIT-6", "screen/a-pasted-tab", 'server: {receives: "/w\tx"}')
+class CompletesWhatIsPasted(Client):
+    class editing(Editor):
+        def begin_paste(self) -> None:
+            pass
+
+
+@wrong("EDIT-7", "screen/what-the-terminal-answers:colour", 'ann: {shows: {last: "ann> ab‸"}}')
+class TakesAnswersForText(Client):
+    """It knows the keys alone."""
+
+    class editing(Editor):
+        KEY = re.compile("\x1b\\[[0-9;]*[@-~]|\x1bO.|\x1b[^[O]|[^\x1b]", re.DOTALL)
+
+
 @wrong("CLIENT-6", "screen/hostile-lines-above", "ann: {shows: [")
 class TrustsTheServerWhileEditing(Client):
     CONTROL = re.compile("(?!x)x")
@@ -614,6 +658,36 @@ class HearsWhatWasIgnored(Client):
 class ForgetsWhatItKept(Client):
     def show_unsent(self) -> None:
         pass
+
+
+@wrong("BACK-8", "reconnect/quits-while-away", 'alice: {complains: ["not sent: one", ')
+class CannotQuitWhileAway(Client):
+    """What is typed then is for the server alone."""
+
+    def is_quit(self, piece: bytes) -> bool:
+        return False
+
+
+@wrong("BACK-3", "reconnect/password-for-one-name", "server: is_closed")
+class GivesItsPasswordForAnyName(Client):
+    def is_for_our_name(self) -> bool:
+        return True
+
+
+@wrong("CLIENT-5", "client/standard-error-that-is-full", "alice: {exits: 1}")
+class WaitsForStandardError(Client):
+    def say(self, text: str) -> None:
+        os.write(2, text.encode() + b"\n")
+
+
+@wrong(
+    "CLIENT-9",
+    "client/never-connected-to-itself",
+    'alice: {complains: {starts: "cannot connect to 127.0.0.1:40000: "}}',
+)
+class TalksToItself(Client):
+    def is_itself(self, sock: socket.socket) -> bool:
+        return False
 
 
 @wrong("CLIENT-7", "client/each-address:named", "alice: ")

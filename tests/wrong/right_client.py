@@ -22,7 +22,7 @@ from enum import Enum, auto
 from typing import ClassVar
 
 from wrong.options import CommandLine, Option, host, number, seconds
-from wrong.terminal import Editor, Terminal, can_edit
+from wrong.terminal import Editor, Terminal, can_edit, is_ours
 
 FEATURES = frozenset({"accounts", "line-editing", "reconnect"})
 PROMPT = b"Enter your screen name: "
@@ -41,7 +41,7 @@ MAX_UNSENT = 64 * 1024
 LINGER_SECONDS = 1.0
 NEXT_SECONDS = 2.0  # after which the next address is tried beside the last
 WELCOME_SECONDS = 30.0  # for a connection to be made, and for the welcome on the way back
-LOOK_SECONDS = 0.5  # between two looks whether the terminal is ours again
+LOOK_SECONDS = 0.2  # in the background; the shell tells nothing when that ends
 KEYBOARD, SCREEN = 0, 1
 
 
@@ -102,13 +102,16 @@ class Client:
         self.last_typed = b"\n"
         self.keyboard_ended = False
         self.quits = False  # /quit was typed with no one to hear it
-        self.is_background = False  # the terminal is another job's
         self.signalled = False
         self.patience_to_say = 0.5
+        self.has_terminal = is_ours()
         self.selector = selectors.PollSelector()
         self.terminal = Terminal()
-        self.editor = self.editing(write_all) if can_edit() else None  # None: lines are plain
+        self.editor = self.editing(write_all) if self.can_edit() else None  # None: lines are plain
         self.begin()
+
+    def can_edit(self) -> bool:
+        return can_edit()
 
     def begin(self) -> None:
         """Forget what belongs to one connection alone."""
@@ -248,6 +251,10 @@ class Client:
         if self.hidden:
             self.terminal.forget_typed()
 
+    def begin_typing(self) -> None:
+        if self.has_terminal:
+            self.show_typing()
+
     def hide_typing(self) -> None:
         if self.editor and not self.hidden:
             self.editor.erase()
@@ -267,8 +274,10 @@ class Client:
 
     def leave_terminal(self) -> None:
         """Leave it as it was, the half-typed line on it."""
+        if not is_ours():
+            return
         self.forget_half_password()
-        if self.editor and not self.hidden and self.terminal.is_ours():
+        if self.editor and not self.hidden:
             self.editor.go()
         self.editor = None
         self.terminal.restore()
@@ -280,19 +289,17 @@ class Client:
         for piece in PIECES.findall(data):
             if self.forgets:
                 self.forgets = not piece.endswith(b"\n")
-            elif (
-                self.is_away()
-                and (not self.kept or self.kept.endswith(b"\n"))
-                and QUIT.fullmatch(piece)
-            ):
-                self.quits = self.quits_away()
+            elif self.is_quit(piece):
+                self.quits = True
             elif self.keeps():
                 self.kept += piece
             else:
                 self.send(piece)
 
-    def quits_away(self) -> bool:
-        return True
+    def is_quit(self, piece: bytes) -> bool:
+        """Whether it is /quit, with no one but us to hear it."""
+        begins = not self.kept or self.kept.endswith(b"\n")
+        return self.is_away() and begins and QUIT.fullmatch(piece) is not None
 
     def keeps(self) -> bool:
         """Whether what is typed has to wait; what ends a line that waits has to, too."""
@@ -401,7 +408,7 @@ class Client:
         self.due = time.monotonic() + WELCOME_SECONDS
         if self.phase is Phase.FIRST:
             self.phase = Phase.ASKED
-            self.show_typing()
+            self.begin_typing()
         else:
             self.phase = Phase.RETURNING
 
@@ -555,14 +562,16 @@ class Client:
 
     def turn(self) -> int | None:
         """Wait for something and act on it; a status ends the client."""
+        if not self.has_terminal:
+            self.wait_in_background()
+            return None
         connected = self.phase not in (Phase.FIRST, Phase.AWAY)
         if connected:
             unsent = self.sent < len(self.outbox) and not self.sending_failed
-            reads = 0 if self.is_background else READ
-            self.watch(self.sock.fileno(), reads | (WRITE if unsent else 0))
+            self.watch(self.sock.fileno(), READ | (WRITE if unsent else 0))
         self.watch(KEYBOARD, READ if self.listens_to_keyboard() else 0)
         ready = {key.fd: events for key, events in self.selector.select(self.patience())}
-        if self.signalled:
+        if self.signalled or not self.has_terminal:
             return None
         if self.wakened.fileno() in ready:
             self.wakened.recv(READ_SIZE)
@@ -579,6 +588,15 @@ class Client:
             return self.on_due()
         return self.read_server() if connected and ready.get(self.sock.fileno(), 0) & READ else None
 
+    def wait_in_background(self) -> None:
+        """Until the terminal is ours, nothing else is done but to end, where that is asked for."""
+        while not self.signalled and not is_ours():
+            if select.select([self.wakened], [], [], LOOK_SECONDS)[0]:
+                self.wakened.recv(READ_SIZE)
+        self.has_terminal = True
+        if not self.signalled:
+            self.on_continued()
+
     def on_due(self) -> int | None:
         """The next try is due, or has taken too long."""
         if self.phase is Phase.AWAY:
@@ -588,23 +606,16 @@ class Client:
         return self.connection_lost()
 
     def patience(self) -> float | None:
-        waits = [LOOK_SECONDS] if self.is_background else []
-        if self.is_away() and self.due:
-            waits.append(max(0, self.due - time.monotonic()))
-        return min(waits, default=None)
+        waits = self.is_away() and self.due
+        return max(0, self.due - time.monotonic()) if waits else None
 
     def refresh(self) -> None:
-        """See whose terminal it is, and that the prompt on it is the one that it should be."""
-        if not self.editor:
-            return
-        was, self.is_background = self.is_background, not self.terminal.is_ours()
-        self.editor.own = self.own_prompt()
-        if self.is_background or self.phase is Phase.FIRST:
-            return
-        if was:
-            self.on_continued()
-        elif not self.hidden and self.editor.drawn != self.editor.lead:
-            self.editor.redraw()
+        """See that the prompt on the screen is the one that it should be."""
+        if self.editor:
+            self.editor.own = self.own_prompt()
+            is_edited = self.has_terminal and not self.hidden and self.phase is not Phase.FIRST
+            if is_edited and self.editor.drawn != self.editor.lead:
+                self.editor.redraw()
 
     def own_prompt(self) -> str:
         away = self.WORDS_AWAY if self.is_away() else ""
@@ -645,9 +656,7 @@ class Client:
 
     def listens_to_keyboard(self) -> bool:
         waiting = len(self.outbox) - self.sent + len(self.kept)
-        is_early = bool(self.name) and not self.is_away()
-        if self.is_background or self.phase is Phase.FIRST:
-            return False
+        is_early = self.phase is Phase.FIRST or (bool(self.name) and not self.is_away())
         return not self.keyboard_ended and not is_early and waiting <= MAX_UNSENT
 
     def watch(self, descriptor: int, events: int) -> None:
@@ -692,17 +701,15 @@ class Client:
             self.editor.go()
         self.terminal.restore()
         os.kill(os.getpid(), signal.SIGSTOP)
-        self.is_background = not self.terminal.is_ours()
-        if not self.is_background:
-            self.on_continued()
+        self.has_terminal = False
 
     def on_continued(self) -> None:
-        """The shell has put us in the foreground again, and the cursor on a row of its own."""
+        """The terminal is ours again, and the cursor is on a row of its own."""
         if self.hidden:
             self.terminal.hide_typing()
-        elif self.editor:
-            self.terminal.edit()
-            self.editor.redraw()
+            write_all(PASSWORD_PROMPT.decode())
+        elif self.phase is not Phase.FIRST:
+            self.show_typing()
 
     def on_signal(self, which: int, frame: object) -> None:
         self.signalled = True

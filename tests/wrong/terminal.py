@@ -43,36 +43,36 @@ def is_terminal() -> bool:
     return os.isatty(KEYBOARD)
 
 
+def is_ours() -> bool:
+    """Whether the shell has given the terminal to us; true where there is no terminal, or shell."""
+    try:
+        return os.tcgetpgrp(KEYBOARD) == os.getpgrp()
+    except OSError:
+        return True
+
+
 def can_edit() -> bool:
     return is_terminal() and os.isatty(SCREEN) and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 class Terminal:
-    """The settings of standard input's terminal, where it is one and ours."""
+    """The settings of standard input's terminal, where it is one."""
 
     def __init__(self) -> None:
         self.before = termios.tcgetattr(KEYBOARD) if is_terminal() else None
         self.marks_pastes = False
-
-    def is_ours(self) -> bool:
-        """Whether the shell has not given it to another job."""
-        try:
-            return not self.before or os.tcgetpgrp(KEYBOARD) in (0, os.getpgrp())
-        except OSError:  # it is not the one that controls us
-            return True
 
     def hide_typing(self) -> None:
         if self.before and self.before[3] & termios.ECHO:
             self.change(off=termios.ECHO, on=termios.ECHONL)
 
     def forget_typed(self) -> None:
-        if self.before and self.is_ours():
+        if self.before:
             termios.tcflush(KEYBOARD, termios.TCIFLUSH)
 
     def edit(self) -> None:
         self.change(off=termios.ECHO | termios.ICANON, on=0)
-        if self.is_ours():
-            self.mark_pastes(True)
+        self.mark_pastes(True)
 
     def mark_pastes(self, wanted: bool) -> None:
         if self.marks_pastes != wanted:
@@ -80,12 +80,12 @@ class Terminal:
             self.marks_pastes = wanted
 
     def restore(self) -> None:
-        if self.before and self.is_ours():
+        if self.before:
             self.mark_pastes(False)
             termios.tcsetattr(KEYBOARD, termios.TCSADRAIN, self.before)
 
     def change(self, off: int, on: int) -> None:
-        if self.before and self.is_ours():
+        if self.before:
             changed = [*self.before]
             changed[3] = changed[3] & ~off | on
             termios.tcsetattr(KEYBOARD, termios.TCSADRAIN, changed)
@@ -100,6 +100,7 @@ def width(char: str) -> int:
 class Editor:
     """One line at the bottom of the screen; what is to be shown goes above it."""
 
+    KEY = KEY
     SECRETS = re.compile("/(register|passwd) ", re.IGNORECASE)
 
     def __init__(self, write: Callable[[str], None]) -> None:
@@ -195,7 +196,7 @@ class Editor:
         """The lines that are finished by these bytes."""
         self.typed += self.decoder.decode(data)
         lines: list[str] = []
-        while self.typed and not self.ended and (key := KEY.match(self.typed)):
+        while self.typed and not self.ended and (key := self.KEY.match(self.typed)):
             self.typed = self.typed[key.end() :]
             self.on_key(key[0], lines)
         self.redraw()
