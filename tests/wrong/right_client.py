@@ -103,6 +103,7 @@ class Client:
         self.keyboard_ended = False
         self.quits = False  # /quit was typed with no one to hear it
         self.signalled = False
+        self.stops = False  # Ctrl+Z was pressed
         self.patience_to_say = 0.5
         self.has_terminal = is_ours()
         self.selector = selectors.PollSelector()
@@ -571,7 +572,10 @@ class Client:
             self.watch(self.sock.fileno(), READ | (WRITE if unsent else 0))
         self.watch(KEYBOARD, READ if self.listens_to_keyboard() else 0)
         ready = {key.fd: events for key, events in self.selector.select(self.patience())}
-        if self.signalled or not self.has_terminal:
+        if self.signalled:
+            return None
+        if self.stops:
+            self.stop()
             return None
         if self.wakened.fileno() in ready:
             self.wakened.recv(READ_SIZE)
@@ -607,6 +611,8 @@ class Client:
 
     def patience(self) -> float | None:
         waits = self.is_away() and self.due
+        if self.made:
+            return 0
         return max(0, self.due - time.monotonic()) if waits else None
 
     def refresh(self) -> None:
@@ -696,7 +702,11 @@ class Client:
         os.kill(os.getpid(), which)
 
     def on_stop(self, which: int, frame: object) -> None:
+        self.stops = True  # it wakes the loop, too
+
+    def stop(self) -> None:
         """Ctrl+Z: whoever has the terminal meanwhile finds it as we did."""
+        self.stops = False
         if self.editor and not self.hidden:
             self.editor.go()
         self.terminal.restore()
