@@ -136,7 +136,8 @@ class Session:
         """The result of a case that cannot be played here; None: it can be played."""
         known = expectation(case, self.builds)
         if not known and (lacking := case.scenario.machine - machine()):
-            known = Verdict.UNAVAILABLE, "; ".join(MACHINE[name] for name in sorted(lacking))
+            reason = "; ".join(MACHINE[name] for name in sorted(lacking))
+            return unplayed(case, Verdict.UNAVAILABLE, reason)  # no implementation is missing
         if known and known[0] is Verdict.UNSUPPORTED and self._is_probe(case):
             return None
         return unplayed(case, *known, required=self.request.required) if known else None
