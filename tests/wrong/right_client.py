@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+import select
 import selectors
 import signal
 import socket
@@ -19,7 +20,7 @@ from enum import Enum, auto
 from typing import ClassVar
 
 from wrong.options import CommandLine, Option, host, number, seconds
-from wrong.terminal import Editor, Terminal, can_edit
+from wrong.terminal import Editor, Terminal, can_edit, is_ours
 
 FEATURES = frozenset({"accounts", "line-editing", "reconnect"})
 PROMPT = b"Enter your screen name: "
@@ -33,6 +34,7 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 MAX_REMEMBERED = 4096  # of a line without end; all of it is shown
 MAX_UNSENT = 64 * 1024
 LINGER_SECONDS = 1.0
+LOOK_SECONDS = 0.2  # in the background; the shell tells nothing when that ends
 KEYBOARD, SCREEN = 0, 1
 
 
@@ -89,6 +91,7 @@ class Client:
         self.last_typed = b"\n"
         self.keyboard_ended = False
         self.signalled = False
+        self.has_terminal = is_ours()
         self.selector = selectors.PollSelector()
         self.terminal = Terminal()
         self.editor = self.editing(write_all) if can_edit() else None  # None: lines are plain
@@ -212,6 +215,10 @@ class Client:
         if self.hidden:
             self.terminal.forget_typed()
 
+    def begin_typing(self) -> None:
+        if self.has_terminal:
+            self.show_typing()
+
     def hide_typing(self) -> None:
         if self.editor and not self.hidden:
             self.editor.erase()
@@ -231,6 +238,8 @@ class Client:
 
     def leave_terminal(self) -> None:
         """Leave it as it was, the half-typed line on it."""
+        if not is_ours():
+            return
         self.forget_half_password()
         if self.editor and not self.hidden and (self.editor.prompt or self.editor.text):
             self.editor.leave()
@@ -461,12 +470,15 @@ class Client:
 
     def turn(self) -> int | None:
         """Wait for something and act on it; a status ends the client."""
+        if not self.has_terminal:
+            self.wait_in_background()
+            return None
         if self.phase is not Phase.AWAY:
             unsent = self.sent < len(self.outbox) and not self.sending_failed
             self.watch(self.sock.fileno(), READ | (WRITE if unsent else 0))
         self.watch(KEYBOARD, READ if self.listens_to_keyboard() else 0)
         ready = {key.fd: events for key, events in self.selector.select(self.patience())}
-        if self.signalled:
+        if self.signalled or not self.has_terminal:
             return None
         if self.wakened.fileno() in ready:
             self.wakened.recv(READ_SIZE)
@@ -478,6 +490,15 @@ class Client:
         if self.phase is Phase.AWAY:
             return self.try_again() if self.patience() == 0 else None
         return self.read_server() if ready.get(self.sock.fileno(), 0) & READ else None
+
+    def wait_in_background(self) -> None:
+        """Until the terminal is ours, nothing else is done but to end, where that is asked for."""
+        while not self.signalled and not is_ours():
+            if select.select([self.wakened], [], [], LOOK_SECONDS)[0]:
+                self.wakened.recv(READ_SIZE)
+        self.has_terminal = True
+        if not self.signalled:
+            self.on_continued()
 
     def patience(self) -> float | None:
         return max(0, self.due - time.monotonic()) if self.phase is Phase.AWAY else None
@@ -539,6 +560,8 @@ class Client:
         for each in (signal.SIGHUP, signal.SIGQUIT):
             signal.signal(each, self.on_deadly_signal)
         signal.signal(signal.SIGTSTP, self.on_stop)
+        for each in (signal.SIGTTIN, signal.SIGTTOU):  # in the background we wait, and do not stop
+            signal.signal(each, signal.SIG_IGN)
         signal.signal(signal.SIGWINCH, lambda *_: None)  # it wakes the loop
 
     def is_heard(self, which: int) -> bool:
@@ -560,15 +583,15 @@ class Client:
             self.editor.leave()
         self.terminal.restore()
         os.kill(os.getpid(), signal.SIGSTOP)
-        self.on_continued()
+        self.has_terminal = False
 
     def on_continued(self) -> None:
-        """The shell has put us in the foreground again, and the cursor on a row of its own."""
+        """The terminal is ours again, and the cursor is on a row of its own."""
         if self.hidden:
             self.terminal.hide_typing()
-        elif self.editor:
-            self.terminal.edit()
-            self.editor.redraw()
+            write_all(PASSWORD_PROMPT.decode())
+        else:
+            self.show_typing()
 
     def on_signal(self, which: int, frame: object) -> None:
         self.signalled = True
@@ -588,8 +611,8 @@ class Client:
         except (OSError, UnicodeError) as error:  # a name may be none that can be looked up
             return client.cannot_connect(error)
         client.catch_signals()
-        client.show_typing()
         try:
+            client.begin_typing()
             return client.run()
         except BrokenPipeError:  # nobody sees the screen any more
             return 1

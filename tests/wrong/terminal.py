@@ -35,6 +35,14 @@ def is_terminal() -> bool:
     return os.isatty(KEYBOARD)
 
 
+def is_ours() -> bool:
+    """Whether the shell has given the terminal to us; true where there is no terminal, or shell."""
+    try:
+        return os.tcgetpgrp(KEYBOARD) == os.getpgrp()
+    except OSError:
+        return True
+
+
 def can_edit() -> bool:
     return is_terminal() and os.isatty(SCREEN) and os.environ.get("TERM", "") not in ("", "dumb")
 
