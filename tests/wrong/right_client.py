@@ -91,6 +91,7 @@ class Client:
         self.last_typed = b"\n"
         self.keyboard_ended = False
         self.signalled = False
+        self.stops = False  # Ctrl+Z was pressed
         self.has_terminal = is_ours()
         self.selector = selectors.PollSelector()
         self.terminal = Terminal()
@@ -470,6 +471,8 @@ class Client:
 
     def turn(self) -> int | None:
         """Wait for something and act on it; a status ends the client."""
+        if self.stops:
+            self.stop()
         if not self.has_terminal:
             self.wait_in_background()
             return None
@@ -478,7 +481,7 @@ class Client:
             self.watch(self.sock.fileno(), READ | (WRITE if unsent else 0))
         self.watch(KEYBOARD, READ if self.listens_to_keyboard() else 0)
         ready = {key.fd: events for key, events in self.selector.select(self.patience())}
-        if self.signalled or not self.has_terminal:
+        if self.signalled or self.stops:
             return None
         if self.wakened.fileno() in ready:
             self.wakened.recv(READ_SIZE)
@@ -578,12 +581,15 @@ class Client:
         os.kill(os.getpid(), which)
 
     def on_stop(self, which: int, frame: object) -> None:
-        """Ctrl+Z: whoever has the terminal meanwhile finds it as we did."""
+        self.stops = True
+
+    def stop(self) -> None:
+        """Whoever has the terminal meanwhile finds it as we did."""
         if self.editor and not self.hidden:
             self.editor.leave()
         self.terminal.restore()
         os.kill(os.getpid(), signal.SIGSTOP)
-        self.has_terminal = False
+        self.stops = self.has_terminal = False
 
     def on_continued(self) -> None:
         """The terminal is ours again, and the cursor is on a row of its own."""
