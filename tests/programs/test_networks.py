@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,21 +31,11 @@ PROMPT = "Enter your screen name: "
 CTRL_C = "\x03"
 
 
-@pytest.fixture(scope="module")
-def own_network() -> None:
-    """Skips the tests where no program can have a network of its own."""
-    try:
-        command = [*network.IN_ITS_OWN, "mount", "--bind", "/etc", "/etc"]
-        reason = subprocess.run(command, stderr=subprocess.PIPE, text=True).stderr
-    except FileNotFoundError as error:
-        reason = str(error)
-    if reason:
-        pytest.skip(f"no program can have a network of its own here: {reason.strip()}")
-
-
 @pytest.fixture(scope="module", params=["c", "go", "python"])
-def build(request: pytest.FixtureRequest, own_network: None) -> Build:
-    """A client, built as a run builds it."""
+def build(request: pytest.FixtureRequest) -> Build:
+    """A client, built as a run builds it, where it can have a network of its own."""
+    if reason := network.refused():
+        pytest.skip(f"no program can have a network of its own on this machine: {reason}")
     (made,) = build_all(manifest.find([ROOT / "clients" / request.param]), ROOT / OUTPUT).values()
     assert not made.error, made.error
     if made.unavailable:
