@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from wrong.bug import Bugs
 from wrong.options import CommandLine, Option
-from wrong.right_client import PASSWORD_PROMPT, PROMPT, Client, Phase
+from wrong.right_client import PASSWORD_PROMPT, PROMPT, READ_SIZE, Client, Phase
 from wrong.terminal import Editor, is_terminal
 
 BUGS = Bugs()
@@ -585,6 +585,49 @@ class LosesItsLineWhenStopped(Client):
         if self.editor:
             self.editor.text, self.editor.place = "", 0
         super().on_continued()
+
+
+@wrong(
+    "EDIT-5",
+    "jobs/in-the-background",
+    'ann: {shows: {last: ["[1]+ client &", "$ echo next; head -n 1", "next", "mine", "mine"',
+)
+class WritesInTheBackground(Client):
+    """It goes on as if the terminal were its own."""
+
+    def wait_in_background(self) -> None:
+        self.wakened.recv(READ_SIZE)  # what the signal has sent; else the line is drawn at once
+        self.has_terminal = True
+
+
+@wrong("EDIT-5", "jobs/in-the-background", 'ann: {shows: {last: ["bob: hello"')
+class StaysInTheBackground(Client):
+    """It does not notice `fg`, since no signal says so."""
+
+    def wait_in_background(self) -> None:
+        if not self.signalled:
+            self.wakened.recv(READ_SIZE)
+
+
+@wrong("EDIT-5", "jobs/started-in-the-background", 'ann: {shows: ["$ client &"')
+class TakesTheTerminalAtItsStart(Client):
+    """It edits lines, though it was started in the background."""
+
+    def begin_typing(self) -> None:
+        self.show_typing()
+
+
+@wrong(
+    "HIDE-1",
+    "jobs/in-the-background-at-the-password",
+    'ann: {shows: {last: ["Password:", {starts: "Welcome, ann"}',
+)
+class ShowsThePasswordAfterTheBackground(Client):
+    def on_continued(self) -> None:
+        if self.hidden:
+            self.write(PASSWORD_PROMPT.decode())
+        else:
+            super().on_continued()
 
 
 @wrong("EDIT-8", "screen/ended-while-typing:sigterm", "ann: {exits: 0}")

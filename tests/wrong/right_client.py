@@ -269,7 +269,7 @@ class Client:
         self.hidden = False
         self.terminal.restore()
         if self.editor and not self.keyboard_ended:
-            self.editor.asks = self.phase is Phase.ASKED
+            self.editor.asks = self.phase in (Phase.FIRST, Phase.ASKED)
             self.terminal.edit()
             self.editor.redraw()
 
@@ -407,11 +407,7 @@ class Client:
     def connected(self) -> None:
         self.begin()
         self.due = time.monotonic() + WELCOME_SECONDS
-        if self.phase is Phase.FIRST:
-            self.phase = Phase.ASKED
-            self.begin_typing()
-        else:
-            self.phase = Phase.RETURNING
+        self.phase = Phase.ASKED if self.phase is Phase.FIRST else Phase.RETURNING
 
     def cannot_connect(self, error: Exception) -> int:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -619,7 +615,7 @@ class Client:
         """See that the prompt on the screen is the one that it should be."""
         if self.editor:
             self.editor.own = self.own_prompt()
-            is_edited = self.has_terminal and not self.hidden and self.phase is not Phase.FIRST
+            is_edited = self.has_terminal and not self.hidden
             if is_edited and self.editor.drawn != self.editor.lead:
                 self.editor.redraw()
 
@@ -718,7 +714,7 @@ class Client:
         if self.hidden:
             self.terminal.hide_typing()
             write_all(PASSWORD_PROMPT.decode())
-        elif self.phase is not Phase.FIRST:
+        else:
             self.show_typing()
 
     def on_signal(self, which: int, frame: object) -> None:
@@ -736,6 +732,7 @@ class Client:
         client = cls(options)
         client.catch_signals()
         try:
+            client.begin_typing()
             return client.run()
         except BrokenPipeError:  # nobody sees the screen any more
             return 1
