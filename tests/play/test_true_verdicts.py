@@ -472,11 +472,12 @@ def test_a_machine_without_ipv6_blames_no_program(
     folder = small_suite.write_suite(tmp_path)
     lines = folder / "lines.yaml"
     lines.write_text(lines.read_text().replace("  cast: {}", "  machine: [ipv6]\n  cast: {}"))
-    with closing(Session(Request([folder], Selection(), output=tmp_path / "out"))) as session:
+    request = Request([folder], Selection(), output=tmp_path / "out", required=True)
+    with closing(Session(request)) as session:
         session.build(lambda _: None)
         case = session.cases[1]
         assert (session.foregone(case) is None) == has_ipv6()
-        monkeypatch.setattr("conformance.session._machine", frozenset)
+        monkeypatch.setattr("conformance.session.machine", frozenset)
         result = session.foregone(case)
     assert result
     assert (result.verdict, result.expected) == (Verdict.UNAVAILABLE, True)
