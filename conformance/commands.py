@@ -1,4 +1,7 @@
-"""Commands that run to their end, for builds and versions. It knows no implementation."""
+"""Commands that run to their end, for builds, versions and what the machine can do.
+
+It knows no implementation.
+"""
 
 from __future__ import annotations
 
@@ -103,6 +106,15 @@ def _ending(status: int) -> str:
     if status >= 0:
         return f"ended with status {status}"
     return f"was killed by {signal_name(-status)}"
+
+
+def has_namespaces() -> bool:
+    """Whether a program can have a network of its own on this machine."""
+    command = ["unshare", "-rn", "ip", "link", "set", "lo", "up"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:  # it is not installed
+        return False
 
 
 def environment_of_a_build(spare: Path, path: str) -> dict[str, str]:

@@ -186,7 +186,10 @@ class Step:
 
 
 # What not every machine has, and some scenarios need.
-MACHINE = {"ipv6": "this machine has no IPv6 address of its own (::1)"}
+MACHINE = {
+    "ipv6": "this machine has no IPv6 address of its own (::1)",
+    "namespaces": "this machine gives no program a network of its own (unshare -rn, ip)",
+}
 
 
 @dataclass(frozen=True, slots=True)

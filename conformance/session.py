@@ -16,6 +16,7 @@ from typing import Any
 
 from conformance import __version__
 from conformance.build import Build, Say, build_all, toolchains
+from conformance.commands import has_namespaces
 from conformance.judge import expectation, is_probe, judge, unplayed
 from conformance.mistakes import Mistake
 from conformance.model import MACHINE, Case, Implementation, Outcome, Result, Verdict
@@ -134,7 +135,7 @@ class Session:
     def foregone(self, case: Case) -> Result | None:
         """The result of a case that cannot be played here; None: it can be played."""
         known = expectation(case, self.builds)
-        if not known and (lacking := case.scenario.machine - _machine()):
+        if not known and (lacking := case.scenario.machine - machine()):
             known = Verdict.UNAVAILABLE, "; ".join(MACHINE[name] for name in sorted(lacking))
         if known and known[0] is Verdict.UNSUPPORTED and self._is_probe(case):
             return None
@@ -208,9 +209,10 @@ class Session:
 
 
 @functools.cache
-def _machine() -> frozenset[str]:
+def machine() -> frozenset[str]:
     """What this machine has of the things that only some machines have."""
-    return frozenset({"ipv6"} if has_ipv6() else ())
+    has = {"ipv6": has_ipv6(), "namespaces": has_namespaces()}
+    return frozenset(name for name in MACHINE if has[name])
 
 
 def draw_again(path: Path) -> Run:

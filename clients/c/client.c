@@ -304,15 +304,18 @@ static bool must_show(const struct client *client)
     return unshown(client) > 0 || (mode_now() == EDITED && !terminal.drawn);
 }
 
-/* Draws the half-typed line, behind the server's unfinished line (EDIT-1). */
+/* Draws the half-typed line, behind the server's unfinished one or our own prompt (EDIT-2). */
 static void draw_line(struct client *client)
 {
+    char own[NAME_SIZE + sizeof " (away)> "] = "";
+    if (*client->name)
+        snprintf(own, sizeof own, "%s%s> ", client->name, client->phase == JOINED ? "" : " (away)");
     take_off();
     client->prompted = client->screen.length;
     if (client->prompted > 0)
         set_prompt(client->screen.bytes, client->prompted, false);
     else
-        set_prompt("", 0, true);
+        set_prompt(own, strlen(own), true);
 }
 
 /*
@@ -600,7 +603,7 @@ static void on_prompt(struct client *client)
         answer_prompt(client);
         return;
     }
-    if (client->phase == RETURNING) { /* the name is asked anew (BACK-8) */
+    if (client->phase == RETURNING) { /* the name is asked anew (BACK-10) */
         const char *prompt = link->asks_password ? PASSWORD_PROMPT : PROMPT;
         client->phase = ASKED;
         show(client, prompt, strlen(prompt), false);
@@ -866,7 +869,7 @@ static void remember(struct client *client, const char *line, size_t length)
                 command == SECRET ? length - start : 0);
 }
 
-/* Takes a /quit out of what was kept: there is nothing to quit but the client (BACK-7). */
+/* Takes a /quit out of what was kept: there is nothing to quit but the client (BACK-8). */
 static void find_quit(struct client *client)
 {
     struct queue *kept = &client->kept;
@@ -958,7 +961,7 @@ static void on_edited(void *context, const char *line)
 
 /*
  * Keeps what was typed and not sent, unless it was for prompts: they are not asked again. The same
- * holds for the rest of an answer, or for a password, that has not been typed yet (BACK-8). Of a
+ * holds for the rest of an answer, or for a password, that has not been typed yet (BACK-10). Of a
  * line that was sent in part, the rest is dropped: alone, it would be another line.
  */
 static void keep_unsent(struct client *client)

@@ -89,7 +89,7 @@ static void mark_pastes(bool wanted)
 }
 
 /*
- * Gives the terminal back as it was (HIDE-4, EDIT-2); a signal handler may call this. What was
+ * Gives the terminal back as it was (HIDE-4, EDIT-8); a signal handler may call this. What was
  * typed of a password and not read yet is for no other program (HIDE-2).
  */
 static void restore(void)
@@ -241,7 +241,7 @@ static void set_prompt(const char *text, size_t length, bool own)
     terminal.drawn = true;
 }
 
-/* Puts the cursor below the line, which stays, unless it is an own prompt alone (EDIT-2). */
+/* Puts the cursor below the line, which stays, unless it is an own prompt alone (EDIT-3). */
 static void leave_line(void)
 {
     int point = rl_point;

@@ -218,9 +218,21 @@ func isControl(r rune) bool {
 // many lines; then it has what waits for standard output written.
 func (c *client) draw() {
 	if !c.showing {
+		c.tty.SetPrompt(c.ownPrompt())
 		c.tty.Draw()
 		c.writeScreen()
 	}
+}
+
+// ownPrompt returns the client's own prompt, which there is from the first welcome on (EDIT-2).
+func (c *client) ownPrompt() string {
+	switch {
+	case c.name == "":
+		return ""
+	case c.phase == joined:
+		return c.name + "> "
+	}
+	return c.name + " (away)> "
 }
 
 // writeScreen begins to write what waits for standard output, if that is done with what was before.
@@ -485,7 +497,7 @@ func (c *client) onPrompt() {
 		c.answerPrompt()
 		return
 	}
-	if c.phase == returning { // the name is asked anew (BACK-8)
+	if c.phase == returning { // the name is asked anew (BACK-10)
 		c.phase = asked
 		c.show([]byte(c.link.asked), false)
 	}
@@ -780,7 +792,7 @@ func (c *client) endRow() {
 }
 
 // keepUnsent keeps what was typed and not sent, unless it was for prompts: they are not asked
-// again. A password that has not been typed yet is for no one (BACK-8). A password that was sent
+// again. A password that has not been typed yet is for no one (BACK-10). A password that was sent
 // in a command, and is not answered, may have been taken, if no command before it may have changed
 // our name.
 func (c *client) keepUnsent() {

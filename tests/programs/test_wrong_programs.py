@@ -14,11 +14,12 @@ from wrong.bug import Bug
 
 from conformance.build import Build
 from conformance.judge import judge
-from conformance.model import Implementation, Result, Role, Scenario, Verdict
+from conformance.model import MACHINE, Implementation, Result, Role, Scenario, Verdict
 from conformance.plan import cases_of
 from conformance.play.deadlines import Deadlines
 from conformance.play.runner import play
 from conformance.read.scenario import load
+from conformance.session import machine
 
 FOLDER = Path(__file__).parents[1]
 SUITE, SCENARIOS = load([FOLDER.parent / "scenarios"])
@@ -41,6 +42,8 @@ RIGHT_CLIENT = program(Role.CLIENT, "right", "wrong.right_client")
 
 
 def played(scenario: Scenario, server: Build, client: Build, seconds: float) -> Result:
+    if lacking := scenario.machine - machine():
+        pytest.skip("; ".join(MACHINE[name] for name in lacking))
     (case,) = cases_of(scenario, [server.implementation], [client.implementation])
     builds = {one.implementation.label: one for one in (server, client)}
     return judge(case, play(case, SUITE, builds, Deadlines(seconds)))

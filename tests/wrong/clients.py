@@ -17,7 +17,7 @@ from typing import ClassVar
 from wrong.bug import Bugs
 from wrong.options import CommandLine, Option
 from wrong.right_client import PASSWORD_PROMPT, PROMPT, READ_SIZE, Client, Phase
-from wrong.terminal import Editor
+from wrong.terminal import Editor, is_terminal
 
 BUGS = Bugs()
 wrong = BUGS.wrong
@@ -97,9 +97,9 @@ class EndsLinesWithReturns(Client):
     "FRAME-9", "frame/client-sends-without-delay", "alice: {has_socket_option: {TCP_NODELAY: 1}}"
 )
 class DelaysSmallLines(Client):
-    def prepare(self) -> None:
-        super().prepare()
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+    def prepare(self, sock: socket.socket) -> None:
+        super().prepare(sock)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
 
 
 @wrong("CLIENT-1", "client/sends-what-is-typed", 'alice: {sees: "Server is shutting down"}')
@@ -134,8 +134,8 @@ class NeverEndsItsSide(Client):
 
 @wrong("CLIENT-8", "client/name-as-an-option", 'bob: {is_asked: "Enter your screen name: "}')
 class SendsItsNameBeforeThePrompt(Client):
-    def prepare(self) -> None:
-        super().prepare()
+    def connected(self) -> None:
+        super().connected()
         if self.name:
             self.answer_prompt()
 
@@ -246,8 +246,8 @@ class KeepsItsProtocolToItself(Client):
 
 @wrong("PROG-6", "program/no-other-words", 'alice: {complains: "Disconnected"}')
 class TellsThatItIsConnected(Client):
-    def connect(self) -> None:
-        super().connect()
+    def connected(self) -> None:
+        super().connected()
         self.complain("connected")
 
 
@@ -294,7 +294,7 @@ class SendsWhatWasKeptTwice(Client):
         super().send_kept()
 
 
-@wrong("BACK-8", "reconnect/lost-at-the-password", 'server: {receives: "hello"}')
+@wrong("BACK-10", "reconnect/lost-at-the-password", 'server: {receives: "hello"}')
 class SaysALatePasswordInTheRoom(Client):
     """What is typed for a prompt that has gone meanwhile is kept, for all to read."""
 
@@ -471,7 +471,7 @@ class HidesWhatIsTypedInTheRoom(Client):
 @wrong(
     "EDIT-1",
     "screen/twenty-lines-above-a-half-typed-one",
-    'ann: {shows: {last: ["bob: 1", "bob: 2", "half a‸"]}}',
+    'ann: {shows: {last: ["bob: 1", "bob: 2", "ann> half a‸"]}}',
 )
 class WritesIntoTheHalfTypedLine(Client):
     class editing(Editor):
@@ -485,7 +485,7 @@ class WritesIntoTheHalfTypedLine(Client):
 @wrong(
     "EDIT-1",
     "screen/twenty-lines-above-a-half-typed-one",
-    'ann: {shows: {last: ["bob: 1", "bob: 2", "half a‸"]}}',
+    'ann: {shows: {last: ["bob: 1", "bob: 2", "ann> half a‸"]}}',
 )
 class HidesTheHalfTypedLine(Client):
     """It is drawn again with the next key."""
@@ -501,14 +501,14 @@ class HidesTheHalfTypedLine(Client):
 @wrong(
     "EDIT-1",
     "screen/what-the-client-itself-says",
-    'ann: {shows: {last: ["Connection lost, retrying in 0.05 s (1 of 10)", "half‸"]}}',
+    'ann: {shows: {last: ["Connection lost, retrying in 0.05 s (1 of 10)", "ann (away)> half‸"]}}',
 )
 class ComplainsIntoTheHalfTypedLine(Client):
     def complain(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        self.say(text)
 
 
-@wrong("EDIT-1", "screen/a-key:left", 'ann: {shows: {last: ["bob: hello", "ab cx‸d"]}')
+@wrong("EDIT-1", "screen/a-key:left", 'ann: {shows: {last: ["bob: hello", "ann> ab cx‸d"]}')
 class ForgetsWhereTheCursorWas(Client):
     """After a line that came, it is at the end of the half-typed one."""
 
@@ -532,18 +532,18 @@ class ErasesOneRowAlone(Client):
             super().erase()
 
 
-@wrong("EDIT-4", "screen/wide-characters", 'ann: {shows: {last: "日本語x‸"}}')
+@wrong("EDIT-4", "screen/wide-characters", 'ann: {shows: {last: "ann> 日本語x‸"}}')
 class CountsCharactersForColumns(Client):
     class editing(Editor):
         def spots(self) -> list[tuple[int, int]]:
-            length = len(self.prompt + self.text)
+            length = len(self.lead + self.text)
             return [divmod(place, self.columns()) for place in range(length + 1)]
 
 
 @wrong(
-    "EDIT-3",
+    "EDIT-1",
     "screen/a-narrower-window",
-    'ann: {shows: {last: [{starts: "01234567890123456789012345678901234567"}, {ends: "0123',
+    'ann: {shows: {last: [{starts: "ann> 012345678901234567890123456789012"}, {ends: "0123',
 )
 class OverlooksThatTheWindowIsAnother(Client):
     def on_resize(self) -> None:
@@ -553,7 +553,7 @@ class OverlooksThatTheWindowIsAnother(Client):
 @wrong(
     "HIDE-3",
     "screen/no-password-in-the-history:register",
-    'ann: {shows: {last: ["/register open sesame", "hello‸"]}}',
+    'ann: {shows: {last: ["ann> /register open sesame", "ann> hello‸"]}}',
 )
 class KeepsPasswordsInItsHistory(Client):
     class editing(Editor):
@@ -563,21 +563,21 @@ class KeepsPasswordsInItsHistory(Client):
 @wrong(
     "HIDE-3",
     "screen/no-password-in-the-history:another-case",
-    'ann: {shows: {last: ["/PassWD open sesame", "hello‸"]}}',
+    'ann: {shows: {last: ["ann> /PassWD open sesame", "ann> hello‸"]}}',
 )
 class KnowsPasswordsByLowerCase(Client):
     class editing(Editor):
         SECRETS = re.compile("/(register|passwd) ")
 
 
-@wrong("EDIT-4", "screen/a-key:delete", 'ann: {shows: {last: "x‸b cd"}}')
+@wrong("EDIT-4", "screen/a-key:delete", 'ann: {shows: {last: "ann> x‸b cd"}}')
 class TakesDeleteForBackspace(Client):
     class editing(Editor):
         def delete(self) -> None:
             self.backspace()
 
 
-@wrong("EDIT-4", "screen/stopped-and-gone-on", 'ann: {shows: {last: ["stopped", "half‸"]}}')
+@wrong("EDIT-5", "jobs/stopped-and-gone-on", 'ann: {shows: {last: ["bob: hello", "ann> half a‸"]}}')
 class LosesItsLineWhenStopped(Client):
     """What was half typed is gone after `fg`."""
 
@@ -588,7 +588,7 @@ class LosesItsLineWhenStopped(Client):
 
 
 @wrong(
-    "EDIT-4",
+    "EDIT-5",
     "jobs/in-the-background",
     'ann: {shows: {last: ["[1]+ client &", "$ echo next; head -n 1", "next", "mine", "mine"',
 )
@@ -600,7 +600,7 @@ class WritesInTheBackground(Client):
         self.has_terminal = True
 
 
-@wrong("EDIT-4", "jobs/in-the-background", 'ann: {shows: {last: ["bob: hello"')
+@wrong("EDIT-5", "jobs/in-the-background", 'ann: {shows: {last: ["bob: hello"')
 class StaysInTheBackground(Client):
     """It does not notice `fg`, since no signal says so."""
 
@@ -609,12 +609,12 @@ class StaysInTheBackground(Client):
             self.wakened.recv(READ_SIZE)
 
 
-@wrong("EDIT-4", "jobs/started-in-the-background", 'ann: {shows: ["$ client &"')
+@wrong("EDIT-5", "jobs/started-in-the-background", 'ann: {shows: ["$ client &"')
 class TakesTheTerminalAtItsStart(Client):
     """It edits lines, though it was started in the background."""
 
-    def begin_typing(self) -> None:
-        self.show_typing()
+    def wait_in_background(self) -> None:
+        self.has_terminal = True
 
 
 @wrong(
@@ -630,10 +630,54 @@ class ShowsThePasswordAfterTheBackground(Client):
             super().on_continued()
 
 
-@wrong("EDIT-2", "screen/ended-while-typing:sigterm", "ann: {exits: 0}")
+@wrong("EDIT-8", "screen/ended-while-typing:sigterm", "ann: {exits: 0}")
 class LeavesTheTerminalRaw(Client):
     def leave_terminal(self) -> None:
         pass
+
+
+@wrong("EDIT-9", "screen/a-dumb-terminal:dumb", 'ann: {shows: {last: "half ‸"}}')
+class EditsOnADumbTerminal(Client):
+    def can_edit(self) -> bool:
+        return is_terminal()
+
+
+@wrong("EDIT-2", "screen/its-own-prompt", 'ann: {shows: {last: ["Connection lost, retrying in 0.05')
+class DoesNotTellThatItIsAway(Client):
+    WORDS_AWAY = ""
+
+
+@wrong(
+    "EDIT-3",
+    "screen/ctrl-d-on-an-empty-line",
+    'ann: {shows: {last: ["ann> last words", "bob: bye", "‸"]}}',
+)
+class LeavesItsPromptOnTheScreen(Client):
+    class editing(Editor):
+        def go(self) -> None:
+            self.leave()
+
+
+@wrong("EDIT-6", "screen/completes:several-names", 'server: {receives: {matches: "/msg b ?"}}')
+class TakesTheFirstOfSeveralNames(Client):
+    class editing(Editor):
+        def candidates(self, start: int) -> list[str]:
+            return super().candidates(start)[1:2]
+
+
+@wrong("EDIT-6", "screen/a-pasted-tab", 'server: {receives: "/w\tx"}')
+class CompletesWhatIsPasted(Client):
+    class editing(Editor):
+        def begin_paste(self) -> None:
+            pass
+
+
+@wrong("EDIT-7", "screen/what-the-terminal-answers:colour", 'ann: {shows: {last: "ann> ab‸"}}')
+class TakesAnswersForText(Client):
+    """It knows the keys alone."""
+
+    class editing(Editor):
+        KEY = re.compile("\x1b\\[[0-9;]*[@-~]|\x1bO.|\x1b[^[O]|[^\x1b]", re.DOTALL)
 
 
 @wrong("CLIENT-6", "screen/hostile-lines-above", "ann: {shows: [")
@@ -659,11 +703,41 @@ class ForgetsWhatItKept(Client):
         pass
 
 
+@wrong("BACK-8", "reconnect/quits-while-away", 'alice: {complains: ["not sent: one", ')
+class CannotQuitWhileAway(Client):
+    """What is typed then is for the server alone."""
+
+    def is_quit(self, piece: bytes) -> bool:
+        return False
+
+
+@wrong("BACK-3", "reconnect/password-for-one-name", "server: is_closed")
+class GivesItsPasswordForAnyName(Client):
+    def is_for_our_name(self) -> bool:
+        return True
+
+
+@wrong("CLIENT-5", "client/standard-error-that-is-full", "alice: {exits: 1}")
+class WaitsForStandardError(Client):
+    def say(self, text: str) -> None:
+        os.write(2, text.encode() + b"\n")
+
+
+@wrong(
+    "CLIENT-9",
+    "client/never-connected-to-itself",
+    'alice: {complains: {starts: "cannot connect to 127.0.0.1:40000: "}}',
+)
+class TalksToItself(Client):
+    def is_itself(self, sock: socket.socket) -> bool:
+        return False
+
+
 @wrong("CLIENT-7", "client/each-address:named", "alice: ")
 class TriesOneAddress(Client):
-    def connect(self) -> None:
+    def connect(self) -> socket.socket:
         self.host = "::1"
-        super().connect()
+        return super().connect()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Lines that are typed while there is no connection are kept, and sent once it is 
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import re
 import select
@@ -14,6 +15,7 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 import time
 from contextlib import suppress
 from enum import Enum, auto
@@ -28,12 +30,17 @@ PASSWORD_PROMPT = b"Password: "
 WELCOME = re.compile(rb"Welcome, ([A-Za-z0-9_-]+) \(")
 RENAMED = re.compile(rb"([A-Za-z0-9_-]+) is now known as ([A-Za-z0-9_-]+)")
 PASSWORD_COMMAND = re.compile(rb"/(?:register|passwd) +(.+)", re.IGNORECASE)
+QUIT = re.compile(rb"/quit(?: .*)?\r?\n", re.IGNORECASE)
+TALKS = re.compile(rb"(?:\(private\) )?([A-Za-z0-9_-]+)(?:: .*| has (joined|left) the chat)")
+ONLINE = re.compile(rb"Online \([0-9]+\): (.*)")
 PIECES = re.compile(rb"[^\n]*\n|[^\n]+")  # whole lines, and the beginning of one
 READ_SIZE = 64 * 1024
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 MAX_REMEMBERED = 4096  # of a line without end; all of it is shown
 MAX_UNSENT = 64 * 1024
 LINGER_SECONDS = 1.0
+NEXT_SECONDS = 2.0  # after which the next address is tried beside the last
+WELCOME_SECONDS = 30.0  # for a connection to be made, and for the welcome on the way back
 LOOK_SECONDS = 0.2  # in the background; the shell tells nothing when that ends
 KEYBOARD, SCREEN = 0, 1
 
@@ -43,9 +50,10 @@ def is_name(text: str) -> bool:
 
 
 class Phase(Enum):
+    FIRST = auto()  # the first connection is being made
     ASKED = auto()  # not welcomed yet: the user answers the prompts
     JOINED = auto()
-    AWAY = auto()  # the connection is lost, and the next try is not due yet
+    AWAY = auto()  # the connection is lost, and the next try is not due, or is being made
     RETURNING = auto()  # connected again: what we remember answers the prompts
 
 
@@ -58,6 +66,7 @@ class Client:
         "--retry-delay": Option("1", seconds),
     }
     CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+    WORDS_AWAY = " (away)"
     GOOD_ENDINGS = (b"Server is shutting down",)
     BAD_ENDINGS = (
         b"! too many attempts",
@@ -79,10 +88,12 @@ class Client:
         self.retries = int(options["--retries"])
         self.first_delay = self.delay = float(options["--retry-delay"])
         self.tries = 0  # since the last welcome
-        self.due = 0.0  # when the next one is
-        self.phase = Phase.ASKED
+        self.due = 0.0  # when the next one is, or ends
+        self.phase = Phase.FIRST
+        self.made: list[socket.socket | Exception] = []  # what a thread has made of a try
         self.nick = b""  # the name that we have, or last had
-        self.password: bytes | None = None  # the one that was accepted
+        self.password: bytes | None = None  # the one that was accepted, and
+        self.password_name = b""  # ... for which name
         self.offered: bytes | None = None  # one in a command, until the server agrees
         self.outbox = bytearray()
         self.kept = bytearray()  # what was typed for the room while we were not there
@@ -90,19 +101,24 @@ class Client:
         self.forgets = False  # the line that is being typed is for nobody
         self.last_typed = b"\n"
         self.keyboard_ended = False
+        self.quits = False  # /quit was typed with no one to hear it
         self.signalled = False
         self.stops = False  # Ctrl+Z was pressed
+        self.patience_to_say = 0.5
         self.has_terminal = is_ours()
         self.selector = selectors.PollSelector()
         self.terminal = Terminal()
-        self.editor = self.editing(write_all) if can_edit() else None  # None: lines are plain
+        self.editor = self.editing(write_all) if self.can_edit() else None  # None: lines are plain
         self.begin()
+
+    def can_edit(self) -> bool:
+        return can_edit()
 
     def begin(self) -> None:
         """Forget what belongs to one connection alone."""
         self.name = b"" if self.nick else self.option  # to be sent at the prompt; then empty
         self.answers = {PROMPT: self.nick} if self.nick else {}  # that we give in the user's place
-        if self.nick and self.password is not None:
+        if self.nick and self.password is not None and self.is_for_our_name():
             self.answers[PASSWORD_PROMPT] = self.password
         self.typed: list[bytes] = []  # the lines that the user has answered with
         self.prompts: list[bytes] = []
@@ -114,6 +130,9 @@ class Client:
         self.sending_ended = False
         self.sending_failed = False
         self.refused = False  # on the way back
+
+    def is_for_our_name(self) -> bool:
+        return self.password_name.lower() == self.nick.lower()
 
     # From the server to the screen
 
@@ -169,7 +188,23 @@ class Client:
         if renamed and renamed[1] == self.nick:
             self.renamed(renamed[2])
         elif line in (b"Password changed", b"Registered " + self.nick):
-            self.password = self.offered
+            self.password, self.password_name = self.offered, self.nick
+        if self.editor:
+            self.note_names(line, self.editor.names)
+
+    def note_names(self, line: bytes, names: dict[str, str]) -> None:
+        """Who is in the room, for TAB."""
+        came: list[str] = []
+        went: list[str] = []
+        if online := ONLINE.fullmatch(line):
+            came = online[1].decode().split(", ")
+        elif renamed := RENAMED.fullmatch(line):
+            went, came = [renamed[1].decode()], [renamed[2].decode()]
+        elif (talks := TALKS.fullmatch(line)) and talks[1] not in (b"server", b"Commands"):
+            (went if talks[2] == b"left" else came).append(talks[1].decode())
+        for name in went:
+            names.pop(name.lower(), None)
+        names.update({name.lower(): name for name in came})
 
     def renamed(self, name: bytes) -> None:
         self.nick = name
@@ -179,6 +214,7 @@ class Client:
             asked_last = self.prompts[-1:] == [PASSWORD_PROMPT]
             answers = self.typed[len(self.prompts) - 1 :] if asked_last else []
             self.password = answers[0] if answers else None
+            self.password_name = name
         self.nick, self.phase = name, Phase.JOINED
         self.show_typing()
         self.count_anew()
@@ -242,8 +278,8 @@ class Client:
         if not is_ours():
             return
         self.forget_half_password()
-        if self.editor and not self.hidden and (self.editor.prompt or self.editor.text):
-            self.editor.leave()
+        if self.editor and not self.hidden:
+            self.editor.go()
         self.editor = None
         self.terminal.restore()
 
@@ -254,10 +290,17 @@ class Client:
         for piece in PIECES.findall(data):
             if self.forgets:
                 self.forgets = not piece.endswith(b"\n")
+            elif self.is_quit(piece):
+                self.quits = True
             elif self.keeps():
                 self.kept += piece
             else:
                 self.send(piece)
+
+    def is_quit(self, piece: bytes) -> bool:
+        """Whether it is /quit, with no one but us to hear it."""
+        begins = not self.kept or self.kept.endswith(b"\n")
+        return self.is_away() and begins and QUIT.fullmatch(piece) is not None
 
     def keeps(self) -> bool:
         """Whether what is typed has to wait; what ends a line that waits has to, too."""
@@ -280,8 +323,9 @@ class Client:
                 self.offered = command[1]
 
     def show_unsent(self) -> None:
-        for line in self.kept.splitlines():
-            self.complain(f"not sent: {line.decode()}")
+        kept, self.kept = bytes(self.kept), bytearray()
+        for line in kept.splitlines() if self.is_away() else ():
+            self.complain(f"not sent: {line.decode(errors='replace')}")
 
     def send_kept(self) -> None:
         kept, self.kept = bytes(self.kept), bytearray()
@@ -289,7 +333,7 @@ class Client:
 
     def flush(self) -> None:
         """Send; a line of which only a part is sent stays, since it is none for the server yet."""
-        if self.phase is Phase.AWAY or self.sending_failed:
+        if self.phase in (Phase.FIRST, Phase.AWAY) or self.sending_failed:
             return
         try:
             while self.sent < len(self.outbox):
@@ -310,26 +354,64 @@ class Client:
 
     # The connection and its end
 
-    def connect(self) -> None:
-        """Try each address that the host has; the last error counts."""
-        error: OSError | None = None
+    def begin_connecting(self) -> None:
+        """In a thread, because a name server and an address may take long to answer."""
+        self.due = 0.0
+        threading.Thread(target=self.make_connection, daemon=True).start()
+
+    def make_connection(self) -> None:
+        try:
+            self.made.append(self.connect())
+        except (OSError, UnicodeError) as error:  # a name may be none that can be looked up
+            self.made.append(error)
+        self.waker.send(b"\0")
+
+    def connect(self) -> socket.socket:
+        """Connect to the first address that answers; the last error counts."""
+        error: OSError = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        tries: dict[socket.socket, tuple[object, ...]] = {}
         found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        for family, kind, _, _, address in found:
-            self.sock = socket.socket(family, kind)
-            self.prepare()
-            try:
-                self.sock.connect(address)
-            except OSError as failure:
-                error = failure
-                self.sock.close()
-            else:
-                self.sock.setblocking(False)
-                return
-        assert error
+        end = time.monotonic() + WELCOME_SECONDS
+        while (found or tries) and time.monotonic() < end:
+            if found:
+                family, kind, _, _, address = found.pop(0)
+                tries[one := socket.socket(family, kind)] = address
+                self.prepare(one)
+                one.connect_ex(address)
+            for one in select.select([], [*tries], [], self.next_address() if found else None)[1]:
+                number = one.connect_ex(tries.pop(one))  # what came of it
+                if number in (0, errno.EISCONN) and not self.is_itself(one):
+                    return one
+                error = OSError(number, os.strerror(number or errno.ECONNREFUSED))
         raise error
 
-    def prepare(self) -> None:
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def next_address(self) -> float:
+        return NEXT_SECONDS
+
+    def is_itself(self, sock: socket.socket) -> bool:
+        """TCP may connect a free port to itself."""
+        return bool(sock.getsockname() == sock.getpeername())
+
+    def prepare(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def on_made(self, made: socket.socket | Exception) -> int | None:
+        """Go on with a connection, or with the error in its place."""
+        if isinstance(made, socket.socket):
+            self.sock = made
+            self.connected()
+            return None
+        return self.cannot_connect(made) if self.phase is Phase.FIRST else self.wait_for_next_try()
+
+    def connected(self) -> None:
+        self.begin()
+        self.due = time.monotonic() + WELCOME_SECONDS
+        if self.phase is Phase.FIRST:
+            self.phase = Phase.ASKED
+            self.begin_typing()
+        else:
+            self.phase = Phase.RETURNING
 
     def cannot_connect(self, error: Exception) -> int:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -341,14 +423,17 @@ class Client:
         """What the last line says about why the server has closed; None: it is tried again."""
         self.show(b"", final=True)
         if self.ended_well(self.last):
-            self.complain("Disconnected")
-            return 0
+            return self.disconnected(0)
         if self.last in self.BAD_ENDINGS and not self.is_away():
-            self.complain("Disconnected")
-            return self.STATUS_AFTER_BAD_ENDING
+            return self.disconnected(self.STATUS_AFTER_BAD_ENDING)
         if self.keyboard_ended and in_order and not self.is_away():
             return 0
         return self.connection_lost()
+
+    def disconnected(self, status: int) -> int:
+        self.show_unsent()
+        self.complain("Disconnected")
+        return status
 
     def ended_well(self, last: bytes) -> bool:
         said_goodbye = last.startswith(b"Goodbye, ") and not self.is_away()
@@ -364,19 +449,31 @@ class Client:
         return self.wait_for_next_try()
 
     def lost_for_good(self) -> int:
+        self.show_unsent()
         self.complain("Connection lost")
         return 1
 
     def complain(self, text: str) -> None:
         if self.editor and not self.hidden:
             self.editor.erase()
-        print(text, file=sys.stderr, flush=True)
+        self.say(text)
         if self.editor and not self.hidden:
             self.editor.draw()
 
+    def say(self, text: str) -> None:
+        """On standard error, where that is taken soon."""
+        line = text.encode() + b"\n"
+        for start in range(0, len(line), select.PIPE_BUF):
+            if select.select([], [2], [], self.patience_to_say)[1]:
+                os.write(2, line[start : start + select.PIPE_BUF])
+            else:
+                self.patience_to_say = 0.0
+
     def leave(self) -> int:
         """After Ctrl+C."""
-        self.close_in_order()
+        self.show_unsent()
+        if self.phase not in (Phase.FIRST, Phase.AWAY):
+            self.close_in_order()
         return self.STATUS_AFTER_SIGNAL
 
     def close_in_order(self) -> None:
@@ -406,17 +503,19 @@ class Client:
             self.forgets = waits or bool(self.typing)
         self.outbox.clear()
         self.typing = b""
+        if self.editor:
+            self.editor.names.clear()
 
     def wait_for_next_try(self) -> int | None:
         if self.has_tried_enough():
             self.show_unsent()
             self.complain(f"Giving up after {self.tries} attempts")
             return self.STATUS_AFTER_GIVING_UP
+        self.phase = Phase.AWAY
         self.delay = min(self.next_delay(), self.MAX_DELAY)
         self.tries += 1
         shown = f"{self.delay:.9f}".rstrip("0").rstrip(".")
         self.complain(f"Connection lost, retrying in {shown} s ({self.tries} of {self.retries})")
-        self.phase = Phase.AWAY
         self.due = time.monotonic() + self.delay
         return None
 
@@ -428,15 +527,6 @@ class Client:
 
     def count_anew(self) -> None:
         self.tries = 0
-
-    def try_again(self) -> int | None:
-        try:
-            self.connect()
-        except (OSError, UnicodeError):
-            return self.wait_for_next_try()
-        self.begin()
-        self.phase = Phase.RETURNING
-        return None
 
     def answer_again(self, prompt: bytes) -> None:
         """Answer in the user's place, each prompt once; to be asked once more is a refusal."""
@@ -464,35 +554,43 @@ class Client:
 
     def run(self) -> int:
         status = None
+        self.begin_connecting()
         while status is None and not self.signalled:
             status = self.turn()
             self.flush()
+            self.refresh()
         return self.leave() if status is None else status
 
     def turn(self) -> int | None:
         """Wait for something and act on it; a status ends the client."""
-        if self.stops:
-            self.stop()
         if not self.has_terminal:
             self.wait_in_background()
             return None
-        if self.phase is not Phase.AWAY:
+        connected = self.phase not in (Phase.FIRST, Phase.AWAY)
+        if connected:
             unsent = self.sent < len(self.outbox) and not self.sending_failed
             self.watch(self.sock.fileno(), READ | (WRITE if unsent else 0))
         self.watch(KEYBOARD, READ if self.listens_to_keyboard() else 0)
         ready = {key.fd: events for key, events in self.selector.select(self.patience())}
-        if self.signalled or self.stops:
+        if self.signalled:
+            return None
+        if self.stops:
+            self.stop()
             return None
         if self.wakened.fileno() in ready:
             self.wakened.recv(READ_SIZE)
             self.on_resize()
         if KEYBOARD in ready:
             self.read_keyboard()
-            if self.is_away() and self.has_nobody_to_ask():
-                return self.lost_for_good()
-        if self.phase is Phase.AWAY:
-            return self.try_again() if self.patience() == 0 else None
-        return self.read_server() if ready.get(self.sock.fileno(), 0) & READ else None
+        if self.quits:
+            return self.disconnected(0)
+        if self.is_away() and self.has_nobody_to_ask():
+            return self.lost_for_good()
+        if self.made:
+            return self.on_made(self.made.pop())
+        if self.due and time.monotonic() >= self.due and self.is_away():
+            return self.on_due()
+        return self.read_server() if connected and ready.get(self.sock.fileno(), 0) & READ else None
 
     def wait_in_background(self) -> None:
         """Until the terminal is ours, nothing else is done but to end, where that is asked for."""
@@ -503,8 +601,31 @@ class Client:
         if not self.signalled:
             self.on_continued()
 
+    def on_due(self) -> int | None:
+        """The next try is due, or has taken too long."""
+        if self.phase is Phase.AWAY:
+            self.begin_connecting()
+            return None
+        self.close_in_order()
+        return self.connection_lost()
+
     def patience(self) -> float | None:
-        return max(0, self.due - time.monotonic()) if self.phase is Phase.AWAY else None
+        waits = self.is_away() and self.due
+        if self.made:
+            return 0
+        return max(0, self.due - time.monotonic()) if waits else None
+
+    def refresh(self) -> None:
+        """See that the prompt on the screen is the one that it should be."""
+        if self.editor:
+            self.editor.own = self.own_prompt()
+            is_edited = self.has_terminal and not self.hidden and self.phase is not Phase.FIRST
+            if is_edited and self.editor.drawn != self.editor.lead:
+                self.editor.redraw()
+
+    def own_prompt(self) -> str:
+        away = self.WORDS_AWAY if self.is_away() else ""
+        return f"{self.nick.decode()}{away}> " if self.nick else ""
 
     def read_server(self) -> int | None:
         try:
@@ -541,7 +662,7 @@ class Client:
 
     def listens_to_keyboard(self) -> bool:
         waiting = len(self.outbox) - self.sent + len(self.kept)
-        is_early = bool(self.name) and not self.is_away()
+        is_early = self.phase is Phase.FIRST or (bool(self.name) and not self.is_away())
         return not self.keyboard_ended and not is_early and waiting <= MAX_UNSENT
 
     def watch(self, descriptor: int, events: int) -> None:
@@ -563,8 +684,8 @@ class Client:
         for each in (signal.SIGHUP, signal.SIGQUIT):
             signal.signal(each, self.on_deadly_signal)
         signal.signal(signal.SIGTSTP, self.on_stop)
-        for each in (signal.SIGTTIN, signal.SIGTTOU):  # in the background we wait, and do not stop
-            signal.signal(each, signal.SIG_IGN)
+        for each in (signal.SIGTTIN, signal.SIGTTOU):
+            signal.signal(each, signal.SIG_IGN)  # in the background we wait
         signal.signal(signal.SIGWINCH, lambda *_: None)  # it wakes the loop
 
     def is_heard(self, which: int) -> bool:
@@ -581,22 +702,23 @@ class Client:
         os.kill(os.getpid(), which)
 
     def on_stop(self, which: int, frame: object) -> None:
-        self.stops = True
+        self.stops = True  # it wakes the loop, too
 
     def stop(self) -> None:
-        """Whoever has the terminal meanwhile finds it as we did."""
+        """Ctrl+Z: whoever has the terminal meanwhile finds it as we did."""
+        self.stops = False
         if self.editor and not self.hidden:
-            self.editor.leave()
+            self.editor.go()
         self.terminal.restore()
         os.kill(os.getpid(), signal.SIGSTOP)
-        self.stops = self.has_terminal = False
+        self.has_terminal = False
 
     def on_continued(self) -> None:
         """The terminal is ours again, and the cursor is on a row of its own."""
         if self.hidden:
             self.terminal.hide_typing()
             write_all(PASSWORD_PROMPT.decode())
-        else:
+        elif self.phase is not Phase.FIRST:
             self.show_typing()
 
     def on_signal(self, which: int, frame: object) -> None:
@@ -612,13 +734,8 @@ class Client:
         options = cls.command_line("chat-client", cls.OPTIONS).parse(arguments)
         keep_standard_files_open()
         client = cls(options)
-        try:
-            client.connect()
-        except (OSError, UnicodeError) as error:  # a name may be none that can be looked up
-            return client.cannot_connect(error)
         client.catch_signals()
         try:
-            client.begin_typing()
             return client.run()
         except BrokenPipeError:  # nobody sees the screen any more
             return 1

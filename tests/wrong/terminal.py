@@ -11,8 +11,13 @@ from collections.abc import Callable, Iterator
 
 KEYBOARD, SCREEN = 0, 1
 
-# A key: an escape sequence, a letter with Alt, or a single character.
-KEY = re.compile("\x1b\\[[0-9;]*[@-~]|\x1bO.|\x1b[^\\[O]|[^\x1b]", re.DOTALL)
+# A key: an escape sequence, a letter with Alt, or a single character. An answer of the terminal may
+# be a text between marks.
+KEY = re.compile(
+    "\x1b\\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b[]P^_X].*?(?:\a|\x1b\\\\)|\x1b[^][OP^_X\x1b]|[^\x1b]",
+    re.DOTALL,
+)
+COMMANDS = ("/help", "/who", "/msg", "/nick", "/register", "/passwd", "/unregister", "/quit")
 NAMES = {
     "\x1b[D": "left",
     "\x1b[C": "right",
@@ -28,6 +33,9 @@ NAMES = {
     "\x1b[A": "older",
     "\x1b[B": "newer",
     "\x0c": "clear_screen",
+    "\t": "complete",
+    "\x1b[200~": "begin_paste",
+    "\x1b[201~": "end_paste",
 }
 
 
@@ -52,6 +60,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self.before = termios.tcgetattr(KEYBOARD) if is_terminal() else None
+        self.marks_pastes = False
 
     def hide_typing(self) -> None:
         if self.before and self.before[3] & termios.ECHO:
@@ -63,9 +72,16 @@ class Terminal:
 
     def edit(self) -> None:
         self.change(off=termios.ECHO | termios.ICANON, on=0)
+        self.mark_pastes(True)
+
+    def mark_pastes(self, wanted: bool) -> None:
+        if self.marks_pastes != wanted:
+            os.write(SCREEN, b"\x1b[?2004h" if wanted else b"\x1b[?2004l")
+            self.marks_pastes = wanted
 
     def restore(self) -> None:
         if self.before:
+            self.mark_pastes(False)
             termios.tcsetattr(KEYBOARD, termios.TCSADRAIN, self.before)
 
     def change(self, off: int, on: int) -> None:
@@ -84,10 +100,15 @@ def width(char: str) -> int:
 class Editor:
     """One line at the bottom of the screen; what is to be shown goes above it."""
 
+    KEY = KEY
     SECRETS = re.compile("/(register|passwd) ", re.IGNORECASE)
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self.write = write
+        self.own = ""  # the prompt where the server's last line has ended
+        self.drawn = ""  # the prompt that is on the screen
+        self.names: dict[str, str] = {}  # in the room, by their small letters
+        self.pasting = False
         self.decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
         self.typed = ""  # keys that are not whole yet
         self.prompt = ""
@@ -102,6 +123,11 @@ class Editor:
 
     # Drawing
 
+    @property
+    def lead(self) -> str:
+        """What stands before the text."""
+        return self.prompt or self.own
+
     def columns(self) -> int:
         return os.get_terminal_size(SCREEN).columns or 80
 
@@ -109,7 +135,7 @@ class Editor:
         """The row and column of each character of prompt and text, and of what would follow."""
         row = column = 0
         spots = []
-        for char in self.prompt + self.text:
+        for char in self.lead + self.text:
             wide = 8 - column % 8 if char == "\t" else width(char)
             if wide and column + wide > self.columns():
                 row, column = row + 1, 0
@@ -123,13 +149,13 @@ class Editor:
         self.write("".join(self.shown(spots)))
         if rows and column == 0:
             self.write("\r\n")  # the terminal waits in the last column
-        row, column = spots[len(self.prompt) + self.place]
+        row, column = spots[len(self.lead) + self.place]
         self.write(f"\x1b[{rows - row}A" if rows > row else "")
         self.write(f"\r\x1b[{column}C" if column else "\r")
-        self.row = row
+        self.row, self.drawn = row, self.lead
 
     def shown(self, spots: list[tuple[int, int]]) -> Iterator[str]:
-        for char, (_, column) in zip(self.prompt + self.text, spots, strict=False):
+        for char, (_, column) in zip(self.lead + self.text, spots, strict=False):
             yield " " * (8 - column % 8) if char == "\t" else char
 
     def erase(self) -> None:
@@ -157,13 +183,20 @@ class Editor:
             self.write("\r\n")
         self.place, self.row = place, 0
 
+    def go(self) -> None:
+        """Likewise, but an own prompt with nothing behind it goes."""
+        if self.prompt or self.text:
+            self.leave()
+        else:
+            self.erase()
+
     # Keys
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that are finished by these bytes."""
         self.typed += self.decoder.decode(data)
         lines: list[str] = []
-        while self.typed and not self.ended and (key := KEY.match(self.typed)):
+        while self.typed and not self.ended and (key := self.KEY.match(self.typed)):
             self.typed = self.typed[key.end() :]
             self.on_key(key[0], lines)
         self.redraw()
@@ -172,11 +205,13 @@ class Editor:
     def on_key(self, key: str, lines: list[str]) -> None:
         if key in ("\r", "\n"):
             lines.append(self.enter())
+        elif self.pasting and key != "\x1b[201~":
+            self.insert(key if key == "\t" or key.isprintable() else "")
         elif key == "\x04" and not self.text:
             self.ended = True
         elif key in NAMES:
             getattr(self, NAMES[key])()
-        elif key == "\t" or key.isprintable() or not width(key[0]):
+        elif key.isprintable() or not width(key[0]):
             self.insert(key)
 
     def enter(self) -> str:
@@ -249,6 +284,25 @@ class Editor:
         self.back = back
         self.text = self.history[-back] if back else self.half
         self.end()
+
+    def begin_paste(self) -> None:
+        self.pasting = True
+
+    def end_paste(self) -> None:
+        self.pasting = False
+
+    def complete(self) -> None:
+        before = self.text[: self.place]
+        start = before.rfind(" ") + 1
+        word = before[start:].lower()
+        found = [one for one in self.candidates(start) if one.lower().startswith(word)]
+        if word and len(found) == 1:
+            self.cut(start, self.place)
+            self.insert(found[0])
+
+    def candidates(self, start: int) -> list[str]:
+        """What a word that begins there may be: commands, or names."""
+        return [*self.names.values()] if start else [*COMMANDS]
 
     def clear_screen(self) -> None:
         self.write("\x1b[H\x1b[2J")

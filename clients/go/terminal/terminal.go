@@ -64,7 +64,7 @@ type Terminal struct {
 	edits  bool   // lines can be edited; the end of the input ends that
 	hidden bool   // a password is typed
 	begun  []byte // what the server's last line has so far
-	own    string // the prompt where there is none of that (EDIT-1)
+	own    string // the prompt where there is none of that (EDIT-2)
 
 	line    []rune    // the half-typed line
 	at      int       // where the cursor is in it
@@ -215,7 +215,7 @@ func (t *Terminal) markPastes(wanted bool) {
 	}
 }
 
-// Restore gives the terminal back as it was, for good (HIDE-4, EDIT-2). Any goroutine may call it.
+// Restore gives the terminal back as it was, for good (HIDE-4, EDIT-8). Any goroutine may call it.
 func (t *Terminal) Restore() {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -407,7 +407,7 @@ func (t *Terminal) TakeOff() {
 }
 
 // leave leaves it on the screen for good, with the cursor below it; but an own prompt with nothing
-// behind it goes, unless it stays because Enter was pressed (EDIT-2).
+// behind it goes, unless it stays because Enter was pressed (EDIT-3).
 func (t *Terminal) leave(stays bool) {
 	if !t.IsEditing() || !t.Ours {
 		return

@@ -4,13 +4,13 @@
 //! the host and connects). Signals and that thread wake the loop through a socket pair.
 //! Features: accounts, reconnect. The numbers of signals and flags below are those of Linux.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem::{self, ManuallyDrop};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::raw::{c_int, c_ulong, c_void};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::io::{AsRawFd, FromRawFd};
@@ -19,7 +19,7 @@ use std::process;
 use std::ptr;
 use std::str;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
-use std::sync::mpsc::{channel, Receiver};
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,11 @@ const SERVER_LINE_LIMIT: usize = 4096;
 const ANSWERS_KEPT: usize = 32;
 const SECOND: u64 = 1_000_000_000; // in nanoseconds
 const MAX_DELAY: u64 = 30 * SECOND;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10); // for one address
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30); // for all addresses, and for the welcome
+const NEXT_ADDRESS: Duration = Duration::from_secs(2); // that one may delay the next
+const LOOK_TIME: c_int = 200; // ms, between two looks whether the terminal is ours again
+const NOTICE_TIME: c_int = 500; // ms, for a standard error that is not read
+const PIPE_BUF: usize = 4096; // bytes that a pipe that is ready takes at once
 const CLOSING_TIME: Duration = Duration::from_millis(500);
 
 // ---------------------------------------------------------------- the operating system
@@ -196,11 +200,16 @@ fn is_hidden() -> bool {
     !SAVED.load(Ordering::SeqCst).is_null()
 }
 
+/// The shell has given the terminal to us (negative: it is not our controlling terminal).
+fn is_foreground() -> bool {
+    let foreground = unsafe { tcgetpgrp(STDIN) };
+    foreground <= 0 || foreground == unsafe { getpgrp() }
+}
+
 /// Turns the echo off (but for the Enter key). Can be repeated.
 fn hide_typing() {
     unsafe {
-        let foreground = tcgetpgrp(STDIN); // negative where it is not the controlling terminal
-        if !is_terminal(STDIN) || (foreground > 0 && foreground != getpgrp()) {
+        if !is_terminal(STDIN) || !is_foreground() {
             return;
         }
         if !is_hidden() {
@@ -517,8 +526,12 @@ struct Client {
     half_line: Vec<u8>, // of the input
     kept: Vec<u8>,      // whole lines of the input that wait for the gate to open
     forgets: bool,      // the next one may be a password, whose prompt has gone
+    unheard: bool,      // standard error was not read for a moment
+    quits: bool,        // `/quit` was typed on the way back
+    hides_later: bool,  // a password is asked for, and the terminal may be another job's
+    give_up_at: Option<Instant>, // on the way back, when a connection has no welcome yet
     name: Option<String>, // known from the first welcome on
-    passwords: HashMap<String, Vec<u8>>, // that were accepted, by name in lower case
+    password: Option<(String, Vec<u8>)>, // the last that was accepted, and the name it is for
 }
 
 // ---------------------------------------------------------------- the loop
@@ -542,8 +555,12 @@ impl Client {
             half_line: Vec::new(),
             kept: Vec::new(),
             forgets: false,
+            unheard: false,
+            quits: false,
+            hides_later: false,
+            give_up_at: None,
             name: None,
-            passwords: HashMap::new(),
+            password: None,
         })
     }
 
@@ -581,7 +598,20 @@ impl Client {
         }
         self.check_attempt()?;
         self.close_after_input();
+        self.hide_again();
+        if self.quits {
+            return Err(Ending::with_message(0, "Disconnected".to_string()));
+        }
         Ok(())
+    }
+
+    /// After a stop, or in the background: no signal tells when the terminal is ours again.
+    fn hide_again(&mut self) {
+        self.hides_later &= is_hidden() || self.password_is_asked();
+        if self.hides_later && is_foreground() {
+            hide_typing();
+            self.hides_later = false;
+        }
     }
 
     fn input_events(&self) -> i16 {
@@ -605,10 +635,11 @@ impl Client {
     }
 
     fn timeout(&self) -> c_int {
-        match self.retry_at {
+        let due = match self.retry_at.or(self.give_up_at) {
             None => -1,
             Some(time) => time.saturating_duration_since(Instant::now()).as_millis() as c_int + 1,
-        }
+        };
+        if self.hides_later && (due < 0 || due > LOOK_TIME) { LOOK_TIME } else { due }
     }
 
     /// Signals and the connecting thread write here; a 0 only wakes.
@@ -618,7 +649,7 @@ impl Client {
         for &byte in &bytes[..count] {
             match c_int::from(byte) {
                 SIGINT | SIGTERM => return Err(Ending::quiet(0, false)),
-                SIGCONT if is_hidden() || self.password_is_asked() => hide_typing(),
+                SIGCONT => self.hides_later = true,
                 _ => {}
             }
         }
@@ -644,7 +675,27 @@ impl Client {
         let break_line = self.screen.mid_line && is_terminal(STDOUT) && is_terminal(STDERR);
         let text = format!("{}{}\n", if break_line { "\n" } else { "" }, text);
         self.screen.mid_line &= !break_line;
-        let _ = raw_stream(STDERR).write_all(text.as_bytes());
+        for part in text.as_bytes().chunks(PIPE_BUF) {
+            let mut fds = [watch(STDERR, POLLOUT)];
+            wait_for(&mut fds, if self.unheard { 0 } else { NOTICE_TIME });
+            self.unheard = fds[0].revents == 0;
+            if !self.unheard {
+                let _ = raw_stream(STDERR).write(part);
+            }
+        }
+    }
+
+    /// The lines that were kept and will not be sent, and the last words.
+    fn last_notice(&mut self, message: Option<String>) {
+        let mut lines = Vec::new();
+        if self.tries > 0 && !self.talk.welcomed {
+            let kept = mem::take(&mut self.kept);
+            lines.extend(String::from_utf8_lossy(&kept).lines().map(|line| format!("not sent: {}", line)));
+        }
+        lines.extend(message);
+        if !lines.is_empty() {
+            self.notice(&lines.join("\n"));
+        }
     }
 
     /// Puts everything in order and returns the exit status.
@@ -658,9 +709,7 @@ impl Client {
                 ending = sooner;
             }
         }
-        if let Some(message) = ending.message {
-            self.notice(&message);
-        }
+        self.last_notice(ending.message);
         if let Some(socket) = self.socket.take() {
             close_in_order(socket);
         }
@@ -689,16 +738,44 @@ fn close_in_order(socket: TcpStream) {
 
 // ---------------------------------------------------------------- connecting and losing the connection
 
-/// Tries each address of the host, in another thread: both looking up and connecting may take long.
+/// Connects to the first address of the host that answers, in another thread: to look it up and to
+/// connect may take long. One that does not answer is tried on beside the next.
 fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
+    let found = (host, port).to_socket_addrs().map_err(|error| reason_of(&error))?;
+    let mut addresses = found.collect::<VecDeque<_>>();
+    let (sender, results) = channel();
     let mut reason = "no address found".to_string();
-    for address in (host, port).to_socket_addrs().map_err(|error| reason_of(&error))? {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => reason = reason_of(&error),
+    let mut waiting = 0;
+    while waiting > 0 || !addresses.is_empty() {
+        if let Some(address) = addresses.pop_front() {
+            connect_beside(address, sender.clone());
+            waiting += 1;
+        }
+        let patience = if addresses.is_empty() { 2 * CONNECT_TIMEOUT } else { NEXT_ADDRESS };
+        match results.recv_timeout(patience) {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => {
+                reason = reason_of(&error);
+                waiting -= 1;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     Err(reason)
+}
+
+/// Connects to one address. On a free port TCP may connect us to ourselves: no one is there.
+fn connect_beside(address: SocketAddr, results: Sender<io::Result<TcpStream>>) {
+    thread::spawn(move || {
+        let result = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).and_then(|socket| {
+            if socket.local_addr()? == socket.peer_addr()? {
+                return Err(io::Error::new(ErrorKind::ConnectionRefused, "Connection refused"));
+            }
+            Ok(socket)
+        });
+        let _ = results.send(result);
+    });
 }
 
 /// The system's words for an error, without the number that Rust adds.
@@ -734,6 +811,9 @@ impl Client {
             self.retry_at = None;
             self.start_attempt()?;
         }
+        if self.give_up_at.map_or(false, |time| time <= Instant::now()) {
+            return self.refused(); // it was not welcomed in time
+        }
         let result = self.attempt.as_ref().and_then(|attempt| attempt.try_recv().ok());
         match result {
             None => Ok(()),
@@ -768,6 +848,7 @@ impl Client {
             _ => Gate::Answers,
         };
         self.socket = Some(socket);
+        self.give_up_at = if self.tries > 0 { Some(Instant::now() + CONNECT_TIMEOUT) } else { None };
         self.talk = Talk { gate, way_back: self.tries > 0, ..Talk::default() };
         if gate == Gate::Open {
             self.open_gate();
@@ -806,6 +887,7 @@ impl Client {
     /// Waits for the next try, or gives up. Lines that were not sent whole are kept for it.
     fn retry(&mut self) -> Flow {
         let talk = mem::take(&mut self.talk);
+        self.give_up_at = None;
         if talk.welcomed {
             let newer = mem::replace(&mut self.kept, talk.queue);
             self.kept.extend(newer);
@@ -813,12 +895,7 @@ impl Client {
         self.forgets |= talk.prompt == Some(Prompt::Password) && talk.unanswered && !talk.welcomed;
         let retries = self.options.retries;
         if self.tries == retries {
-            let mut message = String::new();
-            for line in String::from_utf8_lossy(&self.kept).lines() {
-                message += &format!("not sent: {}\n", line);
-            }
-            message += &format!("Giving up after {} attempts", retries);
-            return Err(Ending::with_message(1, message));
+            return Err(Ending::with_message(1, format!("Giving up after {} attempts", retries)));
         }
         let factor = 1 << self.tries.min(40);
         let delay = self.options.retry_delay.saturating_mul(factor).min(MAX_DELAY);
@@ -869,6 +946,11 @@ impl Client {
             self.screen.mid_line = false; // the Enter key was echoed
         }
         if mem::take(&mut self.forgets) {
+            return;
+        }
+        let away = self.socket.is_none() || self.talk.way_back;
+        if self.tries > 0 && away && is_quit(&line) {
+            self.quits = true;
             return;
         }
         let answers = self.talk.unanswered || self.talk.prompt == Some(Prompt::Password);
@@ -946,6 +1028,12 @@ impl Client {
         }
         show_typing(drop_typing);
     }
+}
+
+/// `/quit`, as a server takes it.
+fn is_quit(line: &[u8]) -> bool {
+    let word = line.split(|byte| b" \r\n".contains(byte)).next().unwrap_or(line);
+    word.eq_ignore_ascii_case(b"/quit")
 }
 
 // ---------------------------------------------------------------- from the server to the screen
@@ -1030,6 +1118,7 @@ impl Client {
             return;
         }
         self.talk.way_back = false; // the user is asked, as on a first connection
+        self.give_up_at = None;
         if prompt == Prompt::Name {
             self.end_hiding(true);
             self.answer_with_option();
@@ -1041,7 +1130,10 @@ impl Client {
         let name = self.name.clone().unwrap_or_default();
         let answer = match prompt {
             Prompt::Name => Some(name.into_bytes()),
-            Prompt::Password => self.passwords.get(&name.to_ascii_lowercase()).cloned(),
+            Prompt::Password => match self.password {
+                Some((ref owner, ref password)) if owner.eq_ignore_ascii_case(&name) => Some(password.clone()),
+                _ => None,
+            },
         };
         match answer {
             Some(mut line) => {
@@ -1098,7 +1190,7 @@ impl Client {
         self.end_hiding(false);
         if self.talk.prompt == Some(Prompt::Password) {
             if let Some(line) = self.talk.answers.get(self.talk.prompts - 1) {
-                self.passwords.insert(name.to_ascii_lowercase(), line[..line.len() - 1].to_vec());
+                self.password = Some((name.clone(), line[..line.len() - 1].to_vec()));
             }
         }
         if self.on_way_back_by_name() {
@@ -1106,6 +1198,7 @@ impl Client {
         }
         self.name = Some(name);
         self.tries = 0;
+        self.give_up_at = None;
         self.talk.way_back = false;
         self.talk.welcomed = true;
         // What was sent beyond the answers is already said in the room.
@@ -1202,11 +1295,11 @@ impl Client {
         } else {
             return;
         };
-        let name = String::from_utf8_lossy(&name).to_ascii_lowercase();
-        match self.talk.claims.pop_front() {
-            Some(Some(password)) if accepted => self.passwords.insert(name, password),
-            _ if accepted => None,
-            _ => self.passwords.remove(&name),
+        let name = String::from_utf8_lossy(&name).to_string();
+        self.password = match self.talk.claims.pop_front() {
+            Some(Some(password)) if accepted => Some((name, password)),
+            _ if accepted => self.password.take(),
+            _ => None,
         };
     }
 }
