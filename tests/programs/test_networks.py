@@ -26,9 +26,7 @@ from conformance.session import OUTPUT
 ROOT = Path(__file__).parents[2]
 PATIENT = 20.0  # seconds, for what has no time of its own
 NEXT_ADDRESS, ENDING = 5.0, 5.0  # two of a rule, and three that are the machine's
-NAME = "chat.example"
-PROMPT = "Enter your screen name: "
-CTRL_C = "\x03"
+NAME, PROMPT, CTRL_C = "chat.example", "Enter your screen name: ", "\x03"
 
 
 @pytest.fixture(scope="module", params=["c", "go", "python"])
@@ -105,6 +103,7 @@ def started(build: Build, folder: Path, host: str, port: int = PORT) -> Iterator
 
 
 def test_an_address_that_hangs_delays_the_next_by_two_seconds(build: Build, tmp_path: Path) -> None:
+    """CLIENT-7."""
     with started(build, tmp_path, NAME) as client:
         client.answer(HANGS, SERVES)
         client.attempts.recv(4096)
@@ -113,6 +112,7 @@ def test_an_address_that_hangs_delays_the_next_by_two_seconds(build: Build, tmp_
 
 
 def test_ctrl_c_while_an_address_hangs(build: Build, tmp_path: Path) -> None:
+    """CLIENT-2."""
     with started(build, tmp_path, HANGS) as client:
         client.attempts.recv(4096)
         client.terminal.send(CTRL_C)
@@ -120,6 +120,7 @@ def test_ctrl_c_while_an_address_hangs(build: Build, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_the_resolver_is_silent(build: Build, tmp_path: Path) -> None:
+    """CLIENT-2."""
     with started(build, tmp_path, NAME) as client:
         client.resolver.recv(4096)
         client.terminal.send(CTRL_C)
@@ -127,6 +128,7 @@ def test_ctrl_c_while_the_resolver_is_silent(build: Build, tmp_path: Path) -> No
 
 
 def test_typing_while_the_resolver_is_silent_on_the_way_back(build: Build, tmp_path: Path) -> None:
+    """BACK-7, CLIENT-2."""
     with started(build, tmp_path, NAME) as client:
         client.answer(SERVES)
         with client.is_asked() as connection:
@@ -142,6 +144,7 @@ def test_typing_while_the_resolver_is_silent_on_the_way_back(build: Build, tmp_p
 
 
 def test_it_is_never_connected_to_itself(build: Build, tmp_path: Path) -> None:
+    """CLIENT-9."""
     with started(build, tmp_path, "127.0.0.1", ONLY_PORT) as client:
         client.terminal.expect_exact(f"cannot connect to 127.0.0.1:{ONLY_PORT}: ")
         client.ends(1)

@@ -613,8 +613,8 @@ class StaysInTheBackground(Client):
 class TakesTheTerminalAtItsStart(Client):
     """It edits lines, though it was started in the background."""
 
-    def begin_typing(self) -> None:
-        self.show_typing()
+    def wait_in_background(self) -> None:
+        self.has_terminal = True
 
 
 @wrong(
