@@ -47,6 +47,7 @@ SEQUENCE_SECONDS = 2.0  # for the rest of a longer one
 # Those that TAB completes (CMD-1, ACCT).
 COMMANDS = ("/help", "/who", "/msg", "/nick", "/register", "/passwd", "/unregister", "/quit")
 
+PASTE_MARKS = re.compile("\x1b\\[\\?2004[hl]")  # for all the time, not for each drawing
 PASTE_BEGINS = "\x1b[200~"
 PASTE_ENDS = "\x1b[201~"
 WHOLE_KEY = re.compile(
@@ -73,6 +74,7 @@ class Terminal:
         self.before: list[Any] = []  # the mode that it had, and is to have at the end
         self.changed = False  # it has another one
         self.ended = False  # and it stays as it was
+        self.marks = False  # it marks what is pasted
 
         self.begun = ""  # what the server's last line has so far
         self.drawn = False  # the half-typed line is on the screen
@@ -132,6 +134,14 @@ class Terminal:
             mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
         self.changed = True
         set_attributes(mode)
+        self.mark_pastes(self.is_editing())
+
+    def mark_pastes(self, wanted: bool) -> None:
+        """Ask the terminal to mark what is pasted, or not to, unless Ctrl+S holds it up."""
+        if wanted != self.marks and is_ready(1, select.POLLOUT):
+            with suppress(OSError):
+                os.write(1, b"\x1b[?2004h" if wanted else b"\x1b[?2004l")
+            self.marks = wanted
 
     def restore(self) -> None:
         """Give the terminal back as it was, for good (HIDE-4, EDIT-8)."""
@@ -144,6 +154,7 @@ class Terminal:
             return
         if self.hidden:
             discard_typed()
+        self.mark_pastes(False)
         set_attributes(self.before)
         self.changed = False
 
@@ -303,9 +314,10 @@ class Terminal:
 
     def next_key(self) -> str:
         """Take what the first key has sent, nothing where that is not whole yet."""
-        if BEGUN_KEY.match(self.keys) and len(self.keys) < MAX_KEY:
+        found = WHOLE_KEY.match(self.keys)
+        if not found and BEGUN_KEY.match(self.keys) and len(self.keys) < MAX_KEY:
             return ""
-        found = WHOLE_KEY.match(self.keys) or STRAY_KEY.match(self.keys)
+        found = found or STRAY_KEY.match(self.keys)
         key = found[0] if found else ""
         self.keys = self.keys[len(key) :]
         return key
@@ -436,7 +448,7 @@ class Canvas:
     def write(self, text: str) -> None:
         """Take what is drawn; while the line is to be off the screen, that is lost."""
         if self.terminal.drawn:
-            self.terminal.out += text.encode(errors="replace")
+            self.terminal.out += PASTE_MARKS.sub("", text).encode(errors="replace")
 
     def flush(self) -> None:
         """Say so: the client writes it when the terminal takes it."""
