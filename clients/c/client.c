@@ -142,8 +142,6 @@ struct client {
     char name[NAME_SIZE];          /* the one we have, or last had; empty before the welcome */
     char password[SECRET_SIZE];    /* the one that was accepted, and */
     char password_name[NAME_SIZE]; /* ... for which name */
-    char spare[SECRET_SIZE];       /* one whose acceptance was not heard of; for `name` */
-    bool tries_spare;              /* ... and is the one to be given */
     size_t offered;                /* commands that were sent and not answered: */
     char offers[MAX_OFFERS][SECRET_SIZE]; /* the password in each, if it has one */
 
@@ -983,19 +981,6 @@ static void keep_unsent(struct client *client)
     outbox->length = 0;
 }
 
-/*
- * Keeps the password of a command whose reply was not heard, if no command before it may have
- * changed our name: the server may have taken it (BACK-3).
- */
-static void keep_spare(struct client *client)
-{
-    client->spare[0] = '\0';
-    for (size_t i = 0; i < client->offered && *client->offers[i]; i++)
-        strcpy(client->spare, client->offers[i]);
-    client->offered = 0;
-    client->tries_spare = false;
-}
-
 /* Says how soon and how often it is tried again; the delay without needless zeros. */
 static void announce_try(struct client *client)
 {
@@ -1018,7 +1003,7 @@ static int lose(struct client *client)
     client->link.ended = false;
     keep_unsent(client);
     if (client->phase == JOINED) {
-        keep_spare(client);
+        client->offered = 0;
         forget_names();
     }
     client->phase = AWAY;
@@ -1073,8 +1058,6 @@ static void refuse(struct client *client)
 static const char *find_password(const struct client *client)
 {
     bool known = *client->password && strcasecmp(client->password_name, client->name) == 0;
-    if (*client->spare && (client->tries_spare || !known))
-        return client->spare;
     return known ? client->password : NULL;
 }
 
@@ -1100,9 +1083,6 @@ static void come_back(struct client *client, const char *line, const char *welco
 {
     if (welcomed && strcmp(welcomed, client->name) == 0) {
         announce("Reconnected as %s\n", welcomed);
-        if (client->link.asks_password)
-            keep_password(client, find_password(client));
-        client->spare[0] = '\0';
         enter(client, welcomed);
         return;
     }
@@ -1110,8 +1090,6 @@ static void come_back(struct client *client, const char *line, const char *welco
         show(client, line, strlen(line), false);
         show(client, "\n", 1, false);
     }
-    if (strcmp(line, "! wrong password") == 0)
-        client->tries_spare = !client->tries_spare;
     if (welcomed || begins(line, "! "))
         refuse(client);
 }

@@ -150,8 +150,6 @@ type client struct {
 	name    string   // the one we have, or last had; empty before the first welcome
 	proven  secret   // what the server took last
 	offered []string // the password in each command that it has not answered, empty where it has none
-	spare   string   // the last password of those when the connection was lost
-	tests   bool     // ... and that is the one to be given
 
 	tries    int  // since the last welcome
 	trying   bool // away: one is under way
@@ -792,21 +790,12 @@ func (c *client) endRow() {
 }
 
 // keepUnsent keeps what was typed and not sent, unless it was for prompts: they are not asked
-// again. A password that has not been typed yet is for no one (BACK-10). A password that was sent
-// in a command, and is not answered, may have been taken, if no command before it may have changed
-// our name.
+// again. A password that has not been typed yet is for no one (BACK-10).
 func (c *client) keepUnsent() {
 	l := c.link
 	switch c.phase {
 	case joined:
 		c.kept = c.outbox
-		c.spare, c.tests = "", false
-		for _, password := range c.offered {
-			if password == "" {
-				break
-			}
-			c.spare = password
-		}
 		c.offered = nil
 		c.tty.ForgetAll()
 	case asked:
@@ -852,17 +841,12 @@ func (c *client) answerPrompt() {
 	}
 }
 
-// findPassword returns the password for our name, empty where there is none (BACK-3). Where one was
-// offered and not answered, the two are tried in turns.
+// findPassword returns the password for our name, empty where there is none (BACK-3).
 func (c *client) findPassword() string {
-	proven := c.proven.password
-	if !strings.EqualFold(c.proven.name, c.name) {
-		proven = ""
+	if strings.EqualFold(c.proven.name, c.name) {
+		return c.proven.password
 	}
-	if c.spare != "" && (c.tests || proven == "") {
-		return c.spare
-	}
-	return proven
+	return ""
 }
 
 // comeBack takes a line of the server's on the way back: the welcome, a refusal, or something to
@@ -870,18 +854,11 @@ func (c *client) findPassword() string {
 func (c *client) comeBack(line, welcomed string) {
 	if welcomed != "" && welcomed == c.name {
 		c.announce("Reconnected as " + welcomed + "\n")
-		if c.link.asked == passwordPrompt {
-			c.proven = secret{c.name, c.findPassword()}
-		}
-		c.spare = ""
 		c.enter(welcomed)
 		return
 	}
 	if line != "" && welcomed == "" {
 		c.show([]byte(line+"\n"), false)
-	}
-	if line == "! wrong password" {
-		c.tests = !c.tests
 	}
 	if welcomed != "" || strings.HasPrefix(line, "! ") {
 		c.refuse()

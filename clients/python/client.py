@@ -151,8 +151,6 @@ class Client:
         self.name = ""  # the one we have, or last had; empty before the first welcome
         self.proven = ("", b"")  # the password that the server took last, and its one name
         self.offered: list[bytes] = []  # the password in each command that it has not answered
-        self.spare = b""  # the last password of those when the connection was lost
-        self.tests = False  # ... and that is the one to be given
 
         self.tries = 0  # since the last welcome
         self.delay = 0.0  # before the next one
@@ -217,6 +215,7 @@ class Client:
         """Wait until all is on the screen; not for long, as it may be held up."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
+                self.moved()
                 await self.until(lambda: not self.tty.out)
 
     async def announce(self, message: str) -> None:
@@ -581,18 +580,11 @@ class Client:
     def keep_unsent(self) -> None:
         """Keep what was typed and not sent, unless it was for prompts: they are not asked again.
 
-        A password that has not been typed yet is for no one (BACK-10). A password that was sent in
-        a command, and is not answered, may have been taken, if no command before it may have
-        changed our name.
+        A password that has not been typed yet is for no one (BACK-10).
         """
         link = self.link
         if self.phase is Phase.JOINED:
             self.kept += self.outbox
-            self.spare, self.tests = b"", False
-            for password in self.offered:
-                if not password:
-                    break
-                self.spare = password
             self.offered.clear()
             self.tty.names.clear()
         elif self.phase is Phase.ASKED:
@@ -628,28 +620,19 @@ class Client:
             self.refuse()
 
     def find_password(self) -> bytes:
-        """Give the password for our name, if there is one (BACK-3).
-
-        Where one was offered and not answered, the two are tried in turns.
-        """
+        """Give the password for our name, if there is one (BACK-3)."""
         name, password = self.proven
-        proven = password if name.lower() == self.name.lower() else b""
-        return self.spare if self.spare and (self.tests or not proven) else proven
+        return password if name.lower() == self.name.lower() else b""
 
     async def come_back(self, line: str, welcomed: str) -> None:
         """Take a line of the server's on the way back: the welcome, a refusal, or one to show."""
         if welcomed and welcomed == self.name:
             self.limit.reschedule(None)
             await self.announce(f"Reconnected as {welcomed}\n")
-            if self.link.asked == PASSWORD_PROMPT:
-                self.proven = (self.name, self.find_password())
-            self.spare = b""
             self.enter(welcomed)
             return
         if line and not welcomed:
             self.show(f"{line}\n".encode())
-        if line == "! wrong password":
-            self.tests = not self.tests
         if welcomed or line.startswith("! "):
             self.refuse()
 
