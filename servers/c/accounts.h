@@ -30,7 +30,7 @@
 #define MAX_CHANGES     100 /* jobs that may wait for the thread that changes the file */
 #define MAX_REASON      200 /* bytes of what is wrong with the file */
 
-enum task { CHECK, REGISTER, PASSWD, UNREGISTER, RELOAD };
+enum task { CHECK, RELOAD, REGISTER, PASSWD, UNREGISTER };
 
 enum outcome {
     DONE,    /* or the password is right */
@@ -49,7 +49,7 @@ struct job {
     enum task task;
     void *owner; /* whom it is for; NULL: the answer is not wanted any more */
     bool started;
-    struct account account;          /* with the hash that it must have; then with the new one */
+    struct account account; /* with the hash that it must have ("": none); then with the new one */
     char password[MAX_PASSWORD + 1]; /* wiped when it is hashed */
     enum outcome outcome;
     char reason[MAX_REASON];

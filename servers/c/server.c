@@ -128,8 +128,7 @@ static bool name_is_valid(const char *name);
 
 /* ---- 2. Types ------------------------------------------------------------------------------- */
 
-/* What has come from a peer and is not acted on yet. It has memory only while there is something.
- */
+/* What has come from a peer and is not acted on yet; without memory where there is nothing. */
 struct inbox {
     char *bytes;
     uint32_t length; /* bytes there */
@@ -208,7 +207,7 @@ struct server {
     sigset_t stops;              /* those of them that end the server */
     union address address;       /* where it listens */
     struct inbox console;        /* what the operator typed */
-    bool console_is_file;        /* and is still open: epoll refuses a file, always ready */
+    bool console_is_file;        /* epoll refuses a file, which is always ready; false at its end */
     bool stop_asked;             /* by a signal or the operator; the loop does it */
     bool stopping;               /* all have been dismissed */
     bool accept_failed;          /* since the last newcomer; it is logged once */
@@ -727,7 +726,7 @@ static void refuse_password(struct server *s, struct user *user, const char *rea
 /* The line is the password as it stands. Meanwhile the time for joining stops (JOIN-8). */
 static void handle_password(struct server *s, struct user *user, char *line, const char *bad_line)
 {
-    if (bad_line || strlen(line) > MAX_PASSWORD || !is_registered(s, user->name)) {
+    if (bad_line || strlen(line) > MAX_PASSWORD) {
         refuse_password(s, user, bad_line ? "line" : "password",
                         bad_line ? bad_line : "! wrong password\n");
         return;
@@ -853,11 +852,11 @@ static void take_turn_away(struct server *s, struct user *user)
 /* A change is made, or not, even if the one who asked for it is gone. */
 static void log_change(struct server *s, const struct job *job)
 {
+    const char *reason = changes[job->task].reason;
     if (job->outcome == FAILED)
         log_error(&s->log, "accounts %s: %s", s->options.accounts, job->reason);
-    else if (job->outcome == DONE && job->task != RELOAD)
-        log_event(&s->log, "account", "name", job->account.name, "reason",
-                  changes[job->task].reason, NULL);
+    else if (job->outcome == DONE && reason)
+        log_event(&s->log, "account", "name", job->account.name, "reason", reason, NULL);
 }
 
 /* What the threads are done with. */
@@ -866,8 +865,7 @@ static void jobs_done(struct server *s)
     struct job *job;
     while ((job = finished(&s->accounts))) {
         struct user *user = job->owner;
-        if (job->task != CHECK)
-            log_change(s, job);
+        log_change(s, job);
         if (user) {
             user->job = NULL;
             if (job->task == CHECK)
@@ -1053,17 +1051,15 @@ static void end_sending(struct server *s, struct user *user)
 static void receive(struct server *s, struct user *user)
 {
     ssize_t n = fill(&user->inbox, user->fd, SIZE_MAX);
-    int error = errno;
-    if (n <= 0)
-        pack(&user->inbox);
-    if (n == 0)
-        hang_up(s, user);
-    else if (n < 0 && error != EAGAIN && error != EINTR)
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
         drop(s, user, "reset");
-    else if (n > 0 && user->phase <= CHATTING)
-        take_up(s, user);
-    else if (n > 0)
+    else if (n == 0)
+        hang_up(s, user);
+    else if (user->phase > CHATTING)
         empty(&user->inbox);
+    else if (n > 0)
+        take_up(s, user);
+    pack(&user->inbox);
 }
 
 /* What a socket is ready for. After a reset, lines that wait are not taken up (LIMIT-5). */
@@ -1131,11 +1127,17 @@ static void reap(struct server *s, struct user *user)
     free(user);
 }
 
+/* Has the loop wait for what happens to a source; false where it cannot. */
+static bool watch_source(struct server *s, int fd, uint32_t events, void *source)
+{
+    struct epoll_event event = {.events = events, .data.ptr = source};
+    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
 /* Asks a newcomer for its name, if there is room (LIMIT-2). */
 static void greet(struct server *s, int fd, const union address *address)
 {
     struct user *user = allocate(sizeof *user);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = user};
     user->fd = fd;
     user->address = *address;
     user->watched = EPOLLIN;
@@ -1143,7 +1145,7 @@ static void greet(struct server *s, int fd, const union address *address)
     TAILQ_INSERT_TAIL(&s->users, user, in_users);
     s->clients++;
     log_about(s, user, "connect", NULL, NULL);
-    if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+    if (!watch_source(s, fd, user->watched, user)) {
         log_error(&s->log, "cannot watch a connection: %s", strerror(errno));
         drop(s, user, NULL);
     } else if (s->clients > s->options.max_clients) {
@@ -1379,8 +1381,7 @@ static void stop(struct server *s)
     }
 }
 
-/* Opens what the caller left closed of descriptors 0 to 2: a connection could become one of them.
- */
+/* Opens what was left closed of descriptors 0 to 2: a connection could become one of them. */
 static void open_standard_files(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -1454,23 +1455,22 @@ static bool is_ignored(int number)
  * were ignored when the program was started stay so, those that were blocked do not (PROG-10). */
 static void catch_signals(struct server *s)
 {
-    bool has_files = s->options.log || s->options.accounts; /* for SIGHUP to read or open anew */
+    bool has_files = s->options.log || s->options.accounts;
+    sigset_t caught;
     signal(SIGPIPE, SIG_IGN); /* a write to what is closed is an error, not the end */
     signal(SIGXFSZ, SIG_IGN); /* and so is one to a file that may grow no more (LOG-4) */
     signal(SIGTTIN, SIG_IGN); /* in the background, reading the terminal fails instead (OPER-2) */
     signal(SIGTTOU, SIG_IGN); /* and writing there goes on */
     signal(SIGTERM, SIG_DFL);
-    if (has_files)
-        signal(SIGHUP, SIG_DFL);
-    sigemptyset(&s->stops);
-    sigaddset(&s->stops, SIGTERM);
+    sigemptyset(&caught);
+    sigaddset(&caught, SIGTERM);
     if (!is_ignored(SIGINT))
-        sigaddset(&s->stops, SIGINT);
-    if (!has_files && !is_ignored(SIGHUP))
-        sigaddset(&s->stops, SIGHUP); /* STOP-6 */
-    sigset_t caught = s->stops;
-    if (has_files)
+        sigaddset(&caught, SIGINT);
+    if (has_files || !is_ignored(SIGHUP)) /* one that is blocked comes though it is ignored */
         sigaddset(&caught, SIGHUP);
+    s->stops = caught;
+    if (has_files)
+        sigdelset(&s->stops, SIGHUP); /* it reads or opens them anew (LOG-7, FILE-4; else STOP-6) */
     sigprocmask(SIG_SETMASK, &caught, NULL);
     s->signals = signalfd(-1, &caught, SFD_NONBLOCK | SFD_CLOEXEC);
 }
@@ -1484,12 +1484,6 @@ static void show_address(char text[MAX_ADDRESS], const union address *address)
     bool is_mapped = strncmp(host, "::ffff:", 7) == 0 && strchr(host, '.');
     const char *figures = is_mapped ? host + 7 : host;
     snprintf(text, MAX_ADDRESS, strchr(figures, ':') ? "[%s]:%s" : "%s:%s", figures, port);
-}
-
-static bool watch_source(struct server *s, int fd, uint32_t events, void *source)
-{
-    struct epoll_event event = {.events = events, .data.ptr = source};
-    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 static void watch_sources(struct server *s)
@@ -1516,7 +1510,7 @@ static void start(struct server *s)
     s->accept_again = s->next_sweep = NEVER;
     add_block(&s->stream);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    catch_signals(s);
+    catch_signals(s); /* before there are threads, which then leave all signals to the loop */
     if (s->options.accounts)
         open_accounts(&s->accounts, s->options.accounts);
     open_sink(&s->output, "standard output", STDOUT_FILENO, s->epoll_fd);
