@@ -18,10 +18,7 @@
 #include <libgen.h>
 #include <pthread.h>
 #include <sched.h>
-#include <search.h>
 #include <sys/file.h>
-#include <sys/queue.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define HASH_SIZE       60  /* characters of a bcrypt hash */

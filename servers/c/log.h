@@ -11,9 +11,6 @@
  * is to be cleared then. Needs `die`, `now_ns`, and `decode` and `is_control` of UTF-8.
  */
 #include <poll.h>
-#include <stdarg.h>
-#include <sys/epoll.h>
-#include <sys/param.h>
 #include <sys/stat.h>
 
 #define MAX_PENDING (1024 * 1024) /* bytes of lines that may wait */

@@ -139,8 +139,7 @@ struct inbox {
 /* One line as it came. */
 struct line {
     char *text;    /* its bytes, then a NUL in place of the line end */
-    size_t length; /* bytes, the NUL not counted */
-    bool too_long; /* over MAX_LINE; text is not all of it then */
+    size_t length; /* over MAX_LINE where it is too long; text may not be all of it then */
 };
 
 /* A connection's life, in this order; steps may be left out. */
@@ -174,7 +173,6 @@ struct user {
     bool eof;               /* its side has ended, and all that it sent was read */
     bool blocked;           /* the kernel takes no more; EPOLLOUT will tell */
     bool touched;           /* is on the list of those to look at when the round ends */
-    bool in_turn;           /* is on the list of those with lines to take up */
     unsigned char refusals; /* names refused so far */
     unsigned char wrong;    /* wrong passwords so far */
     int fd;
@@ -189,8 +187,7 @@ struct user {
     struct account *proven; /* a copy of the account that it has proven (ACCT-5), or NULL */
     struct job *job;        /* what accounts do for its last line, or NULL */
     TAILQ_ENTRY(user) in_users;
-    TAILQ_ENTRY(user) in_turns;
-    STAILQ_ENTRY(user) in_touched;
+    TAILQ_ENTRY(user) in_touched;
 };
 
 TAILQ_HEAD(user_list, user);
@@ -198,37 +195,35 @@ TAILQ_HEAD(user_list, user);
 /* Everything there is. */
 struct server {
     struct options options;
-    struct sink output;          /* for the operator */
-    struct sink log;             /* the log */
-    struct stream stream;        /* what the room sees */
-    int epoll_fd;                /* what the loop waits on */
-    int listener;                /* accepts connections, until the server stops */
-    int signals;                 /* gives the signals that have come */
-    sigset_t stops;              /* those of them that end the server */
-    union address address;       /* where it listens */
-    struct inbox console;        /* what the operator typed */
-    bool console_is_file;        /* epoll refuses a file, which is always ready; false at its end */
-    bool stop_asked;             /* by a signal or the operator; the loop does it */
-    bool stopping;               /* all have been dismissed */
-    bool accept_failed;          /* since the last newcomer; it is logged once */
-    int64_t now;                 /* the time of this round, as now_ns counts */
-    int64_t accept_again;        /* when to accept without being told to; or NEVER */
-    int64_t next_sweep;          /* when to look at all deadlines; or NEVER */
-    struct user_list users;      /* every connection */
-    struct user_list turns;      /* those with lines to take up, the oldest first */
-    STAILQ_HEAD(, user) touched; /* those to look at when the round ends */
-    long clients;                /* connections that count for LIMIT-2 */
-    size_t online;               /* users in the room */
-    void *names;                 /* tsearch tree of those, by name, case aside */
-    uint64_t flushed;            /* where the stream ended when all were last sent it */
-    size_t round_size;           /* bytes said in this round */
+    struct sink output;       /* for the operator */
+    struct sink log;          /* the log */
+    struct stream stream;     /* what the room sees */
+    int epoll_fd;             /* what the loop waits on */
+    int listener;             /* accepts connections, until the server stops */
+    int signals;              /* gives the signals that have come */
+    sigset_t stops;           /* those of them that end the server */
+    union address address;    /* where it listens */
+    struct inbox console;     /* what the operator typed */
+    bool console_is_file;     /* epoll refuses a file, which is always ready; false at its end */
+    bool stop_asked;          /* by a signal or the operator; the loop does it */
+    bool stopping;            /* all have been dismissed */
+    bool accept_failed;       /* since the last newcomer; it is logged once */
+    int64_t now;              /* the time of this round, as now_ns counts */
+    int64_t accept_again;     /* when to accept without being told to; or NEVER */
+    int64_t next_sweep;       /* when to look at all deadlines; or NEVER */
+    struct user_list users;   /* every connection */
+    struct user_list touched; /* those to look at; between rounds, those with lines to take up */
+    long clients;             /* connections that count for LIMIT-2 */
+    size_t online;            /* users in the room */
+    void *names;              /* tsearch tree of those, by name, case aside */
+    uint64_t flushed;         /* where the stream ended when all were last sent it */
+    size_t round_size;        /* bytes said in this round */
     struct accounts accounts;
 };
 
 static void dismiss(struct server *s, struct user *user, const char *reason);
 static void retire(struct server *s, struct user *user, const char *reason);
 static void set_deadline(struct server *s, struct user *user, int64_t deadline);
-static void show_address(char text[MAX_ADDRESS], const union address *address);
 
 /* ---- 3. Lines ------------------------------------------------------------------------------- */
 
@@ -294,7 +289,8 @@ static bool take_line(struct inbox *inbox, struct line *line)
     if (line->length > 0 && lf[-1] == '\r')
         line->length--;
     line->text[line->length] = '\0';
-    line->too_long = inbox->too_long || line->length > MAX_LINE;
+    if (inbox->too_long)
+        line->length = MAX_LINE + 1;
     inbox->too_long = false;
     inbox->done = (uint32_t)(lf + 1 - inbox->bytes);
     return true;
@@ -330,7 +326,7 @@ static const char *check_line(const struct line *line)
     bool has_control = false;
     size_t i = 0, length;
     uint32_t code;
-    if (line->too_long)
+    if (line->length > MAX_LINE)
         return "! line too long (limit 1024 bytes)\n";
     while (line->text[i] >= ' ' && line->text[i] < 0x7F)
         i++; /* plain ASCII is fast, and mostly that is all */
@@ -374,7 +370,7 @@ static void touch(struct server *s, struct user *user)
     if (user->touched)
         return;
     user->touched = true;
-    STAILQ_INSERT_TAIL(&s->touched, user, in_touched);
+    TAILQ_INSERT_TAIL(&s->touched, user, in_touched);
 }
 
 /* A line that is put together; it lasts until the next one is. */
@@ -411,6 +407,17 @@ static void tell(struct server *s, struct user *user, const char *text)
     insert(&s->stream, &user->cursor, text, length);
     s->round_size += length;
     touch(s, user);
+}
+
+/* An address in figures (PROG-3). One of IPv4 that IPv6 has mapped is written as IPv4. */
+static void show_address(char text[MAX_ADDRESS], const union address *address)
+{
+    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
+    getnameinfo(&address->any, sizeof *address, host, sizeof host, port, sizeof port,
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    bool is_mapped = strncmp(host, "::ffff:", 7) == 0 && strchr(host, '.');
+    const char *figures = is_mapped ? host + 7 : host;
+    snprintf(text, MAX_ADDRESS, strchr(figures, ':') ? "[%s]:%s" : "%s:%s", figures, port);
 }
 
 /* A line of the log about a connection; about the server where user is NULL. */
@@ -717,18 +724,17 @@ static void handle_name(struct server *s, struct user *user, char *line, const c
 }
 
 /* Asks for another password, up to the third refusal (ACCT-2). */
-static void refuse_password(struct server *s, struct user *user, const char *reason,
-                            const char *error)
+static void refuse_password(struct server *s, struct user *user, const char *bad_line)
 {
-    ask_again(s, user, reason, error, PASSWORD_PROMPT, ++user->wrong < MAX_WRONG_PASSWORDS);
+    ask_again(s, user, bad_line ? "line" : "password", bad_line ? bad_line : "! wrong password\n",
+              PASSWORD_PROMPT, ++user->wrong < MAX_WRONG_PASSWORDS);
 }
 
 /* The line is the password as it stands. Meanwhile the time for joining stops (JOIN-8). */
 static void handle_password(struct server *s, struct user *user, char *line, const char *bad_line)
 {
     if (bad_line || strlen(line) > MAX_PASSWORD) {
-        refuse_password(s, user, bad_line ? "line" : "password",
-                        bad_line ? bad_line : "! wrong password\n");
+        refuse_password(s, user, bad_line);
         return;
     }
     user->job = add_job(&s->accounts, user, CHECK, user->name, line);
@@ -744,7 +750,7 @@ static void password_checked(struct server *s, struct user *user, const struct j
     if (!user->eof)
         set_deadline(s, user, s->now + user->left);
     if (job->outcome != DONE) {
-        refuse_password(s, user, "password", "! wrong password\n");
+        refuse_password(s, user, NULL);
         return;
     }
     const char *error = name_error(s, user, user->name);
@@ -832,21 +838,6 @@ static void take_up(struct server *s, struct user *user)
     if (user->eof && user->phase <= CHATTING && !user->job && !line_end(&user->inbox))
         retire(s, user, "eof");
     touch(s, user);
-}
-
-static void give_turn(struct server *s, struct user *user)
-{
-    if (user->in_turn)
-        return;
-    user->in_turn = true;
-    TAILQ_INSERT_TAIL(&s->turns, user, in_turns);
-}
-
-static void take_turn_away(struct server *s, struct user *user)
-{
-    if (user->in_turn)
-        TAILQ_REMOVE(&s->turns, user, in_turns);
-    user->in_turn = false;
 }
 
 /* A change is made, or not, even if the one who asked for it is gone. */
@@ -960,14 +951,14 @@ static void set_deadline(struct server *s, struct user *user, int64_t deadline)
     sweep_by(s, deadline);
 }
 
-/* Sees to it that lines which wait are taken up, now or when their time comes. */
-static void schedule(struct server *s, struct user *user)
+/* Whether the user has a line that can be taken up now; sees to it when its time is still to come.
+ */
+static bool has_turn(struct server *s, struct user *user)
 {
     enum gate state = line_end(&user->inbox) ? gate(s, user) : CLOSED;
-    if (state == OPEN)
-        give_turn(s, user);
-    else if (state == THROTTLED)
+    if (state == THROTTLED)
         sweep_by(s, user->due);
+    return state == OPEN;
 }
 
 /* Asks epoll for the events that matter now; most of the time they are the same as before. */
@@ -982,7 +973,6 @@ static void watch(struct server *s, struct user *user)
         user->watched = event.events;
         epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, user->fd, &event);
     }
-    schedule(s, user);
 }
 
 /*
@@ -999,7 +989,6 @@ static void retire(struct server *s, struct user *user, const char *reason)
     if (user->job)
         forget(&s->accounts, user->job);
     user->job = NULL;
-    take_turn_away(s, user);
     empty(&user->inbox);
     touch(s, user);
 }
@@ -1038,13 +1027,11 @@ static void hang_up(struct server *s, struct user *user)
 /* Ends our side of a connection, now that its queue is out. */
 static void end_sending(struct server *s, struct user *user)
 {
-    if (user->eof) {
-        drop(s, user, NULL);
-        return;
-    }
     shutdown(user->fd, SHUT_WR);
     user->phase = LINGERING;
     s->clients--;
+    if (user->eof)
+        drop(s, user, NULL);
 }
 
 /* Receives once. What comes from one who is leaving is thrown away. */
@@ -1072,7 +1059,7 @@ static void user_ready(struct server *s, struct user *user, uint32_t events)
         user->blocked = false;
     if (has_failed && (!(user->watched & EPOLLIN) || kept(&user->inbox) > 0))
         drop(s, user, "reset");
-    else if (user->watched & EPOLLIN && (has_failed || events & EPOLLIN))
+    else if (has_failed || events & EPOLLIN)
         receive(s, user);
     touch(s, user);
 }
@@ -1225,7 +1212,8 @@ static void sweep(struct server *s)
             expire(s, user);
         else
             sweep_by(s, user->deadline);
-        schedule(s, user);
+        if (has_turn(s, user))
+            touch(s, user);
     }
 }
 
@@ -1233,7 +1221,7 @@ static void sweep(struct server *s)
 static int next_timeout(const struct server *s)
 {
     int64_t due = MIN(s->accept_again, s->next_sweep);
-    if (s->console_is_file || !TAILQ_EMPTY(&s->turns))
+    if (s->console_is_file || !TAILQ_EMPTY(&s->touched))
         return 0;
     if (due == NEVER)
         return -1;
@@ -1244,12 +1232,12 @@ static int next_timeout(const struct server *s)
 /* Takes up lines that waited, the oldest first. One whose lines wait again is last next time. */
 static void take_turns(struct server *s)
 {
-    struct user *user, *last = TAILQ_LAST(&s->turns, user_list);
-    while (!round_is_full(s) && (user = TAILQ_FIRST(&s->turns))) {
-        take_turn_away(s, user);
+    struct user *user = NULL, *last = TAILQ_LAST(&s->touched, user_list);
+    while (!round_is_full(s) && user != last) {
+        user = TAILQ_FIRST(&s->touched);
+        TAILQ_REMOVE(&s->touched, user, in_touched);
+        TAILQ_INSERT_TAIL(&s->touched, user, in_touched);
         take_up(s, user);
-        if (user == last)
-            return;
     }
 }
 
@@ -1266,19 +1254,26 @@ static void send_news(struct server *s)
 }
 
 /* Sends to all what waits for them, and frees those who are gone. To drop a slow user is news to
- * the room, hence the loop. */
+ * the room, hence the loop. Those with lines to take up stay on the list for the next round. */
 static void flush_all(struct server *s)
 {
     struct user *user;
+    struct user_list turns = TAILQ_HEAD_INITIALIZER(turns);
     s->round_size = 0;
-    for (send_news(s); (user = STAILQ_FIRST(&s->touched)); send_news(s)) {
-        STAILQ_REMOVE_HEAD(&s->touched, in_touched);
+    for (send_news(s); (user = TAILQ_FIRST(&s->touched)); send_news(s)) {
+        TAILQ_REMOVE(&s->touched, user, in_touched);
         user->touched = false;
-        if (user->phase == GONE)
+        if (user->phase == GONE) {
             reap(s, user);
-        else
-            flush(s, user); /* one that is dropped here is touched again */
+            continue;
+        }
+        flush(s, user); /* one that is dropped here is touched again */
+        if (has_turn(s, user)) {
+            TAILQ_INSERT_TAIL(&turns, user, in_touched);
+            user->touched = true;
+        }
     }
+    TAILQ_CONCAT(&s->touched, &turns, in_touched);
     stream_trim(&s->stream);
     sink_flush(&s->output);
     sink_flush(&s->log);
@@ -1353,7 +1348,7 @@ static void finish_turns(struct server *s)
 {
     int64_t until = now_ns() + FINISH_TIME;
     flush_all(s);
-    while (!TAILQ_EMPTY(&s->turns) && now_ns() < until) {
+    while (!TAILQ_EMPTY(&s->touched) && now_ns() < until) {
         take_turns(s);
         flush_all(s);
     }
@@ -1392,17 +1387,9 @@ static void open_standard_files(void)
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
-static _Noreturn void cannot_listen(const struct options *o, const char *reason)
-{
-    const char *format =
-        strchr(o->host, ':') ? "cannot listen on [%s]:%ld: %s" : "cannot listen on %s:%ld: %s";
-    die(EXIT_FAILURE, format, o->host, o->port, reason);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /*
@@ -1424,23 +1411,22 @@ static void configure(int listener)
 }
 
 /* Listens on the first IPv4 address of the host, else on its first. */
-static int listen_on(const struct options *options)
+static int listen_on(const char *host, long number)
 {
-    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *address;
+    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *address;
     char port[16];
-    snprintf(port, sizeof port, "%ld", options->port);
-    int error = getaddrinfo(options->host, port, &hints, &address);
+    snprintf(port, sizeof port, "%ld", number);
+    int error = getaddrinfo(host, port, &hints, &address);
     hints.ai_family = AF_UNSPEC;
     if (error)
-        error = getaddrinfo(options->host, port, &hints, &address);
-    if (error)
-        cannot_listen(options, error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
-    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        error = getaddrinfo(host, port, &hints, &address);
+    int fd = error ? -1 : socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0)
         configure(fd);
     if (fd < 0 || bind(fd, address->ai_addr, address->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)
-        cannot_listen(options, strerror(errno));
+        die(EXIT_FAILURE,
+            strchr(host, ':') ? "cannot listen on [%s]:%s: %s" : "cannot listen on %s:%s: %s", host,
+            port, error && error != EAI_SYSTEM ? gai_strerror(error) : strerror(errno));
     freeaddrinfo(address);
     return fd;
 }
@@ -1475,17 +1461,6 @@ static void catch_signals(struct server *s)
     s->signals = signalfd(-1, &caught, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-/* An address in figures (PROG-3). One of IPv4 that IPv6 has mapped is written as IPv4. */
-static void show_address(char text[MAX_ADDRESS], const union address *address)
-{
-    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
-    getnameinfo(&address->any, sizeof *address, host, sizeof host, port, sizeof port,
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    bool is_mapped = strncmp(host, "::ffff:", 7) == 0 && strchr(host, '.');
-    const char *figures = is_mapped ? host + 7 : host;
-    snprintf(text, MAX_ADDRESS, strchr(figures, ':') ? "[%s]:%s" : "%s:%s", figures, port);
-}
-
 static void watch_sources(struct server *s)
 {
     bool good = watch_source(s, s->listener, EPOLLIN | EPOLLET, &s->listener) &&
@@ -1505,8 +1480,7 @@ static void start(struct server *s)
     char address[MAX_ADDRESS];
     socklen_t length = sizeof s->address;
     TAILQ_INIT(&s->users);
-    TAILQ_INIT(&s->turns);
-    STAILQ_INIT(&s->touched);
+    TAILQ_INIT(&s->touched);
     s->accept_again = s->next_sweep = NEVER;
     add_block(&s->stream);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -1516,7 +1490,7 @@ static void start(struct server *s)
     open_sink(&s->output, "standard output", STDOUT_FILENO, s->epoll_fd);
     open_log(&s->log, s->options.log, s->epoll_fd);
     raise_descriptor_limit();
-    s->listener = listen_on(&s->options);
+    s->listener = listen_on(s->options.host, s->options.port);
     getsockname(s->listener, &s->address.any, &length);
     watch_sources(s);
     log_about(s, NULL, "start", NULL, NULL);

@@ -13,7 +13,6 @@
  *
  * Needs `allocate`. It knows no user and no socket.
  */
-#include <sys/param.h>
 #include <sys/uio.h>
 
 #define BLOCK_SIZE   (64 * 1024) /* bytes of a block */
