@@ -189,16 +189,6 @@ static char *name_beside(const char *path, const char *suffix)
     return checked(asprintf(&name, "%s%s", path, suffix) < 0 ? NULL : name);
 }
 
-/* Flushes to the disk which names a folder has. */
-static void sync_folder(const char *path)
-{
-    int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0)
-        return;
-    fsync(folder);
-    close(folder);
-}
-
 /* Puts a changed file in the old one's place in one step (FILE-7). One left by a crash goes. */
 static bool replace_file(const char *path, FILE *old, struct job *job)
 {
@@ -213,8 +203,11 @@ static bool replace_file(const char *path, FILE *old, struct job *job)
     }
     if (new)
         fclose(new);
-    if (good) /* the change counts already, whatever comes of this */
-        sync_folder(dirname(beside));
+    if (good) { /* the new name is flushed too; the change counts, whatever comes of that */
+        int folder = open(dirname(beside), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        fsync(folder);
+        close(folder);
+    }
     free(beside);
     return good;
 }
@@ -357,10 +350,8 @@ static void hand_out_jobs(struct pool *pool)
     }
 }
 
-/*
- * Has a password checked, the account of a name changed, or the file read anew; NULL where too many
- * changes wait (ACCT-13), each of which reads the file. The password is wiped where it stood.
- */
+/* Has a password checked, the account of a name changed, or the file read anew; NULL where too many
+ * changes wait (ACCT-13), each of which reads the file. The password is wiped where it stood. */
 static struct job *add_job(struct accounts *accounts, void *owner, enum task task, const char *name,
                            char *password)
 {
@@ -410,10 +401,8 @@ static struct job *next_result(struct pool *pool)
     return job;
 }
 
-/*
- * A job that is done, or NULL. The accounts that it read or changed are in force then. A password
- * that is right counts only if the account still has the hash that it was for (ACCT-3).
- */
+/* A job that is done, or NULL. The accounts that it read or changed are in force then. A password
+ * that is right counts only if the account still has the hash that it was for (ACCT-3). */
 static struct job *finished(struct accounts *accounts)
 {
     struct job *job = next_result(&accounts->changes);

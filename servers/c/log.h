@@ -8,14 +8,13 @@
  *     reopen                                  the log anew
  *
  * A sink that takes no more is watched by an epoll, whose event has the sink as its data; `blocked`
- * is to be cleared then. Needs `die`, `now_ns`, and `decode` and `is_control` of UTF-8.
+ * is to be cleared then. Needs `die`, `formatted`, `now_ns`, `decode` and `is_control`.
  */
 #include <poll.h>
 #include <sys/stat.h>
 
 #define MAX_PENDING (1024 * 1024) /* bytes of lines that may wait */
-#define MAX_LOGGED  (8 * 1024)    /* bytes of a line of the log: MAX_ERROR, each as \uXXXX, fits */
-#define MAX_ERROR   1200          /* bytes of what went wrong, in words */
+#define MAX_LOGGED  (8 * 1024)    /* bytes of a line of the log: MAX_FORMATTED as \uXXXX fits */
 #define MAX_TIME    32            /* bytes of a time of day */
 
 /* Where lines go. */
@@ -31,10 +30,8 @@ struct sink {
     char pending[MAX_PENDING];
 };
 
-/*
- * A pipe or a terminal is opened a second time: to make the given descriptor non-blocking would
- * change it for all processes that share it.
- */
+/* A pipe or a terminal is opened a second time: to make the given descriptor non-blocking would
+ * change it for all processes that share it. */
 static void open_sink(struct sink *sink, const char *name, int fd, int epoll_fd)
 {
     struct stat about;
@@ -67,7 +64,7 @@ static ssize_t sink_write(const struct sink *sink)
 static void report_loss(struct sink *sink, const char *reason)
 {
     struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
-    char line[MAX_ERROR];
+    char line[MAX_FORMATTED];
     if (sink->said || poll(&room, 1, 0) <= 0)
         return;
     int length = snprintf(line, sizeof line, "chat-server: lines for %.1000s are lost: %s\n",
@@ -195,10 +192,8 @@ static const char *level_of(const char *msg)
     return strcmp(msg, "error") == 0 ? "ERROR" : strcmp(msg, "refuse") == 0 ? "WARN" : "INFO";
 }
 
-/*
- * A line for the log, where there is one: keys and values in the order of LOG-2, then NULL. A field
- * whose value is NULL is left out.
- */
+/* A line for the log, where there is one: keys and values in the order of LOG-2, then NULL. A field
+ * whose value is NULL is left out. */
 static void __attribute__((sentinel)) log_event(struct sink *log, const char *msg, ...)
 {
     struct record record;
@@ -220,14 +215,8 @@ static void __attribute__((sentinel)) log_event(struct sink *log, const char *ms
     sink_put(log, record.bytes, record.length);
 }
 
-static void __attribute__((format(printf, 2, 3)))
-log_error(struct sink *log, const char *format, ...)
+static void log_error(struct sink *log, const char *error)
 {
-    char error[MAX_ERROR];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, sizeof error, format, arguments);
-    va_end(arguments);
     log_event(log, "error", "error", error, NULL);
 }
 
@@ -252,7 +241,7 @@ static void reopen(struct sink *log)
 {
     int fd = open_log_file(log->name);
     if (fd < 0) {
-        log_error(log, "cannot open log %s: %s", log->name, strerror(errno));
+        log_error(log, formatted("cannot open log %s: %s", log->name, strerror(errno)));
         return;
     }
     sink_flush(log);

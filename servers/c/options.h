@@ -88,11 +88,9 @@ static int64_t parse_seconds(const char *option, const char *value)
 static const char *value_of(char **word, const char *option)
 {
     size_t length = strlen(option);
-    if (strncmp(*word, option, length) != 0)
-        return NULL;
-    if ((*word)[length] == '=')
+    if (strncmp(*word, option, length) == 0 && (*word)[length] == '=')
         return *word + length + 1;
-    if ((*word)[length] != '\0')
+    if (strcmp(*word, option) != 0)
         return NULL;
     if (!word[1])
         die(2, "no value for %s", option);

@@ -55,7 +55,7 @@
 #define MAX_PASSWORD        72   /* bytes of a password: bcrypt looks at no more */
 #define MAX_WRONG_PASSWORDS 3    /* on one connection; the last ends it */
 #define MAX_HELD            (64 * 1024)  /* bytes of one user's input that wait here */
-#define MAX_FORMATTED       1200         /* bytes of a line from here: a text and a name */
+#define MAX_FORMATTED       1200         /* bytes of a text that is put together here */
 #define MAX_ADDRESS         80           /* bytes of an address and a port in figures */
 #define MAX_PIECES          64           /* pieces of memory handed to the kernel in one call */
 #define ROUND_SIZE          (256 * 1024) /* bytes said in a round, before they are sent */
@@ -108,6 +108,17 @@ static void *allocate(size_t size)
 static int compare_names(const void *a, const void *b)
 {
     return strcasecmp(a, b);
+}
+
+/* A line that is put together; it lasts until the next one is. */
+static const char *__attribute__((format(printf, 1, 2))) formatted(const char *format, ...)
+{
+    static char line[MAX_FORMATTED];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    return line;
 }
 
 static int64_t now_ns(void)
@@ -250,11 +261,9 @@ static ssize_t fill(struct inbox *inbox, int fd, size_t most)
     return n;
 }
 
-/*
- * Moves what is left to the front, and frees the memory where nothing is left. Of a line that can
+/* Moves what is left to the front, and frees the memory where nothing is left. Of a line that can
  * only be too long nothing is kept while it comes (LIMIT-4); the byte more may be the CR of its
- * end.
- */
+ * end. */
 static void pack(struct inbox *inbox)
 {
     size_t left = kept(inbox);
@@ -371,17 +380,6 @@ static void touch(struct server *s, struct user *user)
         return;
     user->touched = true;
     TAILQ_INSERT_TAIL(&s->touched, user, in_touched);
-}
-
-/* A line that is put together; it lasts until the next one is. */
-static const char *__attribute__((format(printf, 1, 2))) formatted(const char *format, ...)
-{
-    static char line[MAX_FORMATTED];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    return line;
 }
 
 /* A line to all in the room but its sender (or NULL), and to the operator. */
@@ -845,7 +843,7 @@ static void log_change(struct server *s, const struct job *job)
 {
     const char *reason = changes[job->task].reason;
     if (job->outcome == FAILED)
-        log_error(&s->log, "accounts %s: %s", s->options.accounts, job->reason);
+        log_error(&s->log, formatted("accounts %s: %s", s->options.accounts, job->reason));
     else if (job->outcome == DONE && reason)
         log_event(&s->log, "account", "name", job->account.name, "reason", reason, NULL);
 }
@@ -975,17 +973,13 @@ static void watch(struct server *s, struct user *user)
     }
 }
 
-/*
- * Takes a user out of the room, for a reason that LOG-2 knows, or from the prompt, without one;
- * what it says does not count any more.
- */
+/* Takes a user out of the room, for a reason that LOG-2 knows, or from the prompt, without one;
+ * what it says does not count any more. */
 static void retire(struct server *s, struct user *user, const char *reason)
 {
-    bool was_in = user->phase == CHATTING;
-    if (user->phase < LEAVING)
-        user->phase = LEAVING;
-    if (was_in)
+    if (user->phase == CHATTING)
         leave(s, user, reason);
+    user->phase = MAX(user->phase, LEAVING);
     if (user->job)
         forget(&s->accounts, user->job);
     user->job = NULL;
@@ -1133,7 +1127,7 @@ static void greet(struct server *s, int fd, const union address *address)
     s->clients++;
     log_about(s, user, "connect", NULL, NULL);
     if (!watch_source(s, fd, user->watched, user)) {
-        log_error(&s->log, "cannot watch a connection: %s", strerror(errno));
+        log_error(&s->log, formatted("cannot watch a connection: %s", strerror(errno)));
         drop(s, user, NULL);
     } else if (s->clients > s->options.max_clients) {
         log_about(s, user, "refuse", NULL, "full");
@@ -1144,15 +1138,6 @@ static void greet(struct server *s, int fd, const union address *address)
         tell(s, user, PROMPT);
         receive(s, user); /* a name that came with the connection needs no answer of its own */
     }
-}
-
-/* Leaves newcomers waiting for a moment, out of descriptors (LIMIT-3). */
-static void pause_accepting(struct server *s)
-{
-    if (!s->accept_failed)
-        log_error(&s->log, "cannot accept connections: %s", strerror(errno));
-    s->accept_failed = true;
-    s->accept_again = s->now + ACCEPT_PAUSE;
 }
 
 /* The listener tells only of new connections, so that all are accepted, now or in the next round.
@@ -1171,7 +1156,10 @@ static void accept_users(struct server *s)
             s->accept_again = NEVER;
             return;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            pause_accepting(s);
+            if (!s->accept_failed)
+                log_error(&s->log, formatted("cannot accept connections: %s", strerror(errno)));
+            s->accept_failed = true;
+            s->accept_again = s->now + ACCEPT_PAUSE;
             return;
         }
     }
@@ -1392,10 +1380,8 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/*
- * On Linux an accepted socket has the options of its listener, so they are set here once. A peer
- * that vanished, or takes nothing, is noticed within two minutes (LEAVE-5).
- */
+/* On Linux an accepted socket has the options of its listener, so they are set here once. A peer
+ * that vanished, or takes nothing, is noticed within two minutes (LEAVE-5). */
 static void configure(int listener)
 {
     const struct {

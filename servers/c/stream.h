@@ -141,10 +141,8 @@ static void skip(const struct stream *stream, struct cursor *cursor, size_t leng
     last->skip += length;
 }
 
-/*
- * Moves past what takes no sending: splices whose text is sent, what they skip, and the end of a
- * block. A splice from before the user was attached lies at 0, so it is due as well.
- */
+/* Moves past what takes no sending: splices whose text is sent, what they skip, and the end of a
+ * block. A splice from before the user was attached lies at 0, so it is due as well. */
 static void settle(struct cursor *cursor)
 {
     while (cursor->splice && cursor->splice->at <= cursor->sent &&
