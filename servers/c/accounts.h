@@ -35,7 +35,6 @@ enum outcome {
     FAILED,  /* the file is bad, or cannot be written; `reason` says why */
 };
 
-/* One line of the file. */
 struct account {
     char name[MAX_NAME + 1]; /* comes first, for compare_names */
     char hash[HASH_SIZE + 1];

@@ -79,7 +79,6 @@
 
 /* What the units next door need, too. */
 
-/* Ends the program, and says why. */
 static _Noreturn void __attribute__((format(printf, 2, 3))) die(int status, const char *format, ...)
 {
     va_list arguments;
@@ -524,8 +523,8 @@ struct who {
     struct server *s;
     struct user *asker;      /* NULL: the operator */
     char line[MAX_LINE + 1]; /* what it holds so far, with a NUL */
-    size_t start;            /* length of what each line begins with */
-    size_t length;           /* length now */
+    char *names;             /* where the names begin in it */
+    char *end;               /* where they end */
 };
 
 static void who_name(const void *node, VISIT visit, void *closure)
@@ -534,21 +533,20 @@ static void who_name(const void *node, VISIT visit, void *closure)
     struct who *who = closure;
     if (visit != postorder && visit != leaf)
         return; /* twalk comes by an inner node three times; once is in order */
-    if (who->length + strlen(", ") + strlen(user->name) > MAX_LINE) {
+    if (who->end + strlen(", ") + strlen(user->name) > who->line + MAX_LINE) {
         tell(who->s, who->asker, formatted("%s\n", who->line));
-        who->length = who->start;
+        who->end = who->names;
     }
-    const char *comma = who->length > who->start ? ", " : "";
-    who->length += (size_t)snprintf(who->line + who->length, sizeof who->line - who->length, "%s%s",
-                                    comma, user->name);
+    if (who->end > who->names)
+        who->end = stpcpy(who->end, ", ");
+    who->end = stpcpy(who->end, user->name);
 }
 
 /* All in the room, on as many lines as that takes (CMD-2). */
 static void who_lines(struct server *s, struct user *asker)
 {
     struct who who = {.s = s, .asker = asker};
-    who.start = (size_t)snprintf(who.line, sizeof who.line, "Online (%zu): ", s->online);
-    who.length = who.start;
+    who.names = who.end = who.line + sprintf(who.line, "Online (%zu): ", s->online);
     twalk_r(s->names, who_name, &who);
     tell(s, asker, formatted("%s\n", who.line));
 }
@@ -942,15 +940,13 @@ static void sweep_by(struct server *s, int64_t time)
     s->next_sweep = MIN(s->next_sweep, MAX(time, s->now + SWEEP_TICK));
 }
 
-/* The user's time is up then. */
 static void set_deadline(struct server *s, struct user *user, int64_t deadline)
 {
     user->deadline = deadline;
     sweep_by(s, deadline);
 }
 
-/* Whether the user has a line that can be taken up now; sees to it when its time is still to come.
- */
+/* Whether a line can be taken up now; sees to it when its time is still to come. */
 static bool has_turn(struct server *s, struct user *user)
 {
     enum gate state = line_end(&user->inbox) ? gate(s, user) : CLOSED;
@@ -1303,7 +1299,6 @@ static void handle_event(struct server *s, const struct epoll_event *event)
         user_ready(s, source, event->events);
 }
 
-/* Waits for something to do, does it, and sends to all what came of it. */
 static void one_round(struct server *s)
 {
     struct epoll_event events[EVENT_BATCH];
