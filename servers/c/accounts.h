@@ -339,9 +339,8 @@ static struct pool *pool_of(struct accounts *accounts, enum task task)
 static void hand_out_jobs(struct pool *pool)
 {
     struct job *job;
-    while (pool->idle > 0 && (job = TAILQ_FIRST(&pool->jobs))) {
-        if (send(pool->ours, &job, sizeof job, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-            return;
+    while (pool->idle > 0 && (job = TAILQ_FIRST(&pool->jobs)) &&
+           send(pool->ours, &job, sizeof job, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
         TAILQ_REMOVE(&pool->jobs, job, in_jobs);
         job->started = true;
         pool->waiting--;

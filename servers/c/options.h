@@ -29,9 +29,8 @@ static void print_help(void)
 {
     printf("usage: chat-server [OPTION]...\n\n"
            "A chat server: one room, lines of text over TCP.\n"
-           "Nothing is encrypted, passwords neither. On a network that is not yours, put an SSH "
-           "tunnel\n"
-           "or a TLS proxy before it (README.md tells how).\n\n"
+           "Nothing is encrypted, passwords neither. On a network that is not yours, put an\n"
+           "SSH tunnel or a TLS proxy before it (README.md tells how).\n\n"
            "  --host HOST             address to listen on (default %s)\n"
            "  --port PORT             port to listen on; 0 picks a free one (default %d)\n"
            "  --max-clients N         connections at a time (default %d)\n"
@@ -43,14 +42,12 @@ static void print_help(void)
            "                          (default: no limit)\n"
            "  --log FILE              append what happens to FILE, a JSON object a line; SIGHUP\n"
            "                          opens it anew (default: no log)\n"
-           "  --accounts FILE         names that need a password: a file as `htpasswd -B` makes "
-           "it;\n"
-           "                          SIGHUP reads it anew\n"
+           "  --accounts FILE         names that need a password: a file as `htpasswd -B`\n"
+           "                          makes it; SIGHUP reads it anew\n"
            "  --members-only          let in no other names\n"
            "  --help                  print this and exit\n"
            "  --version               print the version and exit\n\n"
-           "Lines on standard input are announced to all; /help there lists the operator's "
-           "commands.\n",
+           "Lines on standard input are announced to all; /help there lists its commands.\n",
            HOST, PORT, MAX_CLIENTS, LEAST_QUEUE, MAX_QUEUE, JOIN_SECONDS);
 }
 

@@ -1008,8 +1008,7 @@ static void hang_up(struct server *s, struct user *user)
     if (user->phase == LINGERING) {
         drop(s, user, NULL);
     } else if (user->phase < LEAVING) {
-        if (user->deadline > s->now + DRAIN_TIME)
-            set_deadline(s, user, s->now + DRAIN_TIME);
+        set_deadline(s, user, MIN(user->deadline, s->now + DRAIN_TIME));
         take_up(s, user);
     }
 }
@@ -1118,7 +1117,6 @@ static void greet(struct server *s, int fd, const union address *address)
     user->fd = fd;
     user->address = *address;
     user->watched = EPOLLIN;
-    user->deadline = NEVER;
     TAILQ_INSERT_TAIL(&s->users, user, in_users);
     s->clients++;
     log_about(s, user, "connect", NULL, NULL);
@@ -1172,7 +1170,6 @@ static const char *prompt_end(const struct user *user)
 /* The user's time is up. */
 static void expire(struct server *s, struct user *user)
 {
-    user->deadline = NEVER;
     if (user->phase > CHATTING) {
         drop(s, user, NULL);
     } else if (user->eof) { /* it said more than could be taken up by now */
@@ -1445,10 +1442,10 @@ static void catch_signals(struct server *s)
 static void watch_sources(struct server *s)
 {
     bool good = watch_source(s, s->listener, EPOLLIN | EPOLLET, &s->listener) &&
-                watch_source(s, s->signals, EPOLLIN, &s->signals);
-    if (s->options.accounts)
-        good = good && watch_source(s, s->accounts.checks.ours, EPOLLIN, &s->accounts) &&
-               watch_source(s, s->accounts.changes.ours, EPOLLIN, &s->accounts);
+                watch_source(s, s->signals, EPOLLIN, &s->signals) &&
+                (!s->options.accounts ||
+                 (watch_source(s, s->accounts.checks.ours, EPOLLIN, &s->accounts) &&
+                  watch_source(s, s->accounts.changes.ours, EPOLLIN, &s->accounts)));
     if (!good)
         die(EXIT_FAILURE, "chat-server: epoll: %s", strerror(errno));
     /* /dev/null too is such a file; what cannot be read is closed when that shows */
