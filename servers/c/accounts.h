@@ -157,7 +157,7 @@ static FILE *read_accounts(const char *path, void **hashes, char reason[MAX_REAS
 }
 
 /* Writes the file's lines with the job's own changed, and the others as they are. */
-static bool write_changed(FILE *old, FILE *new, const struct job *job)
+static bool write_changed(FILE *old, FILE *changed, const struct job *job)
 {
     const struct account *account = &job->account;
     size_t name_length = strlen(account->name), room = 0;
@@ -168,17 +168,17 @@ static bool write_changed(FILE *old, FILE *new, const struct job *job)
         bool is_own =
             strncasecmp(line, account->name, name_length) == 0 && line[name_length] == ':';
         if (is_own && job->task == PASSWD)
-            fprintf(new, "%.*s:%s\n", (int)name_length, line, account->hash);
+            fprintf(changed, "%.*s:%s\n", (int)name_length, line, account->hash);
         if (is_own)
             continue;
-        fwrite(line, 1, (size_t)length, new);
+        fwrite(line, 1, (size_t)length, changed);
         if (line[length - 1] != '\n')
-            fputc('\n', new);
+            fputc('\n', changed);
     }
     free(line);
     if (job->task == REGISTER)
-        fprintf(new, "%s:%s\n", account->name, account->hash);
-    return feof(old) && fflush(new) == 0 && !ferror(new) && fsync(fileno(new)) == 0;
+        fprintf(changed, "%s:%s\n", account->name, account->hash);
+    return feof(old) && fflush(changed) == 0 && !ferror(changed) && fsync(fileno(changed)) == 0;
 }
 
 /* The name of a file beside the accounts file. */
@@ -193,15 +193,15 @@ static bool replace_file(const char *path, FILE *old, struct job *job)
 {
     char *beside = name_beside(path, ".new");
     unlink(beside);
-    FILE *new = fopen(beside, "wxe");
-    bool good = new &&fchmod(fileno(new), 0600) == 0 && write_changed(old, new, job) &&
+    FILE *changed = fopen(beside, "wxe");
+    bool good = changed && fchmod(fileno(changed), 0600) == 0 && write_changed(old, changed, job) &&
                 rename(beside, path) == 0;
     if (!good) {
         snprintf(job->reason, MAX_REASON, "%s", strerror(errno));
         unlink(beside);
     }
-    if (new)
-        fclose(new);
+    if (changed)
+        fclose(changed);
     if (good) { /* the new name is flushed too; the change counts, whatever comes of that */
         int folder = open(dirname(beside), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         fsync(folder);
