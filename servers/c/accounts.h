@@ -12,9 +12,7 @@
  * `allocate`, `checked`, `die`, `compare_names`, `name_is_valid`, MAX_NAME and MAX_PASSWORD. It
  * knows no user: whom a job is for is a pointer that it gives back.
  */
-#ifdef ACCOUNTS
 #include <crypt.h>
-#endif
 #include <libgen.h>
 #include <pthread.h>
 #include <sched.h>
@@ -222,8 +220,6 @@ static bool lock_accounts(const char *path)
 
 /* ---- The threads ---- */
 
-#ifdef ACCOUNTS
-
 /* Hashes the job's password, with the salt and cost of another hash, or new ones where NULL. */
 static bool hash_password(const struct job *job, const char *like, char hash[HASH_SIZE + 1])
 {
@@ -238,10 +234,6 @@ static bool hash_password(const struct job *job, const char *like, char hash[HAS
     explicit_bzero(&data, sizeof data);
     return good;
 }
-
-#else
-#define hash_password(job, like, hash) false /* --accounts is refused then */
-#endif
 
 /* Compares all of them, whatever differs: how long it takes tells nothing. */
 static bool same_hash(const char *a, const char *b)
