@@ -8,16 +8,13 @@
  *     reopen                                  the log anew
  *
  * A sink that takes no more is watched by an epoll, whose event has the sink as its data; `blocked`
- * is to be cleared then. Needs `least`, `now_ns`, and `decode` and `is_control` of UTF-8.
+ * is to be cleared then. Needs `die`, `formatted`, `now_ns`, `decode` and `is_control`.
  */
 #include <poll.h>
-#include <stdarg.h>
-#include <sys/epoll.h>
 #include <sys/stat.h>
 
 #define MAX_PENDING (1024 * 1024) /* bytes of lines that may wait */
-#define MAX_LOGGED  (8 * 1024)    /* bytes of a line of the log: MAX_ERROR, each as \uXXXX, fits */
-#define MAX_ERROR   1200          /* bytes of what went wrong, in words */
+#define MAX_LOGGED  (8 * 1024)    /* bytes of a line of the log: MAX_FORMATTED as \uXXXX fits */
 #define MAX_TIME    32            /* bytes of a time of day */
 
 /* Where lines go. */
@@ -28,27 +25,13 @@ struct sink {
     bool is_shared;   /* may block: a socket, or what could not be opened a second time */
     bool blocked;     /* takes no more; EPOLLOUT will tell */
     bool said;        /* it has been said that lines are lost */
-    bool inside;      /* what was written last is a part of a line */
-    bool torn;        /* ... and the rest of that line is lost */
+    bool inside;      /* what was written last is a part of a line; the rest waits, or is lost */
     size_t length;    /* bytes that wait */
     char pending[MAX_PENDING];
 };
 
-/* What a line of the log says, in this order (LOG-2); what is NULL is left out. */
-struct event {
-    const char *msg;
-    const char *name;
-    const char *to;
-    const char *text;
-    const char *addr;
-    const char *reason;
-    const char *error;
-};
-
-/*
- * A pipe or a terminal is opened a second time: to make the given descriptor non-blocking would
- * change it for all processes that share it.
- */
+/* A pipe or a terminal is opened a second time: to make the given descriptor non-blocking would
+ * change it for all processes that share it. */
 static void open_sink(struct sink *sink, const char *name, int fd, int epoll_fd)
 {
     struct stat about;
@@ -72,7 +55,7 @@ static ssize_t sink_write(const struct sink *sink)
     if (!sink->is_shared)
         return write(sink->fd, sink->pending, sink->length);
     if (poll(&room, 1, 0) > 0)
-        return write(sink->fd, sink->pending, least(sink->length, PIPE_BUF));
+        return write(sink->fd, sink->pending, MIN(sink->length, PIPE_BUF));
     errno = EAGAIN;
     return -1;
 }
@@ -81,7 +64,7 @@ static ssize_t sink_write(const struct sink *sink)
 static void report_loss(struct sink *sink, const char *reason)
 {
     struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
-    char line[MAX_ERROR];
+    char line[MAX_FORMATTED];
     if (sink->said || poll(&room, 1, 0) <= 0)
         return;
     int length = snprintf(line, sizeof line, "chat-server: lines for %.1000s are lost: %s\n",
@@ -103,7 +86,7 @@ static void sink_advance(struct sink *sink, size_t length)
     memmove(sink->pending, sink->pending + length, sink->length);
 }
 
-/* Writes what waits. An error loses it all, and tears a line that was written in part (LOG-6). */
+/* Writes what waits. An error loses it all. */
 static void sink_flush(struct sink *sink)
 {
     while (sink->length > 0 && !sink->blocked) {
@@ -115,7 +98,6 @@ static void sink_flush(struct sink *sink)
             return;
         } else if (written == 0 || errno != EINTR) {
             sink->length = 0;
-            sink->torn = sink->inside;
             report_loss(sink, strerror(errno));
         }
     }
@@ -130,9 +112,8 @@ static void sink_put(struct sink *sink, const char *line, size_t length)
         report_loss(sink, "not read");
         return;
     }
-    if (sink->torn)
-        sink->pending[sink->length++] = '\n';
-    sink->torn = false;
+    if (sink->inside && sink->length == 0)
+        sink->pending[sink->length++] = '\n'; /* the rest of that line is lost (LOG-6) */
     memcpy(sink->pending + sink->length, line, length);
     sink->length += length;
 }
@@ -160,7 +141,7 @@ struct record {
 
 static void add(struct record *record, const char *bytes, size_t length)
 {
-    length = least(length, sizeof record->bytes - record->length);
+    length = MIN(length, sizeof record->bytes - record->length);
     memcpy(record->bytes + record->length, bytes, length);
     record->length += length;
 }
@@ -211,37 +192,32 @@ static const char *level_of(const char *msg)
     return strcmp(msg, "error") == 0 ? "ERROR" : strcmp(msg, "refuse") == 0 ? "WARN" : "INFO";
 }
 
-/* A line for the log, where there is one. */
-static void log_event(struct sink *log, struct event event)
+/* A line for the log, where there is one: keys and values in the order of LOG-2, then NULL. A field
+ * whose value is NULL is left out. */
+static void __attribute__((sentinel)) log_event(struct sink *log, const char *msg, ...)
 {
     struct record record;
     char time[MAX_TIME];
+    const char *key;
+    va_list fields;
     if (log->fd < 0)
         return;
     record.length = 0;
     format_time(time);
     add_field(&record, "time", time);
-    add_field(&record, "level", level_of(event.msg));
-    add_field(&record, "msg", event.msg);
-    add_field(&record, "name", event.name);
-    add_field(&record, "to", event.to);
-    add_field(&record, "text", event.text);
-    add_field(&record, "addr", event.addr);
-    add_field(&record, "reason", event.reason);
-    add_field(&record, "error", event.error);
+    add_field(&record, "level", level_of(msg));
+    add_field(&record, "msg", msg);
+    va_start(fields, msg);
+    while ((key = va_arg(fields, const char *)))
+        add_field(&record, key, va_arg(fields, const char *));
+    va_end(fields);
     add_text(&record, "\"}\n");
     sink_put(log, record.bytes, record.length);
 }
 
-static void __attribute__((format(printf, 2, 3)))
-log_error(struct sink *log, const char *format, ...)
+static void log_error(struct sink *log, const char *error)
 {
-    char error[MAX_ERROR];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(error, sizeof error, format, arguments);
-    va_end(arguments);
-    log_event(log, (struct event){.msg = "error", .error = error});
+    log_event(log, "error", "error", error, NULL);
 }
 
 /* O_NONBLOCK is for a FIFO: without it, to open one that is not read would wait. */
@@ -256,10 +232,8 @@ static void open_log(struct sink *log, const char *path, int epoll_fd)
     log->name = path;
     log->epoll_fd = epoll_fd;
     log->fd = path ? open_log_file(path) : -1;
-    if (!path || log->fd >= 0)
-        return;
-    fprintf(stderr, "cannot open log %s: %s\n", path, strerror(errno));
-    exit(EXIT_FAILURE);
+    if (path && log->fd < 0)
+        die(EXIT_FAILURE, "cannot open log %s: %s", path, strerror(errno));
 }
 
 /* Opens the log anew, as logrotate has renamed it; where that fails, the old one stays. */
@@ -267,7 +241,7 @@ static void reopen(struct sink *log)
 {
     int fd = open_log_file(log->name);
     if (fd < 0) {
-        log_error(log, "cannot open log %s: %s", log->name, strerror(errno));
+        log_error(log, formatted("cannot open log %s: %s", log->name, strerror(errno)));
         return;
     }
     sink_flush(log);
@@ -276,5 +250,5 @@ static void reopen(struct sink *log)
         sink_advance(log, (size_t)(end + 1 - log->pending));
     close(log->fd);
     log->fd = fd;
-    log->blocked = log->torn = log->inside = false;
+    log->blocked = log->inside = false;
 }

@@ -2,9 +2,8 @@
  * options.h: the command line (PROG-1, PROG-4, PROG-7).
  *
  *     parse_options      gives what the words of the command line say, or ends the program
- *     usage_error        ends the program with status 2
  *
- * Needs VERSION and MILLISECOND.
+ * Needs `die`, VERSION and SECOND.
  */
 #define HOST         "127.0.0.1"
 #define PORT         8080
@@ -26,18 +25,12 @@ struct options {
     bool members_only;    /* ACCT-6 */
 };
 
-static const char usage[] =
-    "usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]\n"
-    "                   [--join-timeout SECONDS] [--quiet] [--rate N] [--log FILE]\n"
-    "                   [--accounts FILE] [--members-only] [--help] [--version]\n";
-
 static void print_help(void)
 {
-    printf("%s\n"
+    printf("usage: chat-server [OPTION]...\n\n"
            "A chat server: one room, lines of text over TCP.\n"
-           "Nothing is encrypted, passwords neither. On a network that is not yours, put an SSH "
-           "tunnel\n"
-           "or a TLS proxy before it (README.md tells how).\n\n"
+           "Nothing is encrypted, passwords neither. On a network that is not yours, put an\n"
+           "SSH tunnel or a TLS proxy before it (README.md tells how).\n\n"
            "  --host HOST             address to listen on (default %s)\n"
            "  --port PORT             port to listen on; 0 picks a free one (default %d)\n"
            "  --max-clients N         connections at a time (default %d)\n"
@@ -49,27 +42,13 @@ static void print_help(void)
            "                          (default: no limit)\n"
            "  --log FILE              append what happens to FILE, a JSON object a line; SIGHUP\n"
            "                          opens it anew (default: no log)\n"
-           "  --accounts FILE         names that need a password: a file as `htpasswd -B` makes "
-           "it;\n"
-           "                          SIGHUP reads it anew\n"
+           "  --accounts FILE         names that need a password: a file as `htpasswd -B`\n"
+           "                          makes it; SIGHUP reads it anew\n"
            "  --members-only          let in no other names\n"
            "  --help                  print this and exit\n"
            "  --version               print the version and exit\n\n"
-           "Lines on standard input are announced to all; /help there lists the operator's "
-           "commands.\n",
-           usage, HOST, PORT, MAX_CLIENTS, LEAST_QUEUE, MAX_QUEUE, JOIN_SECONDS);
-}
-
-/* Ends the program for a command line that is wrong. */
-static _Noreturn void __attribute__((format(printf, 1, 2))) usage_error(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fprintf(stderr, "%schat-server: error: ", usage);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
-    exit(2);
+           "Lines on standard input are announced to all; /help there lists its commands.\n",
+           HOST, PORT, MAX_CLIENTS, LEAST_QUEUE, MAX_QUEUE, JOIN_SECONDS);
 }
 
 /* How many ASCII digits a text begins with; 0 where there are more than nine. */
@@ -79,82 +58,78 @@ static size_t count_digits(const char *text)
     return digits <= 9 ? digits : 0;
 }
 
-static bool parse_number(const char *text, long lowest, long highest, long *number)
+static long parse_number(const char *option, const char *value, long lowest, long highest)
 {
-    size_t digits = count_digits(text);
-    if (digits == 0 || text[digits] != '\0')
-        return false;
-    *number = strtol(text, NULL, 10);
-    return *number >= lowest && *number <= highest;
+    size_t digits = count_digits(value);
+    long number = strtol(value, NULL, 10);
+    if (digits == 0 || value[digits] != '\0' || number < lowest || number > highest)
+        die(2, "bad value for %s: %s", option, value);
+    return number;
 }
 
 /* Reads seconds, such as 60 or 0.25, as nanoseconds. */
-static bool parse_seconds(const char *text, int64_t *nanoseconds)
+static int64_t parse_seconds(const char *option, const char *value)
 {
-    size_t whole = count_digits(text);
-    const char *end = text + whole;
+    size_t whole = count_digits(value);
+    const char *end = value + whole;
     if (whole > 0 && *end == '.' && count_digits(end + 1) > 0)
         end += 1 + count_digits(end + 1);
-    double seconds = strtod(text, NULL);
+    double seconds = strtod(value, NULL);
     if (whole == 0 || *end != '\0' || seconds <= 0)
-        return false;
-    *nanoseconds = (int64_t)(seconds * 1000 * MILLISECOND);
-    return true;
+        die(2, "bad value for %s: %s", option, value);
+    return (int64_t)(seconds * SECOND);
 }
 
-/* Sets the option of this name and length; *good says whether its value is. False: no such one. */
-static bool set_value(struct options *o, const char *name, size_t length, const char *value,
-                      bool *good)
+/* The value that a word gives to an option, behind `=` or as the next word; NULL where the word is
+ * another option. */
+static const char *value_of(char **word, const char *option)
 {
-#define IS(option) (length == sizeof option - 1 && strncmp(name, option, length) == 0)
-    *good = true;
-    if (IS("--host"))
-        *good = strcmp(o->host = value, "") != 0 && strcmp(value, "*") != 0;
-    else if (IS("--port"))
-        *good = parse_number(value, 0, 65535, &o->port);
-    else if (IS("--max-clients"))
-        *good = parse_number(value, 1, LONG_MAX, &o->max_clients);
-    else if (IS("--max-queue"))
-        *good = parse_number(value, LEAST_QUEUE, LONG_MAX, &o->max_queue);
-    else if (IS("--join-timeout"))
-        *good = parse_seconds(value, &o->join_timeout);
-    else if (IS("--rate"))
-        *good = parse_number(value, 1, LONG_MAX, &o->rate);
-    else if (IS("--log"))
+    size_t length = strlen(option);
+    if (strncmp(*word, option, length) == 0 && (*word)[length] == '=')
+        return *word + length + 1;
+    if (strcmp(*word, option) != 0)
+        return NULL;
+    if (!word[1])
+        die(2, "no value for %s", option);
+    return word[1];
+}
+
+/* Reads an option that has a value; gives its last word. */
+static char **set_option(struct options *o, char **word)
+{
+    const char *value;
+    if ((value = value_of(word, "--host")))
+        o->host = value;
+    else if ((value = value_of(word, "--port")))
+        o->port = parse_number("--port", value, 0, 65535);
+    else if ((value = value_of(word, "--max-clients")))
+        o->max_clients = parse_number("--max-clients", value, 1, LONG_MAX);
+    else if ((value = value_of(word, "--max-queue")))
+        o->max_queue = parse_number("--max-queue", value, LEAST_QUEUE, LONG_MAX);
+    else if ((value = value_of(word, "--join-timeout")))
+        o->join_timeout = parse_seconds("--join-timeout", value);
+    else if ((value = value_of(word, "--rate")))
+        o->rate = parse_number("--rate", value, 1, LONG_MAX);
+    else if ((value = value_of(word, "--log")))
         o->log = value;
-    else if (IS("--accounts"))
+    else if ((value = value_of(word, "--accounts")))
         o->accounts = value;
     else
-        return false;
-    return true;
-#undef IS
+        die(2, "unknown argument: %s (--help lists all options)", *word);
+    return value == word[1] ? word + 1 : word;
 }
 
-/* Reads an option and its value, which stands behind `=` or is the next word; gives the last. */
-static char **set_option(struct options *options, char **word)
-{
-    char *name = *word;
-    size_t length = strcspn(name, "=");
-    bool joined = name[length] == '=', good;
-    const char *value = joined ? name + length + 1 : word[1];
-    if (!set_value(options, name, length, value ? value : "0", &good))
-        usage_error("%s: %s", *name == '-' ? "unknown option" : "not an option", name);
-    if (!value)
-        usage_error("no value for %s", name);
-    if (!good)
-        usage_error("bad value: %.*s%s%s", (int)length, name, joined ? "=" : " ", value);
-    return joined ? word : word + 1;
-}
-
-/* What the options need of each other and of this build. */
+/* What holds for the options together, and for this build. */
 static void check_options(const struct options *options)
 {
+    if (*options->host == '\0' || strcmp(options->host, "*") == 0)
+        die(2, "bad value for --host: %s", options->host);
     if (options->members_only && !options->accounts)
-        usage_error("--members-only needs --accounts");
+        die(2, "--members-only needs --accounts");
 #ifndef ACCOUNTS
     if (options->accounts)
-        usage_error("--accounts needs a build with accounts: "
-                    "gcc -DACCOUNTS -o chat_server server.c -lcrypt -pthread");
+        die(2, "--accounts needs a build with accounts: "
+               "gcc -DACCOUNTS -o chat_server server.c -lcrypt -pthread");
 #endif
 }
 
@@ -165,7 +140,7 @@ static struct options parse_options(char **word)
                               .port = PORT,
                               .max_clients = MAX_CLIENTS,
                               .max_queue = MAX_QUEUE,
-                              .join_timeout = JOIN_SECONDS * 1000 * MILLISECOND};
+                              .join_timeout = JOIN_SECONDS * SECOND};
     for (; *word; word++) {
         if (strcmp(*word, "--help") == 0) {
             print_help();

@@ -37,6 +37,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/param.h>
 #include <sys/queue.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -54,7 +55,7 @@
 #define MAX_PASSWORD        72   /* bytes of a password: bcrypt looks at no more */
 #define MAX_WRONG_PASSWORDS 3    /* on one connection; the last ends it */
 #define MAX_HELD            (64 * 1024)  /* bytes of one user's input that wait here */
-#define MAX_FORMATTED       1200         /* bytes of a line from here: a text and a name */
+#define MAX_FORMATTED       1200         /* bytes of a text that is put together here */
 #define MAX_ADDRESS         80           /* bytes of an address and a port in figures */
 #define MAX_PIECES          64           /* pieces of memory handed to the kernel in one call */
 #define ROUND_SIZE          (256 * 1024) /* bytes said in a round, before they are sent */
@@ -75,17 +76,25 @@
 
 #define PROMPT          "Enter your screen name: "
 #define PASSWORD_PROMPT "Password: "
-#define UNKNOWN_COMMAND "! unknown command: %s (try /help)\n"
 
 /* What the units next door need, too. */
 
-/* Ends the program where there is no memory: to go on without would be harder to notice. */
+static _Noreturn void __attribute__((format(printf, 2, 3))) die(int status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+    exit(status);
+}
+
+/* What was allocated; to go on without would be harder to notice than an end. */
 static void *checked(void *memory)
 {
-    if (memory)
-        return memory;
-    fputs("chat-server: out of memory\n", stderr);
-    exit(EXIT_FAILURE);
+    if (!memory)
+        die(EXIT_FAILURE, "chat-server: out of memory");
+    return memory;
 }
 
 static void *allocate(size_t size)
@@ -93,9 +102,22 @@ static void *allocate(size_t size)
     return checked(calloc(1, size));
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
+/* The order of users, and of accounts, whose names come first in them. Names are ASCII, so that
+ * this is the order of their lower-cased bytes. */
+static int compare_names(const void *a, const void *b)
 {
-    return a < b ? a : b;
+    return strcasecmp(a, b);
+}
+
+/* A line that is put together; it lasts until the next one is. */
+static const char *__attribute__((format(printf, 1, 2))) formatted(const char *format, ...)
+{
+    static char line[MAX_FORMATTED];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    return line;
 }
 
 static int64_t now_ns(void)
@@ -109,17 +131,40 @@ static size_t decode(const char *text, size_t left, uint32_t *code);
 static bool is_control(uint32_t code);
 static bool name_is_valid(const char *name);
 
+#ifdef ACCOUNTS
+#include "accounts.h"
+#else /* what the server asks of them, where there are none */
+enum task { CHECK, RELOAD, REGISTER, PASSWD, UNREGISTER };
+enum outcome { DONE, REFUSED, FAILED };
+struct account {
+    char name[1], hash[1];
+};
+struct job {
+    enum task task;
+    enum outcome outcome;
+    void *owner;
+    struct account account;
+    char reason[1];
+};
+struct accounts {
+    struct {
+        int ours;
+    } checks, changes;
+};
+#define hash_of(accounts, name)                        ((void)(accounts), (void)(name), NULL)
+#define add_job(accounts, owner, task, name, password) NULL
+#define finished(accounts)                             NULL
+#define forget(accounts, job)                          ((void)0)
+#define free_job(job)                                  ((void)0)
+#define open_accounts(accounts, path)                  ((void)0)
+#endif
 #include "log.h"
 #include "options.h"
 #include "stream.h"
-#ifdef ACCOUNTS
-#include "accounts.h"
-#endif
 
 /* ---- 2. Types ------------------------------------------------------------------------------- */
 
-/* What has come from a peer and is not acted on yet. It has memory only while there is something.
- */
+/* What has come from a peer and is not acted on yet; without memory where there is nothing. */
 struct inbox {
     char *bytes;
     uint32_t length; /* bytes there */
@@ -130,8 +175,7 @@ struct inbox {
 /* One line as it came. */
 struct line {
     char *text;    /* its bytes, then a NUL in place of the line end */
-    size_t length; /* bytes, the NUL not counted */
-    bool too_long; /* over MAX_LINE; text is not all of it then */
+    size_t length; /* over MAX_LINE where it is too long; text may not be all of it then */
 };
 
 /* A connection's life, in this order; steps may be left out. */
@@ -160,28 +204,26 @@ union address {
 
 /* One connection, from accept to close. */
 struct user {
-    int fd;
-    enum phase phase : 8;
-    bool eof;                /* its side has ended, and all that it sent was read */
-    bool blocked;            /* the kernel takes no more; EPOLLOUT will tell */
-    bool touched;            /* is on the list of those to look at when the round ends */
-    bool in_turn;            /* is on the list of those with lines to take up */
-    unsigned char refusals;  /* names refused so far */
-    unsigned char wrong;     /* wrong passwords so far */
     char name[MAX_NAME + 1]; /* as typed; the one that it asks for, while asked for a password */
-    uint32_t watched;        /* the epoll events asked for at present */
-    union address address;   /* where it comes from */
-    int64_t deadline;        /* when its time is up, as now_ns counts; or NEVER */
-    int64_t left;            /* of its time for joining, while a password is checked (JOIN-8) */
-    int64_t due;             /* when its next line may be taken up (LIMIT-5) */
-    uint64_t reply;          /* bytes that its last /who brought it, while they wait */
-    struct inbox inbox;
+    enum phase phase : 8;
+    bool eof;               /* its side has ended, and all that it sent was read */
+    bool blocked;           /* the kernel takes no more; EPOLLOUT will tell */
+    bool touched;           /* is on the list of those to look at when the round ends */
+    unsigned char refusals; /* names refused so far */
+    unsigned char wrong;    /* wrong passwords so far */
+    int fd;
+    uint32_t watched;       /* the epoll events asked for at present */
+    union address address;  /* where it comes from */
+    int64_t deadline;       /* when its time is up, as now_ns counts; or NEVER */
+    int64_t left;           /* of its time for joining, while a password is checked (JOIN-8) */
+    int64_t due;            /* when its next line may be taken up (LIMIT-5) */
+    uint64_t reply;         /* bytes that its last /who brought it, while they wait */
+    struct inbox inbox;     /* what came from it */
     struct cursor cursor;   /* what is to be sent to it */
     struct account *proven; /* a copy of the account that it has proven (ACCT-5), or NULL */
     struct job *job;        /* what accounts do for its last line, or NULL */
     TAILQ_ENTRY(user) in_users;
-    TAILQ_ENTRY(user) in_turns;
-    STAILQ_ENTRY(user) in_touched;
+    TAILQ_ENTRY(user) in_touched;
 };
 
 TAILQ_HEAD(user_list, user);
@@ -189,40 +231,35 @@ TAILQ_HEAD(user_list, user);
 /* Everything there is. */
 struct server {
     struct options options;
-    struct sink output;          /* for the operator */
-    struct sink log;             /* the log */
-    struct stream stream;        /* what the room sees */
-    int epoll_fd;                /* what the loop waits on */
-    int listener;                /* accepts connections, until the server stops */
-    int signals;                 /* gives the signals that have come */
-    sigset_t stops;              /* those of them that end the server */
-    union address address;       /* where it listens */
-    struct inbox console;        /* what the operator typed */
-    bool console_open;           /* standard input has not ended yet */
-    bool console_is_file;        /* epoll refuses a file, which is always ready */
-    bool stop_asked;             /* by a signal or the operator; the loop does it */
-    bool stopping;               /* all have been dismissed */
-    bool accept_failed;          /* since the last newcomer; it is logged once */
-    int64_t now;                 /* the time of this round, as now_ns counts */
-    int64_t accept_again;        /* when to watch the listener again; or NEVER */
-    int64_t next_sweep;          /* when to look at all deadlines; or NEVER */
-    struct user_list users;      /* every connection */
-    struct user_list turns;      /* those with lines to take up, the oldest first */
-    STAILQ_HEAD(, user) touched; /* those to look at when the round ends */
-    long clients;                /* connections that count for LIMIT-2 */
-    size_t online;               /* users in the room */
-    void *names;                 /* tsearch tree of those, by name, case aside */
-    uint64_t flushed;            /* where the stream ended when all were last sent it */
-    size_t round_size;           /* bytes said in this round */
-#ifdef ACCOUNTS
+    struct sink output;       /* for the operator */
+    struct sink log;          /* the log */
+    struct stream stream;     /* what the room sees */
+    int epoll_fd;             /* what the loop waits on */
+    int listener;             /* accepts connections, until the server stops */
+    int signals;              /* gives the signals that have come */
+    sigset_t stops;           /* those of them that end the server */
+    union address address;    /* where it listens */
+    struct inbox console;     /* what the operator typed */
+    bool console_is_file;     /* epoll refuses a file, which is always ready; false at its end */
+    bool stop_asked;          /* by a signal or the operator; the loop does it */
+    bool stopping;            /* all have been dismissed */
+    bool accept_failed;       /* since the last newcomer; it is logged once */
+    int64_t now;              /* the time of this round, as now_ns counts */
+    int64_t accept_again;     /* when to accept without being told to; or NEVER */
+    int64_t next_sweep;       /* when to look at all deadlines; or NEVER */
+    struct user_list users;   /* every connection */
+    struct user_list touched; /* those to look at; between rounds, those with lines to take up */
+    long clients;             /* connections that count for LIMIT-2 */
+    size_t online;            /* users in the room */
+    void *names;              /* tsearch tree of those, by name, case aside */
+    uint64_t flushed;         /* where the stream ended when all were last sent it */
+    size_t round_size;        /* bytes said in this round */
     struct accounts accounts;
-#endif
 };
 
 static void dismiss(struct server *s, struct user *user, const char *reason);
 static void retire(struct server *s, struct user *user, const char *reason);
 static void set_deadline(struct server *s, struct user *user, int64_t deadline);
-static void show_address(char text[MAX_ADDRESS], const union address *address);
 
 /* ---- 3. Lines ------------------------------------------------------------------------------- */
 
@@ -244,16 +281,14 @@ static ssize_t fill(struct inbox *inbox, int fd, size_t most)
     if (!inbox->bytes)
         inbox->bytes = checked(malloc(MAX_HELD + 1));
     size_t room = MAX_HELD + 1 - inbox->length;
-    ssize_t n = read(fd, inbox->bytes + inbox->length, least(room, most));
+    ssize_t n = read(fd, inbox->bytes + inbox->length, MIN(room, most));
     inbox->length += n > 0 ? (uint32_t)n : 0;
     return n;
 }
 
-/*
- * Moves what is left to the front, and frees the memory where nothing is left. Of a line that can
+/* Moves what is left to the front, and frees the memory where nothing is left. Of a line that can
  * only be too long nothing is kept while it comes (LIMIT-4); the byte more may be the CR of its
- * end.
- */
+ * end. */
 static void pack(struct inbox *inbox)
 {
     size_t left = kept(inbox);
@@ -288,7 +323,8 @@ static bool take_line(struct inbox *inbox, struct line *line)
     if (line->length > 0 && lf[-1] == '\r')
         line->length--;
     line->text[line->length] = '\0';
-    line->too_long = inbox->too_long || line->length > MAX_LINE;
+    if (inbox->too_long)
+        line->length = MAX_LINE + 1;
     inbox->too_long = false;
     inbox->done = (uint32_t)(lf + 1 - inbox->bytes);
     return true;
@@ -318,24 +354,17 @@ static bool is_control(uint32_t code)
            (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
 }
 
-/* How many bytes of plain ASCII come first, with which nothing is wrong: mostly that is all. */
-static size_t plain_length(const char *text)
-{
-    size_t length = 0;
-    while (text[length] >= ' ' && text[length] < 0x7F)
-        length++;
-    return length;
-}
-
 /* What is wrong with a line, as its sender is to read it; or NULL (FRAME-4 to FRAME-6). */
 static const char *check_line(const struct line *line)
 {
     bool has_control = false;
-    size_t length;
+    size_t i = 0, length;
     uint32_t code;
-    if (line->too_long)
+    if (line->length > MAX_LINE)
         return "! line too long (limit 1024 bytes)\n";
-    for (size_t i = plain_length(line->text); i < line->length; i += length) {
+    while (line->text[i] >= ' ' && line->text[i] < 0x7F)
+        i++; /* plain ASCII is fast, and mostly that is all */
+    for (; i < line->length; i += length) {
         length = decode(line->text + i, line->length - i, &code);
         if (length == 0)
             return "! not valid UTF-8\n";
@@ -362,20 +391,10 @@ static char *trim(char *text)
 
 /* ---- 4. Room -------------------------------------------------------------------------------- */
 
-/* The names in the tree are ASCII, so that this is the order of their lower-cased bytes. */
-static int compare_users(const void *a, const void *b)
-{
-    return strcasecmp(((const struct user *)a)->name, ((const struct user *)b)->name);
-}
-
 /* The user in the room that has this name, case aside; or NULL. */
 static struct user *find(const struct server *s, const char *name)
 {
-    struct user key;
-    if (strlen(name) > MAX_NAME)
-        return NULL;
-    strcpy(key.name, name);
-    struct user **found = tfind(&key, &s->names, compare_users);
+    struct user **found = tfind(name, &s->names, compare_names);
     return found ? *found : NULL;
 }
 
@@ -385,18 +404,7 @@ static void touch(struct server *s, struct user *user)
     if (user->touched)
         return;
     user->touched = true;
-    STAILQ_INSERT_TAIL(&s->touched, user, in_touched);
-}
-
-/* A line that is put together; it lasts until the next one is. */
-static const char *__attribute__((format(printf, 1, 2))) formatted(const char *format, ...)
-{
-    static char line[MAX_FORMATTED];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    return line;
+    TAILQ_INSERT_TAIL(&s->touched, user, in_touched);
 }
 
 /* A line to all in the room but its sender (or NULL), and to the operator. */
@@ -424,6 +432,17 @@ static void tell(struct server *s, struct user *user, const char *text)
     touch(s, user);
 }
 
+/* An address in figures (PROG-3). One of IPv4 that IPv6 has mapped is written as IPv4. */
+static void show_address(char text[MAX_ADDRESS], const union address *address)
+{
+    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
+    getnameinfo(&address->any, sizeof *address, host, sizeof host, port, sizeof port,
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    bool is_mapped = strncmp(host, "::ffff:", 7) == 0 && strchr(host, '.');
+    const char *figures = is_mapped ? host + 7 : host;
+    snprintf(text, MAX_ADDRESS, strchr(figures, ':') ? "[%s]:%s" : "%s:%s", figures, port);
+}
+
 /* A line of the log about a connection; about the server where user is NULL. */
 static void log_about(struct server *s, const struct user *user, const char *msg, const char *name,
                       const char *reason)
@@ -432,7 +451,7 @@ static void log_about(struct server *s, const struct user *user, const char *msg
     if (s->log.fd < 0)
         return;
     show_address(addr, user ? &user->address : &s->address);
-    log_event(&s->log, (struct event){.msg = msg, .name = name, .addr = addr, .reason = reason});
+    log_event(&s->log, msg, "name", name, "addr", addr, "reason", reason, NULL);
 }
 
 static bool name_is_valid(const char *name)
@@ -442,9 +461,6 @@ static bool name_is_valid(const char *name)
     return length > 0 && length <= MAX_NAME && name[length] == '\0';
 }
 
-#ifdef ACCOUNTS
-
-/* Whether a name is an account. */
 static bool is_registered(const struct server *s, const char *name)
 {
     return hash_of(&s->accounts, name) != NULL;
@@ -457,11 +473,6 @@ static bool has_proven(const struct server *s, const struct user *user, const ch
     const char *hash = hash_of(&s->accounts, name);
     return proven && hash && strcasecmp(proven->name, name) == 0 && strcmp(proven->hash, hash) == 0;
 }
-
-#else
-#define is_registered(s, name)    false
-#define has_proven(s, user, name) false
-#endif
 
 /* Why the user cannot have the name, or NULL. The case of one's own may be changed (CMD-4). */
 static const char *name_error(const struct server *s, const struct user *user, const char *name)
@@ -478,19 +489,13 @@ static const char *name_error(const struct server *s, const struct user *user, c
     return NULL;
 }
 
-/* Takes a user into the tree by its name. */
-static void add_name(struct server *s, struct user *user)
-{
-    checked(tsearch(user, &s->names, compare_users));
-}
-
 /* The newcomer's place is behind its own join notice, so that it sees the room from then on. */
 static void enter(struct server *s, struct user *user)
 {
     if (!user->eof)
         user->deadline = NEVER;
     user->phase = CHATTING;
-    add_name(s, user);
+    checked(tsearch(user, &s->names, compare_names));
     s->online++;
     log_about(s, user, "join", user->name, NULL);
     broadcast(s, formatted("%s has joined the chat\n", user->name), NULL);
@@ -502,7 +507,7 @@ static void enter(struct server *s, struct user *user)
 /* What waits for the user can still go out, but nothing that is said from now on. */
 static void leave(struct server *s, struct user *user, const char *reason)
 {
-    tdelete(user, &s->names, compare_users);
+    tdelete(user, &s->names, compare_names);
     s->online--;
     if (s->stopping)
         return; /* STOP-2: no notices */
@@ -517,12 +522,8 @@ static void leave(struct server *s, struct user *user, const char *reason)
 struct command {
     const char *word; /* with its slash, in lower case; NULL ends the table */
     void (*run)(struct server *s, struct user *user, char *rest); /* rest: what follows the word */
+    bool of_accounts; /* is known only where there is an accounts file */
 };
-
-static bool is_command(const char *line)
-{
-    return line[0] == '/' && line[1] != '/';
-}
 
 /* Cuts a line behind its first word, and gives the rest, behind the space. */
 static char *split_command(char *line)
@@ -531,17 +532,6 @@ static char *split_command(char *line)
     if (*rest != '\0')
         *rest++ = '\0';
     return rest;
-}
-
-/* Runs a command of the table; false where it has none of this name. */
-static bool run_command(struct server *s, struct user *user, const struct command *table,
-                        const char *word, char *rest)
-{
-    while (table->word && strcasecmp(table->word, word) != 0)
-        table++;
-    if (table->word)
-        table->run(s, user, rest);
-    return table->word != NULL;
 }
 
 static void cmd_help(struct server *s, struct user *user, char *rest)
@@ -559,8 +549,8 @@ struct who {
     struct server *s;
     struct user *asker;      /* NULL: the operator */
     char line[MAX_LINE + 1]; /* what it holds so far, with a NUL */
-    size_t start;            /* length of what each line begins with */
-    size_t length;           /* length now */
+    char *names;             /* where the names begin in it */
+    char *end;               /* where they end */
 };
 
 static void who_name(const void *node, VISIT visit, void *closure)
@@ -569,21 +559,20 @@ static void who_name(const void *node, VISIT visit, void *closure)
     struct who *who = closure;
     if (visit != postorder && visit != leaf)
         return; /* twalk comes by an inner node three times; once is in order */
-    if (who->length + strlen(", ") + strlen(user->name) > MAX_LINE) {
+    if (who->end + strlen(", ") + strlen(user->name) > who->line + MAX_LINE) {
         tell(who->s, who->asker, formatted("%s\n", who->line));
-        who->length = who->start;
+        who->end = who->names;
     }
-    const char *comma = who->length > who->start ? ", " : "";
-    who->length += (size_t)snprintf(who->line + who->length, sizeof who->line - who->length, "%s%s",
-                                    comma, user->name);
+    if (who->end > who->names)
+        who->end = stpcpy(who->end, ", ");
+    who->end = stpcpy(who->end, user->name);
 }
 
 /* All in the room, on as many lines as that takes (CMD-2). */
 static void who_lines(struct server *s, struct user *asker)
 {
     struct who who = {.s = s, .asker = asker};
-    who.start = (size_t)snprintf(who.line, sizeof who.line, "Online (%zu): ", s->online);
-    who.length = who.start;
+    who.names = who.end = who.line + sprintf(who.line, "Online (%zu): ", s->online);
     twalk_r(s->names, who_name, &who);
     tell(s, asker, formatted("%s\n", who.line));
 }
@@ -610,8 +599,7 @@ static void cmd_msg(struct server *s, struct user *user, char *rest)
     } else if (target == user) {
         tell(s, user, "! cannot message yourself\n");
     } else {
-        log_event(&s->log,
-                  (struct event){.msg = "private", .name = user->name, .to = target->name});
+        log_event(&s->log, "private", "name", user->name, "to", target->name, NULL);
         tell(s, target, formatted("(private) %s: %s\n", user->name, text));
     }
 }
@@ -628,10 +616,10 @@ static void cmd_nick(struct server *s, struct user *user, char *rest)
         return;
     }
     strcpy(old, user->name);
-    tdelete(user, &s->names, compare_users);
+    tdelete(user, &s->names, compare_names);
     strcpy(user->name, name);
-    add_name(s, user);
-    log_event(&s->log, (struct event){.msg = "rename", .name = old, .to = name});
+    checked(tsearch(user, &s->names, compare_names));
+    log_event(&s->log, "rename", "name", old, "to", name, NULL);
     broadcast(s, formatted("%s is now known as %s\n", old, name), NULL);
 }
 
@@ -642,88 +630,72 @@ static void cmd_quit(struct server *s, struct user *user, char *rest)
     dismiss(s, user, "quit");
 }
 
-static const struct command commands[] = {
-    {"/help", cmd_help}, {"/who", cmd_who},   {"/msg", cmd_msg},
-    {"/nick", cmd_nick}, {"/quit", cmd_quit}, {NULL, NULL},
+/* What is logged of a change of an account, and what its user is told. */
+static const struct {
+    const char *reason, *done, *refused;
+} changes[] = {
+    [REGISTER] = {"register", "Registered %s\n", "! already registered: %s\n"},
+    [PASSWD] = {"passwd", "Password changed\n", "! not registered: %s\n"},
+    [UNREGISTER] = {"unregister", "Unregistered %s\n", "! not registered: %s\n"},
 };
-
-#ifdef ACCOUNTS
 
 /* Has the account of the user's name changed; the answer comes when that is done. */
 static void change_account(struct server *s, struct user *user, enum task task, char *password)
 {
+    const char *name = user->name;
     size_t length = strlen(password);
-    if (task != UNREGISTER && (length < MIN_PASSWORD || length > MAX_PASSWORD)) {
+    bool is_possible = task == REGISTER ? !is_registered(s, name) : has_proven(s, user, name);
+    if (!is_possible)
+        tell(s, user, formatted(changes[task].refused, name));
+    else if (task != UNREGISTER && (length < MIN_PASSWORD || length > MAX_PASSWORD))
         tell(s, user, formatted("! password must be %d to %d bytes\n", MIN_PASSWORD, MAX_PASSWORD));
-        return;
-    }
-    user->job = change(&s->accounts, user, task, user->name, password);
-    if (!user->job)
+    else if (!(user->job = add_job(&s->accounts, user, task, name, password)))
         tell(s, user, "! accounts cannot be changed now\n");
 }
 
 static void cmd_register(struct server *s, struct user *user, char *rest)
 {
-    if (is_registered(s, user->name))
-        tell(s, user, formatted("! already registered: %s\n", user->name));
-    else
-        change_account(s, user, REGISTER, rest + strspn(rest, " "));
+    change_account(s, user, REGISTER, rest + strspn(rest, " "));
 }
 
 static void cmd_passwd(struct server *s, struct user *user, char *rest)
 {
-    if (!has_proven(s, user, user->name))
-        tell(s, user, formatted("! not registered: %s\n", user->name));
-    else
-        change_account(s, user, PASSWD, rest + strspn(rest, " "));
+    change_account(s, user, PASSWD, rest + strspn(rest, " "));
 }
 
 static void cmd_unregister(struct server *s, struct user *user, char *rest)
 {
-    if (!has_proven(s, user, user->name))
-        tell(s, user, formatted("! not registered: %s\n", user->name));
-    else
-        change_account(s, user, UNREGISTER, rest + strlen(rest));
+    change_account(s, user, UNREGISTER, rest + strlen(rest)); /* there is no password */
 }
 
 /* The connection has proven this account, and no other any more. */
-static void prove(struct user *user, const struct job *job)
+static void prove(struct user *user, const struct account *account)
 {
     if (!user->proven)
         user->proven = allocate(sizeof *user->proven);
-    strcpy(user->proven->name, job->name);
-    strcpy(user->proven->hash, job->hash);
+    *user->proven = *account;
 }
 
 /* Tells a user what came of its change. The name is still the user's, whose lines have waited. */
 static void account_changed(struct server *s, struct user *user, const struct job *job)
 {
-    bool done = job->outcome == DONE;
-    if (done && job->task != UNREGISTER)
-        prove(user, job);
+    bool is_done = job->outcome == DONE;
+    const char *answer = is_done ? changes[job->task].done : changes[job->task].refused;
+    if (is_done && job->task != UNREGISTER)
+        prove(user, &job->account);
     if (job->outcome == FAILED)
         tell(s, user, "! accounts cannot be changed now\n");
-    else if (job->task == REGISTER)
-        tell(s, user,
-             formatted(done ? "Registered %s\n" : "! already registered: %s\n", user->name));
-    else if (!done)
-        tell(s, user, formatted("! not registered: %s\n", user->name));
-    else if (job->task == PASSWD)
-        tell(s, user, "Password changed\n");
     else
-        tell(s, user, formatted("Unregistered %s\n", user->name));
+        tell(s, user, formatted(answer, user->name));
 }
 
-static const struct command account_commands[] = {
-    {"/register", cmd_register},
-    {"/passwd", cmd_passwd},
-    {"/unregister", cmd_unregister},
-    {NULL, NULL},
+static const struct command commands[] = {
+    {"/help", cmd_help, false},    {"/who", cmd_who, false},
+    {"/msg", cmd_msg, false},      {"/nick", cmd_nick, false},
+    {"/quit", cmd_quit, false},    {"/register", cmd_register, true},
+    {"/passwd", cmd_passwd, true}, {"/unregister", cmd_unregister, true},
+    {NULL, NULL, false},
 };
-
-#else
-static const struct command account_commands[] = {{NULL, NULL}};
-#endif
 
 /* ---- 6. Lines to actions -------------------------------------------------------------------- */
 
@@ -773,24 +745,21 @@ static void handle_name(struct server *s, struct user *user, char *line, const c
     }
 }
 
-#ifdef ACCOUNTS
-
 /* Asks for another password, up to the third refusal (ACCT-2). */
-static void refuse_password(struct server *s, struct user *user, const char *reason,
-                            const char *error)
+static void refuse_password(struct server *s, struct user *user, const char *bad_line)
 {
-    ask_again(s, user, reason, error, PASSWORD_PROMPT, ++user->wrong < MAX_WRONG_PASSWORDS);
+    ask_again(s, user, bad_line ? "line" : "password", bad_line ? bad_line : "! wrong password\n",
+              PASSWORD_PROMPT, ++user->wrong < MAX_WRONG_PASSWORDS);
 }
 
 /* The line is the password as it stands. Meanwhile the time for joining stops (JOIN-8). */
 static void handle_password(struct server *s, struct user *user, char *line, const char *bad_line)
 {
-    if (bad_line || strlen(line) > MAX_PASSWORD || !is_registered(s, user->name)) {
-        refuse_password(s, user, bad_line ? "line" : "password",
-                        bad_line ? bad_line : "! wrong password\n");
+    if (bad_line || strlen(line) > MAX_PASSWORD) {
+        refuse_password(s, user, bad_line);
         return;
     }
-    user->job = check(&s->accounts, user, user->name, line);
+    user->job = add_job(&s->accounts, user, CHECK, user->name, line);
     if (!user->eof) {
         user->left = user->deadline - s->now;
         user->deadline = NEVER;
@@ -803,11 +772,11 @@ static void password_checked(struct server *s, struct user *user, const struct j
     if (!user->eof)
         set_deadline(s, user, s->now + user->left);
     if (job->outcome != DONE) {
-        refuse_password(s, user, "password", "! wrong password\n");
+        refuse_password(s, user, NULL);
         return;
     }
     const char *error = name_error(s, user, user->name);
-    prove(user, job);
+    prove(user, &job->account);
     user->phase = NAMING;
     if (error)
         refuse_name(s, user, "name", error);
@@ -815,36 +784,40 @@ static void password_checked(struct server *s, struct user *user, const struct j
         enter(s, user);
 }
 
-#endif
-
 /* A message to all but its sender (NULL: the operator). Of `//`, the first is removed (CHAT-5). */
 static void say(struct server *s, struct user *user, const char *line)
 {
     const char *name = user ? user->name : "server";
     const char *text = line[0] == '/' ? line + 1 : line;
-    log_event(&s->log, (struct event){.msg = "message", .name = name, .text = text});
+    log_event(&s->log, "message", "name", name, "text", text, NULL);
     broadcast(s, formatted("%s: %s\n", name, text), user);
 }
 
-static void handle_command(struct server *s, struct user *user, char *line)
+/* A command of the user's table, or the operator's, for whom user is NULL. */
+static void handle_command(struct server *s, struct user *user, const struct command *table,
+                           char *line)
 {
     char *rest = split_command(line);
-    bool is_known = run_command(s, user, commands, line, rest) ||
-                    (s->options.accounts && run_command(s, user, account_commands, line, rest));
-    if (!is_known)
-        tell(s, user, formatted(UNKNOWN_COMMAND, line));
+    while (table->word && strcasecmp(table->word, line) != 0)
+        table++;
+    if (table->word && (!table->of_accounts || s->options.accounts))
+        table->run(s, user, rest);
+    else
+        tell(s, user, formatted("! unknown command: %s (try /help)\n", line));
 }
 
-static void handle_chat(struct server *s, struct user *user, char *line, const char *bad_line)
+/* A message or a command of a user, or of the operator. */
+static void handle_chat(struct server *s, struct user *user, const struct command *table,
+                        char *line, const char *bad_line)
 {
-    if (bad_line) {
+    if (bad_line && user)
         log_about(s, user, "refuse", NULL, "line");
+    if (bad_line)
         tell(s, user, bad_line);
-    } else if (is_command(line)) {
-        handle_command(s, user, line);
-    } else if (!is_blank(line)) {
+    else if (line[0] == '/' && line[1] != '/')
+        handle_command(s, user, table, line);
+    else if (!is_blank(line))
         say(s, user, line);
-    }
 }
 
 static void handle_line(struct server *s, struct user *user, const struct line *line)
@@ -852,12 +825,10 @@ static void handle_line(struct server *s, struct user *user, const struct line *
     const char *bad_line = check_line(line);
     if (user->phase == NAMING)
         handle_name(s, user, line->text, bad_line);
-#ifdef ACCOUNTS
     else if (user->phase == PASSWORD)
         handle_password(s, user, line->text, bad_line);
-#endif
     else
-        handle_chat(s, user, line->text, bad_line);
+        handle_chat(s, user, commands, line->text, bad_line);
 }
 
 /* Counts a line against --rate: as many as it has lines a second may come at once (LIMIT-5). */
@@ -867,14 +838,14 @@ static void count_line(const struct server *s, struct user *user)
         return;
     int64_t share = SECOND / s->options.rate;
     int64_t earliest = s->now - SECOND + share;
-    user->due = (user->due > earliest ? user->due : earliest) + share;
+    user->due = MAX(user->due, earliest) + share;
 }
 
 /* Whether so much was said in this round that all must first be sent it: one who reads well could
  * be dropped otherwise, without having been given a chance to. */
 static bool round_is_full(const struct server *s)
 {
-    return s->round_size > least(ROUND_SIZE, (uint64_t)s->options.max_queue / 2);
+    return s->round_size > MIN(ROUND_SIZE, (size_t)s->options.max_queue / 2);
 }
 
 /* Acts on the user's whole lines, while it and this round can bear what comes of them. */
@@ -891,33 +862,14 @@ static void take_up(struct server *s, struct user *user)
     touch(s, user);
 }
 
-static void give_turn(struct server *s, struct user *user)
-{
-    if (user->in_turn)
-        return;
-    user->in_turn = true;
-    TAILQ_INSERT_TAIL(&s->turns, user, in_turns);
-}
-
-static void take_turn_away(struct server *s, struct user *user)
-{
-    if (user->in_turn)
-        TAILQ_REMOVE(&s->turns, user, in_turns);
-    user->in_turn = false;
-}
-
-#ifdef ACCOUNTS
-
 /* A change is made, or not, even if the one who asked for it is gone. */
 static void log_change(struct server *s, const struct job *job)
 {
-    static const char *const reasons[] = {
-        [REGISTER] = "register", [PASSWD] = "passwd", [UNREGISTER] = "unregister"};
+    const char *reason = changes[job->task].reason;
     if (job->outcome == FAILED)
-        log_error(&s->log, "accounts %s: %s", s->options.accounts, job->reason);
-    else if (job->outcome == DONE && job->task != RELOAD)
-        log_event(&s->log, (struct event){
-                               .msg = "account", .name = job->name, .reason = reasons[job->task]});
+        log_error(&s->log, formatted("accounts %s: %s", s->options.accounts, job->reason));
+    else if (job->outcome == DONE && reason)
+        log_event(&s->log, "account", "name", job->account.name, "reason", reason, NULL);
 }
 
 /* What the threads are done with. */
@@ -926,8 +878,7 @@ static void jobs_done(struct server *s)
     struct job *job;
     while ((job = finished(&s->accounts))) {
         struct user *user = job->owner;
-        if (job->task != CHECK)
-            log_change(s, job);
+        log_change(s, job);
         if (user) {
             user->job = NULL;
             if (job->task == CHECK)
@@ -939,8 +890,6 @@ static void jobs_done(struct server *s)
         free_job(job);
     }
 }
-
-#endif
 
 /* ---- 7. Console ----------------------------------------------------------------------------- */
 
@@ -978,31 +927,20 @@ static void op_shutdown(struct server *s, struct user *user, char *rest)
 }
 
 static const struct command op_commands[] = {
-    {"/help", op_help},         {"/who", op_who}, {"/kick", op_kick},
-    {"/shutdown", op_shutdown}, {NULL, NULL},
+    {"/help", op_help, false},         {"/who", op_who, false}, {"/kick", op_kick, false},
+    {"/shutdown", op_shutdown, false}, {NULL, NULL, false},
 };
 
-/* An announcement or a command. */
 static void console_line(struct server *s, const struct line *line)
 {
-    const char *error = check_line(line);
-    if (error) {
-        tell(s, NULL, error);
-    } else if (is_command(line->text)) {
-        char *rest = split_command(line->text);
-        if (!run_command(s, NULL, op_commands, line->text, rest))
-            tell(s, NULL, formatted(UNKNOWN_COMMAND, line->text));
-    } else if (!is_blank(line->text)) {
-        say(s, NULL, line->text);
-    }
+    handle_chat(s, NULL, op_commands, line->text, check_line(line));
 }
 
 /* The server goes on without standard input. */
 static void close_console(struct server *s)
 {
-    if (s->console_open && !s->console_is_file)
-        epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
-    s->console_open = false;
+    epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
+    s->console_is_file = false;
     empty(&s->console); /* a last line without its end is none (FRAME-8) */
 }
 
@@ -1025,28 +963,22 @@ static void read_console(struct server *s)
 /* Has all deadlines looked at then, but not more often than once in a tick. */
 static void sweep_by(struct server *s, int64_t time)
 {
-    int64_t soonest = s->now + SWEEP_TICK;
-    if (time < soonest)
-        time = soonest;
-    if (time < s->next_sweep)
-        s->next_sweep = time;
+    s->next_sweep = MIN(s->next_sweep, MAX(time, s->now + SWEEP_TICK));
 }
 
-/* The user's time is up then. */
 static void set_deadline(struct server *s, struct user *user, int64_t deadline)
 {
     user->deadline = deadline;
     sweep_by(s, deadline);
 }
 
-/* Sees to it that lines which wait are taken up, now or when their time comes. */
-static void schedule(struct server *s, struct user *user)
+/* Whether a line can be taken up now; sees to it when its time is still to come. */
+static bool has_turn(struct server *s, struct user *user)
 {
     enum gate state = line_end(&user->inbox) ? gate(s, user) : CLOSED;
-    if (state == OPEN)
-        give_turn(s, user);
-    else if (state == THROTTLED)
+    if (state == THROTTLED)
         sweep_by(s, user->due);
+    return state == OPEN;
 }
 
 /* Asks epoll for the events that matter now; most of the time they are the same as before. */
@@ -1061,26 +993,18 @@ static void watch(struct server *s, struct user *user)
         user->watched = event.events;
         epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, user->fd, &event);
     }
-    schedule(s, user);
 }
 
-/*
- * Takes a user out of the room, for a reason that LOG-2 knows, or from the prompt, without one;
- * what it says does not count any more.
- */
+/* Takes a user out of the room, for a reason that LOG-2 knows, or from the prompt, without one;
+ * what it says does not count any more. */
 static void retire(struct server *s, struct user *user, const char *reason)
 {
-    bool was_in = user->phase == CHATTING;
-    if (user->phase < LEAVING)
-        user->phase = LEAVING;
-    if (was_in)
+    if (user->phase == CHATTING)
         leave(s, user, reason);
-#ifdef ACCOUNTS
+    user->phase = MAX(user->phase, LEAVING);
     if (user->job)
         forget(&s->accounts, user->job);
-#endif
     user->job = NULL;
-    take_turn_away(s, user);
     empty(&user->inbox);
     touch(s, user);
 }
@@ -1110,8 +1034,7 @@ static void hang_up(struct server *s, struct user *user)
     if (user->phase == LINGERING) {
         drop(s, user, NULL);
     } else if (user->phase < LEAVING) {
-        if (user->deadline > s->now + DRAIN_TIME)
-            set_deadline(s, user, s->now + DRAIN_TIME);
+        set_deadline(s, user, MIN(user->deadline, s->now + DRAIN_TIME));
         take_up(s, user);
     }
 }
@@ -1119,30 +1042,26 @@ static void hang_up(struct server *s, struct user *user)
 /* Ends our side of a connection, now that its queue is out. */
 static void end_sending(struct server *s, struct user *user)
 {
-    if (user->eof) {
-        drop(s, user, NULL);
-        return;
-    }
     shutdown(user->fd, SHUT_WR);
     user->phase = LINGERING;
     s->clients--;
+    if (user->eof)
+        drop(s, user, NULL);
 }
 
 /* Receives once. What comes from one who is leaving is thrown away. */
 static void receive(struct server *s, struct user *user)
 {
     ssize_t n = fill(&user->inbox, user->fd, SIZE_MAX);
-    int error = errno;
-    if (n <= 0)
-        pack(&user->inbox);
-    if (n == 0)
-        hang_up(s, user);
-    else if (n < 0 && error != EAGAIN && error != EINTR)
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
         drop(s, user, "reset");
-    else if (n > 0 && user->phase <= CHATTING)
-        take_up(s, user);
-    else if (n > 0)
+    else if (n == 0)
+        hang_up(s, user);
+    else if (user->phase > CHATTING)
         empty(&user->inbox);
+    else if (n > 0)
+        take_up(s, user);
+    pack(&user->inbox);
 }
 
 /* What a socket is ready for. After a reset, lines that wait are not taken up (LIMIT-5). */
@@ -1155,7 +1074,7 @@ static void user_ready(struct server *s, struct user *user, uint32_t events)
         user->blocked = false;
     if (has_failed && (!(user->watched & EPOLLIN) || kept(&user->inbox) > 0))
         drop(s, user, "reset");
-    else if (user->watched & EPOLLIN && (has_failed || events & EPOLLIN))
+    else if (has_failed || events & EPOLLIN)
         receive(s, user);
     touch(s, user);
 }
@@ -1210,35 +1129,27 @@ static void reap(struct server *s, struct user *user)
     free(user);
 }
 
-/* A newcomer, as the loop knows it from now on; NULL where the kernel cannot watch it. */
-static struct user *add_user(struct server *s, int fd, const union address *address)
+/* Has the loop wait for what happens to a source; false where it cannot. */
+static bool watch_source(struct server *s, int fd, uint32_t events, void *source)
 {
-    struct user *user = allocate(sizeof *user);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = user};
-    user->fd = fd;
-    user->address = *address;
-    user->watched = EPOLLIN;
-    user->deadline = NEVER;
-    log_about(s, user, "connect", NULL, NULL);
-    if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-        log_error(&s->log, "cannot watch a connection: %s", strerror(errno));
-        close(fd);
-        free(user);
-        return NULL;
-    }
-    TAILQ_INSERT_TAIL(&s->users, user, in_users);
-    s->clients++;
-    return user;
+    struct epoll_event event = {.events = events, .data.ptr = source};
+    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 /* Asks a newcomer for its name, if there is room (LIMIT-2). */
 static void greet(struct server *s, int fd, const union address *address)
 {
-    bool is_full = s->clients >= s->options.max_clients;
-    struct user *user = add_user(s, fd, address);
-    if (!user)
-        return;
-    if (is_full) {
+    struct user *user = allocate(sizeof *user);
+    user->fd = fd;
+    user->address = *address;
+    user->watched = EPOLLIN;
+    TAILQ_INSERT_TAIL(&s->users, user, in_users);
+    s->clients++;
+    log_about(s, user, "connect", NULL, NULL);
+    if (!watch_source(s, fd, user->watched, user)) {
+        log_error(&s->log, formatted("cannot watch a connection: %s", strerror(errno)));
+        drop(s, user, NULL);
+    } else if (s->clients > s->options.max_clients) {
         log_about(s, user, "refuse", NULL, "full");
         tell(s, user, "! server full\n");
         dismiss(s, user, NULL);
@@ -1249,31 +1160,11 @@ static void greet(struct server *s, int fd, const union address *address)
     }
 }
 
-static void watch_listener(struct server *s, uint32_t events)
-{
-    struct epoll_event event = {.events = events, .data.ptr = &s->listener};
-    epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, s->listener, &event);
-}
-
-/* Leaves newcomers waiting for a moment: they would wake the loop again at once (LIMIT-3). */
-static void pause_accepting(struct server *s)
-{
-    if (!s->accept_failed)
-        log_error(&s->log, "cannot accept connections: %s", strerror(errno));
-    s->accept_failed = true;
-    s->accept_again = s->now + ACCEPT_PAUSE;
-    watch_listener(s, 0);
-}
-
-static void resume_accepting(struct server *s)
-{
-    s->accept_again = NEVER;
-    watch_listener(s, EPOLLIN);
-}
-
-/* Errors other than these are about one connection that came to nothing. */
+/* The listener tells only of new connections, so that all are accepted, now or in the next round.
+ * Errors other than these are about one connection that came to nothing. */
 static void accept_users(struct server *s)
 {
+    s->accept_again = s->now;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         union address address = {0};
         socklen_t length = sizeof address;
@@ -1282,9 +1173,13 @@ static void accept_users(struct server *s)
             s->accept_failed = false;
             greet(s, fd, &address);
         } else if (errno == EAGAIN) {
+            s->accept_again = NEVER;
             return;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            pause_accepting(s);
+            if (!s->accept_failed)
+                log_error(&s->log, formatted("cannot accept connections: %s", strerror(errno)));
+            s->accept_failed = true;
+            s->accept_again = s->now + ACCEPT_PAUSE;
             return;
         }
     }
@@ -1301,7 +1196,6 @@ static const char *prompt_end(const struct user *user)
 /* The user's time is up. */
 static void expire(struct server *s, struct user *user)
 {
-    user->deadline = NEVER;
     if (user->phase > CHATTING) {
         drop(s, user, NULL);
     } else if (user->eof) { /* it said more than could be taken up by now */
@@ -1325,31 +1219,32 @@ static void sweep(struct server *s)
             expire(s, user);
         else
             sweep_by(s, user->deadline);
-        schedule(s, user);
+        if (has_turn(s, user))
+            touch(s, user);
     }
 }
 
 /* Milliseconds until something is due; -1: nothing is. */
 static int next_timeout(const struct server *s)
 {
-    int64_t due = s->accept_again < s->next_sweep ? s->accept_again : s->next_sweep;
-    if ((s->console_open && s->console_is_file) || !TAILQ_EMPTY(&s->turns))
+    int64_t due = MIN(s->accept_again, s->next_sweep);
+    if (s->console_is_file || !TAILQ_EMPTY(&s->touched))
         return 0;
     if (due == NEVER)
         return -1;
     int64_t wait = (due - now_ns() + MILLISECOND - 1) / MILLISECOND;
-    return wait < 0 ? 0 : (int)least((uint64_t)wait, INT32_MAX);
+    return (int)MAX(0, MIN(wait, INT_MAX));
 }
 
 /* Takes up lines that waited, the oldest first. One whose lines wait again is last next time. */
 static void take_turns(struct server *s)
 {
-    struct user *user, *last = TAILQ_LAST(&s->turns, user_list);
-    while (!round_is_full(s) && (user = TAILQ_FIRST(&s->turns))) {
-        take_turn_away(s, user);
+    struct user *user = NULL, *last = TAILQ_LAST(&s->touched, user_list);
+    while (!round_is_full(s) && user != last) {
+        user = TAILQ_FIRST(&s->touched);
+        TAILQ_REMOVE(&s->touched, user, in_touched);
+        TAILQ_INSERT_TAIL(&s->touched, user, in_touched);
         take_up(s, user);
-        if (user == last)
-            return;
     }
 }
 
@@ -1366,19 +1261,26 @@ static void send_news(struct server *s)
 }
 
 /* Sends to all what waits for them, and frees those who are gone. To drop a slow user is news to
- * the room, hence the loop. */
+ * the room, hence the loop. Those with lines to take up stay on the list for the next round. */
 static void flush_all(struct server *s)
 {
     struct user *user;
+    struct user_list turns = TAILQ_HEAD_INITIALIZER(turns);
     s->round_size = 0;
-    for (send_news(s); (user = STAILQ_FIRST(&s->touched)); send_news(s)) {
-        STAILQ_REMOVE_HEAD(&s->touched, in_touched);
+    for (send_news(s); (user = TAILQ_FIRST(&s->touched)); send_news(s)) {
+        TAILQ_REMOVE(&s->touched, user, in_touched);
         user->touched = false;
-        if (user->phase == GONE)
+        if (user->phase == GONE) {
             reap(s, user);
-        else
-            flush(s, user); /* one that is dropped here is touched again */
+            continue;
+        }
+        flush(s, user); /* one that is dropped here is touched again */
+        if (has_turn(s, user)) {
+            TAILQ_INSERT_TAIL(&turns, user, in_touched);
+            user->touched = true;
+        }
     }
+    TAILQ_CONCAT(&s->touched, &turns, in_touched);
     stream_trim(&s->stream);
     sink_flush(&s->output);
     sink_flush(&s->log);
@@ -1398,10 +1300,8 @@ static void read_signals(struct server *s)
         }
         if (s->options.log)
             reopen(&s->log);
-#ifdef ACCOUNTS
         if (s->options.accounts)
-            reload(&s->accounts);
-#endif
+            add_job(&s->accounts, NULL, RELOAD, "", (char[]){""});
     }
 }
 
@@ -1416,15 +1316,12 @@ static void handle_event(struct server *s, const struct epoll_event *event)
         read_signals(s);
     else if (source == &s->console)
         read_console(s);
-#ifdef ACCOUNTS
     else if (source == &s->accounts)
         jobs_done(s);
-#endif
     else
         user_ready(s, source, event->events);
 }
 
-/* Waits for something to do, does it, and sends to all what came of it. */
 static void one_round(struct server *s)
 {
     struct epoll_event events[EVENT_BATCH];
@@ -1433,10 +1330,10 @@ static void one_round(struct server *s)
     take_turns(s);
     for (int i = 0; i < count; i++)
         handle_event(s, &events[i]);
-    if (s->console_open && s->console_is_file)
+    if (s->console_is_file)
         read_console(s);
     if (s->accept_again <= s->now)
-        resume_accepting(s);
+        accept_users(s);
     sweep(s);
     if (s->stop_asked && !s->stopping)
         stop(s);
@@ -1457,7 +1354,7 @@ static void finish_turns(struct server *s)
 {
     int64_t until = now_ns() + FINISH_TIME;
     flush_all(s);
-    while (!TAILQ_EMPTY(&s->turns) && now_ns() < until) {
+    while (!TAILQ_EMPTY(&s->touched) && now_ns() < until) {
         take_turns(s);
         flush_all(s);
     }
@@ -1485,8 +1382,7 @@ static void stop(struct server *s)
     }
 }
 
-/* Opens what the caller left closed of descriptors 0 to 2: a connection could become one of them.
- */
+/* Opens what was left closed of descriptors 0 to 2: a connection could become one of them. */
 static void open_standard_files(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -1497,24 +1393,13 @@ static void open_standard_files(void)
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static _Noreturn void cannot_listen(const char *host, const char *port, const char *reason)
-{
-    fputs("cannot listen on ", stderr);
-    fprintf(stderr, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-    fprintf(stderr, ": %s\n", reason);
-    exit(EXIT_FAILURE);
-}
-
-/*
- * On Linux an accepted socket has the options of its listener, so they are set here once. A peer
- * that vanished, or takes nothing, is noticed within two minutes (LEAVE-5).
- */
+/* On Linux an accepted socket has the options of its listener, so they are set here once. A peer
+ * that vanished, or takes nothing, is noticed within two minutes (LEAVE-5). */
 static void configure(int listener)
 {
     const struct {
@@ -1529,32 +1414,24 @@ static void configure(int listener)
         setsockopt(listener, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }
 
-/* The first IPv4 address, else the first. */
-static const struct addrinfo *choose_address(const struct addrinfo *addresses)
+/* Listens on the first IPv4 address of the host, else on its first. */
+static int listen_on(const char *host, long number)
 {
-    for (const struct addrinfo *a = addresses; a; a = a->ai_next)
-        if (a->ai_family == AF_INET)
-            return a;
-    return addresses;
-}
-
-static int listen_on(const struct options *options)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    struct addrinfo *addresses;
+    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *address;
     char port[16];
-    snprintf(port, sizeof port, "%ld", options->port);
-    int error = getaddrinfo(options->host, port, &hints, &addresses);
+    snprintf(port, sizeof port, "%ld", number);
+    int error = getaddrinfo(host, port, &hints, &address);
+    hints.ai_family = AF_UNSPEC;
     if (error)
-        cannot_listen(options->host, port,
-                      error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
-    const struct addrinfo *address = choose_address(addresses);
-    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        error = getaddrinfo(host, port, &hints, &address);
+    int fd = error ? -1 : socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0)
         configure(fd);
     if (fd < 0 || bind(fd, address->ai_addr, address->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)
-        cannot_listen(options->host, port, strerror(errno));
-    freeaddrinfo(addresses);
+        die(EXIT_FAILURE,
+            strchr(host, ':') ? "cannot listen on [%s]:%s: %s" : "cannot listen on %s:%s: %s", host,
+            port, error && error != EAI_SYSTEM ? gai_strerror(error) : strerror(errno));
+    freeaddrinfo(address);
     return fd;
 }
 
@@ -1568,59 +1445,37 @@ static bool is_ignored(int number)
  * were ignored when the program was started stay so, those that were blocked do not (PROG-10). */
 static void catch_signals(struct server *s)
 {
-    bool has_files = s->options.log || s->options.accounts; /* for SIGHUP to read or open anew */
+    bool has_files = s->options.log || s->options.accounts;
+    sigset_t caught;
     signal(SIGPIPE, SIG_IGN); /* a write to what is closed is an error, not the end */
     signal(SIGXFSZ, SIG_IGN); /* and so is one to a file that may grow no more (LOG-4) */
     signal(SIGTTIN, SIG_IGN); /* in the background, reading the terminal fails instead (OPER-2) */
     signal(SIGTTOU, SIG_IGN); /* and writing there goes on */
     signal(SIGTERM, SIG_DFL);
-    if (has_files)
-        signal(SIGHUP, SIG_DFL);
-    sigemptyset(&s->stops);
-    sigaddset(&s->stops, SIGTERM);
+    sigemptyset(&caught);
+    sigaddset(&caught, SIGTERM);
     if (!is_ignored(SIGINT))
-        sigaddset(&s->stops, SIGINT);
-    if (!has_files && !is_ignored(SIGHUP))
-        sigaddset(&s->stops, SIGHUP); /* STOP-6 */
-    sigset_t caught = s->stops;
-    if (has_files)
+        sigaddset(&caught, SIGINT);
+    if (has_files || !is_ignored(SIGHUP)) /* one that is blocked comes though it is ignored */
         sigaddset(&caught, SIGHUP);
+    s->stops = caught;
+    if (has_files)
+        sigdelset(&s->stops, SIGHUP); /* it reads or opens them anew (LOG-7, FILE-4; else STOP-6) */
     sigprocmask(SIG_SETMASK, &caught, NULL);
     s->signals = signalfd(-1, &caught, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-/* An address in figures (PROG-3). One of IPv4 that IPv6 has mapped is written as IPv4. */
-static void show_address(char text[MAX_ADDRESS], const union address *address)
-{
-    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
-    getnameinfo(&address->any, sizeof *address, host, sizeof host, port, sizeof port,
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    bool is_mapped = strncmp(host, "::ffff:", 7) == 0 && strchr(host, '.');
-    const char *figures = is_mapped ? host + 7 : host;
-    snprintf(text, MAX_ADDRESS, strchr(figures, ':') ? "[%s]:%s" : "%s:%s", figures, port);
-}
-
-static int watch_source(struct server *s, int fd, void *source)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
-    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event);
-}
-
 static void watch_sources(struct server *s)
 {
-    bool good = watch_source(s, s->listener, &s->listener) == 0 &&
-                watch_source(s, s->signals, &s->signals) == 0;
-#ifdef ACCOUNTS
-    if (s->options.accounts)
-        good = good && watch_source(s, s->accounts.checks.ours, &s->accounts) == 0 &&
-               watch_source(s, s->accounts.changes.ours, &s->accounts) == 0;
-#endif
-    if (!good) {
-        perror("chat-server: epoll");
-        exit(EXIT_FAILURE);
-    }
-    s->console_open = true; /* epoll refuses a file, /dev/null too; what cannot be read is closed */
-    s->console_is_file = watch_source(s, STDIN_FILENO, &s->console) < 0;
+    bool good = watch_source(s, s->listener, EPOLLIN | EPOLLET, &s->listener) &&
+                watch_source(s, s->signals, EPOLLIN, &s->signals) &&
+                (!s->options.accounts ||
+                 (watch_source(s, s->accounts.checks.ours, EPOLLIN, &s->accounts) &&
+                  watch_source(s, s->accounts.changes.ours, EPOLLIN, &s->accounts)));
+    if (!good)
+        die(EXIT_FAILURE, "chat-server: epoll: %s", strerror(errno));
+    /* /dev/null too is such a file; what cannot be read is closed when that shows */
+    s->console_is_file = !watch_source(s, STDIN_FILENO, EPOLLIN, &s->console);
 }
 
 /* Opens all that the server needs, or ends the program. */
@@ -1629,21 +1484,18 @@ static void start(struct server *s)
     char address[MAX_ADDRESS];
     socklen_t length = sizeof s->address;
     TAILQ_INIT(&s->users);
-    TAILQ_INIT(&s->turns);
-    STAILQ_INIT(&s->touched);
+    TAILQ_INIT(&s->touched);
     s->accept_again = s->next_sweep = NEVER;
     add_block(&s->stream);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-#ifdef ACCOUNTS
+    catch_signals(s); /* before there are threads, which then leave all signals to the loop */
     if (s->options.accounts)
         open_accounts(&s->accounts, s->options.accounts);
-#endif
     open_sink(&s->output, "standard output", STDOUT_FILENO, s->epoll_fd);
     open_log(&s->log, s->options.log, s->epoll_fd);
     raise_descriptor_limit();
-    s->listener = listen_on(&s->options);
+    s->listener = listen_on(s->options.host, s->options.port);
     getsockname(s->listener, &s->address.any, &length);
-    catch_signals(s);
     watch_sources(s);
     log_about(s, NULL, "start", NULL, NULL);
     show_address(address, &s->address);

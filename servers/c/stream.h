@@ -11,7 +11,7 @@
  *     next_piece, advance            what is to be sent; that it was sent
  *     waiting                        bytes kept in memory for a user; 0: all was sent
  *
- * Needs `allocate` and `least`. It knows no user and no socket.
+ * Needs `allocate`. It knows no user and no socket.
  */
 #include <sys/uio.h>
 
@@ -29,10 +29,9 @@ struct block {
 };
 
 struct stream {
-    struct block *head;  /* the oldest block that a cursor is in */
-    struct block *tail;  /* the block that is appended to; there is always one */
-    struct block *spare; /* one empty block kept for the next need, or NULL */
-    uint64_t end;        /* offset behind the last byte */
+    struct block *head; /* the oldest block that a cursor is in */
+    struct block *tail; /* the block that is appended to; there is always one */
+    uint64_t end;       /* offset behind the last byte */
 };
 
 /* One difference from the stream: at `at`, put in `text`, then leave out `skip` bytes. */
@@ -57,11 +56,8 @@ struct cursor {
 
 static void add_block(struct stream *stream)
 {
-    struct block *block = stream->spare ? stream->spare : allocate(sizeof *block);
-    stream->spare = NULL;
-    block->next = NULL;
+    struct block *block = allocate(sizeof *block);
     block->start = stream->end;
-    block->users = 0;
     if (stream->tail)
         stream->tail->next = block;
     else
@@ -73,7 +69,7 @@ static void stream_append(struct stream *stream, const char *bytes, size_t lengt
 {
     while (length > 0) {
         size_t used = (size_t)(stream->end - stream->tail->start);
-        size_t n = least(length, BLOCK_SIZE - used);
+        size_t n = MIN(length, BLOCK_SIZE - used);
         memcpy(stream->tail->bytes + used, bytes, n);
         stream->end += n;
         bytes += n;
@@ -89,8 +85,7 @@ static void stream_trim(struct stream *stream)
     while (stream->head != stream->tail && stream->head->users == 0) {
         struct block *block = stream->head;
         stream->head = block->next;
-        free(stream->spare);
-        stream->spare = block;
+        free(block);
     }
 }
 
@@ -129,8 +124,8 @@ static void insert(const struct stream *stream, struct cursor *cursor, const cha
     uint64_t at = view_end(stream, cursor);
     bool joins = last && last->at == at && last->skip == 0;
     if (!joins || last->length + length > last->capacity) {
-        size_t room = joins ? least(2 * last->capacity, SPLICE_MOST) : SPLICE_LEAST;
-        last = add_splice(cursor, at, room < length ? length : room);
+        size_t room = joins ? MIN(2 * last->capacity, SPLICE_MOST) : SPLICE_LEAST;
+        last = add_splice(cursor, at, MAX(room, length));
     }
     memcpy(last->text + last->length, text, length);
     last->length += length;
@@ -146,10 +141,8 @@ static void skip(const struct stream *stream, struct cursor *cursor, size_t leng
     last->skip += length;
 }
 
-/*
- * Moves past what takes no sending: splices whose text is sent, what they skip, and the end of a
- * block. A splice from before the user was attached lies at 0, so it is due as well.
- */
+/* Moves past what takes no sending: splices whose text is sent, what they skip, and the end of a
+ * block. A splice from before the user was attached lies at 0, so it is due as well. */
 static void settle(struct cursor *cursor)
 {
     while (cursor->splice && cursor->splice->at <= cursor->sent &&
@@ -171,17 +164,17 @@ static bool next_piece(const struct stream *stream, struct cursor *cursor, size_
     struct splice *splice = cursor->splice;
     if (splice && splice->at <= cursor->sent) {
         piece->iov_base = splice->text + cursor->text_sent;
-        piece->iov_len = least(splice->length - cursor->text_sent, limit);
+        piece->iov_len = MIN(splice->length - cursor->text_sent, limit);
         cursor->text_sent += piece->iov_len;
         return true;
     }
     if (splice)
-        end = least(end, splice->at);
+        end = MIN(end, splice->at);
     if (cursor->sent >= end)
         return false;
     size_t offset = (size_t)(cursor->sent - cursor->block->start);
     piece->iov_base = cursor->block->bytes + offset;
-    piece->iov_len = least(least(BLOCK_SIZE - offset, end - cursor->sent), limit);
+    piece->iov_len = MIN(MIN(BLOCK_SIZE - offset, end - cursor->sent), limit);
     cursor->sent += piece->iov_len;
     return true;
 }
@@ -237,16 +230,10 @@ static void clear(struct cursor *cursor)
 /* Gives the user a copy of what waits: its place would keep all that follows in memory. */
 static void detach(const struct stream *stream, struct cursor *cursor)
 {
-    char *copy = allocate(waiting(stream, cursor) + 1);
-    size_t length = 0;
-    struct cursor ahead = *cursor;
+    struct cursor copy = {0}, ahead = *cursor;
     struct iovec piece;
-    while (next_piece(stream, &ahead, SIZE_MAX, &piece)) {
-        memcpy(copy + length, piece.iov_base, piece.iov_len);
-        length += piece.iov_len;
-    }
+    while (next_piece(stream, &ahead, SIZE_MAX, &piece))
+        insert(stream, &copy, piece.iov_base, piece.iov_len);
     clear(cursor);
-    if (length > 0)
-        insert(stream, cursor, copy, length);
-    free(copy);
+    *cursor = copy;
 }
