@@ -85,6 +85,7 @@ SENT_AWAY = re.compile(r"! (?:too many attempts|timed out|server full|kicked by 
 # Commands whose replies tell what we are called and what our password is, and the refusals of these
 # commands.
 ACCOUNT_COMMAND = re.compile(rb"/(?:(register|passwd)|unregister|nick)(?: +(.*))?", re.I)
+QUIT = re.compile(rb"/quit[ \r\n]", re.I)  # as a server reads it (CMD-5)
 REFUSAL = re.compile(
     r"! (?:invalid name: |name in use: |name registered: |name not registered: |already registered:"
     r" |not registered: |password must |accounts cannot |unknown command: /(?i:register|passwd|"
@@ -186,7 +187,7 @@ class Client:
             try:
                 written = await asyncio.to_thread(os.write, 1, bytes(self.tty.out[:MAX_WAITING]))
             except BlockingIOError:
-                await ready(1, writing=True)
+                await self.ready(1, writing=True)
             except OSError:
                 self.end("", 1)  # standard output is gone
                 return
@@ -239,6 +240,63 @@ class Client:
     # 4. Connection
     # -----------------------------------------------------------------------------------------
 
+    async def connect(self) -> socket.socket:
+        """Connect to the first address of the host that answers.
+
+        Where one fails, or does not answer for a while, the next is tried beside it (CLIENT-7).
+        """
+        loop, host = asyncio.get_running_loop(), os.fsencode(self.options.host)
+        tries: set[asyncio.Task[socket.socket]] = set()
+        try:
+            async with asyncio.timeout(TRY_SECONDS):
+                found = await loop.getaddrinfo(host, self.options.port, type=socket.SOCK_STREAM)
+                while True:
+                    if found:
+                        tries.add(asyncio.create_task(self.connect_to(*found.pop(0))))
+                    patience = NEXT_SECONDS if found else None
+                    done, tries = await asyncio.wait(
+                        tries, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    for task in done:
+                        if not task.exception() or not (found or tries):
+                            return task.result()
+        finally:
+            for task in tries:
+                task.cancel()
+
+    @staticmethod
+    async def connect_to(
+        family: int, kind: int, protocol: int, _name: str, address: tuple[object, ...]
+    ) -> socket.socket:
+        """Connect to one address. Where TCP connects us to ourselves, none answers (CLIENT-9)."""
+        sock = socket.socket(family, kind, protocol)
+        try:
+            Client.prepare(sock)
+            await asyncio.get_running_loop().sock_connect(sock, address)
+            if sock.getsockname() == sock.getpeername():
+                raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    @staticmethod
+    def prepare(sock: socket.socket) -> None:
+        """Send small lines without delay; notice within two minutes that a server has vanished."""
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
+
+    @staticmethod
+    def reason(error: OSError) -> str:
+        """Give the heart of an error, without the address that asyncio adds to it."""
+        number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or 0
+        return os.strerror(number) if number > 0 else str(error.strerror)
+
     async def send_typed(self) -> None:
         """Send what was typed, as the server takes it; after the end of the input, end our side."""
         link = self.link
@@ -253,7 +311,7 @@ class Client:
                 try:
                     link.sent += link.sock.send(self.outbox[link.sent :])
                 except BlockingIOError:
-                    await ready(link.sock.fileno(), writing=True)
+                    await self.ready(link.sock.fileno(), writing=True)
                 self.forget_sent()
                 self.moved()
         link.broken = True  # what the server said before it went can still be read
@@ -465,7 +523,7 @@ class Client:
         """Read standard input until it ends."""
         while not self.typed_all:
             await self.until(self.may_read)
-            await ready(0)
+            await self.ready(0)
             data = self.tty.read() if self.tty.take() and self.may_read() else None
             if data is not None:
                 await self.on_input(data)
@@ -514,7 +572,7 @@ class Client:
         """Put a line where it belongs."""
         if self.forgets:
             self.forgets = False
-        elif self.is_away() and is_quit(line):
+        elif self.is_away() and QUIT.match(line):
             self.end("Disconnected\n", 0)
         elif self.is_away():
             self.kept += line
@@ -535,9 +593,17 @@ class Client:
         """
         if self.phase is Phase.ASKED and len(self.link.answers) < MAX_ANSWERS:
             self.link.answers.append(line[:MAX_LINE])
-        found = ACCOUNT_COMMAND.fullmatch(line) if is_good(line) else None
+        found = ACCOUNT_COMMAND.fullmatch(line) if self.is_good(line) else None
         if found and self.phase is Phase.JOINED and len(self.offered) < MAX_OFFERS:
             self.offered.append((found[1] and found[2]) or b"")
+
+    @staticmethod
+    def is_good(line: bytes) -> bool:
+        """Whether a server takes a line (FRAME-4 to FRAME-6)."""
+        try:
+            return len(line) <= MAX_LINE and not CONTROL.search(line.decode())
+        except UnicodeDecodeError:
+            return False
 
     def has_no_answer(self) -> bool:
         """Whether a prompt for the name would find none, as the input has ended."""
@@ -596,8 +662,7 @@ class Client:
     async def try_again(self) -> None:
         """Connect once more, and hear that connection; its time is limited until the welcome."""
         try:
-            async with asyncio.timeout(TRY_SECONDS):
-                sock = await connect(self.options)
+            sock = await self.connect()
         except OSError:
             return
         self.tty.forget_row()
@@ -685,10 +750,10 @@ class Client:
     async def talk(self) -> tuple[str, int]:
         """Have one connection after the other; give the last words and the exit status."""
         try:
-            self.link = Link(await connect(self.options))
+            self.link = Link(await self.connect())
         except OSError as error:
             return (
-                f"cannot connect to {self.options.address}: {reason(error)}\n",
+                f"cannot connect to {self.options.address}: {self.reason(error)}\n",
                 1,
             )
         self.tty.take()
@@ -727,6 +792,20 @@ class Client:
         for future in waiting:
             if not future.done():
                 future.set_result(None)
+
+    @staticmethod
+    async def ready(descriptor: int, writing: bool = False) -> None:
+        """Wait until a descriptor can be read, or written."""
+        loop = asyncio.get_running_loop()
+        event = asyncio.Event()
+        add, remove = loop.add_reader, loop.remove_reader
+        if writing:
+            add, remove = loop.add_writer, loop.remove_writer
+        add(descriptor, event.set)
+        try:
+            await event.wait()
+        finally:
+            remove(descriptor)
 
     async def look(self) -> None:
         """Look from time to time whether the terminal is ours again: no signal tells of it."""
@@ -777,91 +856,6 @@ class Client:
         await self.flush()
         self.tty.stop()
         self.moved()
-
-
-async def ready(descriptor: int, writing: bool = False) -> None:
-    """Wait until a descriptor can be read, or written."""
-    loop = asyncio.get_running_loop()
-    event = asyncio.Event()
-    add, remove = loop.add_reader, loop.remove_reader
-    if writing:
-        add, remove = loop.add_writer, loop.remove_writer
-    add(descriptor, event.set)
-    try:
-        await event.wait()
-    finally:
-        remove(descriptor)
-
-
-def reason(error: OSError) -> str:
-    """Give the heart of an error, without the address that asyncio adds to it."""
-    number = error.errno or 0
-    return os.strerror(number) if number > 0 else error.strerror or str(error)
-
-
-def is_quit(line: bytes) -> bool:
-    """Whether a line is /quit, as a server reads it (CMD-5)."""
-    return line.rstrip(b"\r\n").partition(b" ")[0].lower() == b"/quit"
-
-
-def is_good(line: bytes) -> bool:
-    """Whether a server takes a line (FRAME-4 to FRAME-6)."""
-    try:
-        return len(line) <= MAX_LINE and not CONTROL.search(line.decode())
-    except UnicodeDecodeError:
-        return False
-
-
-async def connect(options: Options) -> socket.socket:
-    """Connect to the first address of the host that answers.
-
-    Where one fails, or does not answer for a while, the next is tried beside it (CLIENT-7).
-    """
-    loop = asyncio.get_running_loop()
-    host = os.fsencode(options.host)
-    found = await loop.getaddrinfo(host, options.port, type=socket.SOCK_STREAM)
-    tries: set[asyncio.Task[socket.socket]] = set()
-    try:
-        while True:
-            if found:
-                tries.add(asyncio.create_task(connect_to(*found.pop(0))))
-            patience = NEXT_SECONDS if found else None
-            done, tries = await asyncio.wait(
-                tries, timeout=patience, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                if not task.exception() or not (found or tries):
-                    return task.result()
-    finally:
-        for task in tries:
-            task.cancel()
-
-
-async def connect_to(
-    family: int, kind: int, protocol: int, _name: str, address: tuple[object, ...]
-) -> socket.socket:
-    """Connect to one address. Where TCP connects us to ourselves, none answers (CLIENT-9)."""
-    sock = socket.socket(family, kind, protocol)
-    try:
-        prepare(sock)
-        await asyncio.get_running_loop().sock_connect(sock, address)
-        if sock.getsockname() == sock.getpeername():
-            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def prepare(sock: socket.socket) -> None:
-    """Send small lines without delay; notice within two minutes that a server has vanished."""
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
 
 
 def open_standard_files() -> None:

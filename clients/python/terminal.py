@@ -40,6 +40,7 @@ READ_SIZE = 64 * 1024  # bytes read in one go
 MAX_TYPED = 4095  # characters of an edited line: what a terminal itself takes
 MAX_BEGUN = 4096  # characters of a server's line that has no end yet
 MAX_KEY = 4096  # characters of what a key sends, or of what the terminal answers
+MAX_HISTORY = 1000  # lines that Up brings back, at most
 MAX_NAMES = 1000  # that TAB completes
 ESCAPE_SECONDS = 0.5  # after Escape, for what would make it the beginning of a key
 SEQUENCE_SECONDS = 2.0  # for the rest of a longer one
@@ -52,7 +53,7 @@ PASTE_BEGINS = "\x1b[200~"
 PASTE_ENDS = "\x1b[201~"
 WHOLE_KEY = re.compile(
     r"\x1b(?:\[M...|\[\[.|\[[0-?]+[ -/]*[@-~]|\[[ -/]*[@-LN-Z\\-~]|O."
-    r"|[\]P_^X].*?(?:\a|\x1b\\)|[^\[O\]P_^X\x1b])|[^\x1b]",
+    r"|[\]P_^X].*?(?:\a|\x1b\\)|[^\[O\]P_^X\x1b])|[\x00-\x1a\x1c-\x1f\x7f]|[^\x00-\x1f\x7f]+",
     re.DOTALL,
 )
 BEGUN_KEY = re.compile(r"\x1b(?:\[M.{0,2}|\[\[?|\[[0-?]*[ -/]*|O|[\]P_^X].*)?\Z", re.DOTALL)
@@ -328,18 +329,24 @@ class Terminal:
         What is neither text nor a key that the library knows, such as an answer of the terminal,
         does nothing.
         """
-        is_text = len(key) == 1 and unicodedata.category(key) != "Cc"
+        is_text = not key.startswith("\x1b") and unicodedata.category(key[0]) != "Cc"
         if key in (PASTE_BEGINS, PASTE_ENDS):
             self.pasting = key == PASTE_BEGINS
         elif is_text or (key == "\t" and self.pasting):
-            if len(self.buffer.text) < MAX_TYPED:
-                self.feed(key)
+            self.insert(key[: MAX_TYPED - len(self.buffer.text)])
         elif key in "\r\n":
             self.feed("c-m")
         elif key == "\t":
             self.complete()
         elif not self.pasting:
             self.feed(*known_keys(key))
+
+    def insert(self, text: str) -> None:
+        """Insert text; many letters at once, as for each the library looks for a key of its own."""
+        if len(text) == 1 and text != "\t":
+            self.feed(text)
+        elif text:
+            self.app.current_buffer.insert_text(text)
 
     def complete(self) -> None:
         """Complete the word before the cursor, where one command or name begins so (EDIT-6)."""
@@ -418,11 +425,16 @@ class Terminal:
 
     def accept(self, buffer: Buffer) -> bool:
         """Pass on a line that was entered; it stays on the screen. The library calls this."""
+        from prompt_toolkit.history import InMemoryHistory
+
         line = buffer.text
         self.leave(entered=True)
         self.begun = ""
         if self.typed(line):
             buffer.append_to_history()
+            lines = buffer.history.get_strings()
+            if len(lines) > MAX_HISTORY:
+                buffer.history = InMemoryHistory(lines[-MAX_HISTORY // 2 :])
         buffer.reset()
         return True
 
