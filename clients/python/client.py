@@ -334,6 +334,21 @@ class Client:
             del self.outbox[MAX_LINE + 1 : link.sent]
             link.sent = MAX_LINE + 1
 
+    async def close_in_order(self) -> None:
+        """End our side, and discard what comes until the server ends its own.
+
+        To close a connection with something unread in it would reset it.
+        """
+        sock, loop = self.link.sock, asyncio.get_running_loop()
+        if sock is None:
+            return
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while await loop.sock_recv(sock, READ_SIZE):
+                    pass
+        sock.close()
+
     # -----------------------------------------------------------------------------------------
     # 5. From the server
     # -----------------------------------------------------------------------------------------
@@ -713,21 +728,6 @@ class Client:
         if message:
             await self.announce(message)
         await self.flush()
-
-    async def close_in_order(self) -> None:
-        """End our side, and discard what comes until the server ends its own.
-
-        To close a connection with something unread in it would reset it.
-        """
-        sock, loop = self.link.sock, asyncio.get_running_loop()
-        if sock is None:
-            return
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_WR)
-            async with asyncio.timeout(CLOSE_SECONDS):
-                while await loop.sock_recv(sock, READ_SIZE):
-                    pass
-        sock.close()
 
     # -----------------------------------------------------------------------------------------
     # 8. Loop

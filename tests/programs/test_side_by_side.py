@@ -1,6 +1,7 @@
-"""The three servers can be read side by side: the same units, sections and names in each.
+"""The three servers can be read side by side, and so can the three clients.
 
-What is shared stands in CONTRIBUTING's table; this test reads it from there.
+Each has the same units, sections and names in all three languages. What is shared stands in the
+tables of CONTRIBUTING; this test reads it from there.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SERVERS = ROOT / "servers"
-UNITS = {"accounts", "log", "options", "stream"}
+UNITS = {
+    "servers": ("accounts", "log", "options", "stream"),
+    "clients": ("options", "terminal"),
+}
+SECTIONS = {"servers": 10, "clients": 9}
 
 C_NAME = (
     r"^(?:static |const |struct \w+ |enum \w+ |[a-z_0-9]+_t |_Noreturn |bool |void |char |int )"
@@ -23,40 +27,36 @@ C_NAME = (
 
 @dataclass(frozen=True)
 class Language:
-    """Where a language has its server, and how it writes sections and functions."""
+    """How a language writes sections and functions, and where it has its units."""
 
-    server: Path
+    suffix: str
     banner: str
     function: str
-    units: str  # a pattern for the files of the units, in the server's folder
+    unit: str  # a pattern for the file of a unit, in the program's folder
 
-    def sections(self) -> Iterator[tuple[str, set[str]]]:
+    def functions(self, text: str) -> set[str]:
+        return {plain(name) for name in re.findall(self.function, text, re.M)}
+
+    def sections(self, path: Path) -> Iterator[tuple[str, set[str]]]:
         """Each section's title with the names of its functions, in order."""
-        text = self.server.read_text("utf-8")
+        text = path.read_text("utf-8")
         found = list(re.finditer(self.banner, text, re.M))
         ends = [match.start() for match in found[1:]] + [len(text)]
         for match, end in zip(found, ends, strict=True):
-            functions = re.findall(self.function, text[match.end() : end], re.M)
-            yield match[1], {plain(name) for name in functions}
+            yield match[1], self.functions(text[match.end() : end])
 
 
 LANGUAGES = {
-    "python": Language(
-        SERVERS / "python/server.py", r"^ *# (\d+\. .+)$", r"^ *def (\w+)\(", "{unit}.py"
-    ),
-    "go": Language(
-        SERVERS / "go/server.go",
-        r"^// (\d+\. .+)$",
-        r"^func (?:\([^)]*\) )?(\w+)\(",
-        "{unit}/{unit}.go",
-    ),
+    "python": Language("py", r"^ *# (\d+\. .+)$", r"^ *(?:async )?def (\w+)\(", "{unit}.py"),
+    "go": Language("go", r"^// (\d+\. .+)$", r"^func (?:\([^)]*\) )?(\w+)\(", "{unit}/{unit}.go"),
     "c": Language(
-        SERVERS / "c/server.c",
+        "c",
         r"^/\* -+ (\d+\. .+?) -+ \*/",
         rf"{C_NAME}[^;={{]*?\b(\w+)\((?=[^;]*?\n\{{)|^(\w+)\(struct ",
         "{unit}.h",
     ),
 }
+EACH = [(role, language) for role in UNITS for language in LANGUAGES]
 
 
 def plain(name: str | tuple[str, ...]) -> str:
@@ -64,32 +64,45 @@ def plain(name: str | tuple[str, ...]) -> str:
     return "".join(name).replace("_", "").lower()
 
 
-def glossary() -> dict[str, set[str]]:
-    """The functions that all three have, by the title of their section."""
-    rows = re.findall(
-        r"^\| (\d+\. [^|]+) \| (.+) \|$", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.M
-    )
-    return {title: {plain(name) for name in re.findall(r"`(\w+)`", row)} for title, row in rows}
+def program(role: str, language: str) -> Path:
+    return ROOT / role / language / f"{role[:-1]}.{LANGUAGES[language].suffix}"
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_units_are_the_same(language: str) -> None:
-    one = LANGUAGES[language]
-    for unit in UNITS:
-        assert (one.server.parent / one.units.format(unit=unit)).is_file()
+def glossary(role: str) -> dict[str, set[str]]:
+    """The functions that all three have, by the title of their section or the name of a unit."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    chapter = text.split(f"## The three {role}, side by side\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d+\. [^|]+|`\w+`) \| (.+) \|$", chapter, re.M)
+    found = {title.strip("`"): re.findall(r"`(\w+)`", row) for title, row in rows}
+    return {title: {plain(name) for name in names} for title, names in found.items()}
 
 
-def test_the_sections_are_the_same_and_in_the_same_order() -> None:
-    titles = {name: [title for title, _ in one.sections()] for name, one in LANGUAGES.items()}
-    assert len(titles["python"]) == 10
+@pytest.mark.parametrize(("role", "language"), EACH)
+def test_the_units_are_the_same(role: str, language: str) -> None:
+    folder = program(role, language).parent
+    for unit in UNITS[role]:
+        assert (folder / LANGUAGES[language].unit.format(unit=unit)).is_file()
+
+
+@pytest.mark.parametrize("role", UNITS)
+def test_the_sections_are_the_same_and_in_the_same_order(role: str) -> None:
+    titles = {
+        name: [title for title, _ in language.sections(program(role, name))]
+        for name, language in LANGUAGES.items()
+    }
+    assert len(titles["python"]) == SECTIONS[role]
     assert titles["go"] == titles["python"]
     assert titles["c"] == titles["python"]
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_functions_of_the_glossary_stand_in_their_sections(language: str) -> None:
-    shared = glossary()
+@pytest.mark.parametrize(("role", "language"), EACH)
+def test_the_functions_of_the_glossary_stand_where_it_says(role: str, language: str) -> None:
+    shared = glossary(role)
     assert sum(map(len, shared.values())) >= 50
-    sections = dict(LANGUAGES[language].sections())
-    missing = {title: names - sections[title] for title, names in shared.items()}
+    here, path = LANGUAGES[language], program(role, language)
+    found = dict(here.sections(path))
+    for unit in UNITS[role]:
+        text = (path.parent / here.unit.format(unit=unit)).read_text("utf-8")
+        found[unit] = here.functions(text)
+    missing = {title: names - found[title] for title, names in shared.items()}
     assert not {title: names for title, names in missing.items() if names}
