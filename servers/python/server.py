@@ -37,17 +37,11 @@ from enum import Enum, auto
 
 from accounts import Accounts, Job, Task, open_accounts
 from log import Sink, log_event, open_log, open_output, reopen
-from options import Options, fail, parse_options, usage_error
+from options import Options, end, parse_options, usage_error
 from stream import Cursor, Stream
-
-TYPE_CHECKING = False  # as in typing, which is slow to import
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import ClassVar
 
 # ---------------------------------------------------------------------------------------------
 # 1. Limits
-# ---------------------------------------------------------------------------------------------
 
 MAX_NAME = 32  # bytes of a name
 MAX_LINE = 1024  # bytes of a line from a client, and of one of /who, the end not counted
@@ -64,8 +58,6 @@ ACCEPT_BATCH = 64  # connections accepted in one round, so that a rush delays no
 BACKLOG = 4096  # connections that may wait to be accepted
 ROUND_SIZE = 256 * 1024  # bytes taken up and said in a round, before all are sent them
 LINE_WORK = 64  # what a line adds to that beyond its bytes, for the time it takes
-SKIP_SIZE = 256  # empty lines that are passed in one step, at most
-MAX_PIECES = 64  # pieces of memory handed to the kernel in one call
 TICK = 0.01  # seconds at least between two sweeps
 MAX_SLEEP = 3600.0  # seconds; the system takes no wait beyond some weeks
 NEVER = float("inf")  # a time that does not come
@@ -92,7 +84,6 @@ TOO_MANY = b"! too many attempts\n"
 
 # ---------------------------------------------------------------------------------------------
 # 2. Types
-# ---------------------------------------------------------------------------------------------
 
 
 class Phase(Enum):
@@ -116,33 +107,6 @@ class Gate(Enum):
     CLOSED = auto()  # it is leaving, or gone
 
 
-class Inbox:
-    """Bytes that were received and not yet taken up."""
-
-    __slots__ = ("at", "data")
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.at = 0  # of the next line; all before it is moved out once for many lines
-
-    def __len__(self) -> int:
-        return len(self.data) - self.at
-
-    def add(self, data: bytes) -> None:
-        """Put what was received behind the rest."""
-        self.data = self.data[self.at :] + data
-        self.at = 0
-
-    def skip_empty(self) -> None:
-        """Pass the empty lines that come next, many of them in one step."""
-        ahead = self.data[self.at : self.at + SKIP_SIZE]
-        self.at += len(ahead) - len(ahead.lstrip(b"\n"))
-
-    def has_line(self) -> bool:
-        """Whether a whole line is there."""
-        return self.data.find(b"\n", self.at) >= 0
-
-
 class User:
     """One connection."""
 
@@ -151,7 +115,7 @@ class User:
         self.addr = addr  # its address, for the log
         self.phase = Phase.NAMING
         self.name = b""  # or the one that it wants, while asked for its password
-        self.inbox = Inbox()
+        self.inbox = bytearray()  # what was received, and is not taken up yet
         self.cursor = Cursor(stream)  # what waits to be sent to it
         self.refusals = 0
         self.wrong = 0  # wrong passwords
@@ -167,24 +131,23 @@ class User:
 
 # ---------------------------------------------------------------------------------------------
 # 3. Lines
-# ---------------------------------------------------------------------------------------------
 
 # C0 except TAB, DEL and C1, and what breaks a line or turns its direction on the screen.
 CONTROL_RANGES = ((0, 0x08), (0x0A, 0x1F), (0x7F, 0x9F), (0x2028, 0x202E), (0x2066, 0x2069))
 CONTROL = {chr(code) for first, last in CONTROL_RANGES for code in range(first, last + 1)}
 
 
-def take_line(inbox: Inbox) -> bytes | None:
+def take_line(inbox: bytearray) -> bytes | None:
     """Take the next whole line, without its end, or None where there is none yet.
 
     Of a line that is too long only so much is kept as shows that it is: it cannot fill memory.
     """
-    end = inbox.data.find(b"\n", inbox.at)
+    end = inbox.find(b"\n")
     if end < 0:
-        inbox.data, inbox.at = inbox.data[inbox.at : inbox.at + MAX_LINE + 2], 0
+        del inbox[MAX_LINE + 2 :]
         return None
-    line = inbox.data[inbox.at : end]
-    inbox.at = end + 1
+    line = bytes(inbox[:end])
+    del inbox[: end + 1]
     return line.removesuffix(b"\r")
 
 
@@ -208,7 +171,6 @@ def is_blank(text: bytes) -> bool:
 
 # ---------------------------------------------------------------------------------------------
 # 4. Room
-# ---------------------------------------------------------------------------------------------
 
 NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 RESERVED = (b"server", b"password")
@@ -239,7 +201,7 @@ class Server:
         self.accounts = accounts
         self.selector = selector
         self.rate = options.rate
-        self.half = options.max_queue // 2  # bytes; more waits for a user than it may add to
+        self.half = options.max_queue // 2  # bytes; where more waits for a user, it adds none
         # Bytes of work, then all are sent what came of it. With more, a user who reads well could
         # be dropped, since it was given no chance to read.
         self.round_size = min(ROUND_SIZE, self.half)
@@ -263,9 +225,28 @@ class Server:
         self.accept_fails = False  # it did at the last attempt, and that was logged
         self.stopping = False  # a signal or the operator wants it to end
         self.stop_at = NEVER  # when it does, at the latest, once the notice was sent
-        self.console = Inbox()  # from standard input
+        self.console = bytearray()  # from standard input
         self.console_is_file = False  # a file is always ready, and selectors refuse it
-        self.buffer = memoryview(bytearray(MAX_INBOX))
+
+        self.op_commands = {
+            b"help": self.op_help,
+            b"who": self.op_who,
+            b"kick": self.op_kick,
+            b"shutdown": self.op_shutdown,
+        }
+        self.commands = {
+            b"help": self.cmd_help,
+            b"who": self.cmd_who,
+            b"msg": self.cmd_msg,
+            b"nick": self.cmd_nick,
+            b"quit": self.cmd_quit,
+        }
+        if accounts is not None:
+            self.commands |= {
+                b"register": self.cmd_register,
+                b"passwd": self.cmd_passwd,
+                b"unregister": self.cmd_unregister,
+            }
 
     def find(self, name: bytes) -> User | None:
         """Find who has a name, case aside."""
@@ -303,9 +284,8 @@ class Server:
         return None if self.accounts is None else self.accounts.hash_of(name)
 
     def has_proven(self, user: User, name: bytes) -> bool:
-        """Whether a name is an account, and the one that the user has proven to be its (ACCT-5)."""
-        hash = self.hash_of(name)
-        return hash is not None and user.proven == (name.lower(), hash)
+        """Whether a name is the account that the user has proven to be its own (ACCT-5)."""
+        return user.proven == (name.lower(), self.hash_of(name))
 
     def enter(self, user: User, name: bytes) -> None:
         """Let a user into the room. The notice is said before it can hear: it is for the others."""
@@ -327,7 +307,6 @@ class Server:
 
     # -----------------------------------------------------------------------------------------
     # 5. Commands
-    # -----------------------------------------------------------------------------------------
 
     def cmd_help(self, user: User, _rest: bytes) -> None:
         """/help: the commands."""
@@ -414,7 +393,7 @@ class Server:
         if password is not None and not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
             self.tell(user, BAD_PASSWORD)
             return
-        user.job = self.accounts.change(user, task, user.name, password or b"")
+        user.job = self.accounts.ask(task, user, user.name, password or b"")
         if user.job is None:  # too many changes wait (ACCT-13)
             self.tell(user, UNCHANGED)
 
@@ -431,29 +410,8 @@ class Server:
             registered = job.task is Task.REGISTER
             self.tell(user, b"Registered %s\n" % job.name if registered else b"Password changed\n")
 
-    @staticmethod
-    def split_command(line: bytes) -> tuple[bytes, bytes]:
-        """Split `/WORD REST` into WORD and REST."""
-        word, _, rest = line[1:].partition(b" ")
-        return word, rest
-
-    COMMANDS: ClassVar[dict[bytes, Callable[[Server, User, bytes], None]]] = {
-        b"help": cmd_help,
-        b"who": cmd_who,
-        b"msg": cmd_msg,
-        b"nick": cmd_nick,
-        b"quit": cmd_quit,
-    }
-
-    ACCOUNT_COMMANDS: ClassVar[dict[bytes, Callable[[Server, User, bytes], None]]] = {
-        b"register": cmd_register,
-        b"passwd": cmd_passwd,
-        b"unregister": cmd_unregister,
-    }
-
     # -----------------------------------------------------------------------------------------
     # 6. Lines to actions
-    # -----------------------------------------------------------------------------------------
 
     def gate(self, user: User) -> Gate:
         """Whether a user's next line is taken up now, and if not, why."""
@@ -475,19 +433,11 @@ class Server:
             self.work += len(line) + LINE_WORK
             if self.rate and user.phase is Phase.CHATTING:
                 self.count_line(user, self.rate)
-            if not line and not self.rate and user.phase is Phase.CHATTING:
-                user.inbox.skip_empty()  # nothing is cheaper to send, so nothing may cost less
-            else:
-                self.handle_line(user, line)
-        if gate is not Gate.OPEN or user.events != selectors.EVENT_READ:
-            self.pending[user] = None  # after its flush, `watch` decides how it goes on
+            self.handle_line(user, line)
+        self.pending[user] = None  # after its flush, `watch` decides how it goes on
         if gate is Gate.THROTTLED:
             self.sweep_at = min(self.sweep_at, user.due)
-        if user.inbox.has_line():
-            if gate is Gate.OPEN:
-                self.turns[user] = None
-                self.turns.move_to_end(user, last=False)  # so that no more than one waits halfway
-        elif user.ended and gate is not Gate.BUSY and gate is not Gate.CLOSED:
+        if user.ended and gate not in (Gate.BUSY, Gate.CLOSED) and b"\n" not in user.inbox:
             self.retire(user, "eof")
 
     def count_line(self, user: User, rate: int) -> None:
@@ -520,25 +470,21 @@ class Server:
 
     def refuse_name(self, user: User, error: bytes, reason: str) -> None:
         """Say why a name is refused, and ask again, but not for ever (JOIN-7)."""
-        log_event(self.log, "refuse", addr=user.addr, reason=reason)
         user.refusals += 1
-        if user.refusals < MAX_REFUSALS:
-            self.tell(user, error + PROMPT)
-        else:
-            self.tell(user, error + TOO_MANY)
-            self.dismiss(user)
+        last = user.refusals == MAX_REFUSALS
+        self.refuse(user, reason, error + (TOO_MANY if last else PROMPT), last)
 
     def handle_password(self, user: User, line: bytes) -> None:
         """Take a line as the answer to the second prompt. It is the password as it stands."""
         error = check_line(line)
         if error is not None:
             self.refuse_password(user, error, "line")
-        elif len(line) > MAX_PASSWORD or self.accounts is None or self.hash_of(user.name) is None:
+        elif len(line) > MAX_PASSWORD or self.accounts is None:
             self.refuse_password(user, WRONG_PASSWORD, "password")
         else:
             if not user.ended:
                 user.left, user.deadline = user.deadline - self.now, NEVER  # JOIN-8
-            user.job = self.accounts.check(user, user.name, line)
+            user.job = self.accounts.ask(Task.CHECK, user, user.name, line)
 
     def password_checked(self, user: User, job: Job) -> None:
         """Let a user in whose password was right, unless by now it cannot have the name."""
@@ -557,37 +503,37 @@ class Server:
 
     def refuse_password(self, user: User, error: bytes, reason: str) -> None:
         """Say that a password is refused, and ask again, but not for ever (ACCT-2)."""
-        log_event(self.log, "refuse", addr=user.addr, reason=reason)
         user.wrong += 1
-        if user.wrong < MAX_WRONG_PASSWORDS:
-            self.tell(user, error + PASSWORD_PROMPT)
-        else:
-            self.tell(user, error + TOO_MANY)
+        last = user.wrong == MAX_WRONG_PASSWORDS
+        self.refuse(user, reason, error + (TOO_MANY if last else PASSWORD_PROMPT), last)
+
+    def refuse(self, user: User, reason: str, text: bytes, ends: bool = False) -> None:
+        """Say and log that something is refused, which may end the connection."""
+        log_event(self.log, "refuse", addr=user.addr, reason=reason)
+        self.tell(user, text)
+        if ends:
             self.dismiss(user)
 
     def handle_chat(self, user: User, line: bytes) -> None:
         """Take a line as a message or a command."""
         error = check_line(line)
         if error is not None:
-            log_event(self.log, "refuse", addr=user.addr, reason="line")
-            self.tell(user, error)
+            self.refuse(user, "line", error)
         elif line.startswith(b"/") and not line.startswith(b"//"):
             self.handle_command(user, line)
         elif not is_blank(line):
-            text = line[1:] if line.startswith(b"//") else line
+            text = line.removeprefix(b"/")
             self.broadcast(b"%s: %s\n" % (user.name, text), sender=user)
             log_event(self.log, "message", name=user.name, text=text)
 
     def handle_command(self, user: User, line: bytes) -> None:
         """Carry out a command."""
-        word, rest = self.split_command(line)
-        command = self.COMMANDS.get(word.lower())
-        if command is None and self.accounts is not None:
-            command = self.ACCOUNT_COMMANDS.get(word.lower())
+        word, _, rest = line[1:].partition(b" ")
+        command = self.commands.get(word.lower())
         if command is None:
             self.tell(user, UNKNOWN_COMMAND % word)
         else:
-            command(self, user, rest)
+            command(user, rest)
 
     def jobs_done(self) -> None:
         """Act on what workers have done, also where the user is gone: the file has changed."""
@@ -596,7 +542,7 @@ class Server:
             if job.error:
                 log_event(self.log, "error", error=job.error)
             elif job.done and job.task is not Task.CHECK:
-                log_event(self.log, "account", name=job.name, reason=job.task.name.lower())
+                log_event(self.log, "account", name=job.name, reason=job.task)
             user = job.owner
             if user is None or user.job is not job:
                 continue
@@ -609,7 +555,6 @@ class Server:
 
     # -----------------------------------------------------------------------------------------
     # 7. Console
-    # -----------------------------------------------------------------------------------------
 
     def op_help(self, _rest: bytes) -> None:
         """/help: the operator's commands."""
@@ -635,27 +580,20 @@ class Server:
         """/shutdown: the end for all."""
         self.stopping = True
 
-    OP_COMMANDS: ClassVar[dict[bytes, Callable[[Server, bytes], None]]] = {
-        b"help": op_help,
-        b"who": op_who,
-        b"kick": op_kick,
-        b"shutdown": op_shutdown,
-    }
-
     def console_line(self, line: bytes) -> None:
         """Act on one line of the operator's: an announcement or a command."""
         error = check_line(line)
         if error is not None:
             self.output.put(error)
         elif line.startswith(b"/") and not line.startswith(b"//"):
-            word, rest = self.split_command(line)
-            command = self.OP_COMMANDS.get(word.lower())
+            word, _, rest = line[1:].partition(b" ")
+            command = self.op_commands.get(word.lower())
             if command is None:
                 self.output.put(UNKNOWN_COMMAND % word)
             else:
-                command(self, rest)
+                command(rest)
         elif not is_blank(line):
-            text = line[1:] if line.startswith(b"//") else line
+            text = line.removeprefix(b"/")
             self.broadcast(b"server: %s\n" % text)
             log_event(self.log, "message", name="server", text=text)
 
@@ -669,27 +607,18 @@ class Server:
             data = b""
         if not data:
             self.close_console()
-        self.console.add(data)
+        self.console += data
         while not self.stopping and (line := take_line(self.console)) is not None:
             self.console_line(line)
 
-    def open_console(self) -> None:
-        """Listen to standard input too."""
-        try:
-            self.selector.register(0, selectors.EVENT_READ, self.read_console)
-        except PermissionError:
-            self.console_is_file = True
-
     def close_console(self) -> None:
         """Go on without standard input."""
-        if self.console_is_file:
-            self.console_is_file = False
-        elif 0 in self.selector.get_map():
+        self.console_is_file = False
+        if 0 in self.selector.get_map():
             self.selector.unregister(0)
 
     # -----------------------------------------------------------------------------------------
     # 8. Sockets
-    # -----------------------------------------------------------------------------------------
 
     def accept_users(self) -> None:
         """Accept those who wait at the door."""
@@ -698,15 +627,19 @@ class Server:
                 sock, address = self.listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # out of descriptors or memory
-                self.pause_accepting(str(error.strerror))
+            except OSError as error:  # out of descriptors or memory: they wait (LIMIT-3)
+                if not self.accept_fails:
+                    log_event(self.log, "error", error=f"cannot accept: {error.strerror}")
+                self.accept_fails = True
+                self.selector.modify(self.listener, 0, self.accept_users)
+                self.accept_at = self.now + ACCEPT_PAUSE
                 return
             self.accept_fails = False
             self.greet(sock, show_address(*address[:2]) if self.log is not None else "")
 
     def greet(self, sock: socket.socket, addr: str) -> None:
         """Ask a newcomer for its name, if there is room."""
-        self.configure(sock)
+        sock.setblocking(False)
         user = User(sock, addr, self.stream)
         log_event(self.log, "connect", addr=addr)
         try:
@@ -719,23 +652,9 @@ class Server:
         self.connections[user] = None
         self.set_deadline(user, self.options.join_timeout)
         if is_full:
-            log_event(self.log, "refuse", addr=addr, reason="full")
-            self.tell(user, b"! server full\n")
-            self.dismiss(user)
+            self.refuse(user, "full", b"! server full\n", ends=True)
         else:
             self.tell(user, PROMPT)
-
-    @staticmethod
-    def configure(sock: socket.socket) -> None:
-        """Make a connection one that never blocks, delays nothing, and notices a vanished peer."""
-        sock.setblocking(False)
-        with suppress(OSError):  # it may have been reset already
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
 
     def set_deadline(self, user: User, seconds: float) -> None:
         """Give a user so much time from now on."""
@@ -747,23 +666,23 @@ class Server:
         if user.phase is Phase.GONE:
             return
         try:
-            count = user.sock.recv_into(self.buffer, MAX_INBOX - len(user.inbox))
+            data = user.sock.recv(MAX_INBOX - len(user.inbox))
         except BlockingIOError:
             return
         except OSError:
             self.drop(user, "reset")
             return
-        if count == 0:
+        if not data:
             self.hang_up(user)
-        elif user.phase is not Phase.LEAVING and user.phase is not Phase.LINGERING:
-            user.inbox.add(bytes(self.buffer[:count]))
+        elif self.gate(user) is not Gate.CLOSED:
+            user.inbox = user.inbox + data  # with += it would take more memory than it needs
             self.take_up(user)
 
     def flush(self, user: User) -> None:
         """Send what waits for a user in one call, and see how it stands then."""
         if user.phase is Phase.GONE:
             return
-        pieces = user.cursor.pieces(MAX_PIECES)
+        pieces = user.cursor.pieces()
         try:
             sent = user.sock.sendmsg(pieces) if pieces else 0
         except BlockingIOError:
@@ -792,7 +711,7 @@ class Server:
         if events != user.events:
             user.events = events
             self.selector.modify(user.sock, events, user)
-        if user.inbox and self.gate(user) is Gate.OPEN:
+        if b"\n" in user.inbox and self.gate(user) is Gate.OPEN:
             self.turns[user] = None
 
     def dismiss(self, user: User, reason: str = "") -> None:
@@ -818,7 +737,7 @@ class Server:
         if user.phase is Phase.CHATTING:
             self.leave(user, reason)
         user.phase = Phase.LEAVING
-        user.inbox = Inbox()
+        user.inbox.clear()
         self.pending[user] = None
 
     def end_sending(self, user: User) -> None:
@@ -852,22 +771,8 @@ class Server:
             user.sock.close()
         self.gone.clear()
 
-    def pause_accepting(self, reason: str) -> None:
-        """Leave newcomers waiting for a moment (LIMIT-3)."""
-        if not self.accept_fails:
-            self.accept_fails = True
-            log_event(self.log, "error", error=f"cannot accept connections: {reason}")
-        self.selector.modify(self.listener, 0, self.accept_users)
-        self.accept_at = self.now + ACCEPT_PAUSE
-
-    def resume_accepting(self) -> None:
-        """Look at the door again."""
-        self.accept_at = NEVER
-        self.selector.modify(self.listener, selectors.EVENT_READ, self.accept_users)
-
     # -----------------------------------------------------------------------------------------
     # 9. Loop
-    # -----------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until the server is stopped and everyone is gone, or the time for that is up."""
@@ -876,6 +781,9 @@ class Server:
 
     def one_round(self) -> None:
         """Wait for something to do, do it, and send everyone what came of it."""
+        for sink in self.sinks:  # with what the last round printed and logged, in one call each
+            if sink.pending and not sink.blocked:
+                sink.flush()
         ready = self.selector.select(self.next_timeout())
         self.now = time.monotonic()
         for key, events in ready:
@@ -893,25 +801,22 @@ class Server:
         self.take_turns()
         if self.stopping and self.stop_at == NEVER:
             self.stop()
-        self.sweep(self.now)
+        self.sweep()
         self.flush_all()
         self.reap()
-        self.flush_sinks()
 
-    def next_timeout(self) -> float | None:
-        """How many seconds nothing will happen of itself; None is for ever."""
+    def next_timeout(self) -> float:
+        """How many seconds nothing will happen of itself."""
         if self.turns or self.console_is_file:
             return 0
         next_time = min(self.sweep_at, self.accept_at, self.stop_at)
-        if next_time == NEVER:
-            return None
-        return min(max(0.0, next_time - time.monotonic()), MAX_SLEEP)
+        return max(0, min(next_time - time.monotonic(), MAX_SLEEP))
 
     def take_turns(self) -> None:
         """Hear those who may have lines, one after the other; the rest are first next time."""
         while self.turns and self.work <= self.round_size:
             user, _ = self.turns.popitem(last=False)
-            held = user.inbox.has_line() and self.gate(user) is Gate.OPEN
+            held = b"\n" in user.inbox and self.gate(user) is Gate.OPEN
             if held or user.ended or len(user.inbox) >= MAX_INBOX:
                 self.take_up(user)
             else:
@@ -934,8 +839,7 @@ class Server:
         is put together once, and takes one system call and a few steps for each.
         """
         start = self.news.at
-        text = b"".join(self.news.pieces())
-        self.news.catch_up()
+        text = self.news.take()
         rest = []
         for user in self.users.values():
             sent = 0
@@ -947,20 +851,16 @@ class Server:
             if sent == len(text):
                 user.cursor.catch_up()
             else:
-                user.cursor.advance(sent)
+                user.cursor.at += sent
                 rest.append(user)
         return rest
 
-    def flush_sinks(self) -> None:
-        """Write what was said and logged in this round, in one call for many lines."""
-        for sink in self.sinks:
-            if sink.pending and not sink.blocked:
-                sink.flush()
-
-    def sweep(self, now: float) -> None:
+    def sweep(self) -> None:
         """See to all whose time is up, and find out when the next one's is."""
+        now = self.now
         if now >= self.accept_at:
-            self.resume_accepting()
+            self.accept_at = NEVER
+            self.selector.modify(self.listener, selectors.EVENT_READ, self.accept_users)
         if now < self.sweep_at:
             return
         self.sweep_at = NEVER
@@ -983,13 +883,10 @@ class Server:
         elif user.ended:  # too many lines of its own are left, or a job
             self.dismiss(user, "eof")
         else:
-            log_event(self.log, "refuse", addr=user.addr, reason="timeout")
-            self.tell(user, b"\n! timed out\n")
-            self.dismiss(user)
+            self.refuse(user, "timeout", b"\n! timed out\n", ends=True)
 
     # -----------------------------------------------------------------------------------------
     # 10. Start and stop
-    # -----------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Watch all that may bring work, and say that the door is open."""
@@ -997,10 +894,12 @@ class Server:
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept_users)
         if self.accounts is not None:
             self.selector.register(self.accounts.wake, selectors.EVENT_READ, self.jobs_done)
-        self.open_console()
+        try:
+            self.selector.register(0, selectors.EVENT_READ, self.read_console)
+        except PermissionError:
+            self.console_is_file = True
         log_event(self.log, "start", addr=self.address)
         self.output.put(f"Listening on {self.address}\n".encode())
-        self.flush_sinks()
 
     def heed_signals(self) -> None:
         """Do what the signals that came want: SIGHUP to read anew, all others the end."""
@@ -1011,7 +910,7 @@ class Server:
             if self.log is not None:
                 reopen(self.log)
             if self.accounts is not None:
-                self.accounts.reload()
+                self.accounts.ask(Task.RELOAD)
 
     def stop(self) -> None:
         """Begin the end: say so to everyone, after all that was said before, and dismiss them."""
@@ -1034,13 +933,13 @@ class Server:
 
     def finish_turns(self) -> None:
         """Act on what was received before the signal: it comes before the notice (STOP-2)."""
-        end = time.monotonic() + FINISH_SECONDS
-        while self.turns and self.now < end:
+        latest = time.monotonic() + FINISH_SECONDS
+        self.flush_all()  # those whom this round left halfway get turns
+        while self.turns and self.now < latest:
             user, _ = self.turns.popitem(last=False)
             self.take_up(user)
             self.flush_all()
             self.now = time.monotonic()
-        self.turns.clear()
 
 
 def listen_on(host: str, port: int) -> socket.socket:
@@ -1049,6 +948,13 @@ def listen_on(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Its connections have these from it: no delay for small lines, a vanished peer is noticed.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
     listener.bind(address)
     listener.listen(BACKLOG)
     listener.setblocking(False)
@@ -1086,42 +992,24 @@ def restore_signals(_number: int, _frame: object) -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def keep_signals(_number: int, _frame: object) -> None:
-    """Let a signal only wake the loop, each time."""
-
-
-def open_standard_files() -> None:
-    """Open what the caller left closed of descriptors 0 to 2, so that no connection becomes one."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
-
-
-def raise_descriptor_limit() -> None:
-    """Raise the limit of open descriptors as far as it may be raised (LIMIT-3)."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def start(options: Options, wake: int) -> Server:
     """Open accounts, log and door, or end the program saying why that cannot be."""
     selector = selectors.DefaultSelector()
     accounts = log = None
     if options.log is not None or options.accounts is not None:
-        signal.signal(signal.SIGHUP, keep_signals)
+        signal.signal(signal.SIGHUP, lambda *_: None)  # it only wakes the loop, each time
     if options.accounts is not None:
         accounts = start_accounts(options.accounts)
     if options.log is not None:
         try:
             log = Sink(options.log, open_log(options.log), selector)
         except OSError as error:
-            fail(1, f"cannot open log {options.log}: {error.strerror}\n")
+            end(1, f"cannot open log {options.log}: {error.strerror}\n")
     try:
         listener = listen_on(options.host, options.port)
     except OSError as error:
         address = show_address(options.host, options.port)
-        fail(1, f"cannot listen on {address}: {error.strerror}\n")
+        end(1, f"cannot listen on {address}: {error.strerror}\n")
     return Server(options, listener, wake, log, accounts, selector)
 
 
@@ -1132,15 +1020,19 @@ def start_accounts(path: str) -> Accounts:
     except ImportError:
         usage_error("--accounts needs the package bcrypt: pip install bcrypt")
     opened = open_accounts(path, name_is_valid)
-    return fail(1, f"{opened}\n") if isinstance(opened, str) else opened
+    return end(1, f"{opened}\n") if isinstance(opened, str) else opened
 
 
 def main() -> None:
     """Run the program."""
-    open_standard_files()
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # of 0 to 2, some were closed: no connection may become one of them
+    os.close(descriptor)
     wake = catch_signals()
     options = parse_options(sys.argv[1:])
-    raise_descriptor_limit()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # as far as it may be raised (LIMIT-3)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server = start(options, wake)
     server.begin()
     server.run()
