@@ -14,15 +14,10 @@ import os
 import signal
 import stat
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum, auto
-
-TYPE_CHECKING = False  # as in typing, which is slow to import
-if TYPE_CHECKING:
-    from queue import SimpleQueue
-    from typing import Any, NoReturn
 
 HASH = rb"\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}"
 HASH_COST = 10  # of new hashes: 2 ** 10 rounds, some hundredths of a second
@@ -45,7 +40,7 @@ class Job:
     """Work for a worker, with all that it needs, and what came of it."""
 
     def __init__(
-        self, task: Task, owner: Any, name: bytes, password: bytes, hash: bytes | None
+        self, task: Task, owner: object, name: bytes, password: bytes, hash: bytes | None
     ) -> None:
         self.task = task
         self.owner = owner  # for whom; None for a RELOAD
@@ -89,10 +84,6 @@ class AccountsFile:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BadAccounts("in use by another server") from None
-
-    def is_changed(self) -> bool:
-        """Whether another program has changed the file."""
-        return stamp_of(os.stat(self.path)) != self.stamp
 
     def read(self) -> None:
         """Read the file; where it cannot be used, all stays as it was."""
@@ -191,12 +182,12 @@ class Pool:
         self.work = work
         self.report = report
         self.nice = nice
-        self.waiting: OrderedDict[Any, Job] = OrderedDict()  # by owner
+        self.waiting: OrderedDict[object, Job] = OrderedDict()  # by owner
         self.changed = threading.Condition()  # to be held while `waiting` is used
         for _ in range(workers):
             threading.Thread(target=self.run, daemon=True).start()
 
-    def run(self) -> NoReturn:
+    def run(self) -> None:
         """Do one job after the other, in a thread. An error ends a job, and no more than that."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         os.nice(self.nice)  # of this thread alone
@@ -229,12 +220,10 @@ class Accounts:
     """The accounts in force, and the way to check and change them beside the loop."""
 
     def __init__(self, file: AccountsFile) -> None:
-        from queue import SimpleQueue
-
         self.file = file  # from here on the clerk's alone
         self.hashes = file.hashes
         self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable: see `finished`
-        self.done: SimpleQueue[Job] = SimpleQueue()
+        self.done: deque[Job] = deque()  # from the workers
         sys.setswitchinterval(SWITCH_SECONDS)
         processors = len(os.sched_getaffinity(0))
         self.checkers = Pool(check_password, self.report, processors, NICENESS)
@@ -265,13 +254,13 @@ class Accounts:
 
     def report(self, job: Job) -> None:
         """Give a job that is done back to the loop, from a worker."""
-        self.done.put(job)
+        self.done.append(job)
         os.eventfd_write(self.wake, 1)
 
     def finished(self) -> list[Job]:
         """Take back the jobs that are done; the accounts that they left count from now on."""
         os.eventfd_read(self.wake)
-        jobs = [self.done.get() for _ in range(self.done.qsize())]
+        jobs = [self.done.popleft() for _ in range(len(self.done))]
         for job in jobs:
             if job.hashes is not None:
                 self.hashes = job.hashes
@@ -282,7 +271,7 @@ class Accounts:
         if job.task in (Task.REGISTER, Task.PASSWD):
             job.new_hash = hash_password(job.password)
         try:
-            if job.task is Task.RELOAD or self.file.is_changed():
+            if job.task is Task.RELOAD or stamp_of(os.stat(self.file.path)) != self.file.stamp:
                 self.file.read()
             if job.task is not Task.RELOAD and self.file.hashes.get(job.name.lower()) == job.hash:
                 self.file.change(job.name, job.new_hash)

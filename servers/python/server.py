@@ -138,13 +138,10 @@ CONTROL = {chr(code) for first, last in CONTROL_RANGES for code in range(first, 
 
 
 def take_line(inbox: bytearray) -> bytes | None:
-    """Take the next whole line, without its end, or None where there is none yet.
-
-    Of a line that is too long only so much is kept as shows that it is: it cannot fill memory.
-    """
+    """Take the next whole line, without its end, or None where there is none yet."""
     end = inbox.find(b"\n")
     if end < 0:
-        del inbox[MAX_LINE + 2 :]
+        del inbox[MAX_LINE + 2 :]  # what is left shows that the line is too long
         return None
     line = bytes(inbox[:end])
     del inbox[: end + 1]
@@ -184,29 +181,21 @@ def name_is_valid(name: bytes) -> bool:
 class Server:
     """Everything: the room, those who are in it or want to be, and what connects them to it."""
 
-    def __init__(
-        self,
-        options: Options,
-        listener: socket.socket,
-        wake: int,
-        log: Sink | None,
-        accounts: Accounts | None,
-        selector: selectors.BaseSelector,
-    ) -> None:
+    def __init__(self, options: Options, wake: int) -> None:
         self.options = options
-        self.listener = listener
-        self.address = show_address(*listener.getsockname()[:2])
         self.wake = wake  # descriptor that can be read once a signal has come
-        self.log = log
-        self.accounts = accounts
-        self.selector = selector
+        self.selector = selectors.DefaultSelector()
+        self.accounts = None if options.accounts is None else start_accounts(options.accounts)
+        self.log = None if options.log is None else start_log(options.log, self.selector)
+        self.output = open_output(self.selector)
+        self.sinks = [self.output] if self.log is None else [self.log, self.output]
+        self.listener = start_listener(options.host, options.port)
+        self.address = show_address(*self.listener.getsockname()[:2])
         self.rate = options.rate
         self.half = options.max_queue // 2  # bytes; where more waits for a user, it adds none
         # Bytes of work, then all are sent what came of it. With more, a user who reads well could
         # be dropped, since it was given no chance to read.
         self.round_size = min(ROUND_SIZE, self.half)
-        self.output = open_output(selector)
-        self.sinks = [self.output] if log is None else [log, self.output]
 
         self.stream = Stream()  # what the room says
         self.news = Cursor(self.stream)  # what all are still to be sent of it
@@ -241,7 +230,7 @@ class Server:
             b"nick": self.cmd_nick,
             b"quit": self.cmd_quit,
         }
-        if accounts is not None:
+        if self.accounts is not None:
             self.commands |= {
                 b"register": self.cmd_register,
                 b"passwd": self.cmd_passwd,
@@ -544,7 +533,7 @@ class Server:
             elif job.done and job.task is not Task.CHECK:
                 log_event(self.log, "account", name=job.name, reason=job.task)
             user = job.owner
-            if user is None or user.job is not job:
+            if not isinstance(user, User) or user.job is not job:
                 continue
             user.job = None
             if job.task is Task.CHECK:
@@ -605,17 +594,14 @@ class Server:
             return
         except OSError:  # in the background, for one (OPER-2)
             data = b""
-        if not data:
-            self.close_console()
+        if not data or self.stopping:  # go on without it
+            if self.console_is_file:
+                self.console_is_file = False
+            else:
+                self.selector.unregister(0)
         self.console += data
         while not self.stopping and (line := take_line(self.console)) is not None:
             self.console_line(line)
-
-    def close_console(self) -> None:
-        """Go on without standard input."""
-        self.console_is_file = False
-        if 0 in self.selector.get_map():
-            self.selector.unregister(0)
 
     # -----------------------------------------------------------------------------------------
     # 8. Sockets
@@ -662,9 +648,7 @@ class Server:
         self.sweep_at = min(self.sweep_at, user.deadline)
 
     def receive(self, user: User) -> None:
-        """Receive once from a user, and act on the lines that have become whole."""
-        if user.phase is Phase.GONE:
-            return
+        """Receive once from a user."""
         try:
             data = user.sock.recv(MAX_INBOX - len(user.inbox))
         except BlockingIOError:
@@ -676,7 +660,6 @@ class Server:
             self.hang_up(user)
         elif self.gate(user) is not Gate.CLOSED:
             user.inbox = user.inbox + data  # with += it would take more memory than it needs
-            self.take_up(user)
 
     def flush(self, user: User) -> None:
         """Send what waits for a user in one call, and see how it stands then."""
@@ -722,12 +705,10 @@ class Server:
     def hang_up(self, user: User) -> None:
         """The client has ended its side: first come its lines and its queue (LEAVE-2)."""
         user.ended = True
-        self.pending[user] = None
         if user.phase is Phase.LINGERING:
             self.drop(user)
         elif user.phase is not Phase.LEAVING:
             self.set_deadline(user, DRAIN_SECONDS)
-            self.take_up(user)
 
     def retire(self, user: User, reason: str) -> None:
         """Take a user out of the room, or from the prompt; what it still says is discarded."""
@@ -816,31 +797,28 @@ class Server:
         """Hear those who may have lines, one after the other; the rest are first next time."""
         while self.turns and self.work <= self.round_size:
             user, _ = self.turns.popitem(last=False)
-            held = b"\n" in user.inbox and self.gate(user) is Gate.OPEN
-            if held or user.ended or len(user.inbox) >= MAX_INBOX:
-                self.take_up(user)
-            else:
+            if not user.ended and len(user.inbox) < MAX_INBOX:
                 self.receive(user)
+            self.take_up(user)
 
     def flush_all(self) -> None:
         """Send to all for whom something waits: the room, if it spoke, and those in `pending`."""
         while self.pending or self.news.waiting:
-            users, self.pending = self.pending, {}
             if self.news.waiting:
-                users.update(dict.fromkeys(self.send_news()))
+                self.send_news()
+            users, self.pending = self.pending, {}
             for user in users:
                 self.flush(user)
         self.work = 0
 
-    def send_news(self) -> list[User]:
-        """Send the room its new text; list those who are to be flushed as well.
+    def send_news(self) -> None:
+        """Send its new text to all in the room who have been sent all before it.
 
-        They are few. All others have been sent all before it and are to be sent the same now: that
-        is put together once, and takes one system call and a few steps for each.
+        To them the same is to be sent: that is put together once, and takes one system call and a
+        few steps for each. The others are few, and become pending.
         """
         start = self.news.at
         text = self.news.take()
-        rest = []
         for user in self.users.values():
             sent = 0
             if user.cursor.is_at(start) and user.events == selectors.EVENT_READ:
@@ -852,8 +830,7 @@ class Server:
                 user.cursor.catch_up()
             else:
                 user.cursor.at += sent
-                rest.append(user)
-        return rest
+                self.pending[user] = None
 
     def sweep(self) -> None:
         """See to all whose time is up, and find out when the next one's is."""
@@ -888,7 +865,7 @@ class Server:
     # -----------------------------------------------------------------------------------------
     # 10. Start and stop
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Watch all that may bring work, and say that the door is open."""
         self.selector.register(self.wake, selectors.EVENT_READ, self.heed_signals)
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept_users)
@@ -917,7 +894,6 @@ class Server:
         self.selector.unregister(self.listener)
         self.listener.close()
         self.accept_at = NEVER
-        self.close_console()
         self.finish_turns()
         self.stop_at = self.now + LINGER_SECONDS
         self.broadcast(SHUTDOWN)
@@ -940,6 +916,14 @@ class Server:
             self.take_up(user)
             self.flush_all()
             self.now = time.monotonic()
+
+
+def start_listener(host: str, port: int) -> socket.socket:
+    """Open the door, or end the program saying why that cannot be."""
+    try:
+        return listen_on(host, port)
+    except OSError as error:
+        end(1, f"cannot listen on {show_address(host, port)}: {error.strerror}\n")
 
 
 def listen_on(host: str, port: int) -> socket.socket:
@@ -968,7 +952,7 @@ def show_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def catch_signals() -> int:
+def catch_signals(hangup_reopens: bool) -> int:
     """Let the first signal wake the loop, and a second one end the process (STOP-5, PROG-10).
 
     Gives the descriptor to watch. Python writes a byte to it at once when a signal comes: a mere
@@ -981,6 +965,8 @@ def catch_signals() -> int:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, restore_signals)
+    if hangup_reopens:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # it only wakes the loop, each time
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
     return reader
 
@@ -992,25 +978,12 @@ def restore_signals(_number: int, _frame: object) -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def start(options: Options, wake: int) -> Server:
-    """Open accounts, log and door, or end the program saying why that cannot be."""
-    selector = selectors.DefaultSelector()
-    accounts = log = None
-    if options.log is not None or options.accounts is not None:
-        signal.signal(signal.SIGHUP, lambda *_: None)  # it only wakes the loop, each time
-    if options.accounts is not None:
-        accounts = start_accounts(options.accounts)
-    if options.log is not None:
-        try:
-            log = Sink(options.log, open_log(options.log), selector)
-        except OSError as error:
-            end(1, f"cannot open log {options.log}: {error.strerror}\n")
+def start_log(path: str, selector: selectors.BaseSelector) -> Sink:
+    """Open the log, or end the program saying why that cannot be."""
     try:
-        listener = listen_on(options.host, options.port)
+        return Sink(path, open_log(path), selector)
     except OSError as error:
-        address = show_address(options.host, options.port)
-        end(1, f"cannot listen on {address}: {error.strerror}\n")
-    return Server(options, listener, wake, log, accounts, selector)
+        end(1, f"cannot open log {path}: {error.strerror}\n")
 
 
 def start_accounts(path: str) -> Accounts:
@@ -1028,13 +1001,13 @@ def main() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass  # of 0 to 2, some were closed: no connection may become one of them
     os.close(descriptor)
-    wake = catch_signals()
     options = parse_options(sys.argv[1:])
+    wake = catch_signals(options.log is not None or options.accounts is not None)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # as far as it may be raised (LIMIT-3)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    server = start(options, wake)
-    server.begin()
+    server = Server(options, wake)
+    server.start()
     server.run()
     log_event(server.log, "stop", addr=server.address)
     for sink in server.sinks:
