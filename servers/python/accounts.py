@@ -171,63 +171,43 @@ def replace_file(path: str, old: tuple[int, ...], data: bytes) -> tuple[int, ...
 # The workers
 
 
-class Pool:
-    """Workers of one kind, and the jobs that wait for them."""
-
-    def __init__(
-        self, work: Callable[[Job], None], report: Callable[[Job], None], workers: int, nice: int
-    ) -> None:
-        import threading
-
-        self.work = work
-        self.report = report
-        self.nice = nice
-        self.waiting: OrderedDict[object, Job] = OrderedDict()  # by owner
-        self.changed = threading.Condition()  # to be held while `waiting` is used
-        for _ in range(workers):
-            threading.Thread(target=self.run, daemon=True).start()
-
-    def run(self) -> None:
-        """Do one job after the other, in a thread. An error ends a job, and no more than that."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        os.nice(self.nice)  # of this thread alone
-        while True:
-            with self.changed:
-                while not self.waiting:
-                    self.changed.wait()
-                _, job = self.waiting.popitem(last=False)
-            try:
-                self.work(job)
-            except Exception as error:
-                reason = error.strerror if isinstance(error, OSError) else error
-                job.error = f"accounts: cannot {job.task}: {reason}"
-            job.password = b""  # kept no longer than it is needed
-            self.report(job)
-
-    def add(self, job: Job) -> None:
-        """Put a job behind all others."""
-        with self.changed:
-            self.waiting[job.owner] = job
-            self.changed.notify()
-
-    def forget(self, owner: object) -> None:
-        """Take back a job that no worker has begun."""
-        with self.changed:
-            self.waiting.pop(owner, None)
-
-
 class Accounts:
     """The accounts in force, and the way to check and change them beside the loop."""
 
     def __init__(self, file: AccountsFile) -> None:
+        import threading
+
         self.file = file  # from here on the clerk's alone
         self.hashes = file.hashes
+        self.checks: OrderedDict[object, Job] = OrderedDict()  # that wait for a worker, by owner
+        self.changes: OrderedDict[object, Job] = OrderedDict()  # that wait for the clerk
+        self.added = threading.Condition()  # to be held while these two are used
+        self.done: deque[Job] = deque()
         self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable: see `finished`
-        self.done: deque[Job] = deque()  # from the workers
         sys.setswitchinterval(SWITCH_SECONDS)
-        processors = len(os.sched_getaffinity(0))
-        self.checkers = Pool(check_password, self.report, processors, NICENESS)
-        self.clerk = Pool(self.keep, self.report, 1, 0)
+        kinds = [(self.checks, check_password, NICENESS)] * len(os.sched_getaffinity(0))
+        for kind in (*kinds, (self.changes, self.keep, 0)):
+            threading.Thread(target=self.work, args=kind, daemon=True).start()
+
+    def work(
+        self, jobs: OrderedDict[object, Job], do: Callable[[Job], None], niceness: int
+    ) -> None:
+        """Do one job after the other, in a thread. An error ends a job, and no more than that."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        os.nice(niceness)  # of this thread alone
+        while True:
+            with self.added:
+                while not jobs:
+                    self.added.wait()
+                _, job = jobs.popitem(last=False)
+            try:
+                do(job)
+            except Exception as error:
+                reason = getattr(error, "strerror", None) or error
+                job.error = f"accounts: cannot {job.task}: {reason}"
+            job.password = b""  # kept no longer than it is needed
+            self.done.append(job)
+            os.eventfd_write(self.wake, 1)
 
     def hash_of(self, name: bytes) -> bytes | None:
         """Give the hash of an account, or None where the name is none."""
@@ -236,26 +216,21 @@ class Accounts:
     def ask(
         self, task: Task, owner: object = None, name: bytes = b"", password: bytes = b""
     ) -> Job | None:
-        """Ask a worker to do something; an owner has one job at a time.
-
-        None is given where too many changes wait (ACCT-13).
-        """
-        pool = self.checkers if task is Task.CHECK else self.clerk
-        if owner is not None and pool is self.clerk and len(pool.waiting) >= MAX_CHANGES:
+        """Ask a worker to do something, or give None where too many changes wait (ACCT-13)."""
+        jobs = self.checks if task is Task.CHECK else self.changes
+        if jobs is self.changes and owner is not None and len(jobs) >= MAX_CHANGES:
             return None
         job = Job(task, owner, name, password, self.hash_of(name))
-        pool.add(job)
+        with self.added:
+            jobs[owner] = job
+            self.added.notify_all()
         return job
 
     def forget(self, owner: object) -> None:
-        """Take back a job that no worker has begun."""
-        self.checkers.forget(owner)
-        self.clerk.forget(owner)
-
-    def report(self, job: Job) -> None:
-        """Give a job that is done back to the loop, from a worker."""
-        self.done.append(job)
-        os.eventfd_write(self.wake, 1)
+        """Take back an owner's job, if no worker has begun it."""
+        with self.added:
+            self.checks.pop(owner, None)
+            self.changes.pop(owner, None)
 
     def finished(self) -> list[Job]:
         """Take back the jobs that are done; the accounts that they left count from now on."""

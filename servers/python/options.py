@@ -6,14 +6,9 @@ Offers: Options, parse_options, usage_error, end.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 
 from log import write_all
-
-TYPE_CHECKING = False  # as in typing, which is slow to import
-if TYPE_CHECKING:
-    from typing import NoReturn
 
 VERSION = "0.1.0"
 
@@ -67,34 +62,30 @@ def parse_options(words: list[str]) -> Options:
     rest = iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
+        field = name.removeprefix("--").replace("-", "_")  # of Options
         if word == "--help":
-            end(0, HELP)
-        elif word == "--version":
-            end(0, f"chat-server {VERSION} (Python, protocol 1)\n")
-        elif word in FLAGS:
-            setattr(options, field_name(word), True)
+            raise end(0, HELP)
+        if word == "--version":
+            raise end(0, f"chat-server {VERSION} (Python, protocol 1)\n")
+        if word in FLAGS:
+            setattr(options, field, True)
         elif name in VALUES:
-            set_option(options, name, value if equals else next(rest, None))
+            setattr(options, field, read_value(name, value if equals else next(rest, None)))
         else:
-            usage_error(f"not an option: {word}")
+            raise usage_error(f"not an option: {word}")
     if options.members_only and options.accounts is None:
-        usage_error("--members-only needs --accounts")
+        raise usage_error("--members-only needs --accounts")
     return options
 
 
-def set_option(options: Options, name: str, value: str | None) -> None:
-    """Set an option, or end the program for a bad value."""
-    if value is None:
-        usage_error(f"no value for {name}")
+def read_value(name: str, text: str | None) -> object:
+    """Read the value of an option, or end the program for a bad one."""
+    if text is None:
+        raise usage_error(f"no value for {name}")
     try:
-        setattr(options, field_name(name), VALUES[name](value))
+        return VALUES[name](text)
     except ValueError:
-        usage_error(f"bad value for {name}: {value}")
-
-
-def field_name(option: str) -> str:
-    """Name the field of Options that an option is kept in."""
-    return option.removeprefix("--").replace("-", "_")
+        raise usage_error(f"bad value for {name}: {text}") from None
 
 
 def host(text: str) -> str:
@@ -137,12 +128,12 @@ VALUES: dict[str, Callable[[str], object]] = {
 FLAGS = ("--quiet", "--members-only")
 
 
-def usage_error(message: str) -> NoReturn:
-    """End the program for a command line that is wrong."""
-    end(2, f"chat-server: {message} (try --help)\n")
+def usage_error(message: str) -> SystemExit:
+    """Say what is wrong with the command line; to be raised."""
+    return end(2, f"chat-server: {message} (try --help)\n")
 
 
-def end(status: int, message: str) -> NoReturn:
-    """End the program before it has begun, with its only words."""
+def end(status: int, message: str) -> SystemExit:
+    """Say the only words of a program that ends before it has begun; to be raised."""
     write_all(2 if status else 1, os.fsencode(message))
-    sys.exit(status)
+    return SystemExit(status)

@@ -189,7 +189,7 @@ class Server:
         self.log = None if options.log is None else start_log(options.log, self.selector)
         self.output = open_output(self.selector)
         self.sinks = [self.output] if self.log is None else [self.log, self.output]
-        self.listener = start_listener(options.host, options.port)
+        self.listener = listen_on(options.host, options.port)
         self.address = show_address(*self.listener.getsockname()[:2])
         self.rate = options.rate
         self.half = options.max_queue // 2  # bytes; where more waits for a user, it adds none
@@ -201,12 +201,12 @@ class Server:
         self.news = Cursor(self.stream)  # what all are still to be sent of it
         self.news.attach()
         self.users: dict[bytes, User] = {}  # the room, by lower name
-        self.connections: dict[User, None] = {}  # all but those who are reaped
+        self.connections: set[User] = set()  # all but those who are reaped
         self.lingering: set[User] = set()  # those of them that no longer count (LIMIT-2)
         self.gone: list[User] = []  # those to be reaped
 
         self.turns: OrderedDict[User, None] = OrderedDict()  # may have lines for us
-        self.pending: dict[User, None] = {}  # to be flushed, besides the room's news
+        self.pending: set[User] = set()  # to be flushed, besides the room's news
         self.work = 0  # bytes that were taken up and said since all were last sent them
         self.now = time.monotonic()  # when the round began
         self.sweep_at = NEVER  # when the next user's time may be up
@@ -254,7 +254,7 @@ class Server:
         """Say something to one user alone."""
         user.cursor.insert(text)
         self.work += len(text)
-        self.pending[user] = None
+        self.pending.add(user)
 
     def name_error(self, user: User, name: bytes) -> bytes | None:
         """Say why a user cannot have a name, if so (JOIN-2, JOIN-3, ACCT-6; for /nick too)."""
@@ -298,7 +298,6 @@ class Server:
     # 5. Commands
 
     def cmd_help(self, user: User, _rest: bytes) -> None:
-        """/help: the commands."""
         self.tell(user, HELP if self.accounts is None else ACCOUNT_HELP)
 
     def cmd_who(self, user: User, _rest: bytes) -> None:
@@ -351,40 +350,34 @@ class Server:
         user.name = name
 
     def cmd_quit(self, user: User, _rest: bytes) -> None:
-        """/quit: the end."""
         self.tell(user, b"Goodbye, %s\n" % user.name)
         self.dismiss(user, "quit")
 
     def cmd_register(self, user: User, rest: bytes) -> None:
         """/register PASSWORD: the name becomes an account."""
-        if self.hash_of(user.name) is not None:
-            self.tell(user, ALREADY % user.name)
-        else:
-            self.change_account(user, Task.REGISTER, rest.lstrip(b" "))
+        self.change_account(user, Task.REGISTER, rest.lstrip(b" "))
 
     def cmd_passwd(self, user: User, rest: bytes) -> None:
         """/passwd PASSWORD: another password for the account."""
-        if not self.has_proven(user, user.name):
-            self.tell(user, NOT_REGISTERED % user.name)
-        else:
-            self.change_account(user, Task.PASSWD, rest.lstrip(b" "))
+        self.change_account(user, Task.PASSWD, rest.lstrip(b" "))
 
     def cmd_unregister(self, user: User, _rest: bytes) -> None:
         """/unregister: the name is an account no more."""
-        if not self.has_proven(user, user.name):
-            self.tell(user, NOT_REGISTERED % user.name)
-        else:
-            self.change_account(user, Task.UNREGISTER, None)
+        self.change_account(user, Task.UNREGISTER, None)
 
     def change_account(self, user: User, task: Task, password: bytes | None) -> None:
         """Let a worker change the user's account; its next lines wait for the reply (ACCT-10)."""
         assert self.accounts is not None
-        if password is not None and not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        if task is Task.REGISTER and self.hash_of(user.name) is not None:
+            self.tell(user, ALREADY % user.name)
+        elif task is not Task.REGISTER and not self.has_proven(user, user.name):
+            self.tell(user, NOT_REGISTERED % user.name)
+        elif password is not None and not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
             self.tell(user, BAD_PASSWORD)
-            return
-        user.job = self.accounts.ask(task, user, user.name, password or b"")
-        if user.job is None:  # too many changes wait (ACCT-13)
-            self.tell(user, UNCHANGED)
+        else:
+            user.job = self.accounts.ask(task, user, user.name, password or b"")
+            if user.job is None:  # too many changes wait (ACCT-13)
+                self.tell(user, UNCHANGED)
 
     def account_changed(self, user: User, job: Job) -> None:
         """Tell a user what came of its /register, /passwd or /unregister."""
@@ -421,19 +414,15 @@ class Server:
                 break
             self.work += len(line) + LINE_WORK
             if self.rate and user.phase is Phase.CHATTING:
-                self.count_line(user, self.rate)
+                share = 1 / self.rate  # of a second; up to a second may be spent at once
+                earliest = self.now - 1 + share - 1e-6  # so that rounding delays no line
+                user.due = max(user.due, earliest) + share
             self.handle_line(user, line)
-        self.pending[user] = None  # after its flush, `watch` decides how it goes on
+        self.pending.add(user)  # after its flush, `watch` decides how it goes on
         if gate is Gate.THROTTLED:
             self.sweep_at = min(self.sweep_at, user.due)
         if user.ended and gate not in (Gate.BUSY, Gate.CLOSED) and b"\n" not in user.inbox:
             self.retire(user, "eof")
-
-    def count_line(self, user: User, rate: int) -> None:
-        """Count a line against --rate: up to a second's worth of them may come at once."""
-        share = 1 / rate
-        earliest = self.now - 1 + share - 1e-6  # a microsecond, so that rounding delays no line
-        user.due = max(user.due, earliest) + share
 
     def handle_line(self, user: User, line: bytes) -> None:
         """Act on one line of a user's."""
@@ -516,7 +505,6 @@ class Server:
             log_event(self.log, "message", name=user.name, text=text)
 
     def handle_command(self, user: User, line: bytes) -> None:
-        """Carry out a command."""
         word, _, rest = line[1:].partition(b" ")
         command = self.commands.get(word.lower())
         if command is None:
@@ -546,15 +534,12 @@ class Server:
     # 7. Console
 
     def op_help(self, _rest: bytes) -> None:
-        """/help: the operator's commands."""
         self.output.put(OP_HELP)
 
     def op_who(self, _rest: bytes) -> None:
-        """/who: all in the room."""
         self.output.put(self.who_lines())
 
     def op_kick(self, rest: bytes) -> None:
-        """/kick NAME: a user has to go."""
         name = rest.strip(b" \t")
         user = self.find(name)
         if not name:
@@ -566,7 +551,6 @@ class Server:
             self.dismiss(user, "kick")
 
     def op_shutdown(self, _rest: bytes) -> None:
-        """/shutdown: the end for all."""
         self.stopping = True
 
     def console_line(self, line: bytes) -> None:
@@ -635,7 +619,7 @@ class Server:
             sock.close()
             return
         is_full = len(self.connections) - len(self.lingering) >= self.options.max_clients
-        self.connections[user] = None
+        self.connections.add(user)
         self.set_deadline(user, self.options.join_timeout)
         if is_full:
             self.refuse(user, "full", b"! server full\n", ends=True)
@@ -719,7 +703,7 @@ class Server:
             self.leave(user, reason)
         user.phase = Phase.LEAVING
         user.inbox.clear()
-        self.pending[user] = None
+        self.pending.add(user)
 
     def end_sending(self, user: User) -> None:
         """End our side of a connection, now that its queue is out."""
@@ -745,7 +729,7 @@ class Server:
     def reap(self) -> None:
         """Close the connections of those who are gone."""
         for user in self.gone:
-            del self.connections[user]
+            self.connections.remove(user)
             self.lingering.discard(user)
             self.turns.pop(user, None)
             self.selector.unregister(user.sock)
@@ -774,7 +758,7 @@ class Server:
             if events & selectors.EVENT_READ:
                 self.turns[key.data] = None
             if events & selectors.EVENT_WRITE:
-                self.pending[key.data] = None
+                self.pending.add(key.data)
             if not events:  # the selector tells of a reset even where nothing is awaited
                 self.drop(key.data, "reset")
         if self.console_is_file:
@@ -806,7 +790,7 @@ class Server:
         while self.pending or self.news.waiting:
             if self.news.waiting:
                 self.send_news()
-            users, self.pending = self.pending, {}
+            users, self.pending = self.pending, set()
             for user in users:
                 self.flush(user)
         self.work = 0
@@ -830,7 +814,7 @@ class Server:
                 user.cursor.catch_up()
             else:
                 user.cursor.at += sent
-                self.pending[user] = None
+                self.pending.add(user)
 
     def sweep(self) -> None:
         """See to all whose time is up, and find out when the next one's is."""
@@ -841,7 +825,7 @@ class Server:
         if now < self.sweep_at:
             return
         self.sweep_at = NEVER
-        for user in list(self.connections):
+        for user in self.connections:
             if user.deadline <= now:
                 self.time_is_up(user)
             elif user.deadline < self.sweep_at:
@@ -918,29 +902,24 @@ class Server:
             self.now = time.monotonic()
 
 
-def start_listener(host: str, port: int) -> socket.socket:
-    """Open the door, or end the program saying why that cannot be."""
-    try:
-        return listen_on(host, port)
-    except OSError as error:
-        end(1, f"cannot listen on {show_address(host, port)}: {error.strerror}\n")
-
-
 def listen_on(host: str, port: int) -> socket.socket:
     """Open the door, at the first IPv4 address that the host has, else at its first."""
-    found = socket.getaddrinfo(os.fsencode(host), port, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Its connections have these from it: no delay for small lines, a vanished peer is noticed.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
-    listener.bind(address)
-    listener.listen(BACKLOG)
+    try:
+        found = socket.getaddrinfo(os.fsencode(host), port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Its connections have these from it: no delay for small lines, a vanished peer is noticed.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise end(1, f"cannot listen on {show_address(host, port)}: {error.strerror}\n") from None
     listener.setblocking(False)
     return listener
 
@@ -983,7 +962,7 @@ def start_log(path: str, selector: selectors.BaseSelector) -> Sink:
     try:
         return Sink(path, open_log(path), selector)
     except OSError as error:
-        end(1, f"cannot open log {path}: {error.strerror}\n")
+        raise end(1, f"cannot open log {path}: {error.strerror}\n") from None
 
 
 def start_accounts(path: str) -> Accounts:
@@ -991,9 +970,11 @@ def start_accounts(path: str) -> Accounts:
     try:
         import bcrypt  # noqa: F401
     except ImportError:
-        usage_error("--accounts needs the package bcrypt: pip install bcrypt")
+        raise usage_error("--accounts needs the package bcrypt: pip install bcrypt") from None
     opened = open_accounts(path, name_is_valid)
-    return end(1, f"{opened}\n") if isinstance(opened, str) else opened
+    if isinstance(opened, str):
+        raise end(1, f"{opened}\n")
+    return opened
 
 
 def main() -> None:
