@@ -72,7 +72,7 @@ class Cursor:
         self.block: Block | None = None  # where it reads; None outside the room
         self.at = 0  # offset of the next byte of the stream
         self.splices: list[Splice] = []  # those ahead of `at`
-        self.ready: list[memoryview] = []  # what lies before it, and is still to be sent
+        self.ready: tuple[memoryview, ...] = ()  # what lies before it, and is still to be sent
         self.private = 0  # bytes of memory that splices and pieces take
 
     @property
@@ -117,26 +117,29 @@ class Cursor:
         self.splices.append(splice)
         self.private += COST + len(splice.text)
 
-    def pieces(self, most: int = MAX_PIECES) -> list[memoryview]:
+    def pieces(self, most: int = MAX_PIECES) -> tuple[memoryview, ...]:
         """Get ready what is to be sent next, at most so many pieces; none where all was sent."""
-        while len(self.ready) < most and (piece := self.next_piece()):
-            self.ready.append(piece)
-            self.private += COST + len(piece)
+        ready, passed = [*self.ready], 0
+        while len(ready) < most:
+            splice = self.splices[passed] if passed < len(self.splices) else None
+            if splice is None or self.at < splice.at:
+                piece = self.stretch(self.stream.end if splice is None else splice.at)
+                if not piece:
+                    break
+            else:
+                piece = memoryview(splice.text)
+                self.at += splice.skip
+                self.private -= COST + len(piece)
+                passed += 1
+            if piece:
+                ready.append(piece)
+                self.private += COST + len(piece)
+        del self.splices[:passed]  # at once, for there may be many
+        self.ready = (*ready,)
         return self.ready
 
-    def next_piece(self) -> memoryview:
-        """Move over the next bytes that lie together, and give them; none at the end."""
-        end = self.stream.end
-        while self.splices:
-            splice = self.splices[0]
-            if self.at < splice.at:
-                end = splice.at
-                break
-            del self.splices[0]
-            self.private -= COST + len(splice.text)
-            self.at += splice.skip
-            if splice.text:
-                return memoryview(splice.text)
+    def stretch(self, end: int) -> memoryview:
+        """Move over the stream to `end`, or to where the block ends, and give what is there."""
         if self.block is None:
             return memoryview(b"")
         while self.block.next is not None and self.block.next.start <= self.at:
@@ -149,16 +152,18 @@ class Cursor:
     def advance(self, count: int) -> None:
         """Drop `count` bytes that were sent."""
         self.private -= count
-        while self.ready and len(self.ready[0]) <= count:
-            count -= len(self.ready.pop(0))
-            self.private -= COST
-        if count:
-            self.ready[0] = self.ready[0][count:]
+        sent = 0  # whole pieces
+        while sent < len(self.ready) and len(self.ready[sent]) <= count:
+            count -= len(self.ready[sent])
+            sent += 1
+        self.private -= sent * COST
+        rest = self.ready[sent:]
+        self.ready = (rest[0][count:], *rest[1:]) if count else rest
 
     def take(self) -> bytes:
         """Give all that waits, and hold it no longer."""
         text = b"".join(self.pieces(sys.maxsize))
-        self.ready, self.private = [], 0
+        self.ready, self.private = (), 0
         return text
 
     def detach(self) -> None:
@@ -171,4 +176,4 @@ class Cursor:
     def clear(self) -> None:
         """Throw away what waits, and the place in the stream."""
         self.block = None
-        self.splices, self.ready, self.private = [], [], 0
+        self.splices, self.ready, self.private = [], (), 0
