@@ -46,7 +46,7 @@ LANGUAGES = {
     ),
     "go": Language(
         SERVERS / "go/server.go",
-        r"^// (\d+\. .+)$",
+        r"^// -+ (\d+\. .+?) -+$",
         r"^func (?:\([^)]*\) )?(\w+)\(",
         "{unit}/{unit}.go",
     ),

@@ -1,6 +1,6 @@
 // Package options reads the command line of the server.
 //
-// It offers ParseOptions, which gives the options, and UsageError.
+// It offers ParseOptions.
 package options
 
 import (
@@ -38,10 +38,7 @@ var defaults = Options{
 	JoinTimeout: 60 * time.Second,
 }
 
-const usage = `usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]
-                   [--join-timeout SECONDS] [--rate N] [--log FILE] [--accounts FILE]
-                   [--members-only] [--quiet] [--help] [--version]
-`
+const usage = "usage: chat-server [OPTION]...\n"
 
 var help = fmt.Sprintf(usage+`
 A chat server: one room, lines of text over TCP.
@@ -75,12 +72,10 @@ var (
 
 const maxNumber = 999_999_999
 
-// A failure ends the program, with a status and a message on standard error.
-type failure func(status int, message string)
-
 // ParseOptions reads the command line. The first word that asks for help or is wrong ends the
 // program, by `fail` where it is wrong.
-func ParseOptions(words []string, fail failure) Options {
+func ParseOptions(words []string, fail func(status int, message string)) Options {
+	wrong := func(problem string) { fail(2, usage+"chat-server: error: "+problem+"\n") }
 	o := defaults
 	for len(words) > 0 {
 		word := words[0]
@@ -97,40 +92,33 @@ func ParseOptions(words []string, fail failure) Options {
 		case "--quiet":
 			o.Quiet = true
 		default:
-			words = setOption(&o, word, words, fail)
+			words = setOption(&o, word, words, wrong)
 		}
 	}
 	if o.MembersOnly && !o.HasAccounts {
-		UsageError("--members-only needs --accounts", fail)
+		wrong("--members-only needs --accounts")
 	}
 	return o
 }
 
-// UsageError ends the program because of its command line.
-func UsageError(message string, fail failure) {
-	fail(2, usage+"chat-server: error: "+message+"\n")
-}
-
 // setOption sets the option that a word begins, and gives the words behind it.
-func setOption(o *Options, word string, rest []string, fail failure) []string {
+func setOption(o *Options, word string, rest []string, wrong func(problem string)) []string {
 	name, value, isJoined := strings.Cut(word, "=")
-	set := setters[name]
-	switch {
-	case set == nil && strings.HasPrefix(word, "-"):
-		UsageError("unknown option: "+word, fail)
-	case set == nil:
-		UsageError("not an option: "+word, fail)
-	case isJoined:
-		rest = append([]string{value}, rest...)
-	case len(rest) == 0:
-		UsageError("no value for "+name, fail)
-	default:
-		word += " " + rest[0]
+	set, isKnown := setters[name]
+	if !isKnown {
+		wrong("unknown option: " + word)
 	}
-	if !set(o, rest[0]) {
-		UsageError("bad value: "+word, fail)
+	if !isJoined && len(rest) == 0 {
+		wrong("no value for " + word)
 	}
-	return rest[1:]
+	if !isJoined {
+		value, rest = rest[0], rest[1:]
+		word += " " + value
+	}
+	if !set(o, value) {
+		wrong("bad value: " + word)
+	}
+	return rest
 }
 
 // setters set the options that take a value, and tell whether the value is good.

@@ -172,9 +172,8 @@ func (c *Cursor) stretch(end int64) []byte {
 	return c.block.data[from : c.at-c.block.start]
 }
 
-// Pieces looks ahead, by the same walk on a copy: it adds what waits to a list of pieces, until
-// that has so many, or all.
-func (c *Cursor) Pieces(pieces [][]byte, most int) [][]byte {
+// Pieces looks ahead, by the same walk on a copy: it lists what waits, in so many pieces at most.
+func (c *Cursor) Pieces(most int) (pieces [][]byte) {
 	ahead := *c
 	for piece := ahead.nextPiece(all); len(piece) > 0 && len(pieces) < most; {
 		pieces = append(pieces, piece)
@@ -192,7 +191,7 @@ func (c *Cursor) Advance(count int) {
 
 // Detach leaves the room with a copy of what waits, so that nothing later is kept for this user.
 func (c *Cursor) Detach() {
-	text := bytes.Join(c.Pieces(nil, all), nil)
+	text := bytes.Join(c.Pieces(all), nil)
 	c.Clear()
 	if len(text) > 0 {
 		c.add(0).text = text
