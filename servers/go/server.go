@@ -60,10 +60,9 @@ const (
 	maxRefusals = 5                // refused names on one connection; the last ends it
 	maxWrong    = 3                // wrong passwords on one connection; the last ends it
 	minPassword = 8                // bytes of a new password
-	maxPassword = 72               // bytes of a password
 	maxInbox    = 64*1024 + 1      // bytes held of a user's input: 64 KiB, and one to notice its end
 	maxGarbage  = 32 * 1024 * 1024 // bytes of memory that may be garbage, about
-	maxConsole  = 256              // bytes of the console in one event: some 1 KiB of announcements
+	maxConsole  = 256              // bytes of the console in one event: few, as a user's queue may be
 	roundSize   = 256 * 1024       // bytes taken up and said in a round, before all are sent theirs
 	roundEvents = 256              // events taken in a round, likewise
 	sendPieces  = 64               // pieces sent in one system call
@@ -206,7 +205,6 @@ func isControl(r rune) bool {
 		r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
-// trim takes away the spaces and tabs around a text.
 func trim(text string) string {
 	return strings.Trim(text, " \t")
 }
@@ -231,7 +229,6 @@ func lower(text string) string {
 
 const nameLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
-// find finds who has a name, case aside.
 func (s *server) find(name string) *user {
 	return s.users[lower(name)]
 }
@@ -327,7 +324,6 @@ const (
 	unchanged      = "! accounts cannot be changed now\n"
 )
 
-// cmdHelp is /help: the commands.
 func (s *server) cmdHelp(u *user, _ string) {
 	words := ""
 	if s.accounts != nil {
@@ -346,8 +342,8 @@ func (s *server) cmdWho(u *user, _ string) {
 
 // whoLines lists all in the room, on as many lines as that takes (CMD-2).
 func (s *server) whoLines() string {
-	head := fmt.Sprintf("Online (%d): ", len(s.users))
 	var lines []string
+	head := fmt.Sprintf("Online (%d): ", len(s.users))
 	line := head
 	for _, key := range slices.Sorted(maps.Keys(s.users)) {
 		name := s.users[key].name
@@ -418,11 +414,11 @@ func (s *server) cmdUnregister(u *user, _ string) {
 // wait for the answer.
 func (s *server) changeAccount(u *user, task accounts.Task, rest string, mayDo bool) {
 	given := strings.TrimLeft(rest, " ")
-	isGood := len(given) >= minPassword && len(given) <= maxPassword
+	isGood := len(given) >= minPassword && len(given) <= accounts.MaxPassword
 	if !mayDo {
 		s.tell(u, strings.Replace(answers[task].refused, "NAME", u.name, 1))
 	} else if !isGood && task != accounts.Unregister {
-		s.tell(u, fmt.Sprintf("! password must be %d to %d bytes\n", minPassword, maxPassword))
+		s.tell(u, fmt.Sprintf("! password must be %d to %d bytes\n", minPassword, accounts.MaxPassword))
 	} else if u.job = s.accounts.Change(u, task, u.name, given); u.job == nil {
 		s.tell(u, unchanged)
 	}
@@ -448,7 +444,6 @@ func (s *server) accountChanged(u *user, job *accounts.Job) {
 	s.tell(u, strings.Replace(answer, "NAME", job.Name, 1))
 }
 
-// cmdQuit is /quit: the end.
 func (s *server) cmdQuit(u *user, _ string) {
 	s.tell(u, "Goodbye, "+u.name+"\n")
 	s.dismiss(u, "quit")
@@ -482,7 +477,6 @@ func splitCommand(line string) (word, rest string, isCommand bool) {
 const (
 	namePrompt     = "Enter your screen name: "
 	passwordPrompt = "Password: "
-	wrongPassword  = "! wrong password\n"
 )
 
 // gate tells whether a user's next line is taken up now, and if not, why.
@@ -518,7 +512,6 @@ func (s *server) takeUp(u *user) {
 	}
 }
 
-// handleLine acts on one line of a user's.
 func (s *server) handleLine(u *user, line string) {
 	switch u.phase {
 	case naming:
@@ -555,8 +548,6 @@ func (s *server) refuseName(u *user, reason, problem string) {
 func (s *server) handlePassword(u *user, line string) {
 	if problem := checkLine(line); problem != "" {
 		s.refusePassword(u, "line", problem)
-	} else if len(line) > maxPassword {
-		s.refusePassword(u, "password", wrongPassword)
 	} else {
 		if !u.ended { // JOIN-8: the time to join stops
 			u.left, u.deadline = u.deadline-s.now, never
@@ -572,7 +563,7 @@ func (s *server) passwordChecked(u *user, job *accounts.Job) {
 		s.setDeadline(u, u.left)
 	}
 	if !job.Done || s.accounts.HashOf(job.Name) != job.Hash {
-		s.refusePassword(u, "password", wrongPassword)
+		s.refusePassword(u, "password", "! wrong password\n")
 		return
 	}
 	u.proven = proof{lower(job.Name), job.Hash}
@@ -614,7 +605,6 @@ func (s *server) handleChat(u *user, line string) {
 	}
 }
 
-// handleCommand carries out a command.
 func (s *server) handleCommand(u *user, word, rest string) {
 	command, isKnown := commands[lower(word)]
 	if !isKnown || command.needsAccounts && s.accounts == nil {
@@ -653,17 +643,14 @@ func (s *server) mayHear() bool {
 
 // ---------------------------------------- 7. Console ----------------------------------------
 
-// opHelp is /help: the operator's commands.
 func (s *server) opHelp(_ string) {
 	s.output.Put("Commands: /help, /who, /kick NAME, /shutdown (// to begin an announcement with /)\n")
 }
 
-// opWho is /who: all in the room.
 func (s *server) opWho(_ string) {
 	s.output.Put(s.whoLines())
 }
 
-// opKick is /kick NAME: a user has to go.
 func (s *server) opKick(rest string) {
 	name := trim(rest)
 	u := s.find(name)
@@ -678,7 +665,6 @@ func (s *server) opKick(rest string) {
 	}
 }
 
-// opShutdown is /shutdown: the end for all.
 func (s *server) opShutdown(_ string) {
 	s.mustStop = true
 }
@@ -753,18 +739,18 @@ func (s *server) acceptUsers() {
 
 // greet asks a newcomer for its name, if there is room.
 func (s *server) greet(conn *net.TCPConn) {
-	u := &user{conn: conn, addr: showAddress(conn.RemoteAddr()), cursor: stream.NewCursor(s.stream)}
+	u := &user{conn: conn, addr: showAddress(conn.RemoteAddr())}
+	u.cursor.Stream = s.stream
 	u.raw, _ = conn.SyscallConn() // fails only for a connection that is none
 	u.raw.Control(func(socket uintptr) { u.socket = int(socket) })
 	s.log.LogEvent("connect", "addr", u.addr)
-	isFull := s.counted >= s.options.MaxClients
 	s.connections[u] = struct{}{}
 	s.counted++
 	switch {
 	case s.stopping: // it was accepted just before the listener was closed
 		s.tell(u, shutdownNotice)
 		s.dismiss(u, "")
-	case isFull:
+	case s.counted > s.options.MaxClients:
 		s.log.LogEvent("refuse", "addr", u.addr, "reason", "full")
 		s.tell(u, "! server full\n")
 		s.dismiss(u, "")
@@ -837,7 +823,7 @@ func (s *server) flush(u *user) {
 		s.drop(u, "reset")
 	case s.isBehind(u):
 		s.drop(u, "slow")
-	case u.phase != leaving || u.cursor.Waiting() > 0:
+	case u.phase != leaving || u.cursor.Waiting() > 0: // it goes on
 	case u.ended || u.conn.CloseWrite() != nil:
 		s.drop(u, "")
 	default: // its queue is out, and our side is ended
@@ -863,15 +849,14 @@ func (s *server) watch(u *user) {
 		u.awaitsRoom = true
 		go s.awaitRoom(u)
 	}
+	isMore := hasLine(u.inbox)
 	switch {
-	case !hasLine(u.inbox):
-		if u.ended && gate < busy {
-			s.retire(u, "eof")
-		}
-	case gate == open:
+	case isMore && gate == open:
 		s.touch(u)
-	case gate == throttled:
+	case isMore && gate == throttled:
 		s.sweepBy(u.due)
+	case !isMore && u.ended && gate < busy: // all is said
+		s.retire(u, "eof")
 	}
 }
 
@@ -973,7 +958,8 @@ func (s *server) oneRound() {
 	runtime.Gosched() // others who have something for us bring it first: all is sent at once
 	s.now = time.Since(s.began)
 	act()
-	for n := 0; n < roundEvents && s.mayHear() && s.handleEvent(); n++ {
+	for n := 0; n < roundEvents && len(s.events) > 0 && s.mayHear(); n++ {
+		(<-s.events)()
 	}
 	s.takeTurns()
 	if s.mustStop && !s.stopping {
@@ -982,17 +968,6 @@ func (s *server) oneRound() {
 	s.sweep()
 	s.flushAll()
 	s.reap()
-}
-
-// handleEvent acts on the next event, if there is one already.
-func (s *server) handleEvent() bool {
-	select {
-	case act := <-s.events:
-		act()
-		return true
-	default:
-		return false
-	}
 }
 
 // takeTurns hears those in the queue, one after the other; the rest are first next time.
@@ -1139,7 +1114,8 @@ func (s *server) stop() {
 // finishTurns acts on what was read before the signal: it comes before the notice (STOP-2).
 func (s *server) finishTurns() {
 	end := time.Now().Add(finishTime)
-	for time.Now().Before(end) && s.handleEvent() {
+	for time.Now().Before(end) && len(s.events) > 0 {
+		(<-s.events)()
 	}
 	for time.Now().Before(end) && len(s.queue) > 0 {
 		s.takeTurns()
@@ -1177,7 +1153,7 @@ func (s *server) catchSignals() {
 	}()
 }
 
-// readAnew opens the log anew (LOG-7), and has the accounts file read (FILE-4).
+// readAnew is what SIGHUP does to the log (LOG-7) and to the accounts (FILE-4).
 func (s *server) readAnew() {
 	if s.options.HasLog {
 		s.log.Reopen()
@@ -1199,8 +1175,8 @@ func listenOn(hostAndPort string) (*net.TCPListener, error) {
 	if address.IP.To4() != nil {
 		network = "tcp4" // or 0.0.0.0 would mean all of IPv6 too
 	}
-	config := net.ListenConfig{Control: limitSilence}
-	config.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Interval: 15 * time.Second, Count: 4}
+	keepAlive := net.KeepAliveConfig{Enable: true, Idle: time.Minute, Count: 4} // 15 s between these
+	config := net.ListenConfig{KeepAliveConfig: keepAlive, Control: limitSilence}
 	config.SetMultipathTCP(false) // connections would not inherit all, and it is no use here
 	listener, err := config.Listen(context.Background(), network, address.String())
 	if err != nil {
@@ -1226,7 +1202,7 @@ func showAddress(address net.Addr) string {
 // boundGarbage keeps memory near to what is in use (LIMIT-4). By itself Go lets the garbage grow to
 // as much as that. A finalizer runs after each collection: it sets the share for the next one.
 func boundGarbage() {
-	type sentinel struct{ _ [16]byte }
+	type sentinel [16]byte
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	var adjust func(*sentinel)
 	adjust = func(mark *sentinel) {
@@ -1247,7 +1223,7 @@ func newServer() *server {
 		errors:      complaints,
 		log:         chatlog.NoLog(),
 		stream:      room,
-		news:        stream.NewCursor(room),
+		news:        stream.Cursor{Stream: room},
 		users:       make(map[string]*user),
 		connections: make(map[*user]struct{}),
 		buffer:      make([]byte, maxInbox),

@@ -10,6 +10,7 @@
 package accounts
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,9 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 )
+
+// MaxPassword is how many bytes of a password bcrypt looks at.
+const MaxPassword = 72
 
 const (
 	hashCost   = 10  // of a new hash: each more doubles the time that a guess takes
@@ -102,7 +106,7 @@ func (a *Accounts) HashOf(name string) string {
 	return a.hashes[strings.ToLower(name)]
 }
 
-// Check has a worker see whether a password is an account's. Those who ask first come first.
+// Check has a worker see whether a password is an account's. They take their turns.
 func (a *Accounts) Check(owner any, name, password string) *Job {
 	job := a.newJob(owner, Check, name, password)
 	go func() {
@@ -128,7 +132,8 @@ func (a *Accounts) Change(owner any, task Task, name, password string) *Job {
 
 // Reload has the clerk read the file anew (FILE-4).
 func (a *Accounts) Reload() {
-	go func() { a.changes <- a.newJob(nil, reload, "", "") }()
+	job := a.newJob(nil, reload, "", "")
+	go func() { a.changes <- job }()
 }
 
 func (a *Accounts) newJob(owner any, task Task, name, password string) *Job {
@@ -144,9 +149,7 @@ func (a *Accounts) Finished(job *Job) {
 	}
 }
 
-// ---------------------------------------------------------------------------------------------
-// The workers
-// ---------------------------------------------------------------------------------------------
+// --------------------------------------- The workers ----------------------------------------
 
 // work does one job after the other. It is one goroutine for each worker, to the end, on a thread
 // of its own, which has a lower priority. That is not the lowest: a worker may hold what others
@@ -163,21 +166,18 @@ func work(jobs chan *Job, do, report func(*Job)) {
 	}
 }
 
-// check sees whether a password is the right one.
+// check sees whether a password is the right one (ACCT-3).
 func check(job *Job) {
-	job.Done = bcrypt.CompareHashAndPassword([]byte(job.Hash), []byte(job.password)) == nil
-}
-
-// hashPassword gives a new hash, under the name that htpasswd gives to this kind.
-func hashPassword(password string) (string, error) {
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), hashCost)
-	return strings.Replace(string(hash), "$2a$", "$2y$", 1), err
+	job.Done = len(job.password) <= MaxPassword &&
+		bcrypt.CompareHashAndPassword([]byte(job.Hash), []byte(job.password)) == nil
 }
 
 // keep does a job of the clerk's. Where the account is not as it was, nothing changes.
 func (f *file) keep(job *Job) {
 	if job.Task == Register || job.Task == Passwd {
-		job.NewHash, job.Err = hashPassword(job.password)
+		hash, err := bcrypt.GenerateFromPassword([]byte(job.password), hashCost)
+		hash = bytes.Replace(hash, []byte("$2a$"), []byte("$2y$"), 1) // as htpasswd calls it
+		job.NewHash, job.Err = string(hash), err
 	}
 	if job.Err == nil && (job.Task == reload || !f.isKnown()) {
 		job.Err = f.read()
@@ -189,9 +189,7 @@ func (f *file) keep(job *Job) {
 	job.hashes = f.hashes
 }
 
-// ---------------------------------------------------------------------------------------------
-// The file
-// ---------------------------------------------------------------------------------------------
+// ----------------------------------------- The file -----------------------------------------
 
 // A file is the accounts file, and what it held when it was last read or written. After the start
 // it is the clerk's alone.
@@ -251,10 +249,7 @@ func (f *file) read() error {
 // parse gives the hashes by lower name, or says which line is wrong, and why (FILE-1, FILE-2).
 func (f *file) parse(text string) (map[string]string, error) {
 	hashes := make(map[string]string)
-	number := 0
-	for line := range strings.Lines(text) {
-		number++
-		line = strings.TrimSuffix(line, "\n")
+	for i, line := range strings.Split(text, "\n") {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
@@ -271,7 +266,7 @@ func (f *file) parse(text string) (map[string]string, error) {
 			problem = "name given twice"
 		}
 		if problem != "" {
-			return nil, fmt.Errorf("line %d: %s", number, problem)
+			return nil, fmt.Errorf("line %d: %s", i+1, problem)
 		}
 		hashes[strings.ToLower(name)] = hash
 	}

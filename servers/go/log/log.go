@@ -20,7 +20,6 @@ import (
 
 const (
 	maxPending = 1024 * 1024            // bytes that may wait in a sink; lines beyond are lost
-	maxSpare   = 256 * 1024             // bytes of memory that is kept for the next lines
 	retireTime = 250 * time.Millisecond // for what waits in a pipe, when the log is opened anew
 )
 
@@ -33,7 +32,6 @@ type Sink struct {
 
 	mutex   sync.Mutex    // for what follows
 	pending []byte        // lines that are not being written yet
-	spare   []byte        // memory for them
 	torn    bool          // the last line in the file has no end
 	lost    bool          // lines were lost, and that was said
 	writer  chan struct{} // has an element while a writer is at work
@@ -100,7 +98,7 @@ func (k *Sink) write() {
 		if k.torn {
 			lines = append([]byte("\n"), lines...)
 		}
-		k.pending, k.spare = k.spare, nil
+		k.pending = nil
 		k.mutex.Unlock()
 		n, err := k.file.Write(lines)
 		k.mutex.Lock()
@@ -109,9 +107,6 @@ func (k *Sink) write() {
 		}
 		if err != nil {
 			k.lose(err.Error())
-		}
-		if cap(lines) <= maxSpare {
-			k.spare = lines[:0]
 		}
 	}
 	<-k.writer

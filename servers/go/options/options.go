@@ -48,17 +48,13 @@ or a TLS proxy before it (README.md explains how).
   --host HOST             address to listen on (default %s)
   --port PORT             port to listen on; 0 picks a free one (default %d)
   --max-clients N         connections at a time (default %d)
-  --max-queue BYTES       bytes that may wait for one user before it is dropped;
-                          4096 or more (default %d)
+  --max-queue BYTES       may wait for one user, else it is dropped; 4096 or more (default %d)
   --join-timeout SECONDS  time to give a name, and its password (default %g)
-  --rate N                lines a second that are taken up from one user
-                          (default: as many as come)
-  --log FILE              append what happens to FILE, a JSON object a line; SIGHUP
-                          opens it anew (default: no log)
-  --accounts FILE         names that need a password: a file as `+"`htpasswd -B`"+` makes it;
-                          SIGHUP reads it anew
+  --rate N                lines a second that are taken up from one user (default: all)
+  --log FILE              append what happens, a JSON object a line; SIGHUP opens FILE anew
+  --accounts FILE         names that need a password, by "htpasswd -B"; SIGHUP reads FILE anew
   --members-only          let in only those who have an account
-  --quiet                 do not print what the room sees (default: print it)
+  --quiet                 do not print what the room sees
   --help                  print this and exit
   --version               print the version and exit
 
