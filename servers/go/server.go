@@ -156,8 +156,8 @@ type server struct {
 
 	began    time.Time     // all other times are counted from then
 	now      time.Duration // when the round began
-	alarm    *time.Timer   // wakes the owner for the next sweep
-	sweepAt  time.Duration // when the next user's time may be up
+	alarm    *time.Timer   // for the next sweep
+	sweepAt  time.Duration // when that is
 	mustStop bool          // a signal or the operator wants it
 	stopping bool          // no one is let in any more
 }
@@ -965,7 +965,6 @@ func (s *server) oneRound() {
 	if s.mustStop && !s.stopping {
 		s.stop()
 	}
-	s.sweep()
 	s.flushAll()
 	s.reap()
 }
@@ -1024,9 +1023,6 @@ func (s *server) sweepBy(at time.Duration) {
 
 // sweep sees to all whose time is up, and to those who may be throttled no longer.
 func (s *server) sweep() {
-	if s.now < s.sweepAt {
-		return
-	}
 	s.sweepAt = never
 	for u := range s.connections {
 		if u.deadline <= s.now {
@@ -1231,7 +1227,7 @@ func newServer() *server {
 		sweepAt:     never,
 	}
 	s.news.Attach()
-	s.alarm = time.AfterFunc(never, func() { s.events <- func() {} }) // `sweep` does the rest
+	s.alarm = time.AfterFunc(never, func() { s.events <- s.sweep })
 	return s
 }
 
