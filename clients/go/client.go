@@ -34,12 +34,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/signal"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -67,7 +69,7 @@ const (
 	sayTime      = time.Second / 2         // for standard error to take a line
 	endTime      = 1500 * time.Millisecond // for all of the end, after a signal
 	lookTime     = time.Second             // between two looks whether the terminal is ours
-	maxRetryTime = 30 * time.Second
+	maxRetryTime = 30.0                    // seconds
 )
 
 const (
@@ -140,15 +142,14 @@ type client struct {
 	forgets  bool   // the next line of the input is dropped: it may be a password
 	typedAll bool   // the input has ended
 
-	shown chan error    // how the writing of standard output went; nil: it is not being written
-	said  chan struct{} // closed when the last words on standard error are written
+	shown  chan error  // how the writing of standard output went; nil: it is not being written
+	saying atomic.Bool // standard error is being written
 
 	name    string   // the one we have, or last had; empty before the first welcome
 	proven  secret   // what the server took last
 	offered []string // the password in each command that it has not answered, empty where it has none
 
-	tries int // since the last welcome
-	delay time.Duration
+	tries int              // since the last welcome
 	limit <-chan time.Time // for the welcome, on the way back
 
 	done   chan func() // what is to be done next, now that something that was begun is done
@@ -164,9 +165,7 @@ func newClient(o options.Options, tty *terminal.Terminal, conn *net.TCPConn) *cl
 		link:    &link{conn: conn},
 		answers: o.HasName,
 		done:    make(chan func()),
-		said:    make(chan struct{}),
 	}
-	close(c.said)
 	tty.Flush = c.flush
 	return c
 }
@@ -252,15 +251,13 @@ func (c *client) flush() {
 func (c *client) announce(message string) {
 	c.tty.TakeOff()
 	c.flush()
-	select {
-	case <-c.said:
-	default:
+	if c.saying.Swap(true) {
 		return
 	}
 	said := make(chan struct{})
-	c.said = said
 	go func() {
 		os.Stderr.WriteString(message) // where that fails, nothing can be said about it
+		c.saying.Store(false)
 		close(said)
 	}()
 	select {
@@ -704,16 +701,11 @@ func (c *client) lose() {
 	go c.link.closeInOrder()
 	c.keepUnsent()
 	c.link, c.phase = &link{}, away
-	if c.tries++; c.tries == 1 {
-		c.delay = c.options.RetryDelay
-	} else {
-		c.delay *= 2
-	}
-	c.delay = min(c.delay, maxRetryTime)
-	shown := strconv.FormatFloat(float64(c.delay)/float64(time.Second), 'f', -1, 64)
+	delay := min(c.options.RetryDelay*math.Exp2(float64(c.tries)), maxRetryTime)
+	c.tries++
 	c.announce(fmt.Sprintf("Connection lost, retrying in %s s (%d of %d)\n",
-		shown, c.tries, c.options.Retries))
-	c.tryAgain()
+		strconv.FormatFloat(delay, 'f', -1, 64), c.tries, c.options.Retries))
+	c.tryAgain(time.Duration(delay * float64(time.Second)))
 }
 
 // endRow ends the line that the server cannot end any more; but a name may be half typed behind the
@@ -741,10 +733,9 @@ func (c *client) keepUnsent() {
 }
 
 // tryAgain connects once more, after the delay; the time until the welcome is limited.
-func (c *client) tryAgain() {
-	due := time.After(c.delay)
+func (c *client) tryAgain(delay time.Duration) {
 	go func() {
-		<-due
+		time.Sleep(delay)
 		conn, err := connect(context.Background(), &c.options)
 		c.done <- func() {
 			if err != nil {

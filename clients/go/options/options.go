@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 )
 
@@ -48,7 +47,7 @@ type Options struct {
 	Name       string // to answer the first prompt with; empty: the user is asked
 	HasName    bool   // ... also with an empty name
 	Retries    int
-	RetryDelay time.Duration
+	RetryDelay float64 // seconds
 }
 
 // Address writes where the server is; a host of IPv6 in brackets.
@@ -93,7 +92,7 @@ var setters = map[string]func(o *Options, value string) bool{
 		return wholeNumber.MatchString(value)
 	},
 	"--retry-delay": func(o *Options, value string) bool {
-		o.RetryDelay, _ = time.ParseDuration(value + "s")
+		o.RetryDelay, _ = strconv.ParseFloat(value, 64)
 		return decimalNumber.MatchString(value) && o.RetryDelay > 0
 	},
 }
@@ -101,7 +100,7 @@ var setters = map[string]func(o *Options, value string) bool{
 // ParseOptions reads the command line. The first word that asks for help or is wrong ends the
 // program.
 func ParseOptions(words []string) Options {
-	o := Options{Host: "localhost", Port: 8080, Retries: 10, RetryDelay: time.Second}
+	o := Options{Host: "localhost", Port: 8080, Retries: 10, RetryDelay: 1}
 	for ; len(words) > 0; words = words[1:] {
 		word := words[0]
 		name, value, joined := strings.Cut(word, "=")

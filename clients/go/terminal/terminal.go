@@ -89,10 +89,8 @@ type Terminal struct {
 func Open() *Terminal {
 	t := &Terminal{Names: make(map[string]string)}
 	signal.Ignore(unix.SIGTTIN, unix.SIGTTOU)
-	_, err := unix.IoctlGetTermios(0, unix.TCGETS)
-	_, err1 := unix.IoctlGetTermios(1, unix.TCGETS)
 	kind := os.Getenv("TERM")
-	if err == nil && err1 == nil && kind != "" && kind != "dumb" {
+	if isTerminal(0) && isTerminal(1) && kind != "" && kind != "dumb" {
 		// One thread, which lives on, takes the signal of Ctrl+Z, though it was blocked at the start
 		// (PROG-10): the runtime takes care only of signals that it catches.
 		stops := unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGTSTP - 1)}}
@@ -101,6 +99,11 @@ func Open() *Terminal {
 		t.startLibrary()
 	}
 	return t
+}
+
+func isTerminal(fd int) bool {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil
 }
 
 // MayShow reports whether standard output may be written to: in the background, where lines are
@@ -132,9 +135,11 @@ func isOurs() bool {
 	return err != nil || group == unix.Getpgrp()
 }
 
-// GoOn is called when the program was stopped and goes on: others may have used the terminal.
+// GoOn is called when the program was stopped and goes on: others may have used the terminal, and
+// its window may have another size.
 func (t *Terminal) GoOn() {
 	t.Ours, t.drawn, t.stopped = false, false, time.Time{}
+	t.Resize()
 }
 
 // setMode makes the terminal, if it is ours, do what we need, and begins its row anew. What was
@@ -294,16 +299,21 @@ func (t *Terminal) stop() {
 // no end yet before it.
 func (t *Terminal) PrintAbove(text string) {
 	whole := strings.LastIndexByte(text, '\n') + 1
-	if !t.edits || t.Hidden {
+	switch {
+	case !t.edits:
 		t.Out = append(t.Out, text...)
-	} else if whole > 0 {
+		return
+	case t.Hidden:
+		t.Out = append(t.Out, text...)
+	case whole > 0:
 		t.TakeOff()
 		t.Out = append(t.Out, t.Begun+text[:whole]...)
 	}
 	if whole > 0 {
 		t.Begun = ""
 	}
-	if t.Begun += text[whole:]; len(t.Begun) > maxBegun { // longer than any server's: it might never end
+	t.Begun += text[whole:]
+	if len(t.Begun) > maxBegun { // longer than any server's: it might never end
 		t.EndRow()
 	}
 }
@@ -484,12 +494,12 @@ func (t *Terminal) complete() {
 	if word == "" || behind != "" && behind[0] != ' ' {
 		return
 	}
-	words := slices.Collect(maps.Values(t.Names))
+	words := maps.Values(t.Names)
 	if word == before && word[0] == '/' {
-		words = commands
+		words = slices.Values(commands)
 	}
 	var found []string
-	for _, name := range words {
+	for name := range words {
 		if strings.HasPrefix(strings.ToLower(name), strings.ToLower(word)) {
 			found = append(found, name)
 		}
