@@ -175,11 +175,11 @@ func newClient(o options.Options, tty *terminal.Terminal, conn *net.TCPConn) *cl
 // ---------------------------------------------------------------------------------------------
 
 // show puts what came on the screen, made harmless (CLIENT-6). What cannot be judged yet, the
-// beginning of a character or a carriage return, is held back; last says that nothing follows.
-func (c *client) show(data string, last bool) {
+// beginning of a character or a carriage return, is held back.
+func (c *client) show(data string) {
 	data = strings.ReplaceAll(c.link.held+data, "\r\n", "\n")
 	var text []byte
-	for data != "" && (last || utf8.FullRuneInString(data) && data != "\r") {
+	for utf8.FullRuneInString(data) && data != "\r" {
 		r, size := utf8.DecodeRuneInString(data) // of what is not UTF-8, U+FFFD and 1
 		if isControl(r) && r != '\n' {
 			r = '\ufffd'
@@ -198,16 +198,6 @@ func isControl(r rune) bool {
 		r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
-// draw draws the half-typed line once the screen has taken all else, so that it is drawn once after
-// many lines.
-func (c *client) draw() {
-	if c.shown == nil {
-		c.tty.Own = c.ownPrompt()
-		c.tty.Draw()
-		c.writeScreen()
-	}
-}
-
 // ownPrompt returns the client's own prompt (EDIT-2).
 func (c *client) ownPrompt() string {
 	switch {
@@ -219,7 +209,7 @@ func (c *client) ownPrompt() string {
 	return c.name + " (away)> "
 }
 
-// writeScreen begins to write what waits for standard output, if that is done with what was before.
+// writeScreen begins to write what waits for standard output, unless that is under way.
 func (c *client) writeScreen() {
 	text := c.tty.Out
 	if c.shown != nil || len(text) == 0 || !c.tty.MayShow() {
@@ -336,8 +326,8 @@ func prepare(_, _ string, raw syscall.RawConn) error {
 	})
 }
 
-// sendTyped begins to send what was typed, if that is done with what was before; after the end of
-// the input it ends our side.
+// sendTyped begins to send what was typed; after the end of the input it ends our side. A line of
+// which only a part was sent stays in the outbox: to a server it is none before its end comes.
 func (c *client) sendTyped() {
 	l, data := c.link, c.outbox
 	switch {
@@ -345,22 +335,18 @@ func (c *client) sendTyped() {
 	case len(data) > 0:
 		c.begin(&l.sending, func() func() {
 			n, err := l.conn.Write(data)
-			return func() { c.onSent(n, err) }
+			return func() {
+				if err != nil {
+					l.broken = true // what the server said can still be read
+					n = bytes.LastIndexByte(data[:n], '\n') + 1
+				}
+				c.outbox = c.outbox[n:]
+			}
 		})
 	case c.typedAll && len(c.kept) == 0 && !c.isAway() && !l.sentAll:
 		l.broken = l.conn.CloseWrite() != nil
 		l.sentAll = !l.broken
 	}
-}
-
-// onSent takes out of the outbox what was sent. A line of which only a part was sent stays: to a
-// server it is none before its end comes.
-func (c *client) onSent(n int, err error) {
-	if err != nil {
-		c.link.broken = true // what the server said can still be read
-		n = bytes.LastIndexByte(c.outbox[:n], '\n') + 1
-	}
-	c.outbox = c.outbox[n:]
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -403,9 +389,11 @@ func (c *client) receive(data string, err error) {
 	l.broken = l.broken || err != io.EOF
 	l.ended = true
 	l.conn.SetWriteDeadline(time.Now()) // ends what is being sent: it may never be taken
-	c.show("", true)
+	if l.held != "" {
+		c.tty.PrintAbove("\ufffd")
+	}
 	if c.phase == asked {
-		c.showTyping(false)
+		c.showTyping()
 	}
 }
 
@@ -413,7 +401,7 @@ func (c *client) receive(data string, err error) {
 func (c *client) onServer(piece string) {
 	l := c.link
 	if c.phase != returning {
-		c.show(piece, false)
+		c.show(piece)
 	}
 	part, whole := strings.CutSuffix(piece, "\n")
 	l.line += part[:min(len(part), lineKept-len(l.line))]
@@ -450,14 +438,14 @@ func (c *client) onPrompt() {
 	}
 	if c.phase == returning { // the name is asked anew (BACK-10)
 		c.phase = asked
-		c.show(c.link.asked, false)
+		c.show(c.link.asked)
 	}
 	c.forgets = false
 	if c.link.asked == passwordPrompt {
 		c.tty.HideTyping()
 		return
 	}
-	c.showTyping(false)
+	c.showTyping()
 	if c.answers {
 		c.giveName()
 	}
@@ -471,13 +459,12 @@ func (c *client) giveName() {
 	}
 	answer := c.options.Name + "\n"
 	c.passOn(answer)
-	c.show(answer, false)
+	c.show(answer)
 }
 
-// showTyping shows again what is typed. What is half typed of a password is dropped, unless that
-// was right (HIDE-2).
-func (c *client) showTyping(welcomed bool) {
-	if c.tty.Hidden && !welcomed {
+// showTyping shows again what is typed. What is half typed of a password is dropped (HIDE-2).
+func (c *client) showTyping() {
+	if c.tty.Hidden {
 		c.tty.DropTyped()
 		c.typed = nil
 	}
@@ -514,7 +501,7 @@ func (c *client) enter(name string) {
 		c.remember(line)
 	}
 	l.answers, c.answers, c.tries = nil, false, 0
-	c.showTyping(true)
+	c.tty.ShowTyping()
 	c.kept = nil
 	c.passOn(string(kept))
 }
@@ -678,18 +665,14 @@ func (c *client) remember(line string) {
 }
 
 // hasNoAnswer reports whether a prompt for the name would find none, as the input has ended.
-func (c *client) hasNoAnswer() bool {
-	return c.typedAll && c.name == "" && !c.answers
-}
+func (c *client) hasNoAnswer() bool { return c.typedAll && c.name == "" && !c.answers }
 
 // ---------------------------------------------------------------------------------------------
 // 7. Away and back
 // ---------------------------------------------------------------------------------------------
 
 // isAway reports whether the connection was lost, and we are not back yet: what is typed is kept.
-func (c *client) isAway() bool {
-	return c.phase == away || c.phase == returning
-}
+func (c *client) isAway() bool { return c.phase == away || c.phase == returning }
 
 // lose begins to wait for the next try (BACK-1), or gives up after the last one (BACK-6).
 func (c *client) lose() {
@@ -778,7 +761,7 @@ func (c *client) comeBack(line, welcomed string) {
 		return
 	}
 	if line != "" && welcomed == "" {
-		c.show(line+"\n", false)
+		c.show(line + "\n")
 	}
 	if welcomed != "" || strings.HasPrefix(line, "! ") {
 		c.refuse()
@@ -824,7 +807,11 @@ func (c *client) run(ctx context.Context) int {
 	for !c.over {
 		c.tty.Take()
 		c.sendTyped()
-		c.draw()
+		c.tty.Own = c.ownPrompt()
+		if c.shown == nil { // so that the half-typed line is drawn once after many others
+			c.tty.Draw()
+		}
+		c.writeScreen()
 		c.hear()
 		c.read()
 		if c.isOver() {

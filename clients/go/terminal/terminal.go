@@ -126,6 +126,7 @@ func (t *Terminal) Take() {
 		t.drawn = false
 	} else if !before {
 		t.setMode()
+		t.Resize()
 	}
 }
 
@@ -135,11 +136,9 @@ func isOurs() bool {
 	return err != nil || group == unix.Getpgrp()
 }
 
-// GoOn is called when the program was stopped and goes on: others may have used the terminal, and
-// its window may have another size.
+// GoOn is called when the program was stopped and goes on: others may have used the terminal.
 func (t *Terminal) GoOn() {
 	t.Ours, t.drawn, t.stopped = false, false, time.Time{}
-	t.Resize()
 }
 
 // setMode makes the terminal, if it is ours, do what we need, and begins its row anew. What was
@@ -534,14 +533,17 @@ func (t *Terminal) startLibrary() {
 	nothing := func() error { return nil }
 	t.config = &readline.Config{
 		DisableAutoSaveHistory: true,
-		Listener:               t.onChange,
-		Stdin:                  fake{t},
-		Stdout:                 fake{t},
-		FuncIsTerminal:         func() bool { return true },
-		FuncMakeRaw:            nothing,
-		FuncExitRaw:            nothing,
-		FuncGetSize:            func() (int, int) { return t.columns, 0 },
-		FuncOnWidthChanged:     func(ask func()) { t.onResized = ask },
+		Listener: func(line []rune, at int, _ rune) ([]rune, int, bool) {
+			t.line, t.at = string(line), len(string(line[:at]))
+			return nil, 0, false
+		},
+		Stdin:              fake{t},
+		Stdout:             fake{t},
+		FuncIsTerminal:     func() bool { return true },
+		FuncMakeRaw:        nothing,
+		FuncExitRaw:        nothing,
+		FuncGetSize:        func() (int, int) { return t.columns, 0 },
+		FuncOnWidthChanged: func(ask func()) { t.onResized = ask },
 	}
 	t.library, _ = readline.NewFromConfig(t.config) // it fails on Windows alone
 	go func() {
@@ -564,12 +566,6 @@ func (t *Terminal) feed(keys string) {
 func (t *Terminal) change(f func()) {
 	t.between = f
 	t.library.Write(nil)
-}
-
-// onChange is called by the library after each key.
-func (t *Terminal) onChange(line []rune, at int, _ rune) ([]rune, int, bool) {
-	t.line, t.at = string(line), len(string(line[:at]))
-	return nil, 0, false
 }
 
 // A fake is what the library takes for the terminal.
