@@ -148,9 +148,7 @@ type client struct {
 	name    string   // the one we have, or last had; empty before the first welcome
 	proven  secret   // what the server took last
 	offered []string // the password in each command that it has not answered, empty where it has none
-
-	tries int              // since the last welcome
-	limit <-chan time.Time // for the welcome, on the way back
+	tries   int      // to come back, since the last welcome
 
 	done   chan func() // what is to be done next, now that something that was begun is done
 	over   bool        // the program ends ...
@@ -438,6 +436,7 @@ func (c *client) onPrompt() {
 	}
 	if c.phase == returning { // the name is asked anew (BACK-10)
 		c.phase = asked
+		c.link.conn.SetReadDeadline(time.Time{})
 		c.show(c.link.asked)
 	}
 	c.forgets = false
@@ -727,7 +726,7 @@ func (c *client) tryAgain(delay time.Duration) {
 			}
 			c.tty.ForgetRow()
 			c.link, c.phase = &link{conn: conn}, returning
-			c.limit = time.After(tryTime)
+			conn.SetReadDeadline(time.Now().Add(tryTime))
 		}
 	}()
 }
@@ -756,6 +755,7 @@ func (c *client) findPassword() string {
 // comeBack takes a line of the server's on the way back: the welcome, a refusal, or one to show.
 func (c *client) comeBack(line, welcomed string) {
 	if welcomed != "" && welcomed == c.name {
+		c.link.conn.SetReadDeadline(time.Time{})
 		c.announce("Reconnected as " + welcomed + "\n")
 		c.enter(welcomed)
 		return
@@ -853,10 +853,6 @@ func (c *client) wait(ctx context.Context, signals <-chan os.Signal) {
 		c.shown = nil
 		if err != nil {
 			c.end("", 1) // standard output is gone
-		}
-	case <-c.limit:
-		if c.phase == returning {
-			c.refuse()
 		}
 	case <-look:
 	}

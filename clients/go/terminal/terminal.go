@@ -298,13 +298,9 @@ func (t *Terminal) stop() {
 // no end yet before it.
 func (t *Terminal) PrintAbove(text string) {
 	whole := strings.LastIndexByte(text, '\n') + 1
-	switch {
-	case !t.edits:
+	if !t.IsEditing() {
 		t.Out = append(t.Out, text...)
-		return
-	case t.Hidden:
-		t.Out = append(t.Out, text...)
-	case whole > 0:
+	} else if whole > 0 {
 		t.TakeOff()
 		t.Out = append(t.Out, t.Begun+text[:whole]...)
 	}
@@ -314,6 +310,7 @@ func (t *Terminal) PrintAbove(text string) {
 	t.Begun += text[whole:]
 	if len(t.Begun) > maxBegun { // longer than any server's: it might never end
 		t.EndRow()
+		t.Begun = ""
 	}
 }
 
@@ -356,8 +353,8 @@ func (t *Terminal) leave(entered bool) {
 		return
 	}
 	t.Draw()
-	t.feed("\x05") // to the end of the line
-	t.change(func() {})
+	t.feed("\x05")      // to the end of the line
+	t.change(func() {}) // draws it once more: the last that was drawn may be a bell
 	if !t.edge || t.config.Prompt+t.line == "" {
 		t.Out = append(t.Out, '\n')
 	}
