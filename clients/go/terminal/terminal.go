@@ -345,20 +345,19 @@ func (t *Terminal) TakeOff() {
 // leave leaves it on the screen for good, with the cursor below it; but an own prompt with nothing
 // behind it goes, unless Enter was pressed (EDIT-3).
 func (t *Terminal) leave(entered bool) {
-	if !t.IsEditing() || !t.Ours {
-		return
-	}
-	if !entered && t.line == "" && t.Begun == "" {
+	switch {
+	case !t.IsEditing() || !t.Ours:
+	case !entered && t.line == "" && t.Begun == "":
 		t.TakeOff()
-		return
+	default:
+		t.Draw()
+		t.feed("\x05")      // to the end of the line
+		t.change(func() {}) // draws it once more: the last that was drawn may be a bell
+		if !t.edge || t.config.Prompt+t.line == "" {
+			t.Out = append(t.Out, '\n')
+		}
+		t.drawn = false
 	}
-	t.Draw()
-	t.feed("\x05")      // to the end of the line
-	t.change(func() {}) // draws it once more: the last that was drawn may be a bell
-	if !t.edge || t.config.Prompt+t.line == "" {
-		t.Out = append(t.Out, '\n')
-	}
-	t.drawn = false
 }
 
 // Resize learns of the window's new size. Some terminals break rows anew then, and others do not:
@@ -476,11 +475,10 @@ func (t *Terminal) enter(typed func(line string) bool) {
 	t.leave(true)
 	t.Begun = ""
 	t.feed("\r")
-	line := t.entered
-	if !typed(line) {
-		line = "" // the library then forgets it
+	if !typed(t.entered) {
+		t.entered = "" // the library then forgets the line
 	}
-	t.library.SaveToHistory(line)
+	t.library.SaveToHistory(t.entered)
 }
 
 // complete completes the word before the cursor, where one command or name begins so (EDIT-6).
