@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -91,14 +92,20 @@ func Open() *Terminal {
 	signal.Ignore(unix.SIGTTIN, unix.SIGTTOU)
 	kind := os.Getenv("TERM")
 	if isTerminal(0) && isTerminal(1) && kind != "" && kind != "dumb" {
-		// One thread, which lives on, takes the signal of Ctrl+Z, though it was blocked at the start
-		// (PROG-10): the runtime takes care only of signals that it catches.
-		stops := unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGTSTP - 1)}}
-		unix.PthreadSigmask(unix.SIG_UNBLOCK, &stops, nil)
+		go allowStops()
 		t.edits = true
 		t.startLibrary()
 	}
 	return t
+}
+
+// allowStops is one thread that takes the signal of Ctrl+Z, though it was blocked at the start
+// (PROG-10): the runtime takes care only of signals that it catches.
+func allowStops() {
+	runtime.LockOSThread()
+	stops := unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGTSTP - 1)}}
+	unix.PthreadSigmask(unix.SIG_UNBLOCK, &stops, nil)
+	select {}
 }
 
 func isTerminal(fd int) bool {
