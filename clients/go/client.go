@@ -347,6 +347,17 @@ func (c *client) sendTyped() {
 	}
 }
 
+// closeInOrder ends our side, and discards what comes until the server ends its own: to close a
+// connection with something unread in it would reset it. Others may be at work on it.
+func (l *link) closeInOrder() {
+	if l.conn != nil {
+		l.conn.CloseWrite()
+		l.conn.SetDeadline(time.Now().Add(closeTime))
+		io.Copy(io.Discard, l.conn) // however it ends
+		l.conn.Close()
+	}
+}
+
 // ---------------------------------------------------------------------------------------------
 // 5. From the server
 // ---------------------------------------------------------------------------------------------
@@ -783,17 +794,6 @@ func (c *client) giveUp() {
 		c.announce(text.String())
 	}
 	c.flush()
-}
-
-// closeInOrder ends our side, and discards what comes until the server ends its own: to close a
-// connection with something unread in it would reset it. Others may be at work on it.
-func (l *link) closeInOrder() {
-	if l.conn != nil {
-		l.conn.CloseWrite()
-		l.conn.SetDeadline(time.Now().Add(closeTime))
-		io.Copy(io.Discard, l.conn) // however it ends
-		l.conn.Close()
-	}
 }
 
 // ---------------------------------------------------------------------------------------------
