@@ -15,10 +15,9 @@
  *     ASKED -> JOINED -> AWAY -> RETURNING -> JOINED
  *
  * What always holds:
- *  1. Once there is a connection, the loop waits in `poll` alone, so that neither direction, nor
- *     Ctrl+C, waits for a server that does not read. To connect once more, which may take long, is
- *     the work of a second thread. (A terminal that Ctrl+S holds up may hold up the drawing of a
- *     line; an alarm ends the program in spite of it.)
+ *  1. The loop waits in `poll` alone: neither direction, nor Ctrl+C, waits for another. To connect
+ *     once more is the work of a second thread. Only a terminal that Ctrl+S holds up may hold up
+ *     the drawing of a line; then an alarm ends the program.
  *  2. What waits is bounded: where it is too much, its source is not read.
  *  3. Nothing from the server reaches the screen unless it was made harmless (`show`).
  *  4. A typed line leaves the outbox once all of it is sent, and what was typed while there was no
@@ -272,8 +271,7 @@ static bool may_show(void)
     return !terminal.edits || terminal.ours;
 }
 
-/* Whether the screen has all that came. What the server says next is read only then, because a
- * flood would keep the keys from it; and what we say is to follow it. */
+/* Whether the screen has all that came: what we say is to follow it. */
 static bool has_shown_all(const struct client *client)
 {
     return may_show() && client->screen.length == client->prompted;
@@ -433,31 +431,24 @@ static bool has_unsent(const struct client *client)
 }
 
 /*
- * Takes out of the outbox the lines that are sent. A line of which only a part was sent stays: to a
- * server it is none before its end comes. Of one that is too long, the last of that is enough: it
- * will be refused again.
+ * Sends what was typed, as far as the kernel takes it; after the end of the input, ends our side.
+ * A line of which only a part was sent stays in the outbox: to a server it is none before its end
+ * comes. Of one that is too long, the last of that part is enough: it will be refused again.
  */
-static void forget_sent(struct client *client)
-{
-    struct link *link = &client->link;
-    size_t done = whole_lines(client->outbox.bytes, link->sent);
-    if (link->sent - done > MAX_LINE + 1)
-        done = link->sent - (MAX_LINE + 1);
-    consume(&client->outbox, done);
-    link->sent -= done;
-}
-
-/* Sends what was typed, as far as the kernel takes it; after the end of input, ends our side. */
 static void send_typed(struct client *client)
 {
     struct link *link = &client->link;
-    const struct queue *outbox = &client->outbox;
+    struct queue *outbox = &client->outbox;
     if (has_unsent(client)) {
         const char *unsent = outbox->bytes + link->sent;
         ssize_t n = send(link->fd, unsent, outbox->length - link->sent, MSG_NOSIGNAL);
-        link->sent += n > 0 ? (size_t)n : 0;
         link->broken = n < 0 && errno != EAGAIN; /* what the server said can still be read */
-        forget_sent(client);
+        link->sent += n > 0 ? (size_t)n : 0;
+        size_t done = whole_lines(outbox->bytes, link->sent);
+        if (link->sent - done > MAX_LINE + 1)
+            done = link->sent - (MAX_LINE + 1);
+        consume(outbox, done);
+        link->sent -= done;
     }
     bool said_all = client->typed_all && outbox->length + client->kept.length == 0;
     if (said_all && !is_away(client) && !link->broken && !link->ended && !link->sent_all) {
@@ -761,13 +752,6 @@ static bool is_good(const char *line, size_t length)
     return good;
 }
 
-/* Keeps of a text what may be a password: none of those is longer than fits. */
-static void copy_secret(char secret[SECRET_SIZE], const char *text, size_t length)
-{
-    length = length < SECRET_SIZE ? length : 0;
-    *(char *)mempcpy(secret, text, length) = '\0';
-}
-
 /*
  * Keeps a line for as long as it may turn out to be the password that is accepted. One that the
  * server drops is answered otherwise.
@@ -778,14 +762,14 @@ static void remember(struct client *client, const char *line, size_t length)
     if (length > 0 && line[length - 1] == '\r')
         length--;
     if (client->phase == ASKED && link->answered < MAX_ANSWERS)
-        copy_secret(link->answers[link->answered++], line, length);
+        snprintf(link->answers[link->answered++], SECRET_SIZE, "%.*s", (int)length, line);
     if (client->phase != JOINED || client->offered == MAX_OFFERS || !is_account_command(line) ||
         !is_good(line, length))
         return;
     size_t word = strcspn(line, " \r\n");
-    size_t start = word + strspn(line + word, " ");
-    copy_secret(client->offers[client->offered++], line + start,
-                has_password(line) ? length - start : 0);
+    size_t start = has_password(line) ? word + strspn(line + word, " ") : length;
+    snprintf(client->offers[client->offered++], SECRET_SIZE, "%.*s", (int)(length - start),
+             line + start);
 }
 
 /* Sends lines, or a piece of one. */
@@ -842,7 +826,8 @@ static void on_input(struct client *client)
         client->typed_all = true;
         end_editing();
         forget_row(client);
-        put(typed, "\n", typed->length > 0 ? 1 : 0);
+        if (typed->length > 0)
+            put(typed, "\n", 1);
     }
     size_t ready = whole_lines(typed->bytes, typed->length);
     if (ready == 0 && typed->length >= MAX_WAITING)
@@ -994,23 +979,22 @@ static void on_deadline(struct client *client)
         refuse(client);
 }
 
-/* The password for our name, or NULL (BACK-3). */
+/* The password for our name, empty where there is none (BACK-3). */
 static const char *find_password(const struct client *client)
 {
-    bool known = *client->proven && strcasecmp(client->proven_name, client->name) == 0;
-    return known ? client->proven : NULL;
+    return strcasecmp(client->proven_name, client->name) == 0 ? client->proven : "";
 }
 
 /* Answers in the user's place, each prompt once; any other makes it a failed try. */
 static void answer_prompt(struct client *client)
 {
     const struct link *link = &client->link;
-    const char *answer = NULL;
+    const char *answer = "";
     if (link->prompts == 1 && link->asked == PROMPT)
         answer = client->name;
     else if (link->prompts == 2 && link->asked == PASSWORD_PROMPT)
         answer = find_password(client);
-    if (!answer) {
+    if (!*answer) {
         refuse(client);
         return;
     }
@@ -1050,7 +1034,7 @@ static void give_up(const struct client *client)
 
 /* ---- 8. Loop -------------------------------------------------------------------------------- */
 
-/* Whether there is room for what the server sends. */
+/* Whether the server is read: once all is on the screen, as a flood would keep the keys from it. */
 static bool may_hear(const struct client *client)
 {
     return client->link.fd >= 0 && !client->link.ended && has_shown_all(client);

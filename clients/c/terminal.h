@@ -8,15 +8,11 @@
  *     hidden   the same without echo, while a password is typed
  *     edited   readline has the half-typed line; it stands below all else, behind its prompt
  *
- * Offers:
- *     take          finds out whether the terminal is ours; each round of the loop calls it
- *     print_above, draw, take_off     what is on the screen: lines, and the half-typed one below
- *     read_line     takes keys; calls `typed` for each line that Enter ends
- *     start_editing, end_editing, is_editing, hide_typing, show_typing, drop_typed
- *     stop, go_on (Ctrl+Z), give_back (however the program ends), on_resized
- *     know, forget, forget_names      who is in the room, for TAB
- *     is_ours, is_ready, now_ms, decode
- * Needs -DLINE_EDITING and -lreadline for lines that are edited.
+ * Offers `take`, which each round of the loop calls; what is on the screen: `print_above`, `draw`,
+ * `take_off`; `read_line`, which calls `typed` for each line that Enter ends; what changes the
+ * mode: `start_editing`, `end_editing`, `hide_typing`, `show_typing`, `stop`, `go_on`, `give_back`;
+ * who is in the room, for TAB: `know`, `forget`, `forget_names`; and some small questions. Needs
+ * -DLINE_EDITING and -lreadline for lines that are edited.
  */
 #ifndef TERMINAL_H
 #define TERMINAL_H
@@ -79,10 +75,10 @@ static bool is_ready(int fd, short events, int patience)
 /* Decodes the first character of some bytes. Gives its length, 0 where it has more bytes. */
 static size_t decode(const char *bytes, size_t length, uint32_t *code)
 {
-    wchar_t letter = 0;
-    size_t n = mbrtowc(&letter, bytes, length, &(mbstate_t){0});
+    wchar_t letter = (unsigned char)*bytes;
+    size_t n = letter < 0x80 ? 1 : mbrtowc(&letter, bytes, length, &(mbstate_t){0});
     *code = n <= length ? (uint32_t)letter : BROKEN;
-    return n == (size_t)-2 ? 0 : n == 0 || n > length ? 1 : n;
+    return n == (size_t)-2 ? 0 : n == (size_t)-1 ? 1 : n;
 }
 
 /* --- Modes --- */
@@ -128,8 +124,8 @@ static void set_mode(void)
         return;
     struct termios wanted = terminal.before;
     wanted.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
-    if (terminal.hidden)
-        wanted.c_lflag |= terminal.before.c_lflag & ECHO ? ECHONL : 0; /* else another shows it */
+    if (terminal.hidden && terminal.before.c_lflag & ECHO) /* else another shows what is typed */
+        wanted.c_lflag |= ECHONL;
     if (is_editing()) {
         wanted.c_lflag &= ~(tcflag_t)(ICANON | IEXTEN);
         wanted.c_iflag &= ~(tcflag_t)IXON; /* Ctrl+S searches; ICRNL stays: Enter is '\n' */
@@ -362,8 +358,8 @@ static bool is_bound(const char *key, size_t length)
 static void press(const char *key, size_t length)
 {
     uint32_t code;
-    bool alone = decode(key, length, &code) == length && code != BROKEN;
-    bool text = alone && (!iswcntrl(code) || (code == '\t' && editor.pasting));
+    bool text = decode(key, length, &code) == length && code != BROKEN &&
+                (!iswcntrl(code) || (code == '\t' && editor.pasting));
     if (strcmp(key, "\033[200~") == 0 || strcmp(key, "\033[201~") == 0) {
         editor.pasting = key[4] == '0';
     } else if (text && rl_end + (int)length > MAX_TYPED) {
@@ -373,7 +369,8 @@ static void press(const char *key, size_t length)
         redisplay();
     } else if (code == '\n' || code == '\r') {
         feed("\n", 1);
-    } else if (text || (!editor.pasting && (*key == '\033' ? is_bound(key, length) : alone))) {
+    } else if (text ||
+               (!editor.pasting && (*key == '\033' ? is_bound(key, length) : code < 0x80))) {
         feed(key, length);
     }
 }
@@ -493,7 +490,6 @@ static void start_editing(bool (*typed)(void *, const char *, size_t), void *con
     rl_readline_name = "chat";
     rl_catch_signals = 0;
     rl_catch_sigwinch = 0;
-    rl_change_environment = 0;
     rl_prep_term_function = NULL;
     rl_deprep_term_function = NULL;
     rl_getc_function = next_byte;
@@ -582,12 +578,11 @@ static void end_editing(void)
 /* Stops, with the terminal as it was, until we are told to go on (Ctrl+Z). */
 static void stop(void)
 {
-    struct sigaction ours, plain = {.sa_handler = SIG_DFL};
     leave();
     give_back();
-    sigaction(SIGTSTP, &plain, &ours);
+    void (*ours)(int) = signal(SIGTSTP, SIG_DFL);
     raise(SIGTSTP);
-    sigaction(SIGTSTP, &ours, NULL);
+    signal(SIGTSTP, ours);
     go_on();
 }
 
