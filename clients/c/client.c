@@ -32,6 +32,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <locale.h>
+#include <math.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -109,7 +110,6 @@ struct link {
     bool halfway;              /* the last byte that came ends no line */
     size_t prompts;            /* how often it has asked */
     const char *asked;         /* its last prompt */
-    bool named;                /* the answer that --name gives was given */
     size_t answered;           /* lines that were sent before the welcome: */
     char answers[MAX_ANSWERS][SECRET_SIZE];
 
@@ -139,7 +139,6 @@ struct client {
     char offers[MAX_OFFERS][SECRET_SIZE]; /* the password in each, if it has one */
 
     int tries;        /* since the last welcome */
-    double delay;     /* before the next one, in seconds */
     int64_t deadline; /* AWAY: for the next try; RETURNING: for its end */
     int tried;        /* the connection that it has made, or -1 */
 
@@ -150,7 +149,6 @@ struct client {
 /* What follows from what comes: sections 6 and 7. */
 static void pass_on(struct client *client, const char *bytes, size_t length);
 static void remember(struct client *client, const char *line, size_t length);
-static bool is_account_command(const char *line);
 static bool has_no_answer(const struct client *client);
 static bool is_away(const struct client *client);
 static void lose(struct client *client);
@@ -497,15 +495,14 @@ static bool take_prompts(struct link *link)
     return link->prompts > before;
 }
 
-/* Answers as --name says, once on each connection, until it is refused (CLIENT-8). */
+/* Answers as --name says, on each connection, until it is asked again there (CLIENT-8). */
 static void give_name(struct client *client)
 {
     const char *name = client->answer;
-    if (client->link.named) {
+    if (client->link.prompts > 1) {
         client->answer = NULL;
         return;
     }
-    client->link.named = true;
     pass_on(client, name, strlen(name));
     pass_on(client, "\n", 1);
     show(client, name, strlen(name), false);
@@ -584,7 +581,25 @@ static bool is_about_us(const struct client *client, const char *line, const cha
     return begins(line, words) && strcmp(line + strlen(words), client->name) == 0;
 }
 
-/* Whether a line refuses a command whose reply tells our name or password. */
+/* Whether a line, which ends at '\n' or '\0', is a command, as a server reads it. */
+static bool is_command(const char *line, const char *word)
+{
+    size_t length = strlen(word);
+    return strncasecmp(line, word, length) == 0 && strchr(" \r\n", line[length]);
+}
+
+static bool has_password(const char *line)
+{
+    return is_command(line, "/register") || is_command(line, "/passwd");
+}
+
+/* Whether the server's reply to a line tells what we are called, or what our password is. */
+static bool is_account_command(const char *line)
+{
+    return has_password(line) || is_command(line, "/unregister") || is_command(line, "/nick");
+}
+
+/* Whether a line refuses such a command. */
 static bool is_refusal(const char *line)
 {
     static const char unknown[] = "! unknown command: ";
@@ -721,24 +736,6 @@ static void ending(struct client *client)
 }
 
 /* ---- 6. From the keyboard ------------------------------------------------------------------- */
-
-/* Whether a line, which ends at '\n' or '\0', is a command, as a server reads it. */
-static bool is_command(const char *line, const char *word)
-{
-    size_t length = strlen(word);
-    return strncasecmp(line, word, length) == 0 && strchr(" \r\n", line[length]);
-}
-
-static bool has_password(const char *line)
-{
-    return is_command(line, "/register") || is_command(line, "/passwd");
-}
-
-/* Whether the server's reply to a line tells what we are called, or what our password is. */
-static bool is_account_command(const char *line)
-{
-    return has_password(line) || is_command(line, "/unregister") || is_command(line, "/nick");
-}
 
 /* Whether a server takes a line (FRAME-4 to FRAME-6). */
 static bool is_good(const char *line, size_t length)
@@ -889,10 +886,10 @@ static void keep_unsent(struct client *client)
 }
 
 /* Says how soon and how often it is tried again; the delay without needless zeros. */
-static void announce_try(const struct client *client)
+static void announce_try(const struct client *client, double seconds)
 {
     char delay[32];
-    int length = snprintf(delay, sizeof delay, "%.9f", client->delay);
+    int length = snprintf(delay, sizeof delay, "%.9f", seconds);
     while (delay[length - 1] == '0')
         length--;
     if (delay[length - 1] == '.')
@@ -915,11 +912,10 @@ static void lose(struct client *client)
         end(client, words, EXIT_FAILURE);
         return;
     }
-    client->delay = client->tries > 0 ? client->delay * 2 : client->options.retry_delay;
-    client->delay = MIN(client->delay, MAX_RETRY_SECONDS);
-    client->tries++;
-    announce_try(client);
-    client->deadline = now_ms() + (int64_t)(client->delay * 1000 + 1);
+    double delay = ldexp(client->options.retry_delay, client->tries++); /* twofold each time */
+    delay = MIN(delay, MAX_RETRY_SECONDS);
+    announce_try(client, delay);
+    client->deadline = now_ms() + (int64_t)(delay * 1000 + 1);
 }
 
 static int wake[2] = {-1, -1}; /* a pipe: signals, and a try that is made, wake the loop */
@@ -1048,7 +1044,7 @@ static bool may_read(const struct client *client)
 {
     const struct link *link = &client->link;
     bool full = client->outbox.length + client->kept.length >= MAX_WAITING;
-    bool early = link->broken || link->ended || (client->answer && !link->named);
+    bool early = link->broken || link->ended || (client->answer && link->prompts == 0);
     return terminal.ours && !client->typed_all && !full && (is_away(client) || !early) &&
            !(is_editing() && has_to_write(client));
 }
