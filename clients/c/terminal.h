@@ -251,6 +251,7 @@ static void draw(const char *text, size_t length, bool own)
         return;
     for (char *tab = prompt; (tab = strchr(tab, '\t'));)
         *tab = ' ';
+    get_size(); /* no signal says that it has changed while we were stopped */
     rl_set_prompt(prompt);
     free(prompt);
     editor.own = own;
