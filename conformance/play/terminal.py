@@ -36,7 +36,6 @@ _FLAGS = {  # settings that programs change, in words; and where each stands in 
     "CR into LF": (0, termios.ICRNL),
 }
 
-_WHOLE_LINES = re.compile(rb"(?s)\A.*\n")
 _FOUND, _ENDED, _LATE = range(3)  # what pexpect answers
 
 
@@ -72,26 +71,36 @@ class _Spawn(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stu
         del source.unread[:size]
         return data
 
+    def put_back(self, data: bytes) -> None:
+        """Make these bytes the beginning of what has come."""
+        data += self.buffer or b""
+        self._before = self.buffer_type()
+        self._before.write(data)
+        self.buffer = data
+
 
 class Ear:
-    """Takes lines and prompts from a source."""
+    """Takes lines, prompts and bytes from a source, in which each line ends in the same bytes."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, line_end: bytes) -> None:
         self._source = source
+        self._line_end = line_end
+        self._whole_lines = re.compile(b"(?s)\\A.*" + re.escape(line_end))
         self._spawn = _Spawn(source)
         self._lines: deque[bytes] = deque()  # taken from pexpect, and not asked for yet
 
     def line(self, deadline: float) -> Heard:
         """The next line."""
         if not self._lines:
-            found = self._spawn.expect_exact([b"\n", pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
+            end = self._line_end
+            found = self._spawn.expect_exact([end, pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
             heard = self._heard(found)
             if heard.why:
                 return heard
-            self._lines.append(heard.text[:-1])
-            if b"\n" in (self._spawn.buffer or b""):  # all that came with it, at the cost of one
-                lines = self._heard(self._spawn.expect_list([_WHOLE_LINES]))
-                self._lines.extend(lines.text[:-1].split(b"\n"))
+            self._lines.append(heard.text.removesuffix(end))
+            if end in (self._spawn.buffer or b""):  # all that came with it, at the cost of one
+                lines = self._heard(self._spawn.expect_list([self._whole_lines]))
+                self._lines.extend(lines.text.removesuffix(end).split(end))
         return Heard(self._lines.popleft())
 
     def line_at_hand(self) -> bytes | None:
@@ -101,23 +110,27 @@ class Ear:
     def rest(self) -> bytes:
         """What has come and was not asked for yet. It stays, to be asked for."""
         self._source.loop.serve()
-        taken = b"".join(line + b"\n" for line in self._lines)
+        taken = b"".join(line + self._line_end for line in self._lines)
         return taken + (self._spawn.buffer or b"") + bytes(self._source.unread)
 
     def text(self, length: int, deadline: float) -> Heard:
         """The next `length` bytes, or a whole line where one ends before that."""
+        end = re.escape(self._line_end)
+        within = b"(?:(?!%s).)" % end
+        return self._found(b"%s{%d}|%s*%s" % (within, length, within, end), deadline)
+
+    def some(self, length: int, deadline: float) -> Heard:
+        """The next bytes, as many as have come, `length` of them at the most."""
+        return self._found(b".{1,%d}" % length, deadline)
+
+    def _found(self, expression: bytes, deadline: float) -> Heard:
+        """What has come, as far as it is what the expression asks for."""
         if self._lines:
-            return Heard(self._start_of_line(length))
-        pattern = re.compile(rb"\A(?:[^\n]{%d}|[^\n]*\n)" % length)
+            self._spawn.put_back(b"".join(line + self._line_end for line in self._lines))
+            self._lines.clear()
+        pattern = re.compile(b"(?s)\\A(?:%s)" % expression)
         found = self._spawn.expect_list([pattern, pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
         return self._heard(found)
-
-    def _start_of_line(self, length: int) -> bytes:
-        line = self._lines.popleft()
-        if len(line) < length:
-            return line + b"\n"
-        self._lines.appendleft(line[length:])
-        return line[:length]
 
     def _heard(self, found: int) -> Heard:
         """What pexpect has found, from the beginning of what came on; or why it has not."""

@@ -3,7 +3,8 @@
 Lines of one connection are handled in order. So each member that acted since the last fence, and
 whose act no step has seen an effect of, says a fence line, the last one first: it is handled after
 that act. Another member, which has seen it, says one more; it reaches the first member after
-anything that was wrongly sent to that one. This module does not know how a step is made.
+anything that was wrongly sent to that one. Where nothing is passed on to others, each member asks
+something instead, and sees the answer. This module does not know how a step is made.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ class Fence:
     """The lines of a suite's fence, and the group that it is for."""
 
     group: str
-    types: str
-    others_see: str
     alone_types: str  # for a group of one: a request that is answered to the asker
     alone_sees: str
+    types: str = ""  # "": nothing is passed on, so each member asks as if it were alone
+    others_see: str = ""
     proves: str | None = None  # the rule that is broken where a fence line does not arrive
     alone_proves: str | None = None
 
@@ -60,11 +61,22 @@ class FenceWriter:
             return []
         self._check_present(place)
         self._check_unproven(place)
-        if len(members) == 1:
-            (alone,) = members
-            seen = {alone: self.fence.alone_sees}
-            return [FenceLine(alone, self.fence.alone_types, seen, self.fence.alone_proves)]
+        if len(members) == 1 or not self.fence.types:
+            return [self._question(actor) for actor in self._askers()]
         return [self._line(actor) for actor in self._sayers()]
+
+    def _question(self, actor: str) -> FenceLine:
+        fence = self.fence
+        return FenceLine(actor, fence.alone_types, {actor: fence.alone_sees}, fence.alone_proves)
+
+    def _askers(self) -> list[str]:
+        """All members, and before them those that acted: an answer proves that act.
+
+        The last of these need not ask again: what all others did was proven when it asked.
+        """
+        acted = self.state.unproven or [self.state.last]
+        first = [actor for actor in acted if actor in self.members]
+        return [*first, *(actor for actor in self.members if actor not in first[-1:])]
 
     def _line(self, actor: str) -> FenceLine:
         self.lines += 1

@@ -41,6 +41,7 @@ from conformance.text import places
 SUITE_FILE = "suite.yaml"
 
 _ERRORS = ("free", "accounted")
+_MOST_LINE_END = 8  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ def load_suite(folder: Path) -> SuiteFile:
             for role, some in nodes.items()
         },
         probe_nodes=nodes,
+        line_end=parts.get("line_end", "\n"),
     )
 
 
@@ -133,6 +135,16 @@ def _folders(folder: Path, node: Node) -> list[Path]:
         if (path / "implementation.yml").is_file():
             raise Fault(Place(str(path / "implementation.yml"), 1), "call it `.yaml`")
     return [path for path in folders if (path / "implementation.yaml").is_file()]
+
+
+# --- Lines ---
+
+
+def _line_end(node: Node) -> str:
+    end = node.text("`line_end`")
+    if not 0 < len(end) <= _MOST_LINE_END:
+        raise node.fault('a line ends in a few characters; write them in quotes, such as "\\r\\n"')
+    return end
 
 
 # --- Programs ---
@@ -264,10 +276,18 @@ def _line(key: str, meaning: str = "", needed: bool = True) -> Key[object]:
     return Key(words(key), TEXT, meaning, needed)
 
 
+_TOLD = ("types", "others_see")  # the keys of a protocol that passes lines on to others
+
+
 FENCE_KEYS: Keys[object] = {
     "group": _line("group"),
-    "types": _line("types"),
-    "others_see": _line("others_see"),
+    "types": _line(
+        "types",
+        "What one in the group says to all others; left out, with `others_see`: nothing is passed "
+        "on, and each in the group asks by itself.",
+        needed=False,
+    ),
+    "others_see": _line("others_see", "What the others see of it.", needed=False),
     "alone_types": _line("alone_types", "What an actor that is alone in the group asks."),
     "alone_sees": _line("alone_sees", "The answer to it."),
     "proves": _line(
@@ -280,7 +300,11 @@ FENCE_KEYS: Keys[object] = {
 
 
 def _fence(node: Node) -> Fence:
-    return Fence(**record(node, "a fence", FENCE_KEYS, None))
+    parts = record(node, "a fence", FENCE_KEYS, None)
+    if len(missing := [key for key in _TOLD if key not in parts]) == 1:
+        remedy = "or leave both out, where nothing is passed on to others"
+        raise node.fault(f"a fence needs `{missing[0]}`, {remedy}")
+    return Fence(**parts)
 
 
 def _probes(node: Node) -> dict[Role, dict[str, Node]]:
@@ -301,6 +325,12 @@ KEYS: Keys[Path] = {
         TEXT,
         "The text with the rules, from this folder on; a rule is a line `- NAME-1 (MUST) text`.",
         needed=True,
+    ),
+    "line_end": Key(
+        alone(_line_end),
+        {"type": "string", "minLength": 1, "maxLength": _MOST_LINE_END},
+        'What each line ends in that goes over a connection, both ways; left out: "\\n". What '
+        'programs print ends in "\\n" in any case.',
     ),
     "implementations": Key(
         _patterns, list_of(TEXT), "Folders that hold implementations, such as `../servers/*`."

@@ -46,6 +46,7 @@ class Scene:
     deadlines: Deadlines
     environment: Mapping[str, str]
     folder: Path  # the suite's, for files that scenarios name
+    line_end: str  # of what goes over connections
     files: Files  # in a folder of the case's own
     port: int = 0  # the server's, once it is known
     until: float = 0.0  # when the step that is played has to be done (monotonic)
@@ -169,6 +170,12 @@ class Actor:
         order = self.scene.orders[step.takes(str)]
         self.output.expect((Pattern(line) for line in order), step)
         self.note("<~", f"as {step.argument}")
+
+    @verb
+    def gets(self, step: Step) -> None:
+        data = step.takes(Bytes).whole()
+        self.output.data(data, step)
+        self.note("<<", decode(data[:_SHOWN]))
 
     @verb
     def is_asked(self, step: Step) -> None:

@@ -6,6 +6,7 @@ It knows no verb. The actor that owns a stream says how long to wait, and why no
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -19,6 +20,9 @@ from conformance.text import decode, encode
 
 BEHIND_SECONDS = 1.0  # how long a failed step still looks for the line that it expected
 BEHIND_LINES = 1000  # and in how many lines
+
+BYTES_AT_ONCE = 1 << 15  # compared, so that megabytes are not kept until the last one has come
+BYTES_SHOWN = 60  # on each side of the first one that is wrong
 
 _ENDS = {"eof": "the output ended", "reset": "the connection was reset"}
 
@@ -36,9 +40,10 @@ class Owner(Protocol):
 class Stream:
     """The lines of one source, and what is wrong with them."""
 
-    def __init__(self, source: Source, owner: Owner) -> None:
-        self._ear = Ear(source)
+    def __init__(self, source: Source, owner: Owner, line_end: str = "\n") -> None:
+        self._ear = Ear(source, encode(line_end))
         self._owner = owner
+        self._line_end = line_end
 
     def expect(self, patterns: Iterable[Pattern], step: Step) -> None:
         """The next lines are these; raises Missed."""
@@ -79,6 +84,23 @@ class Stream:
         if heard.why or seen != text:
             raise Missed(text, seen, self.why(heard, step) or "a prompt was expected")
 
+    def data(self, data: bytes, step: Step) -> None:
+        """The next bytes are these, whatever is a line among them; raises Missed at the first
+        that is another.
+        """
+        done = 0
+        while done < len(data):
+            most = min(len(data) - done, BYTES_AT_ONCE)
+            heard = self._ear.some(most, self._owner.deadline(step))
+            wanted = data[done : done + len(heard.text)]
+            if heard.why or heard.text != wanted:
+                pairs = enumerate(zip(wanted, heard.text, strict=True))
+                place = done + next((i for i, (one, other) in pairs if one != other), 0)
+                seen = data[:done] + heard.text
+                reason = f"byte {place + 1} of {len(data)}: {self.why(heard, step) or 'another'}"
+                raise Missed(_around(data, place), _around(seen, place), reason)
+            done += len(heard.text)
+
     def end(self, wanted: str, step: Step) -> str:
         """How it ends, "eof" or "reset"; lines or bytes before the end raise Missed."""
         heard = self.next(step)
@@ -87,25 +109,38 @@ class Stream:
         if heard.why == "nothing":
             raise Missed(wanted, decode(heard.text), self.why(heard, step))
         if heard.text:
-            raise Missed(wanted, decode(heard.text), "text without a line end", extra=True)
+            raise Missed(wanted, decode(heard.text), self._unended("text"), extra=True)
         return heard.why
 
     def check_rest(self, wanted: str) -> None:
         """Raise Missed where something has come that no step has named."""
         if rest := self._ear.rest():
-            line, end, _ = decode(rest).partition("\n")
-            reason = "an unexpected line" if end else "text without a line end"
+            line, end, _ = decode(rest).partition(self._line_end)
+            reason = "an unexpected line" if end else self._unended("text")
             raise Missed(wanted, line, reason, extra=True)
 
     def why(self, heard: Heard, step: Step) -> str:
         """Why a line did not come, in words; "" where it came."""
         if heard.why == "nothing":
-            rest = ", only this without a line end" if heard.text else ""
+            rest = f", only {self._unended('this')}" if heard.text else ""
             return self._owner.silence(step) + rest
         return heard.why and _ENDS.get(heard.why, f"reading failed: {heard.why}")
+
+    def _unended(self, what: str) -> str:
+        """`text without a line end`; what is not LF is named, since half of it may be there."""
+        if self._line_end == "\n":
+            return f"{what} without a line end"
+        return f"{what} without the line end {json.dumps(self._line_end)}"
 
     def _comes_later(self, pattern: Pattern) -> bool:
         """Whether the expected line comes after all, behind one that no step names."""
         heard = self.until(time.monotonic() + BEHIND_SECONDS)
         lines = (one.text for one in itertools.islice(heard, BEHIND_LINES) if not one.why)
         return any(pattern.meets(decode(line)) for line in lines)
+
+
+def _around(data: bytes, place: int) -> str:
+    """What stands around one byte, as text."""
+    start, end = max(place - BYTES_SHOWN, 0), place + BYTES_SHOWN
+    before, behind = "…" if start else "", "…" if end < len(data) else ""
+    return before + decode(data[start:end]) + behind
