@@ -12,6 +12,7 @@ into CR LF. So what is seen is what the program wrote, byte for byte.
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import re
 import struct
@@ -74,7 +75,7 @@ class _Spawn(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stu
     def put_back(self, data: bytes) -> None:
         """Make these bytes the beginning of what has come."""
         data += self.buffer or b""
-        self._before = self.buffer_type()
+        self._before = io.BytesIO()
         self._before.write(data)
         self.buffer = data
 

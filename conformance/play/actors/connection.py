@@ -39,6 +39,7 @@ class Peer(Actor):
         super().__init__(part)
         self._lines: list[_Line] = []  # the last one is the one in use
         self.line_end = part.scene.line_end
+        part.scene.loop.transcript.line_ends[self.name] = self.line_end
 
     def _open(self, connection: Connection) -> None:
         source = Source(self.scene.loop, self.name, "seen", connection.fd, connection.read)
