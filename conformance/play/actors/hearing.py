@@ -97,7 +97,8 @@ class Stream:
                 pairs = enumerate(zip(wanted, heard.text, strict=True))
                 place = done + next((i for i, (one, other) in pairs if one != other), 0)
                 seen = data[:done] + heard.text
-                reason = f"byte {place + 1} of {len(data)}: {self.why(heard, step) or 'another'}"
+                why = self.why(heard, step) or "this one is another"
+                reason = f"byte {place + 1} of {len(data)}: {why}"
                 raise Missed(_around(data, place), _around(seen, place), reason)
             done += len(heard.text)
 
