@@ -17,16 +17,18 @@ from conformance.read.state import State
 from conformance.read.verbs import LEAVE_REMEDY, Misstep
 from conformance.text import fill
 
+Lines = tuple[str, ...]  # said or seen one after the other
+
 
 @dataclass(frozen=True, slots=True)
 class Fence:
     """The lines of a suite's fence, and the group that it is for."""
 
     group: str
-    alone_types: str  # for a group of one: a request that is answered to the asker
-    alone_sees: str
-    types: str = ""  # "": nothing is passed on, so each member asks as if it were alone
-    others_see: str = ""
+    alone_types: Lines  # for a group of one: a request that is answered to the asker
+    alone_sees: Lines
+    types: Lines = ()  # none: nothing is passed on, so each member asks as if it were alone
+    others_see: Lines = ()
     proves: str | None = None  # the rule that is broken where a fence line does not arrive
     alone_proves: str | None = None
 
@@ -36,8 +38,8 @@ class FenceLine:
     """One line of a fence."""
 
     actor: str  # that says it
-    said: str
-    seen: Mapping[str, str]  # what each of the actors sees that must see it
+    said: Lines
+    seen: Mapping[str, Lines]  # what each of the actors sees that must see it
     rule: str | None  # that is broken where it does not arrive
 
 
@@ -81,9 +83,12 @@ class FenceWriter:
     def _line(self, actor: str) -> FenceLine:
         self.lines += 1
         values = {"n": str(self.lines), "name": self.members[actor]}
-        heard = fill(self.fence.others_see, values)
+        said, heard = (
+            tuple(fill(line, values) for line in lines)
+            for lines in (self.fence.types, self.fence.others_see)
+        )
         seen = {other: heard for other in self.members if other != actor}
-        return FenceLine(actor, fill(self.fence.types, values), seen, self.fence.proves)
+        return FenceLine(actor, said, seen, self.fence.proves)
 
     def _sayers(self) -> list[str]:
         """Members whose acts are unproven, and at least two of all."""

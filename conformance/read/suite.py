@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from conformance.mistakes import Fault, Place, Problems, meant
@@ -272,29 +273,41 @@ def _shorthands(node: Node) -> dict[str, Shorthand]:
 # --- The fence, and the probes ---
 
 
-def _line(key: str, meaning: str = "", needed: bool = True) -> Key[object]:
-    return Key(words(key), TEXT, meaning, needed)
+def _rule(key: str, meaning: str) -> Key[object]:
+    return Key(words(key), TEXT, meaning)
+
+
+def _lines(key: str, meaning: str, needed: bool = False) -> Key[object]:
+    return Key(alone(partial(_some_lines, key)), {"anyOf": [TEXT, list_of(TEXT)]}, meaning, needed)
+
+
+def _some_lines(key: str, node: Node) -> tuple[str, ...]:
+    """One line with something in it, or a list of lines."""
+    if not isinstance(node.value, list):
+        return (node.words(f"`{key}`"),)
+    if not node.value:
+        raise node.fault(f"`{key}` names no line; write one, or leave the key out")
+    return tuple(entry.text(f"`{key}`") for entry in node.value)
 
 
 _TOLD = ("types", "others_see")  # the keys of a protocol that passes lines on to others
 
 
 FENCE_KEYS: Keys[object] = {
-    "group": _line("group"),
-    "types": _line(
+    "group": Key(words("group"), TEXT, needed=True),
+    "types": _lines(
         "types",
         "What one in the group says to all others; left out, with `others_see`: nothing is passed "
         "on, and each in the group asks by itself.",
-        needed=False,
     ),
-    "others_see": _line("others_see", "What the others see of it.", needed=False),
-    "alone_types": _line("alone_types", "What an actor that is alone in the group asks."),
-    "alone_sees": _line("alone_sees", "The answer to it."),
-    "proves": _line(
-        "proves", "The rule that is broken where its line does not reach the others.", needed=False
+    "others_see": _lines("others_see", "What the others see of it."),
+    "alone_types": _lines(
+        "alone_types", "What an actor that is alone in the group asks.", needed=True
     ),
-    "alone_proves": _line(
-        "alone_proves", "The rule that is broken where one that is alone gets no answer.", False
+    "alone_sees": _lines("alone_sees", "The answer to it.", needed=True),
+    "proves": _rule("proves", "The rule that is broken where its line does not reach the others."),
+    "alone_proves": _rule(
+        "alone_proves", "The rule that is broken where one that is alone gets no answer."
     ),
 }
 

@@ -1,8 +1,8 @@
 """A small server of this protocol that is wrong on purpose, in three ways in which people go wrong.
 
-It keeps a line that a read has not brought to its end, but forgets an array that it has not (FORM-4).
-It finds the end of a value by its line end, and not by its length (FORM-3). It counts the keys of
-`EXISTS` as a set (KEY-3). It has none of the features.
+It keeps a line that a read has not brought to its end, but forgets such an array (FORM-4). It finds the
+end of a value by its line end, and not by its length (FORM-3). It counts the keys of `EXISTS` as a set
+(KEY-3). It has none of the features.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import ClassVar
 
 DATABASES = 16
 ARGUMENTS = {  # the least and the most of each command
@@ -74,7 +75,7 @@ class Client(threading.Thread):
     """One connection."""
 
     lock = threading.Lock()
-    stores: defaultdict[int, dict[str, str]] = defaultdict(dict)
+    stores: ClassVar[defaultdict[int, dict[str, str]]] = defaultdict(dict)
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(daemon=True)
