@@ -1,8 +1,8 @@
 """A small server of this protocol that is wrong on purpose, in three ways in which people go wrong.
 
-It keeps a line that a read has not brought to its end, but forgets such an array (FORM-4). It finds the
-end of a value by its line end, and not by its length (FORM-3). It counts the keys of `EXISTS` as a set
-(KEY-3). It has none of the features.
+It keeps a line that a read has not brought to its end, but forgets such an array (FORM-4). It finds
+the end of a value by its line end, and not by its length (FORM-3). It counts the keys of `EXISTS`
+as a set (KEY-3). It has none of the features.
 """
 
 from __future__ import annotations
