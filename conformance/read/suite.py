@@ -21,7 +21,7 @@ from conformance.read.command_line import (
     program_arguments,
     ready_line,
 )
-from conformance.read.fences import Fence
+from conformance.read.fences import Fence, Witness
 from conformance.read.keys import (
     TEXT,
     Key,
@@ -242,6 +242,7 @@ def _some_steps(node: Node) -> list[Node]:
 
 
 STEPS = reference("steps")
+_DOING: Schema = {"$ref": "scenarios.json#/definitions/doing"}
 
 SHORTHAND_KEYS: Keys[object] = {
     "meaning": Key(words("meaning"), TEXT, "What it says of the actor, for people."),
@@ -277,8 +278,8 @@ def _rule(key: str, meaning: str) -> Key[object]:
     return Key(words(key), TEXT, meaning)
 
 
-def _lines(key: str, meaning: str, needed: bool = False) -> Key[object]:
-    return Key(alone(partial(_some_lines, key)), {"anyOf": [TEXT, list_of(TEXT)]}, meaning, needed)
+def _lines(key: str, meaning: str) -> Key[object]:
+    return Key(alone(partial(_some_lines, key)), {"anyOf": [TEXT, list_of(TEXT)]}, meaning)
 
 
 def _some_lines(key: str, node: Node) -> tuple[str, ...]:
@@ -290,7 +291,17 @@ def _some_lines(key: str, node: Node) -> tuple[str, ...]:
     return tuple(entry.text(f"`{key}`") for entry in node.value)
 
 
-_TOLD = ("types", "others_see")  # the keys of a protocol that passes lines on to others
+_PAIRS = (("types", "others_see"), ("alone_types", "alone_sees"))  # what is said, and seen of it
+
+
+_WITNESS_KEYS: Keys[object] = {
+    "comes": Key(lambda node, _: node, _DOING, "What it does to come, such as `joins`.", True),
+    "goes": Key(lambda node, _: node, _DOING, "What it does to go, such as `quits`.", True),
+}
+
+
+def _witness(node: Node) -> Witness:
+    return Witness(**record(node, "a witness", _WITNESS_KEYS, None))
 
 
 FENCE_KEYS: Keys[object] = {
@@ -301,10 +312,14 @@ FENCE_KEYS: Keys[object] = {
         "on, and each in the group asks by itself.",
     ),
     "others_see": _lines("others_see", "What the others see of it."),
-    "alone_types": _lines(
-        "alone_types", "What an actor that is alone in the group asks.", needed=True
+    "alone_types": _lines("alone_types", "What an actor that is alone in the group asks."),
+    "alone_sees": _lines("alone_sees", "The answer to it."),
+    "witness": Key(
+        alone(_witness),
+        record_schema(_WITNESS_KEYS),
+        "Where nothing is answered to one that is alone: how another connection comes into the "
+        "group for a fence, and goes again.",
     ),
-    "alone_sees": _lines("alone_sees", "The answer to it.", needed=True),
     "proves": _rule("proves", "The rule that is broken where its line does not reach the others."),
     "alone_proves": _rule(
         "alone_proves", "The rule that is broken where one that is alone gets no answer."
@@ -314,9 +329,14 @@ FENCE_KEYS: Keys[object] = {
 
 def _fence(node: Node) -> Fence:
     parts = record(node, "a fence", FENCE_KEYS, None)
-    if len(missing := [key for key in _TOLD if key not in parts]) == 1:
-        remedy = "or leave both out, where nothing is passed on to others"
-        raise node.fault(f"a fence needs `{missing[0]}`, {remedy}")
+    for pair in _PAIRS:
+        if len([key for key in pair if key in parts]) == 1:
+            raise node.fault(f"a fence has both, or neither: `{'` and `'.join(pair)}`")
+    if "witness" in parts and "types" not in parts:
+        raise node.fault("what would the witness hear? a fence with a `witness` needs `types`")
+    if ("alone_types" in parts) == ("witness" in parts):
+        remedy = "`alone_types` and `alone_sees`, or `witness: {comes: …, goes: …}`"
+        raise node.fault(f"a fence says what is done where one is alone in the group: {remedy}")
     return Fence(**parts)
 
 
