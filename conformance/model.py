@@ -355,3 +355,4 @@ class Suite:
     programs: Mapping[Role, Program]
     # By role and feature: the scenario that must fail where a manifest does not list the feature.
     probes: Mapping[Role, Mapping[str, str]]
+    line_end: str = field(default="\n", kw_only=True)  # of what goes over connections

@@ -205,6 +205,7 @@ class _Playing:
             deadlines=self.deadlines,
             environment=_environment(),
             folder=self.suite.folder,
+            line_end=self.suite.line_end,
             files=files,
         )
 

@@ -232,9 +232,10 @@ class _Expander:
     def _add_fence_line(self, line: FenceLine, place: Place, options: Mapping[str, Node]) -> None:
         """Where the line does not arrive, it is the rule of the fence that is broken."""
         rows = [(line.actor, FENCE_SAYS, line.said)]
-        rows += [(actor, FENCE_SEES, text) for actor, text in line.seen.items()]
-        for actor, verb, text in rows:
-            doing = Doing(verb.name, place, Node(place, text))
+        rows += [(actor, FENCE_SEES, lines) for actor, lines in line.seen.items()]
+        for actor, verb, lines in rows:
+            texts = [Node(place, text) for text in lines]
+            doing = Doing(verb.name, place, texts[0] if len(texts) == 1 else Node(place, texts))
             step = self._step(actor, doing, Source(place, Origin.FENCE, options))
             self.state.follow(replace(step, proves=step.own_rule, own_rule=line.rule), place)
 

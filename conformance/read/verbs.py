@@ -396,6 +396,14 @@ VERBS = {
         Verb("sees", ALL, "the next lines", argument=lines, media=IN_LINES, **_HEARING),
         Verb("receives", PEERS, "the next lines, as `sees`", argument=lines, **_HEARING),
         Verb(
+            "gets",
+            ALL,
+            "the next bytes, exactly these, where lines cannot say it",
+            argument=data,
+            media=IN_LINES,
+            observes=True,
+        ),
+        Verb(
             "sees_all",
             ALL,
             "several sequences, mingled in any order",

@@ -47,6 +47,7 @@ class Scene:
     deadlines: Deadlines
     environment: Mapping[str, str]
     folder: Path  # the suite's, for files that scenarios name
+    line_end: str  # of what goes over connections
     files: Files  # in a folder of the case's own
     port: int = 0  # the server's, once it is known
     captured: dict[str, str] = field(default_factory=dict)  # parts of lines, for later steps
@@ -221,6 +222,12 @@ class Actor:
         order = self.scene.orders[step.takes(str)]
         self.output.expect((Pattern(line) for line in order), step)
         self.note("<~", f"as {step.argument}")
+
+    @verb
+    def gets(self, step: Step) -> None:
+        data = step.takes(Bytes)
+        self.output.data(data.whole(self.scene.values), step)
+        self.note("<<", decode(data.whole(self.scene.shown)[:_SHOWN]))
 
     @verb
     def sees_nothing_for(self, step: Step) -> None:

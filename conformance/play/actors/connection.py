@@ -38,10 +38,12 @@ class Peer(Actor):
     def __init__(self, part: Part) -> None:
         super().__init__(part)
         self._lines: list[_Line] = []  # the last one is the one in use
+        self.line_end = part.scene.line_end
+        part.scene.loop.transcript.line_ends[self.name] = self.line_end
 
     def _open(self, connection: Connection) -> None:
         source = Source(self.scene.loop, self.name, "seen", connection.fd, connection.read)
-        self._output = Stream(source, self)
+        self._output = Stream(source, self, self.line_end)
         self._lines.append(_Line(connection, source, self._output))
 
     @property

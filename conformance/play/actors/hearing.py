@@ -6,6 +6,7 @@ It knows no verb. The actor that owns a stream says how long to wait, and why no
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -19,6 +20,9 @@ from conformance.text import decode, encode
 
 BEHIND_SECONDS = 1.0  # how long a failed step still looks for the line that it expected
 BEHIND_LINES = 1000  # and in how many lines
+
+BYTES_AT_ONCE = 1 << 15  # compared, so that megabytes are not kept until the last one has come
+BYTES_SHOWN = 60  # on each side of the first one that is wrong
 
 _ENDS = {"eof": "the output ended", "reset": "the connection was reset"}
 
@@ -65,9 +69,10 @@ class Sequence:
 class Stream:
     """The lines of one source, and what is wrong with them."""
 
-    def __init__(self, source: Source, owner: Owner) -> None:
-        self._ear = Ear(source)
+    def __init__(self, source: Source, owner: Owner, line_end: str = "\n") -> None:
+        self._ear = Ear(source, encode(line_end))
         self._owner = owner
+        self._line_end = line_end
         self._open: list[Pattern] = []  # optional lines that may come next
         self._kept: list[Pattern] = []  # the same, when `keep` was called
 
@@ -153,15 +158,19 @@ class Stream:
     def prompt(self, text: str, step: Step) -> None:
         """The next bytes are this text, without a line end; raises Missed."""
         wanted, deadline = encode(text), self._owner.deadline(step)
-        while self._open and (line := self._ear.line_before(wanted, deadline)) is not None:
-            if self._passes(line):
-                self._ear.line(deadline)
-        self._open.clear()
+        self._pass_before(wanted, deadline)
         heard = self._ear.text(len(wanted), deadline)
         seen, late = decode(heard.text), heard.why == "nothing"
         if heard.why or seen != text:
             why = self.why(heard, step) or "a prompt was expected"
             raise Missed(text, seen, why, late=late)
+
+    def _pass_before(self, wanted: bytes, deadline: float) -> None:
+        """Take the lines that may come before this text."""
+        while self._open and (line := self._ear.line_before(wanted, deadline)) is not None:
+            if self._passes(line):
+                self._ear.line(deadline)
+        self._open.clear()
 
     def silence(self, seconds: float) -> None:
         """Nothing comes for so long, and it does not end; raises Missed."""
@@ -170,7 +179,26 @@ class Stream:
             reason = _ENDS.get(heard.why, "an unexpected line")
             raise Missed(wanted, decode(heard.text), reason, extra=True)
         if heard.text:
-            raise Missed(wanted, decode(heard.text), "text without a line end", extra=True)
+            raise Missed(wanted, decode(heard.text), self._unended("text"), extra=True)
+
+    def data(self, data: bytes, step: Step) -> None:
+        """The next bytes are these, whatever is a line among them; raises Missed at the first
+        that is another.
+        """
+        done, deadline = 0, self._owner.deadline(step)
+        self._pass_before(data[:BYTES_SHOWN], deadline)
+        while done < len(data):
+            heard = self._ear.some(min(len(data) - done, BYTES_AT_ONCE), deadline)
+            wanted = data[done : done + len(heard.text)]
+            if heard.why or heard.text != wanted:
+                pairs = enumerate(zip(wanted, heard.text, strict=True))
+                place = done + next((i for i, (one, other) in pairs if one != other), 0)
+                seen = data[:done] + heard.text
+                why = self.why(heard, step) or "this one is another"
+                reason = f"byte {place + 1} of {len(data)}: {why}"
+                late = heard.why == "nothing"
+                raise Missed(_around(data, place), _around(seen, place), reason, late=late)
+            done += len(heard.text)
 
     def end(self, wanted: str, step: Step) -> str:
         """How it ends, "eof" or "reset"; lines or bytes before the end raise Missed."""
@@ -180,25 +208,31 @@ class Stream:
         if heard.why == "nothing":
             raise Missed(wanted, decode(heard.text), self.why(heard, step), late=True)
         if heard.text:
-            raise Missed(wanted, decode(heard.text), "text without a line end", extra=True)
+            raise Missed(wanted, decode(heard.text), self._unended("text"), extra=True)
         return heard.why
 
     def check_rest(self, wanted: str) -> None:
         """Raise Missed where something has come that no step has named."""
-        rest = self._ear.rest()
-        while self._open and b"\n" in rest and self._passes(rest.partition(b"\n")[0]):
-            rest = rest.partition(b"\n")[2]
+        rest, end = self._ear.rest(), encode(self._line_end)
+        while self._open and end in rest and self._passes(rest.partition(end)[0]):
+            rest = rest.partition(end)[2]
         if rest:
-            line, end, _ = decode(rest).partition("\n")
-            reason = "an unexpected line" if end else "text without a line end"
+            line, ended, _ = decode(rest).partition(self._line_end)
+            reason = "an unexpected line" if ended else self._unended("text")
             raise Missed(wanted, line, reason, extra=True)
 
     def why(self, heard: Heard, step: Step) -> str:
         """Why a line did not come, in words; "" where it came."""
         if heard.why == "nothing":
-            rest = ", only this without a line end" if heard.text else ""
+            rest = f", only {self._unended('this')}" if heard.text else ""
             return self._owner.silence(step) + rest
         return heard.why and _ENDS.get(heard.why, f"reading failed: {heard.why}")
+
+    def _unended(self, what: str) -> str:
+        """`text without a line end`; what is not LF is named, since half of it may be there."""
+        if self._line_end == "\n":
+            return f"{what} without a line end"
+        return f"{what} without the line end {json.dumps(self._line_end)}"
 
     def _comes_later(self, pattern: Pattern) -> bool:
         """Whether the expected line comes after all, behind one that no step names."""
@@ -207,3 +241,10 @@ class Stream:
         heard = self.until(time.monotonic() + BEHIND_SECONDS)
         lines = (one.text for one in itertools.islice(heard, BEHIND_LINES) if not one.why)
         return any(pattern.meets(decode(line)) for line in lines)
+
+
+def _around(data: bytes, place: int) -> str:
+    """What stands around one byte, as text."""
+    start, end = max(place - BYTES_SHOWN, 0), place + BYTES_SHOWN
+    before, behind = "…" if start else "", "…" if end < len(data) else ""
+    return before + decode(data[start:end]) + behind
