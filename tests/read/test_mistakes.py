@@ -723,7 +723,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "a time from one who did nothing": (
         "- ann: starts\n- ann: {sees: a, within: 1, since: bob}",
         "8:12",
-        "times cannot count from bob, who has done nothing before",
+        "times cannot count from `bob`: no such act before; known: ann, ann starts, server",
     ),
     "a moment without a time": (
         "- ann: starts\n- ann: {sees: a, since: ann}",
