@@ -16,6 +16,7 @@ from conformance.build import (
     Build,
     build_all,
     find_program,
+    find_program,
     toolchains,
     version_of,
 )
@@ -276,6 +277,14 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
     version_of.cache_clear()
     return tool
+
+
+def test_a_service_is_found_outside_of_path(
+    tmp_path: Path, tool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conformance.build.SERVICES", (str(tool.parent),))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_program("sample-tool") == str(tool)
 
 
 @pytest.mark.usefixtures("tool")
