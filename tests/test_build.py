@@ -16,7 +16,6 @@ from conformance.build import (
     Build,
     build_all,
     find_program,
-    find_program,
     toolchains,
     version_of,
 )
