@@ -333,7 +333,7 @@ def _fence(node: Node) -> Fence:
         if len([key for key in pair if key in parts]) == 1:
             raise node.fault(f"a fence has both, or neither: `{'` and `'.join(pair)}`")
     if "witness" in parts and "types" not in parts:
-        raise node.fault("what would the witness hear? a fence with a `witness` needs `types`")
+        raise node.fault("a `witness` sees what others say: a fence with one needs `types`")
     if ("alone_types" in parts) == ("witness" in parts):
         remedy = "`alone_types` and `alone_sees`, or `witness: {comes: …, goes: …}`"
         raise node.fault(f"a fence says what is done where one is alone in the group: {remedy}")

@@ -146,6 +146,35 @@ def test_a_fence_is_double_and_begins_with_who_acted_last(suite: SuiteFile) -> N
     ]
 
 
+TOLD = '  types: "fence {n}"\n  others_see: "{name}: fence {n}"\n'
+
+
+def test_a_fence_where_nothing_is_passed_on(tmp_path: Path) -> None:
+    """Each asks by itself, and those first that acted unseen: the others ask behind their acts."""
+    asking = write_suite(tmp_path, SUITE.replace(TOLD, "").replace("fence?", '[fence, "?"]'))
+    acts = "- carl: comes\n- bob: {types: hello}\n- ann: {types: hello}\n- carl: sees_nothing"
+    steps = [shown(step) for step in scenario(asking, COMES + acts, ROOM).steps]
+    at = steps.index("ann types hello") + 1
+    assert steps[at : at + 8] == [
+        "bob types fence | ?",
+        "bob sees fence!",
+        "ann types fence | ?",
+        "ann sees fence!",
+        "bob types fence | ?",  # ann's act may have reached bob behind the first answer
+        "bob sees fence!",
+        "carl types fence | ?",
+        "carl sees fence!",
+    ]
+
+
+def test_such_a_fence_begins_with_who_acted_last(tmp_path: Path) -> None:
+    asking = write_suite(tmp_path, SUITE.replace(TOLD, ""))
+    acts = "- bob: {types: hello}\n- bob: {sees: hello}\n- ann: sees_nothing"
+    steps = [shown(step) for step in scenario(asking, COMES + acts, ROOM_OF_TWO).steps]
+    at = steps.index("bob sees hello") + 1
+    assert steps[at : at + 4 : 2] == ["bob types fence?", "ann types fence?"]
+
+
 def test_each_fence_has_a_number_of_its_own(suite: SuiteFile) -> None:
     one = scenario(suite, COMES + "- ann: sees_nothing\n- ann: sees_nothing\n", ROOM_OF_TWO)
     said = [shown(step) for step in one.steps if "types fence" in shown(step)]

@@ -1075,6 +1075,32 @@ SUITES = {
         SUITE.replace("  alone_sees: fence!\n", ""),
         ["suite.yaml:36:3: a fence has both, or neither: `alone_types` and `alone_sees`"],
     ),
+    "half of what a fence says to others": (
+        SUITE.replace('  others_see: "{name}: fence {n}"\n', ""),
+        ["suite.yaml:36:3: a fence has both, or neither: `types` and `others_see`"],
+    ),
+    "a fence of no lines": (
+        SUITE.replace("fence!", "[]"),
+        ["suite.yaml:40:15: `alone_sees` names no line; write one, or leave the key out"],
+    ),
+    "a witness that hears nothing": (
+        SUITE.replace('  types: "fence {n}"\n  others_see: "{name}: fence {n}"\n', "").replace(
+            "  alone_types: fence?\n  alone_sees: fence!\n",
+            "  witness: {comes: comes, goes: closes}\n",
+        ),
+        ["suite.yaml:36:3: a `witness` sees what others say: a fence with one needs `types`"],
+    ),
+    "a line end of nothing": (
+        SUITE.replace("programs:", 'line_end: ""\nprograms:', 1),
+        [
+            "suite.yaml:4:11: a line ends in a few characters; write them in quotes, such as "
+            '"\\r\\n"'
+        ],
+    ),
+    "a line end that is a line": (
+        SUITE.replace("programs:", "line_end: CR and LF\nprograms:", 1),
+        ["suite.yaml:4:11: a line ends in a few characters"],
+    ),
     "a fence of numbers": (
         SUITE.replace("fence!", "5"),
         ["suite.yaml:40:15: `alone_sees` must be text, not a number; put it in quotes"],
