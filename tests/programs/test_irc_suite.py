@@ -10,7 +10,7 @@ import pytest
 from conformance.build import find_program
 from conformance.cli import GREEN, main
 
-SUITE = Path(__file__).parents[1] / "examples" / "irc"
+SUITE = Path(__file__).parents[2] / "examples" / "irc"
 
 
 def play(server: str, files: list[str], output: Path) -> dict[str, str]:
