@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -96,9 +97,10 @@ def folders(output: Path) -> set[str]:
 
 
 def use(build: Build, moment: int) -> None:
-    """Let the build have been used at a time of the past."""
+    """Let the build have been used at a time of the past: so many seconds after the first."""
     home = Path(build.argv[0]).parents[1]
-    os.utime(home, (moment, moment))
+    then = time.time() - 1000 + moment
+    os.utime(home, (then, then))
 
 
 def test_old_builds_are_removed_and_the_latest_used_ones_stay(

@@ -84,10 +84,10 @@ def test_names_that_there_are_not_are_told_at_once() -> None:
         Mistake(told(more)),
         "implementation.yaml:5:12: no rule of the protocol text is marked with the feature "
         "`laud`; did you mean `loud`?",
-        "implementation.yaml:7:3: no such scenario `file/bath`, written `FILE/ID` or "
-        "`FILE/ID:EXAMPLE`; did you mean `file/both`?",
-        "implementation.yaml:8:3: no such scenario `file/both:three`",
-        "implementation.yaml:9:3: no such scenario `both`",
+        "implementation.yaml:7:3: no such scenario or rule `file/bath`, written "
+        "`FILE/ID` or `FILE/ID:EXAMPLE`, with `*` for any part; did you mean `file/both`?",
+        "implementation.yaml:8:3: no such scenario or rule `file/both:three`",
+        "implementation.yaml:9:3: no such scenario or rule `both`",
     )
 
 

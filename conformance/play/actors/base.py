@@ -48,6 +48,7 @@ class Scene:
     folder: Path  # the suite's, for files that scenarios name
     files: Files  # in a folder of the case's own
     port: int = 0  # the server's, once it is known
+    fixed_port: int = 0  # to which clients connect, whatever they are told; 0: they can be told
     until: float = 0.0  # when the step that is played has to be done (monotonic)
     orders: dict[str, list[str]] = field(default_factory=dict)  # by actor: its last `sees_all`
     someone_starts: Callable[[], bool] = lambda: False  # whether a program may still be starting
