@@ -87,11 +87,12 @@ class Descendant:
 def port_use(port: int) -> str:
     """Whether a TCP port is free: "", "lingers" (by connections that have ended) or "held".
 
-    What this process and its children listen at does not count.
+    What programs of this process listen at does not count.
     """
     found = psutil.net_connections("tcp")
     states = {one.status for one in found if one.laddr and one.laddr.port == port}
-    if states <= _ENDED or port in listening_ports(os.getpid()):
+    programs = psutil.Process().children(recursive=True)
+    if states <= _ENDED or any(port in _ports(program) for program in programs):
         return "lingers" if states & _ENDED else ""
     return "held"
 

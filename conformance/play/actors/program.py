@@ -88,6 +88,10 @@ class ProgramActor(OnScreen, Metered, Writing):
             raise
         finally:
             self.gets_ready = False
+        if self.scene.fixed_port not in (0, port):
+            words = f"{self.label} listens at port {port}, and a client of this case connects to "
+            remedy = "let its manifest say how it is told a port, or which it always takes"
+            raise Lacking(f"{words}{self.scene.fixed_port} alone: {remedy}")
         if self.name == "server":
             self.scene.port = port
         process = self.running  # if it has ended, the steps that follow say so
