@@ -85,16 +85,17 @@ class Descendant:
 
 
 def port_use(port: int) -> str:
-    """Whether a TCP port is free: "", "lingers" (by connections that have ended) or "held".
+    """Whether a TCP port is free: "", else who keeps it.
 
-    What programs of this process listen at does not count.
+    "ours" are programs of this process, "others" those of other processes, and what "lingers" are
+    connections that have ended.
     """
     found = psutil.net_connections("tcp")
     states = {one.status for one in found if one.laddr and one.laddr.port == port}
+    if states <= _ENDED:
+        return "lingers" if states else ""
     programs = psutil.Process().children(recursive=True)
-    if states <= _ENDED or any(port in _ports(program) for program in programs):
-        return "lingers" if states & _ENDED else ""
-    return "held"
+    return "ours" if any(port in _ports(program) for program in programs) else "others"
 
 
 def look_again(seconds: float) -> None:

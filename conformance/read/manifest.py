@@ -271,7 +271,7 @@ KEYS: Keys[object] = {
         alone(_known_failures),
         _REASONS,
         "What it fails, and why. A scenario, `FILE/ID` or `FILE/ID:EXAMPLE`, is played, and must "
-        "fail. Of those of a pattern, as `join/*` or `*`, and of a rule, as `CHAT-3`, some must.",
+        "fail. Of those of a pattern, as `FILE/*` or `*`, and of a rule, as `RULE-3`, some must.",
     ),
     "may_fail": Key(
         alone(_may_fail),

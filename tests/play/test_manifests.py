@@ -230,6 +230,18 @@ def test_a_port_in_use_is_an_error_of_the_set_up(suite: SuiteFile) -> None:
     assert f"port {port}, which server-tiny needs, is in use" in str(found.error)
 
 
+def test_two_servers_of_a_case_that_always_take_the_same_port(suite: SuiteFile) -> None:
+    port = a_free_port()
+    listening = LISTENING.replace("int(sys.argv[1])", str(port))
+    steps = (
+        "- server: starts\n- rival: starts\n- rival: {is_sent: SIGTERM}\n- rival: {exits: SIGTERM}"
+    )
+    build = program(suite.folder, ECHO, beginning=listening, port=port)
+    found = outcome(suite, build, steps=steps, cast="{rival: server}")
+    assert found.failure is None
+    assert "another program of this case always takes it, too" in str(found.error)
+
+
 def test_a_port_in_use_that_no_manifest_names_is_one_too(suite: SuiteFile) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         listening = LISTENING.replace("int(sys.argv[1])", str(other.getsockname()[1]))
@@ -287,7 +299,7 @@ def test_a_port_that_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_who_uses_a_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = int(listener.getsockname()[1])
-        assert system.port_use(port) == "held"
+        assert system.port_use(port) == "others"
         connection = socket.create_connection(("127.0.0.1", port))
         accepted, _ = listener.accept()
         for one in (accepted, connection):  # the end that closes first keeps the port for a minute

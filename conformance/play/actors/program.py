@@ -31,6 +31,12 @@ GROUP_SECONDS = 1.0  # that the other processes of a program may take to end aft
 # What may stand around the part of a line that is known.
 _AROUND = {"is": ("", ""), "matches": ("", ""), "contains": (".*", ".*")}
 
+# Who else uses a port, and what to do about it.
+_HOLDERS = {
+    "ours": "another program of this case always takes it, too; such a case cannot be played",
+    "others": "end the program that uses it (ss -ltnp 'sport = :{port}')",
+}
+
 # How programs in many languages say that they cannot have their port.
 _IN_USE = re.compile(r"address (is )?(already )?in use|EADDRINUSE", re.IGNORECASE)
 
@@ -134,10 +140,10 @@ class ProgramActor(OnScreen, Metered, Writing):
         """
         if port:
             use = system.port_use(port)
-            if use == "held":
-                remedy = f"end the other program that uses it (ss -ltnp 'sport = :{port}')"
+            mine = use == "ours" and port in system.listening_ports(self.running.pid)
+            if remedy := "" if mine else _HOLDERS.get(use, "").format(port=port):
                 raise Lacking(f"port {port}, which {self.label} needs, is in use: {remedy}")
-            if use and is_first:
+            if use == "lingers" and is_first:
                 raise Lingering(f"port {port} is in use by connections that have ended")
         elif is_first and _IN_USE.search(self.scene.loop.transcript.said(self.name)):
             remedy = "if it always takes the same port, say so in its manifest (`port: 8080`)"
