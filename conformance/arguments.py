@@ -80,6 +80,15 @@ def _only(values: Mapping[str, object], keys: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """How a server says that it is ready."""
+
+    line: Pattern | None = None  # with `{host}` and `{port}`; None: it says nothing
+    first: bool = True  # no other line comes before it
+    in_errors: bool = False  # it stands on standard error
+
+
+@dataclass(frozen=True, slots=True)
 class Bytes:
     """Bytes that a step sends, each piece as often as is said: a scenario may name megabytes."""
 

@@ -6,12 +6,14 @@ scenario file → Scenario → Case → (processes, steps) → Outcome → Resul
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from conformance.arguments import Ready
 from conformance.mistakes import Place
 
 T = TypeVar("T")
@@ -140,14 +142,21 @@ class Implementation:
     folder: Path  # where its manifest stands; its commands run here
     run: str  # command line; {build}, {python} are filled in
     build: str | None = None  # command line; None: nothing to build
+    sources: tuple[str, ...] = ()  # what it is built from, as patterns; none: all in its folder
     needs: tuple[str, ...] = ()  # programs that must be on PATH
     features: frozenset[str] = frozenset()
-    known_failures: Mapping[str, str] = field(default_factory=dict)  # scenario key → reason
+    # Scenario key, a pattern of those, or rule → reason.
+    known_failures: Mapping[str, str] = field(default_factory=dict)
+    may_fail: Mapping[str, str] = field(default_factory=dict)  # likewise: these fail now and then
     arguments: str | None = None  # its own words for host, port, name; None: the suite's
-    ready: str | None = None  # pattern of its ready line; None: the suite's; "": it has none
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside what all programs have
+    ready: Ready | None = None  # None: as the suite says
+    start: float | None = None  # seconds that its start may take; None: the harness's
+    host: str | None = None  # the address that it listens at, or connects to, whatever it is told
     port: int | None = None  # for one that cannot be told its port
+    children: bool = False  # the process that listens is one that it has started
     place: Place = field(default=Place("", 0))
-    places: Mapping[str, Place] = field(default_factory=dict)  # of features and known failures
+    places: Mapping[str, Place] = field(default_factory=dict)  # of features and failures
 
     @property
     def label(self) -> str:
@@ -250,6 +259,12 @@ class Scenario:
         """What names it: its key, and the key without its example, which names all of them."""
         return tuple(dict.fromkeys((self.key, self.key.partition(":")[0])))
 
+    def is_named_by(self, key: str) -> bool:
+        """Whether a key names it: one of its names, or a pattern of these, as `join/*`."""
+        if "*" not in key:
+            return key in self.names
+        return re.fullmatch(".*".join(map(re.escape, key.split("*"))), self.key) is not None
+
     @property
     def id(self) -> str:
         """The name within its file: `everyone-but-the-sender`."""
@@ -330,6 +345,15 @@ class Result:
     reason: str = ""  # why unsupported, unavailable, errored, or expected to fail
     failure: Failure | None = None
     afterwards: Failure | None = None  # see Outcome; it makes the run red, and not this case
+    known: str = ""  # the key of the manifest that excuses its failure
+    may_fail: bool = False  # and that key says that it fails now and then
+    played: int = 1  # how often
+    passed: int = 0  # how often, where it was played more than once
+
+    @property
+    def repeated(self) -> str:
+        """`17 of 20 passed`, of a case that was played several times; else nothing."""
+        return f"{self.passed} of {self.played} passed" if self.played > 1 else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +364,7 @@ class Program:
     proves: str | None = None  # the rule that one breaks that does not get ready
     errors: str = "free"  # "accounted": a line on standard error that no step names is a failure
     options: Mapping[str, str | None] | None = None  # given unless a step says otherwise
-    ready: str = ""  # its ready line, `Listening on {host}:{port}`; "": it has none
+    ready: Ready = field(default_factory=Ready)  # how one says that it is ready
     takes: frozenset[str] | None = None  # the options that it can be given; None: any
 
 

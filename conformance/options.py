@@ -30,6 +30,11 @@ def seconds(text: str) -> float:
     return value
 
 
+def times(text: str) -> int:
+    """How often, once at least."""
+    return whole_number(text, 1)
+
+
 def folder(text: str) -> str:
     """The path of a folder, which need not exist yet."""
     if not text:
@@ -82,6 +87,12 @@ PLAYING: Options = {
         "type": seconds,
         "metavar": "SECONDS",
         "help": "how long to wait for whatever must come (default: %(default)g)",
+    },
+    "repeat": {
+        "type": times,
+        "metavar": "N",
+        "default": 1,
+        "help": "play each case N times; the report says how often it passed",
     },
     "output": {
         "type": folder,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +18,11 @@ from typing import Any
 from conformance import __version__
 from conformance.build import Build, Say, build_all, toolchains
 from conformance.commands import has_namespaces
-from conformance.judge import expectation, is_probe, judge, unplayed
+from conformance.judge import Tries, expectation, is_probe, judge, unneeded, unplayed
 from conformance.mistakes import Mistake
 from conformance.model import MACHINE, Case, Implementation, Outcome, Result, Verdict
 from conformance.plan import Selection, plan
-from conformance.play import runner
+from conformance.play import network, runner
 from conformance.play.deadlines import DEADLINES, Deadlines
 from conformance.play.pool import play_all
 from conformance.play.schedule import turn
@@ -58,6 +59,7 @@ class Request:
     probing: bool = False  # a feature that a manifest does not list must be absent
     deadline: float = DEADLINES.step
     output: Path = OUTPUT
+    repeat: int = 1  # how often each case is played
 
 
 def request(
@@ -76,6 +78,7 @@ def request(
         probing=options.get("probe_features", False),
         deadline=options.get("deadline") or DEADLINES.step,
         output=Path(options.get("output") or OUTPUT),
+        repeat=options.get("repeat") or 1,
     )
 
 
@@ -120,7 +123,12 @@ class Session:
     def for_workers(self) -> dict[str, Any]:
         """What a session of the same request in another process needs, as plain data."""
         builds = {
-            label: {"argv": one.argv, "unavailable": one.unavailable, "error": one.error}
+            label: {
+                "argv": one.argv,
+                "unavailable": one.unavailable,
+                "error": one.error,
+                "environment": dict(one.environment),
+            }
             for label, one in self.builds.items()
         }
         return {"folder": str(self._transcripts.folder), "builds": builds}
@@ -137,7 +145,7 @@ class Session:
     def foregone(self, case: Case) -> Result | None:
         """The result of a case that cannot be played here; None: it can be played."""
         known = expectation(case, self.builds)
-        if not known and (lacking := case.scenario.machine - machine()):
+        if not known and (lacking := _needed(case) - machine()):
             reason = "; ".join(MACHINE[name] for name in sorted(lacking))
             return unplayed(case, Verdict.UNAVAILABLE, reason)  # no implementation is missing
         if known and known[0] is Verdict.UNSUPPORTED and self._is_probe(case):
@@ -151,16 +159,33 @@ class Session:
 
     def longest(self, case: Case) -> float:
         """How long the steps of a case can take at the most, in seconds."""
-        return Deadlines(self.request.deadline).longest(case)
+        turn = network.TURN_SECONDS + network.LINGER_SECONDS if network.turns(case) else 0.0
+        return Deadlines(self.request.deadline).longest(case) + turn
 
     def play(self, case: Case) -> Outcome:
-        """See what happens in a case."""
+        """See what happens in a case, in this process."""
         return runner.play(case, self.suite, self.builds, Deadlines(self.request.deadline))
 
-    def judge(self, case: Case, outcome: Outcome) -> Result:
-        """Decide what it means, and keep the transcript."""
-        self._transcripts.keep(case.id, outcome)
-        return judge(case, outcome, self.suite.requirements, strict=self.request.strict)
+    def play_all(self, cases: Sequence[Case], jobs: int) -> Generator[tuple[Case, Outcome]]:
+        """Play cases in other processes, each as often as was asked for."""
+        often = [case for case in cases for _ in range(self.request.repeat)]
+        return play_all(often, self.play, jobs=jobs, limit=self.longest)
+
+    def judge(self, case: Case, outcomes: Iterable[Outcome]) -> Result:
+        """Decide what they mean, and keep the transcript, of the worst of them."""
+        tries = Tries()
+        for outcome in outcomes:
+            self._add(tries, case, outcome)
+        return self._kept(case, tries)
+
+    def _add(self, tries: Tries, case: Case, outcome: Outcome) -> None:
+        rules, strict = self.suite.requirements, self.request.strict
+        tries.add(judge(case, outcome, rules, strict=strict), outcome)
+
+    def _kept(self, case: Case, tries: Tries) -> Result:
+        assert tries.worst
+        self._transcripts.keep(case.id, tries.worst[1])
+        return tries.result
 
     def results(self, jobs: int, durations: Durations) -> Iterator[Result]:
         """Every case's result: first of those that cannot be played, then as they are played."""
@@ -171,9 +196,12 @@ class Session:
             else:
                 playable.append(case)
         playable.sort(key=turn)
-        for case, outcome in play_all(playable, self.play, jobs=jobs, limit=self.longest):
+        tries: dict[str, Tries] = defaultdict(Tries)
+        for case, outcome in self.play_all(playable, jobs):
             durations.add(case, outcome)
-            yield self.judge(case, outcome)
+            self._add(tries[case.id], case, outcome)
+            if tries[case.id].played == self.request.repeat:
+                yield self._kept(case, tries.pop(case.id))
 
     # After the cases
 
@@ -181,6 +209,7 @@ class Session:
         """All that is known at the end, in the order of the plan."""
         by_id = {result.id: result for result in found}
         some = self.implementations
+        results = [by_id[case.id] for case in self.cases if case.id in by_id]
         return Run(
             started=self._started.isoformat(timespec="seconds"),
             seconds=time.monotonic() - self._clock,
@@ -189,10 +218,21 @@ class Session:
             version=__version__,
             toolchains=toolchains(some),
             implementations=[describe(one, self.builds[one.label].unavailable) for one in some],
-            results=[by_id[case.id] for case in self.cases if case.id in by_id],
+            results=results,
             requirements=self.suite.requirements,
             folders=[str(folder) for folder in self.request.folders],
+            unneeded=self._unneeded(results),
         )
+
+    def _unneeded(self, results: Sequence[Result]) -> list[str]:
+        """Known failures of which nothing fails, as far as this run can tell: it played all."""
+        selection, paths = self.request.selection, self.request.paths
+        chosen = selection.ids or selection.keyword or selection.servers or selection.clients
+        is_whole = not chosen and any(map(Path.is_dir, paths)) and len(results) == len(self.cases)
+        untold = (Verdict.ERRORED, Verdict.UNAVAILABLE)
+        if not is_whole or any(one.verdict in untold for one in results):
+            return []
+        return list(unneeded(self.cases, results, self.suite.requirements))
 
     def publish(self, run: Run) -> None:
         """Write results.json and every report into the output folder; raises Mistake."""
@@ -209,6 +249,12 @@ class Session:
         """Remove this run's folder, if it was not published."""
         if self._draft:
             self._draft.discard()
+
+
+def _needed(case: Case) -> frozenset[str]:
+    """What the machine must have for a case, of the names in MACHINE."""
+    by_address = any(":" in (one.host or "") for one in case.implementations)
+    return case.scenario.machine | ({"ipv6"} if by_address else set())
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conformance.arguments import Bytes, Pattern
-from conformance.model import Case, Step, Trait
+from conformance.model import Case, Implementation, Step, Trait
 
 
 def timed(step: Step) -> bool:
@@ -37,7 +37,15 @@ class Deadlines:
         """How long all steps of a case may take, and what starts in it."""
         steps = list(case.scenario.single_steps)
         starts = sum(Trait.WAITS_FOR_A_START in step.traits for step in steps)
-        return sum(map(self.allow, steps)) + starts * self.start
+        return sum(map(self.allow, steps)) + starts * self.longest_start(case)
+
+    def start_of(self, implementation: Implementation) -> float:
+        """How long a program may take to start: as its manifest says."""
+        return self.start if implementation.start is None else implementation.start
+
+    def longest_start(self, case: Case) -> float:
+        """How long a program of a case may take to start, at the most."""
+        return max(map(self.start_of, case.implementations), default=self.start)
 
 
 DEADLINES = Deadlines()  # unless a person says otherwise

@@ -3,6 +3,7 @@
 A worker inherits the cases. It gets the number of a case through a pipe of its own, and answers
 with the outcome. When a worker dies, the case that it played becomes an error of the harness, and
 another worker takes its place. The same happens when a case takes longer than its steps may take.
+Cases that need the same port, without a network of their own, are begun one after the other.
 However the iteration ends, no worker outlives it, nor this process.
 """
 
@@ -21,6 +22,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from conformance.model import Case, Outcome
+from conformance.play import network
 
 STOP_SECONDS = 10.0  # for a worker that is stopped in a case, to end the programs of that case
 MARGIN_SECONDS = 60.0  # for what a case does beside its steps: starting actors, ending them
@@ -39,22 +41,47 @@ def play_all(
 ) -> Generator[tuple[Case, Outcome], None, None]:
     """Play every case once, `jobs` of them at a time; each outcome as it comes."""
     workers = [_Worker(cases, play) for _ in range(min(jobs, len(cases)))]
-    numbers = iter(range(len(cases)))
+    queue = _Queue(cases)
+    free, busy = list(workers), dict[Connection, _Worker]()
     try:
-        firsts = zip(workers, numbers, strict=False)
-        busy = {worker.begin(number, limit): worker for worker, number in firsts}
-        while busy:
-            for pipe in _next(busy):
-                worker = busy.pop(pipe)
-                case, outcome = cases[worker.number], worker.outcome()
-                if (number := next(numbers, None)) is not None:
-                    busy[worker.begin(number, limit)] = worker
-                yield case, outcome
+        while queue.waiting or busy:
+            while free and (number := queue.take(free[-1].apart)) is not None:
+                worker = free.pop()
+                busy[worker.begin(number, limit)] = worker
+            ended = [busy.pop(pipe) for pipe in _next(busy)]
+            outcomes = [(cases[worker.number], worker.outcome()) for worker in ended]
+            for worker in ended:
+                queue.give_back(worker.number)
+            free += ended
+            yield from outcomes
     finally:
         for worker in workers:
             worker.stop()
         for worker in workers:
             worker.wait()
+
+
+class _Queue:
+    """The numbers of the cases that wait, in their order."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.waiting = list(range(len(cases)))
+        self._apart = [network.is_apart(case) for case in cases]
+        self._ports = [network.turns(case) for case in cases]
+        self._taken: set[int] = set()
+
+    def take(self, apart: bool) -> int | None:
+        """The next case that can begin; rather one for a worker that is apart, or is not."""
+        able = [number for number in self.waiting if not self._ports[number] & self._taken]
+        number = next((one for one in able if self._apart[one] is apart), next(iter(able), None))
+        if number is not None:
+            self.waiting.remove(number)
+            self._taken |= self._ports[number]
+        return number
+
+    def give_back(self, number: int) -> None:
+        """A case has ended, and others may use its ports."""
+        self._taken -= self._ports[number]
 
 
 def _next(busy: Mapping[Connection, _Worker]) -> Sequence[Connection]:
@@ -79,13 +106,20 @@ class _Worker:
         self._pipe: Connection
         self._began = 0.0
         self._gave_up = False
+        self.apart = False  # the process has a network of its own, from which it does not return
         self.until = math.inf  # when its case has to be over (monotonic)
         self.number = 0
 
     def begin(self, number: int, limit: Limit) -> Connection:
         """Have a case played; the pipe through which its outcome will come."""
+        apart = network.is_apart(self._cases[number])
+        if self.apart and not apart:
+            self.stop()
+            self.wait()
+            self._process = None
         if self._process is None:
             self._start()
+        self.apart = apart
         self.number = number
         self._began = time.monotonic()
         self._gave_up = False
@@ -168,7 +202,11 @@ def _outcome(case: Case, play: Play) -> Outcome:
     """Play a case; an exception of the harness itself is an error, not a failure."""
     began = time.monotonic()
     try:
+        if network.is_apart(case):
+            network.enter()
         return play(case)
+    except OSError as problem:
+        return Outcome(time.monotonic() - began, error=f"this machine: {problem}")
     except Exception as fault:
         (*_, words) = traceback.format_exception_only(fault)
         error = f"a fault of the harness, please report it: {words.strip()}"

@@ -31,9 +31,10 @@ from conformance.model import (
     Step,
     Suite,
 )
+from conformance.play import network
 from conformance.play.actors import ACTORS
 from conformance.play.actors.base import Actor, Part, Scene
-from conformance.play.actors.missed import Lacking, Missed
+from conformance.play.actors.missed import Lacking, Lingering, Missed
 from conformance.play.actors.program import GROUP_SECONDS, ProgramActor
 from conformance.play.deadlines import DEADLINES, Deadlines, timed
 from conformance.play.failures import Failures, none_of
@@ -55,18 +56,34 @@ _GIVEN |= {"PYTHONDONTWRITEBYTECODE": "1"}  # nothing is written beside the sour
 
 Arm = Callable[[float], object]
 
-_loopback = itertools.count(2)  # numbers of addresses, for programs that have a port of their own
-
 
 def play(
     case: Case, suite: Suite, builds: Mapping[str, Build], deadlines: Deadlines = DEADLINES
 ) -> Outcome:
     """Play a case. Never raises for what programs do."""
+    ports = network.ports(case)
+    try:
+        with network.turn_at(ports):
+            try:
+                return _outcome(case, suite, builds, deadlines)
+            except Lingering:  # in a network that earlier cases have used, too
+                network.wait_until_free(ports)
+                return _outcome(case, suite, builds, deadlines)
+    except Lacking as lacking:
+        return Outcome(0.0, error=str(lacking))
+
+
+def _outcome(
+    case: Case, suite: Suite, builds: Mapping[str, Build], deadlines: Deadlines
+) -> Outcome:
+    """Play a case; raises Lingering where its port is not free yet."""
     began = time.monotonic()
     playing = _Playing(case, suite, builds, deadlines)
     failure, error, afterwards = None, None, None
     try:
         failure, afterwards = playing.play()
+    except Lingering:
+        raise
     except Lacking as lacking:
         error = str(lacking)
     except OSError as problem:  # out of descriptors, processes, terminals …
@@ -172,7 +189,8 @@ class _Playing:
     def _play_single(self, actor: Actor, step: Step, arm: Arm) -> None:
         began = time.monotonic()
         actor.begin(step)
-        arm(max(actor.until - began, 0.0) + self.deadlines.start + OVERDUE_SECONDS)
+        start = self.deadlines.longest_start(self.case)
+        arm(max(actor.until - began, 0.0) + start + OVERDUE_SECONDS)
         actor.play(step)
         doing = (actor.label, "(time that a rule names)" if timed(step) else step.verb)
         count, seconds = self.spent.get(doing, (0, 0.0))
@@ -197,16 +215,16 @@ class _Playing:
             yield actors
 
     def _scene(self, files: Files) -> Scene:
-        server = self.case.server
-        fixed = server is not None and server.port is not None
+        hosts = (one.host for one in self.case.implementations if one.host)
         return Scene(
             loop=Loop(self.transcript),
-            host=_own_address() if fixed else "127.0.0.1",
+            host=next(hosts, "127.0.0.1"),
             deadlines=self.deadlines,
             environment=_environment(),
             folder=self.suite.folder,
             line_end=self.suite.line_end,
             files=files,
+            fixed_port=next((one.port for one in self.case.clients if one.port), 0),
         )
 
     def _cast(self, scene: Scene) -> Mapping[str, Actor]:
@@ -232,11 +250,6 @@ def _environment() -> dict[str, str]:
     """What programs are started with."""
     kept = {k: v for k, v in os.environ.items() if k not in _HIDDEN}
     return kept | _GIVEN
-
-
-def _own_address() -> str:
-    """A loopback address that no other case has: a fixed port is free on it."""
-    return f"127.{1 + os.getpid() % 250}.{os.getpid() // 250 % 250}.{next(_loopback) % 250 + 1}"
 
 
 # --- Steps that never end ---

@@ -90,6 +90,11 @@ class Transcript:
                 rows.append((actor, row))
         return tuple(_last_of_each(rows, lines_per_actor))
 
+    def said(self, actor: str) -> str:
+        """What an actor wrote, on all of its streams."""
+        mine = [one for (name, _), one in self._spoken.items() if name == actor]
+        return "\n".join(one.text("\n") for one in mine)
+
     def errors(self, actor: str, count: int) -> tuple[str, ...]:
         """The first and the last lines of an actor's standard error, `count` of each."""
         spoken = self._spoken.get((actor, "error"))

@@ -19,7 +19,6 @@ from conformance.read.command_line import (
     check_option,
     options,
     program_arguments,
-    ready_line,
 )
 from conformance.read.fences import Fence, Witness
 from conformance.read.keys import (
@@ -36,6 +35,7 @@ from conformance.read.keys import (
     words,
 )
 from conformance.read.protocol import requirements
+from conformance.read.ready import READY_SCHEMA, ready
 from conformance.read.yaml_tree import Node, read
 from conformance.text import places
 
@@ -178,9 +178,10 @@ PROGRAM_KEYS: Keys[object] = {
         "Options that it is given unless a step says otherwise.",
     ),
     "ready": Key(
-        alone(ready_line),
-        TEXT,
-        "What a server prints once it can be connected to, `Listening on {host}:{port}`.",
+        alone(ready),
+        READY_SCHEMA,
+        "What a server prints first, once it can be connected to, `Listening on {host}:{port}`; or "
+        "a mapping that says how to know the line among others.",
     ),
     "proves": Key(
         lambda node, _: node.text("`proves`"),

@@ -33,6 +33,8 @@ def failure_text(
     `folders` are those that --implementation added, `output` is the file of all that was said.
     """
     head = [clipped(f"{result.verdict} {visible(result.id)}", WIDTH)]
+    if result.repeated:
+        head.append(_labelled("repeated", result.repeated))
     tail = _tail(result.id, folders, output)
     if result.failure is None or result.verdict is Verdict.PASSED:
         return "\n".join(head + _reason(result.reason, LINES - len(head + tail)) + tail)

@@ -1206,6 +1206,77 @@ MANIFESTS = {
         MANIFEST + "known_failures: {file/it: }\n",
         ["5:27: the reason of a known failure must be text, not empty"],
     ),
+    "a failure that must come and may come": (
+        MANIFEST + "known_failures: {file/it: why}\nmay_fail: {file/it: why}\n",
+        ["6:12: `file/it` stands among the known failures, too; it must fail, or it may"],
+    ),
+    "a failure that may come for no reason": (
+        MANIFEST + 'may_fail: {file/it: ""}\n',
+        ["5:21: the reason why it may fail is empty"],
+    ),
+    "an environment with wrong variables": (
+        MANIFEST + 'environment: {A-B: x, C: yes, D: "{prot}", E: "{", F: 1.50, G: "\\0"}\n',
+        ["5:15: `A-B` is no name of a variable; write it as `PORT`"],
+    ),
+    "a variable that is no text": (
+        MANIFEST + "environment: {F: 1.50, C: yes}\n",
+        ["5:27: the variable `C` must be text, not yes/no; put it in quotes"],
+    ),
+    "a variable that cannot be filled": (
+        MANIFEST + 'environment: {D: "{prot}"}\n',
+        ["5:18: nothing fills the placeholder `{prot}`; did you mean `port`?"],
+    ),
+    "a variable with a NUL": (
+        MANIFEST + 'environment: {G: "\\0"}\n',
+        ["5:18: the variable `G` cannot hold a NUL"],
+    ),
+    "a host that is a name": (
+        MANIFEST + "host: localhost\n",
+        ["5:7: `localhost` is no address; write `127.0.0.1` or `::1`"],
+    ),
+    "a host of one machine": (
+        MANIFEST + "host: 192.0.2.1\n",
+        ["5:7: `192.0.2.1` is an address of one machine; only one of the loopback"],
+    ),
+    "children that are counted": (MANIFEST + "children: 2\n", ["5:11: say `yes`, or leave it out"]),
+    "a start without end": (MANIFEST + "start: 4000\n", ["5:8: `start` must be 3600 or less"]),
+    "a ready line of two lines": (
+        MANIFEST + 'ready: "a\\nb"\n',
+        ["5:8: a line holds no line end"],
+    ),
+    "a ready line that cannot be filled": (
+        MANIFEST + 'ready: {contains: "{prot}"}\n',
+        ["5:19: nothing fills the placeholder `{prot}`; did you mean `port`?"],
+    ),
+    "a ready line by no expression": (
+        MANIFEST + 'ready: {matches: "(", on: errors}\n',
+        ["5:18: not a regular expression: "],
+    ),
+    "an expression for a ready line that cannot be filled": (
+        MANIFEST + 'ready: {matches: "on {prot}"}\n',
+        ["5:18: nothing fills the placeholder `{prot}`; did you mean `port`?"],
+    ),
+    "two ready lines": (
+        MANIFEST + "ready: {line: a, contains: b}\n",
+        ["5:8: say what the line is by one of: line, contains, matches"],
+    ),
+    "a ready line of nothing": (
+        MANIFEST + 'ready: {contains: ""}\n',
+        ["5:19: `contains` is empty; say what it prints, or leave the key out"],
+    ),
+    "a ready line on no stream": (
+        MANIFEST + "ready: {line: a, on: stderr}\n",
+        ["5:22: no such stream `stderr`; known: errors, output"],
+    ),
+    "no source at all": (MANIFEST + "sources: []\n", ["5:10: no source at all; name some"]),
+    "a source of others": (
+        MANIFEST + "sources: [../x]\n",
+        ["5:11: sources are named from this folder on, such as `src` or `*.c`"],
+    ),
+    "a source by a strange pattern": (
+        MANIFEST + 'sources: ["src/**.c"]\n',
+        ["5:11: `**` stands for folders, and alone between two `/`"],
+    ),
     "arguments that cannot be filled": (
         MANIFEST + 'arguments: "-p {ports}"\n',
         ["5:12: nothing fills the placeholder `{ports}`; did you mean `port`?"],

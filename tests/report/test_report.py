@@ -555,6 +555,13 @@ def test_the_difference_of_two_runs_names_what_changed() -> None:
     )
 
 
+def test_what_may_fail_does_not_break_between_two_runs() -> None:
+    racing = replace(failed("a", "go", "c"), expected=True, may_fail=True)
+    old, new = run(result("a", "go", "c")), run(racing)
+    assert difference(old, new) == "may fail (1):\n  chat/a[go+c]: PASSED → FAILED"
+    assert difference(new, old) == "may fail (1):\n  chat/a[go+c]: FAILED → PASSED"
+
+
 def test_runs_are_compared_wherever_they_were_started() -> None:
     old = run(replace(SMALL[0], id="/else/where/chat.yaml::hello[go+c]"))
     assert difference(old, run(SMALL[0])) == "no case of 1 changed its verdict"

@@ -49,6 +49,7 @@ class Scene:
     line_end: str  # of what goes over connections
     files: Files  # in a folder of the case's own
     port: int = 0  # the server's, once it is known
+    fixed_port: int = 0  # to which clients connect, whatever they are told; 0: they can be told
     captured: dict[str, str] = field(default_factory=dict)  # parts of lines, for later steps
     # When the last act was: of all (""), of an actor, of an actor by a verb ("ann starts").
     acted: dict[str, float] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from conformance.arguments import Bytes
 from conformance.model import Step, Trait
 from conformance.play.actors.base import Actor, Part, verb
 from conformance.play.actors.hearing import Stream
-from conformance.play.actors.missed import Missed
+from conformance.play.actors.missed import Lacking, Missed
 from conformance.play.poll import Source
 from conformance.play.tcp import Connection, Listener, Refused, connect
 from conformance.text import decode
@@ -176,7 +176,11 @@ class ScriptedServer(Peer):
 
     @verb
     def starts(self, step: Step) -> None:
-        self._listener = Listener(self.scene.host)
+        try:
+            self._listener = Listener(self.scene.host, self.scene.fixed_port)
+        except OSError as error:
+            place = f"{self.scene.host}, port {self.scene.fixed_port}"
+            raise Lacking(f"the scripted server cannot listen at {place}: {error}") from None
         self.scene.port = self._listener.port
         self.did("listens")
 

@@ -29,3 +29,7 @@ class NeverReady(Missed):
 
 class Lacking(Exception):
     """This machine lacks what a step needs; the text says what, where, and what to do."""
+
+
+class Lingering(Lacking):
+    """A port is not free yet, because connections of an earlier case linger."""
