@@ -83,10 +83,12 @@ def _build(implementation: Implementation, builds: Path, say: Say, commands: Com
         return Build(implementation, unavailable=reason)
     try:
         if implementation.build is None:
-            return _ready(implementation, builds)
+            return _ready(implementation, builds, _cache(implementation, builds))
         cached = Cached(builds, implementation.label, _fingerprint(implementation, builds))
         made, error = _make(implementation, cached, say, commands)
-        return Build(implementation, error=error) if error else _ready(implementation, made)
+        if error:
+            return Build(implementation, error=error)
+        return _ready(implementation, made, _cache(implementation, builds))
     except OSError as problem:
         error = f"{problem.filename or builds}: {problem.strerror}"
         return Build(implementation, error=f"it could not be built: {error}")
@@ -124,9 +126,20 @@ def _lacking(implementation: Implementation, missing: Sequence[str]) -> str:
     return f"{' and '.join(missing)} {are} not on PATH, needed by {implementation.place.file}"
 
 
-def _ready(implementation: Implementation, made: Path) -> Build:
+def _cache(implementation: Implementation, builds: Path) -> Path:
+    """A folder for what its tools keep from one build to the next; made where a command names it.
+
+    The lock of its builds holds for it too, and nothing removes it.
+    """
+    cache = builds / f"{implementation.label}.cache"
+    if any("{cache}" in (command or "") for command in (implementation.build, implementation.run)):
+        cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+def _ready(implementation: Implementation, made: Path, cache: Path) -> Build:
     """Find the program that its `run` names, and fill in the places of the command."""
-    name, *arguments = _words(implementation.run, made)
+    name, *arguments = _words(implementation.run, made, cache)
     program = _program(implementation, name)
     if program is None:
         return Build(implementation, unavailable=_lacking(implementation, [name]))
@@ -155,7 +168,8 @@ def _make(
 
 def _build_into(made: Path, implementation: Implementation, log: Path, commands: Commands) -> str:
     """Run the build command; why it failed, or nothing."""
-    argv = _words(implementation.build or "", made)
+    cache = _cache(implementation, log.parent)
+    argv = _words(implementation.build or "", made, cache)
     argv[0] = _program(implementation, argv[0]) or argv[0]
     environment = environment_of_a_build(log.parent / "home", _search_path())
     answer = commands.run(argv, implementation.folder, BUILD_SECONDS, environment)
@@ -173,9 +187,9 @@ def _program(implementation: Implementation, name: str) -> str | None:
     return str(implementation.folder.resolve() / name) if "/" in name else find_program(name)
 
 
-def _words(command: str, made: Path) -> list[str]:
+def _words(command: str, made: Path, cache: Path) -> list[str]:
     """Split a command line into words, then fill in the places, which may hold spaces."""
-    places = {"build": str(made), "python": sys.executable}
+    places = {"build": str(made), "cache": str(cache), "python": sys.executable}
     return [complete(word, places) for word in shlex.split(command)]
 
 

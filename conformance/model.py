@@ -137,7 +137,7 @@ class Implementation:
     role: Role
     language: str
     folder: Path  # where its manifest stands; its commands run here
-    run: str  # command line; {build}, {python} are filled in
+    run: str  # command line; {build}, {cache}, {python} are filled in
     build: str | None = None  # command line; None: nothing to build
     needs: tuple[str, ...] = ()  # programs that must be on PATH
     features: frozenset[str] = frozenset()
@@ -251,6 +251,11 @@ class Case:
         return f"{self.scenario.file}::{self.scenario.id}[{self.pairing}]"
 
     @property
+    def key(self) -> str:
+        """`chat/everyone-but-the-sender[go+c]`: the same wherever a run was started."""
+        return f"{self.scenario.key}[{self.pairing}]"
+
+    @property
     def implementations(self) -> tuple[Implementation, ...]:
         """All that take part, the server first, then those that follow it."""
         return ((self.server,) if self.server else ()) + self.successors + self.clients
@@ -282,6 +287,9 @@ class Outcome:
     afterwards: Failure | None = None  # an ENDING or a LEFT_OVER, where every step came true
     transcript: str = ""  # step by step, without times or ports: equal for equal behaviour
     output: str = ""  # where something went wrong: all that the programs wrote
+    reached: int = 0  # how many steps came true
+    stalled: bool = False  # the next one let its deadline pass
+    hurried: bool = False  # which was shorter than usual: other cases waited for it in vain
     # By who (`server-go`, `wire`) and what (`starts`): how many steps, and their seconds.
     spent: Mapping[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
 
@@ -303,6 +311,11 @@ class Result:
     reason: str = ""  # why unsupported, unavailable, errored, or expected to fail
     failure: Failure | None = None
     afterwards: Failure | None = None  # see Outcome; it makes the run red, and not this case
+
+    @property
+    def key(self) -> str:
+        """As that of the case."""
+        return f"{self.scenario}[{self.pairing}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +18,13 @@ from conformance import __version__
 from conformance.build import Build, Say, build_all, toolchains
 from conformance.commands import has_namespaces
 from conformance.judge import expectation, is_probe, judge, unplayed
-from conformance.mistakes import Mistake
-from conformance.model import MACHINE, Case, Implementation, Outcome, Result, Verdict
+from conformance.mistakes import Mistake, meant
+from conformance.model import MACHINE, Case, Implementation, Outcome, Result, Suite, Verdict
 from conformance.plan import Selection, plan
 from conformance.play import runner
 from conformance.play.deadlines import DEADLINES, Deadlines
+from conformance.play.hold import Hold
+from conformance.play.patience import Patience
 from conformance.play.pool import play_all
 from conformance.play.schedule import turn
 from conformance.play.tcp import has_ipv6
@@ -57,6 +59,7 @@ class Request:
     probing: bool = False  # a feature that a manifest does not list must be absent
     deadline: float = DEADLINES.step
     output: Path = OUTPUT
+    hold: Hold | None = None  # stops at each failure: cases are played one at a time
 
 
 def request(
@@ -84,6 +87,7 @@ class Session:
         """Read all files that are asked for; raises Mistake."""
         self.request = request
         self.suite, scenarios = scenario.load(request.paths)
+        _check_rules(request.selection.rules, self.suite)
         self.scenarios = scenarios
         folders = [*request.folders, *self.suite.implementation_folders]
         found = manifest.find({folder.resolve(): folder for folder in folders}.values())
@@ -151,17 +155,23 @@ class Session:
         """How long the steps of a case can take at the most, in seconds."""
         return Deadlines(self.request.deadline).longest(case)
 
-    def play(self, case: Case) -> Outcome:
-        """See what happens in a case."""
-        return runner.play(case, self.suite, self.builds, Deadlines(self.request.deadline))
+    def play(self, case: Case, hurried: int | None = None) -> Outcome:
+        """See what happens in a case. `hurried` is the number of a step that gets less time."""
+        step = None if hurried is None else case.scenario.steps[hurried]
+        deadlines = Deadlines(self.request.deadline, hurried=step)
+        return runner.play(case, self.suite, self.builds, deadlines, self.request.hold)
 
     def judge(self, case: Case, outcome: Outcome) -> Result:
         """Decide what it means, and keep the transcript."""
         self._transcripts.keep(case.id, outcome)
         return judge(case, outcome)
 
-    def results(self, jobs: int, durations: Durations) -> Iterator[Result]:
-        """Every case's result: first of those that cannot be played, then as they are played."""
+    def results(self, jobs: int, durations: Durations) -> Generator[Result, None, None]:
+        """Every case's result: first of those that cannot be played, then as they are played.
+
+        Where a later case shows that one had too little time, a second result takes the place of
+        its first one.
+        """
         playable = []
         for case in self.cases:
             if result := self.foregone(case):
@@ -169,9 +179,24 @@ class Session:
             else:
                 playable.append(case)
         playable.sort(key=turn)
-        for case, outcome in play_all(playable, self.play, jobs=jobs, limit=self.longest):
+        for case, outcome in self._played(playable, jobs):
             durations.add(case, outcome)
             yield self.judge(case, outcome)
+
+    def _played(self, cases: Sequence[Case], jobs: int) -> Iterator[tuple[Case, Outcome]]:
+        """What happens in each case, as they are played."""
+        if hold := self.request.hold:
+            for case in cases:
+                yield case, self.play(case)
+                if hold.ended:
+                    return
+            return
+        patience = Patience()
+        play = functools.partial(play_all, play=self.play, jobs=jobs, limit=self.longest)
+        for case, outcome in play(cases, hint=patience.hint):
+            patience.note(case, outcome)
+            yield case, outcome
+        yield from play(patience.contradicted())
 
     # After the cases
 
@@ -207,6 +232,17 @@ class Session:
         """Remove this run's folder, if it was not published."""
         if self._draft:
             self._draft.discard()
+
+
+def _check_rules(names: Iterable[str], suite: Suite) -> None:
+    """Raise Mistake where a person named a rule, or a section, that the text does not have."""
+    known = {name for rule in suite.requirements for name in (rule, rule.rpartition("-")[0])}
+    strange = [name for name in names if name not in known]
+    if strange:
+        nothing = "no such file, and no such rule"
+        raise Mistake(
+            [f"{name}: {nothing}; {meant(name, known)}" for name in strange]
+        )
 
 
 @functools.cache

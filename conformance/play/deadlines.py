@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from conformance.arguments import Bytes, Pattern
 from conformance.model import Case, Step, Trait
+
+HURRY: Final = 10  # a step that was waited for in vain gets this part of its time
 
 
 def timed(step: Step) -> bool:
@@ -19,9 +22,18 @@ class Deadlines:
 
     step: float = 10.0  # for what must come
     start: float = 30.0  # for a program to get ready, or to write its first byte
+    hurried: Step | None = None  # what other cases waited for in vain, several times: see patience
 
     def allow(self, step: Step) -> float:
-        """How long a step may take, unless a program is still starting.
+        """How long a step may take, unless a program is still starting."""
+        return self.whole(step) / (HURRY if step is self.hurried else 1)
+
+    def starting(self, step: Step) -> float:
+        """How long a program may take to start, while this step waits."""
+        return self.start / (HURRY if step is self.hurried else 1)
+
+    def whole(self, step: Step) -> float:
+        """How long a step may take where nothing was waited for in vain.
 
         A step without `within` gets as many seconds again for each thousand lines, and for each
         megabyte, that it names.
@@ -37,7 +49,7 @@ class Deadlines:
         """How long all steps of a case may take, and what starts in it."""
         steps = case.scenario.steps
         starts = sum(Trait.WAITS_FOR_A_START in step.traits for step in steps)
-        return sum(map(self.allow, steps)) + starts * self.start
+        return sum(map(self.whole, steps)) + starts * self.start
 
 
 DEADLINES = Deadlines()  # unless a person says otherwise

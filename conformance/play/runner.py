@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from conformance.play.actors.program import GROUP_SECONDS, ProgramActor
 from conformance.play.deadlines import DEADLINES, Deadlines, timed
 from conformance.play.failures import Failures
 from conformance.play.files import Files
+from conformance.play.hold import Hold
 from conformance.play.poll import Flood, Loop
 from conformance.play.process import guard
 from conformance.play.system import bury, children
@@ -57,11 +58,15 @@ _loopback = itertools.count(2)  # numbers of addresses, for programs that have a
 
 
 def play(
-    case: Case, suite: Suite, builds: Mapping[str, Build], deadlines: Deadlines = DEADLINES
+    case: Case,
+    suite: Suite,
+    builds: Mapping[str, Build],
+    deadlines: Deadlines = DEADLINES,
+    hold: Hold | None = None,
 ) -> Outcome:
-    """Play a case. Never raises for what programs do."""
+    """Play a case. Never raises for what programs do. `hold` gets it where a step fails."""
     began = time.monotonic()
-    playing = _Playing(case, suite, builds, deadlines)
+    playing = _Playing(case, suite, builds, deadlines, hold)
     failure, error, afterwards = None, None, None
     try:
         failure, afterwards = playing.play()
@@ -76,6 +81,9 @@ def play(
         afterwards=afterwards,
         transcript=playing.transcript.text,
         output=playing.transcript.output if failure or error or afterwards else "",
+        reached=playing.reached,
+        stalled=playing.stalled,
+        hurried=playing.hurried,
         spent=playing.spent,
     )
 
@@ -88,6 +96,10 @@ class _Playing:
     suite: Suite
     builds: Mapping[str, Build]
     deadlines: Deadlines
+    hold: Hold | None = None
+    reached: int = 0  # these three: see Outcome
+    stalled: bool = False
+    hurried: bool = False
     transcript: Transcript = field(default_factory=Transcript)
     spent: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)  # see Outcome
 
@@ -100,6 +112,8 @@ class _Playing:
                 failures = Failures(self.case, actors, self.transcript)
                 with alarm() as arm:
                     failure = self._play_steps(actors, failures, arm)
+                if failure and self.hold:
+                    self.hold(self.case.id, failure, actors)
         except BaseException:  # Ctrl+C, just when a program had started: no actor has it yet
             bury(before, 0.0)
             raise
@@ -118,15 +132,29 @@ class _Playing:
         try:
             for step in steps:
                 self._play_step(actors[step.actor], step, arm)
+                self.reached += 1
             for step in ends:
                 actors[step.actor].scene.begin(steps[-1])
                 actors[step.actor].finish(step)
         except (Missed, Flood) as missed:
-            return failures.of(step, missed)
+            self._see_whether_it_stalled(actors[step.actor], step)
+            return self._noted(failures.of(step, missed), step)
         except Overdue:
             remedy = "does a pattern in it take for ever?"
             raise Lacking(f"{step.place}: this step does not end; {remedy}") from None
         return None
+
+    def _see_whether_it_stalled(self, actor: Actor, step: Step) -> None:
+        is_of_case = self.reached < len(self.case.scenario.steps)
+        self.stalled = is_of_case and time.monotonic() >= actor.deadline(step)
+        self.hurried = self.stalled and step is self.deadlines.hurried
+
+    def _noted(self, failure: Failure, step: Step) -> Failure:
+        """The failure, where it had less time than usual, with that said."""
+        if not self.hurried:
+            return failure
+        usual = f"not {self.deadlines.whole(step):g} s, as other cases waited for this in vain"
+        return replace(failure, reason=f"{failure.reason}; {usual}")
 
     def _play_step(self, actor: Actor, step: Step, arm: Arm) -> None:
         began = time.monotonic()

@@ -23,7 +23,7 @@ from conformance.read.yaml_tree import Node, read
 
 MANIFEST_FILE = "implementation.yaml"
 
-_FILLED = ("build", "python")  # in commands
+_FILLED = ("build", "cache", "python")  # in commands
 _NAME = "[A-Za-z0-9][A-Za-z0-9-]*"
 _WORD = r"[\w.+-]+"
 
@@ -176,13 +176,13 @@ KEYS: Keys[object] = {
     "build": Key(
         alone(_command),
         TEXT,
-        "A command, run in this folder; what it makes goes to `{build}`. No shell: no pipes, no "
-        "`&&`.",
+        "A command, run in this folder; what it makes goes to `{build}`, what its tools keep "
+        "for the next build to `{cache}`. No shell: no pipes, no `&&`.",
     ),
     "run": Key(
         alone(_command),
         TEXT,
-        "A command, run in this folder; `{build}` and `{python}` are filled in.",
+        "A command, run in this folder; `{build}`, `{cache}` and `{python}` are filled in.",
         needed=True,
     ),
     "features": Key(

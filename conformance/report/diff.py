@@ -35,7 +35,7 @@ def difference(old: Run, new: Run) -> str:
 
 def _verdicts(run: Run) -> Verdicts:
     """By names that do not depend on where the run was started: `chat/to-all[go+c]`."""
-    return {visible(f"{one.scenario}[{one.pairing}]"): one.verdict for one in run.results}
+    return {visible(one.key): one.verdict for one in run.results}
 
 
 def _changes(before: Verdicts, after: Verdicts) -> Groups:

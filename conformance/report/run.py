@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.model import Implementation, Requirement, Result, Verdict
-from conformance.report.findings import findings
+from conformance.report.groups import groups
 from conformance.text import counted
 
 
@@ -24,7 +24,7 @@ class Run:
     toolchains: dict[str, str] = field(default_factory=dict)  # "go" → "go1.22.1"
     implementations: list[dict[str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
-    requirements: Mapping[str, Requirement] = field(default_factory=dict)  # in the text's order
+    requirements: Mapping[str, Requirement] = field(default_factory=dict)  # in the order of building
     folders: list[str] = field(default_factory=list)  # given by --implementation
 
 
@@ -59,7 +59,7 @@ def incomplete(run: Run) -> list[str]:
     unplayed = (Verdict.UNSUPPORTED, Verdict.UNAVAILABLE)
     if run.results and all(result.verdict in unplayed for result in run.results):
         reasons.append("no case was played: all are unsupported or unavailable")
-    return reasons + [one.title for one in findings(run.results) if not one.fails_them]
+    return reasons + [one.title for one in groups(run.results) if not one.fails_them]
 
 
 def lacking(run: Run) -> list[str]:

@@ -86,7 +86,7 @@ class Running(Actor):
         """A program that has not written anything yet may still be starting."""
         if "within" in step.options or self.process is None or self.process.output.began:
             return self.scene.until
-        return max(self.scene.until, self.process.started + self.scene.deadlines.start)
+        return max(self.scene.until, self.process.started + self.scene.deadlines.starting(step))
 
     def silence(self, step: Step) -> str:
         if self.process and not self.process.running:
