@@ -53,6 +53,7 @@ from conformance.streams import complain, show
 from conformance.text import counted
 
 SCHEMAS = "schema"
+EXEC = "exec"
 SHOWN_DURATIONS = 20
 
 
@@ -74,7 +75,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _obey(words: Sequence[str] | None) -> int:
     """Parse, act, and say in words what went wrong."""
-    arguments = _parser().parse_args(words)
+    arguments = _parsed(sys.argv[1:] if words is None else words)
     command: Callable[[Arguments], int] = arguments.command
     try:
         _see_where_we_are()
@@ -88,6 +89,17 @@ def _obey(words: Sequence[str] | None) -> int:
     except Exception as error:
         complain(_fault(error))
     return MISTAKEN
+
+
+def _parsed(words: Sequence[str]) -> Arguments:
+    """The command line. What stands after `--` in it belongs to a program that it runs."""
+    own, dashes, others = list(words), "--", []
+    if own[:1] == [EXEC] and dashes in own:
+        place = own.index(dashes)
+        own, others = own[:place], own[place + 1 :]
+    arguments = _parser().parse_args(own)
+    arguments.options = others
+    return arguments
 
 
 def _see_where_we_are() -> None:
@@ -133,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(commands.add_parser("list", help="show the cases, or the rules and what proves them"))
     _add_check(commands.add_parser("check", help="read scenarios and manifests, report mistakes"))
     _add_next(commands.add_parser("next", help="show the first rule that is not kept, what to try"))
-    _add_exec(commands.add_parser("exec", help="run an implementation by hand"))
+    _add_exec(commands.add_parser(EXEC, help="run an implementation by hand"))
     _add_report(commands.add_parser("report", help="draw the reports of a run again"))
     _add_diff(commands.add_parser("diff", help="show what changed between two runs"))
     _add_schema(commands.add_parser("schema", help="write JSON Schemas of the files, for editors"))
@@ -203,10 +215,10 @@ def _add_next(parser: argparse.ArgumentParser) -> None:
 
 def _add_exec(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=execute)
+    parser.usage = "%(prog)s [-h] [--suite DIR] [--implementation DIR] NAME [-- OPTION ...]"
     parser.add_argument(
         "name", metavar="NAME", help="its name; server-NAME, if a client has it too"
     )
-    parser.add_argument("options", nargs="*", metavar="OPTION", help="what it is given, after `--`")
     parser.add_argument(
         "--suite",
         type=Path,
@@ -214,8 +226,8 @@ def _add_exec(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"the suite that names it (default: {SUITE})",
     )
-    _add_options(parser, {name: CHOOSING[name] for name in ("implementation",)})
-    _add_options(parser, {name: PLAYING[name] for name in ("output",)})
+    _add_options(parser, {"implementation": CHOOSING["implementation"]})
+    _add_options(parser, {"output": PLAYING["output"]})
     parser.set_defaults(output=OUTPUT)
 
 

@@ -197,6 +197,7 @@ def _keep_playing(wanted: Request, arguments: Arguments) -> int:
         changed = watch.changed(before, now)
         if not changed - written and status != INTERRUPTED:  # but what programs write themselves
             show("waiting for a change of a file; Ctrl+C ends this")
+            streams.finish()
             again = partial(watch.look, folders, [wanted.output])
             for name in sorted(watch.wait_for_change(now, again)):
                 show(f"changed: {visible(name)}")

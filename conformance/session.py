@@ -240,9 +240,7 @@ def _check_rules(names: Iterable[str], suite: Suite) -> None:
     strange = [name for name in names if name not in known]
     if strange:
         nothing = "no such file, and no such rule"
-        raise Mistake(
-            [f"{name}: {nothing}; {meant(name, known)}" for name in strange]
-        )
+        raise Mistake([f"{name}: {nothing}; {meant(name, known)}" for name in strange])
 
 
 @functools.cache

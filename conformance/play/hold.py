@@ -29,8 +29,8 @@ class Hold:
     def __call__(self, name: str, failure: Failure, actors: Mapping[str, Actor]) -> None:
         """Wait for Enter, or for Ctrl+C, and meanwhile read all that the programs write."""
         scenes = [actor.scene for actor in actors.values()]
-        self.say("\n".join([f"held: {visible(name)}", *_words(failure, actors, scenes[0])]))
         try:
+            self.say("\n".join([f"held: {visible(name)}", *_words(failure, actors, scenes[0])]))
             self._wait(scenes[0])
         except KeyboardInterrupt:
             self.ended = True

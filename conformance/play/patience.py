@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 
+from conformance.mistakes import Place
 from conformance.model import Case, Outcome
 from conformance.play.deadlines import timed
 
@@ -74,7 +76,20 @@ def _situations(case: Case) -> list[str]:
     digest, found = hashlib.sha256(repr(programs).encode()), []
     for step in case.scenario.steps:
         member = case.scenario.cast.get(step.actor)
-        words = (step.actor, str(member), step.verb, step.argument, sorted(step.options.items()))
-        digest.update(repr(words).encode("utf-8", "backslashreplace"))
+        words = (step.actor, str(member), step.verb, step.argument, step.options)
+        digest.update(repr(_bare(words)).encode("utf-8", "backslashreplace"))
         found.append(digest.hexdigest())
     return found
+
+
+def _bare(value: object) -> object:
+    """The same as plain data, without the places in files."""
+    if isinstance(value, Place):
+        return None
+    if isinstance(value, tuple | list):
+        return [_bare(item) for item in value]
+    if isinstance(value, Mapping):
+        return sorted((str(key), repr(_bare(item))) for key, item in value.items())
+    if is_dataclass(value):
+        return [_bare(getattr(value, part.name)) for part in fields(value) if part.repr]
+    return value

@@ -139,7 +139,9 @@ def _what(some: Sequence[_Found]) -> str:
     if failure.kind is not FailureKind.STEP:
         rule = f" ({failure.requirement})" if failure.requirement else ""
         return f"{failure.program.replace('-', ' ', 1)} {WORDS[failure.kind]}{rule}"
-    texts = [_opened(one) for _, one, _ in some if one]
+    texts = [one.expected for _, one, _ in some if one]
+    if len(set(texts)) > 1:
+        texts = [_opened(one) for _, one, _ in some if one]
     shared = _shared(texts)
     if shared != max(texts, key=len):
         shared = shared.rstrip(OPEN) + OPEN
@@ -157,6 +159,8 @@ def _shared(texts: Sequence[str]) -> str:
 
 def whose(group: Group, results: Iterable[Result]) -> str:
     """`server go`, where all its cases have this one, and some other cases another."""
+    if group.is_of_a_program:
+        return ""  # it is named already
     results = list(results)
     for role, of in (("server", _server), ("client", _clients)):
         mine = {of(one) for one in group.cases}

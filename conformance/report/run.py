@@ -24,7 +24,7 @@ class Run:
     toolchains: dict[str, str] = field(default_factory=dict)  # "go" → "go1.22.1"
     implementations: list[dict[str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
-    requirements: Mapping[str, Requirement] = field(default_factory=dict)  # in the order of building
+    requirements: Mapping[str, Requirement] = field(default_factory=dict)  # in order to build
     folders: list[str] = field(default_factory=list)  # given by --implementation
 
 

@@ -21,7 +21,8 @@ def groups_shown(run: Run, folder: Path | None) -> list[str]:
     `folder` is the output folder, if it was written.
     """
     found = groups(run.results)
-    texts = ["\n".join(["Mend first:", *some])] if (some := mend_first(run)) else []
+    some = mend_first(run, found)
+    texts = ["\n".join(["Mend first:", *some])] if some else []
     texts += _blocks(run, found[:SHOWN_GROUPS], folder)
     if len(found) > SHOWN_GROUPS:
         where = f", in {folder / PAGE}" if folder else ""
@@ -30,9 +31,11 @@ def groups_shown(run: Run, folder: Path | None) -> list[str]:
 
 
 def programs_shown(run: Run, folder: Path | None) -> list[str]:
-    """What is to be mended first, and what concerns a program as a whole, beside failed cases."""
-    texts = ["\n".join(["Mend first:", *some])] if (some := mend_first(run)) else []
-    return texts + _blocks(run, (one for one in groups(run.results) if one.is_of_a_program), folder)
+    """What concerns a program as a whole, and what is to be mended first, beside failed cases."""
+    found = groups(run.results)
+    texts = _blocks(run, (one for one in found if one.is_of_a_program), folder)
+    some = mend_first(run, [one for one in found if not one.is_of_a_program])
+    return [*texts, "\n".join(["Mend first:", *some])] if some else texts
 
 
 def _blocks(run: Run, some: Iterable[Group], folder: Path | None) -> list[str]:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import groupby
 
 from conformance.model import Verdict
 from conformance.report.failure import WIDTH, folder_options, group_text, rule_text
 from conformance.report.grid import total
-from conformance.report.groups import Group, failing, groups, in_order_of_building, whose
+from conformance.report.groups import Group, failing, in_order_of_building, whose
 from conformance.report.run import Run
 from conformance.text import counted, padded, visible
 
@@ -91,14 +91,14 @@ def _bar(name: str, rules: Mapping[str, Standing]) -> str:
 # --- What is not as expected ---
 
 
-def mend_first(run: Run, most: int = SHOWN_GROUPS) -> list[str]:
-    """One line for each group of what is not as expected, the one of the most cases first."""
-    found = groups(run.results)
+def mend_first(run: Run, found: Sequence[Group]) -> list[str]:
+    """One line for each of the first groups; none where a single case is told in full anyway."""
     if sum(len(group.cases) for group in found) < 2:
-        return []  # it is told in full
+        return []
     played = total(run.results).played
-    lines = [f"  {entry(run, group, played)}" for group in found[:most]]
-    return lines + ([f"  and {len(found) - most} more"] if len(found) > most else [])
+    lines = [f"  {entry(run, group, played)}" for group in found[:SHOWN_GROUPS]]
+    more = len(found) - SHOWN_GROUPS
+    return [*lines, f"  and {more} more"] if more > 0 else lines
 
 
 def entry(run: Run, group: Group, played: int) -> str:
