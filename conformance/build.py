@@ -92,10 +92,12 @@ def _build(implementation: Implementation, builds: Path, say: Say, commands: Com
         return Build(implementation, unavailable=reason)
     try:
         if implementation.build is None:
-            return _ready(implementation, builds)
+            return _ready(implementation, builds, _cache(implementation, builds))
         cached = Cached(builds, implementation.label, _fingerprint(implementation, builds))
         made, error = _make(implementation, cached, say, commands)
-        return Build(implementation, error=error) if error else _ready(implementation, made)
+        if error:
+            return Build(implementation, error=error)
+        return _ready(implementation, made, _cache(implementation, builds))
     except OSError as problem:
         error = f"{problem.filename or builds}: {problem.strerror}"
         return Build(implementation, error=f"it could not be built: {error}")
@@ -134,16 +136,28 @@ def _lacking(implementation: Implementation, missing: Sequence[str]) -> str:
     return f"{' and '.join(missing)} {are} not on PATH, needed by {implementation.place.file}"
 
 
-def _ready(implementation: Implementation, made: Path) -> Build:
+def _cache(implementation: Implementation, builds: Path) -> Path:
+    """A folder for what its tools keep from one build to the next; made where a command names it.
+
+    The lock of its builds holds for it too, and nothing removes it.
+    """
+    cache = builds / f"{implementation.label}.cache"
+    commands = (implementation.build or "", implementation.run)
+    if any("{cache}" in text for text in (*commands, *implementation.environment.values())):
+        cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+def _ready(implementation: Implementation, made: Path, cache: Path) -> Build:
     """Find the program that its `run` names, and fill in the places of the command."""
-    name, *arguments = _words(implementation.run, made)
+    name, *arguments = _words(implementation.run, made, cache)
     program = _program(implementation, name)
     if program is None:
         return Build(implementation, unavailable=_lacking(implementation, [name]))
     if not os.access(program, os.X_OK):
         error = f"{implementation.place.file}: `run` names {program}, which is no program"
         return Build(implementation, error=error)
-    places = {name: quoted(value) for name, value in _places(made).items()}
+    places = {name: quoted(value) for name, value in _places(made, cache).items()}
     environment = {name: fill(text, places) for name, text in implementation.environment.items()}
     return Build(implementation, (program, *arguments), environment=environment)
 
@@ -155,7 +169,7 @@ def _make(
     label = cached.label
     with cached.locked(lambda: say(f"another run builds {label}: waiting"), commands.ended):
         made, error = cached.made(), ""
-        if not made or not _is_there(implementation, made):
+        if not made or not _is_there(implementation, made, cached.builds):
             say(f"building {label}: {implementation.build}")
             made = cached.new()
             error = _build_into(made, implementation, cached.log, commands)
@@ -170,14 +184,17 @@ def _stays_in_folder(implementation: Implementation) -> bool:
     return "{build}" not in f"{implementation.build} {implementation.run}"
 
 
-def _is_there(implementation: Implementation, made: Path) -> bool:
+def _is_there(implementation: Implementation, made: Path, builds: Path) -> bool:
     """Whether what a build left among the sources is still there."""
-    return not _stays_in_folder(implementation) or not _ready(implementation, made).error
+    if not _stays_in_folder(implementation):
+        return True
+    return not _ready(implementation, made, _cache(implementation, builds)).error
 
 
 def _build_into(made: Path, implementation: Implementation, log: Path, commands: Commands) -> str:
     """Run the build command; why it failed, or nothing."""
-    argv = _words(implementation.build or "", made)
+    cache = _cache(implementation, log.parent)
+    argv = _words(implementation.build or "", made, cache)
     argv[0] = _program(implementation, argv[0]) or argv[0]
     environment = environment_of_a_build(log.parent / "home", _search_path())
     answer = commands.run(argv, implementation.folder, BUILD_SECONDS, environment)
@@ -195,13 +212,13 @@ def _program(implementation: Implementation, name: str) -> str | None:
     return str(implementation.folder.resolve() / name) if "/" in name else find_program(name)
 
 
-def _words(command: str, made: Path) -> list[str]:
+def _words(command: str, made: Path, cache: Path) -> list[str]:
     """Split a command line into words, then fill in the places, which may hold spaces."""
-    return [complete(word, _places(made)) for word in shlex.split(command)]
+    return [complete(word, _places(made, cache)) for word in shlex.split(command)]
 
 
-def _places(made: Path) -> dict[str, str]:
-    return {"build": str(made), "python": sys.executable}
+def _places(made: Path, cache: Path) -> dict[str, str]:
+    return {"build": str(made), "cache": str(cache), "python": sys.executable}
 
 
 def _fingerprint(implementation: Implementation, builds: Path) -> str:

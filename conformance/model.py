@@ -140,7 +140,7 @@ class Implementation:
     role: Role
     language: str
     folder: Path  # where its manifest stands; its commands run here
-    run: str  # command line; {build}, {python} are filled in
+    run: str  # command line; {build}, {cache}, {python} are filled in
     build: str | None = None  # command line; None: nothing to build
     sources: tuple[str, ...] = ()  # what it is built from, as patterns; none: all in its folder
     needs: tuple[str, ...] = ()  # programs that must be on PATH
@@ -293,6 +293,11 @@ class Case:
         return f"{self.scenario.file}::{self.scenario.id}[{self.pairing}]"
 
     @property
+    def key(self) -> str:
+        """`chat/everyone-but-the-sender[go+c]`: the same wherever a run was started."""
+        return f"{self.scenario.key}[{self.pairing}]"
+
+    @property
     def implementations(self) -> tuple[Implementation, ...]:
         """All that take part, the server first, then those that follow it."""
         return ((self.server,) if self.server else ()) + self.successors + self.clients
@@ -324,6 +329,9 @@ class Outcome:
     afterwards: Failure | None = None  # an ENDING or a LEFT_OVER, where every step came true
     transcript: str = ""  # step by step, without times or ports: equal for equal behaviour
     output: str = ""  # where something went wrong: all that the programs wrote
+    reached: int = 0  # how many steps came true
+    stalled: bool = False  # the next one let its deadline pass
+    hurried: bool = False  # which was shorter than usual: other cases waited for it in vain
     # By who (`server-go`, `wire`) and what (`starts`): how many steps, and their seconds.
     spent: Mapping[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
 
@@ -354,6 +362,11 @@ class Result:
     def repeated(self) -> str:
         """`17 of 20 passed`, of a case that was played several times; else nothing."""
         return f"{self.passed} of {self.played} passed" if self.played > 1 else ""
+
+    @property
+    def key(self) -> str:
+        """As that of the case."""
+        return f"{self.scenario}[{self.pairing}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from conformance.report.failure import failure_text
 from conformance.report.matrix import Look
 from conformance.report.reports import PAGE
 from conformance.report.run import Run, red
-from conformance.report.terminal import ending_shown, findings_shown
+from conformance.report.terminal import ending_shown, programs_shown
 from conformance.session import Session, request
 from conformance.streams import is_plain
 from conformance.text import counted, plain_signs
@@ -283,7 +283,7 @@ class Controller:
         look = Look(terminalreporter.hasmarkup, get_terminal_size().columns, plain)
         folder = None if self._problems else self._session.request.output
         terminalreporter.section("conformance")
-        for text in findings_shown(self._run, folder):
+        for text in programs_shown(self._run, folder):
             terminalreporter.write_line((plain_signs(text) if plain else text) + "\n")
         for text in ending_shown(self._run, look):
             terminalreporter.write_line(text)

@@ -19,12 +19,14 @@ from conformance import __version__
 from conformance.build import Build, Say, build_all, toolchains
 from conformance.commands import has_namespaces
 from conformance.judge import Tries, expectation, is_probe, judge, unneeded, unplayed
-from conformance.mistakes import Mistake
-from conformance.model import MACHINE, Case, Implementation, Outcome, Result, Verdict
+from conformance.mistakes import Mistake, meant
+from conformance.model import MACHINE, Case, Implementation, Outcome, Result, Suite, Verdict
 from conformance.plan import Selection, plan
 from conformance.play import network, runner
 from conformance.play.deadlines import DEADLINES, Deadlines
-from conformance.play.pool import play_all
+from conformance.play.hold import Hold
+from conformance.play.patience import Patience
+from conformance.play.pool import Hint, no_hint, play_all
 from conformance.play.schedule import turn
 from conformance.play.tcp import has_ipv6
 from conformance.read import manifest, scenario
@@ -60,6 +62,7 @@ class Request:
     deadline: float = DEADLINES.step
     output: Path = OUTPUT
     repeat: int = 1  # how often each case is played
+    hold: Hold | None = None  # stops at each failure: cases are played one at a time
 
 
 def request(
@@ -89,6 +92,7 @@ class Session:
         """Read all files that are asked for; raises Mistake."""
         self.request = request
         self.suite, scenarios = scenario.load(request.paths)
+        _check_rules(request.selection.rules, self.suite)
         self.scenarios = scenarios
         folders = [*request.folders, *self.suite.implementation_folders]
         found = manifest.find({folder.resolve(): folder for folder in folders}.values())
@@ -162,14 +166,24 @@ class Session:
         turn = network.TURN_SECONDS + network.LINGER_SECONDS if network.turns(case) else 0.0
         return Deadlines(self.request.deadline).longest(case) + turn
 
-    def play(self, case: Case) -> Outcome:
-        """See what happens in a case, in this process."""
-        return runner.play(case, self.suite, self.builds, Deadlines(self.request.deadline))
+    def play(self, case: Case, hurried: int | None = None) -> Outcome:
+        """See what happens in a case, in this process.
 
-    def play_all(self, cases: Sequence[Case], jobs: int) -> Generator[tuple[Case, Outcome]]:
+        `hurried` is the number of a step that gets less time.
+        """
+        step = None if hurried is None else case.scenario.steps[hurried]
+        deadlines = Deadlines(self.request.deadline, hurried=step)
+        return runner.play(case, self.suite, self.builds, deadlines, self.request.hold)
+
+    def play_all(
+        self, cases: Sequence[Case], jobs: int, hint: Hint = no_hint
+    ) -> Generator[tuple[Case, Outcome]]:
         """Play cases in other processes, each as often as was asked for."""
-        often = [case for case in cases for _ in range(self.request.repeat)]
-        return play_all(often, self.play, jobs=jobs, limit=self.longest)
+        often = self._often(cases)
+        return play_all(often, self.play, jobs=jobs, limit=self.longest, hint=hint)
+
+    def _often(self, cases: Sequence[Case]) -> list[Case]:
+        return [case for case in cases for _ in range(self.request.repeat)]
 
     def judge(self, case: Case, outcomes: Iterable[Outcome]) -> Result:
         """Decide what they mean, and keep the transcript, of the worst of them."""
@@ -187,8 +201,12 @@ class Session:
         self._transcripts.keep(case.id, tries.worst[1])
         return tries.result
 
-    def results(self, jobs: int, durations: Durations) -> Iterator[Result]:
-        """Every case's result: first of those that cannot be played, then as they are played."""
+    def results(self, jobs: int, durations: Durations) -> Generator[Result, None, None]:
+        """Every case's result: first of those that cannot be played, then as they are played.
+
+        Where a later case shows that one had too little time, a second result takes the place of
+        its first one.
+        """
         playable = []
         for case in self.cases:
             if result := self.foregone(case):
@@ -197,11 +215,35 @@ class Session:
                 playable.append(case)
         playable.sort(key=turn)
         tries: dict[str, Tries] = defaultdict(Tries)
-        for case, outcome in self.play_all(playable, jobs):
+        for case, outcome in self._played(playable, jobs):
             durations.add(case, outcome)
             self._add(tries[case.id], case, outcome)
             if tries[case.id].played == self.request.repeat:
                 yield self._kept(case, tries.pop(case.id))
+
+    def _played(self, cases: Sequence[Case], jobs: int) -> Iterator[tuple[Case, Outcome]]:
+        """What happens in each case, each time that it is played."""
+        if self.request.hold:
+            yield from self._held(cases, self.request.hold)
+        elif self.request.repeat > 1:  # what is slow now and then is not to get less time
+            yield from self.play_all(cases, jobs)
+        else:
+            yield from self._played_with_patience(cases, jobs)
+
+    def _held(self, cases: Sequence[Case], hold: Hold) -> Iterator[tuple[Case, Outcome]]:
+        for case in self._often(cases):
+            yield case, self.play(case)
+            if hold.ended:
+                return
+
+    def _played_with_patience(
+        self, cases: Sequence[Case], jobs: int
+    ) -> Iterator[tuple[Case, Outcome]]:
+        patience = Patience()
+        for case, outcome in self.play_all(cases, jobs, patience.hint):
+            patience.note(case, outcome)
+            yield case, outcome
+        yield from self.play_all(patience.contradicted(), jobs)
 
     # After the cases
 
@@ -227,7 +269,7 @@ class Session:
     def _unneeded(self, results: Sequence[Result]) -> list[str]:
         """Known failures of which nothing fails, as far as this run can tell: it played all."""
         selection, paths = self.request.selection, self.request.paths
-        chosen = selection.ids or selection.keyword or selection.servers or selection.clients
+        chosen = selection != Selection()
         is_whole = not chosen and any(map(Path.is_dir, paths)) and len(results) == len(self.cases)
         untold = (Verdict.ERRORED, Verdict.UNAVAILABLE)
         if not is_whole or any(one.verdict in untold for one in results):
@@ -255,6 +297,15 @@ def _needed(case: Case) -> frozenset[str]:
     """What the machine must have for a case, of the names in MACHINE."""
     by_address = any(":" in (one.host or "") for one in case.implementations)
     return case.scenario.machine | ({"ipv6"} if by_address else set())
+
+
+def _check_rules(names: Iterable[str], suite: Suite) -> None:
+    """Raise Mistake where a person named a rule, or a section, that the text does not have."""
+    known = {name for rule in suite.requirements for name in (rule, rule.rpartition("-")[0])}
+    strange = [name for name in names if name not in known]
+    if strange:
+        nothing = "no such file, and no such rule"
+        raise Mistake([f"{name}: {nothing}; {meant(name, known)}" for name in strange])
 
 
 @functools.cache

@@ -74,6 +74,22 @@ def test_the_same_inputs_are_built_once(program: Implementation, tmp_path: Path)
     assert times_built(program) == 1
 
 
+def test_a_cache_outlives_builds(program: Implementation, tmp_path: Path) -> None:
+    keeps = 'sh -c \'cp source "$1"; echo kept >> "$0"/notes; cat "$0"/notes > "$1.notes"\''
+    program = replace(
+        program, build=f"{keeps} {{cache}} {{build}}/program", run="cat {build}/program.notes"
+    )
+    assert says(built(program, tmp_path)) == "kept"
+    (program.folder / "source").write_text("another")
+    assert says(built(program, tmp_path)) == "kept\nkept"
+    assert says(built(replace(program, run="cat {cache}/notes"), tmp_path)) == "kept\nkept"
+
+
+def test_a_folder_without_a_build_may_have_a_cache(program: Implementation, tmp_path: Path) -> None:
+    build = built(replace(program, build=None, run="ls -d {cache}"), tmp_path)
+    assert says(build) == str(tmp_path / "builds" / "server-sample.cache")
+
+
 def test_another_source_is_built_again(program: Implementation, tmp_path: Path) -> None:
     built(program, tmp_path)
     (program.folder / "source").write_text("#!/bin/sh\necho other\n")

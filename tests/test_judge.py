@@ -149,6 +149,25 @@ def test_what_is_only_advised_is_told_apart(level: str, strict: bool, verdict: V
     assert result.reason == (f"CHAT-1 is a {level}" if verdict is Verdict.WARNED else "")
 
 
+@pytest.mark.parametrize("listed", ["chat/hello", "chat/*", "CHAT-1"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_known_failure_comes_before_advice(listed: str, strict: bool) -> None:
+    known = implementation(Role.SERVER, "go", known={listed: "ticket 1"})
+    result = judge(case(known, C), FAILED, rules("SHOULD"), strict=strict)
+    assert (result.verdict, result.expected) == (Verdict.FAILED, True)
+    assert (result.known, result.reason) == (listed, "known failure of server go: ticket 1")
+
+
+def test_of_several_tries_a_known_failure_is_worse_than_advice() -> None:
+    racing = implementation(Role.SERVER, "go", may={"CHAT-1": "a race"})
+    tries = Tries()
+    tries.add(judge(case(GO, C), FAILED, rules("SHOULD")), FAILED)
+    tries.add(judge(case(racing, C), FAILED, rules("SHOULD")), FAILED)
+    tries.add(judge(case(GO, C), PASSED), PASSED)
+    assert (tries.result.verdict, tries.result.may_fail) == (Verdict.FAILED, True)
+    assert tries.result.repeated == "1 of 3 passed"
+
+
 def test_no_advice_excuses_a_program_that_does_not_get_ready() -> None:
     assert FAILED.failure
     start = replace(FAILED, failure=replace(FAILED.failure, kind=FailureKind.START))

@@ -30,17 +30,28 @@ MARGIN_SECONDS = 60.0  # for what a case does beside its steps: starting actors,
 _TURN_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
-Play = Callable[[Case], Outcome]
+Play = Callable[..., Outcome]  # of a case, and of what the hint for it says
+Hint = Callable[[Case], tuple[object, ...]]  # what is known when a case begins: plain data
 Limit = Callable[[Case], float]  # the longest that the steps of a case can take, in seconds
 
 _FORK = multiprocessing.get_context("fork")
 
 
+def no_hint(_: Case) -> tuple[object, ...]:
+    """Nothing is known when a case begins."""
+    return ()
+
+
 def play_all(
-    cases: Sequence[Case], play: Play, *, jobs: int, limit: Limit = lambda _: math.inf
+    cases: Sequence[Case],
+    play: Play,
+    *,
+    jobs: int,
+    limit: Limit = lambda _: math.inf,
+    hint: Hint = no_hint,
 ) -> Generator[tuple[Case, Outcome], None, None]:
     """Play every case once, `jobs` of them at a time; each outcome as it comes."""
-    workers = [_Worker(cases, play) for _ in range(min(jobs, len(cases)))]
+    workers = [_Worker(cases, play, hint) for _ in range(min(jobs, len(cases)))]
     queue = _Queue(cases)
     free, busy = list(workers), dict[Connection, _Worker]()
     try:
@@ -99,9 +110,10 @@ def _next(busy: Mapping[Connection, _Worker]) -> Sequence[Connection]:
 class _Worker:
     """One process at a time, started when there is a case for it to play."""
 
-    def __init__(self, cases: Sequence[Case], play: Play) -> None:
+    def __init__(self, cases: Sequence[Case], play: Play, hint: Hint) -> None:
         self._cases = cases
         self._play = play
+        self._hint = hint
         self._process: BaseProcess | None = None
         self._pipe: Connection
         self._began = 0.0
@@ -125,7 +137,7 @@ class _Worker:
         self._gave_up = False
         self.until = self._began + limit(self._cases[number]) + MARGIN_SECONDS
         with suppress(BrokenPipeError):  # it has died since its last case: `outcome` says so
-            self._pipe.send(number)
+            self._pipe.send((number, self._hint(self._cases[number])))
         return self._pipe
 
     def outcome(self) -> Outcome:
@@ -195,16 +207,17 @@ def _serve(
         # A parent that is killed stops nothing, so the kernel does it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         while os.getppid() == parent:
-            pipe.send(_outcome(cases[pipe.recv()], play))
+            number, hint = pipe.recv()
+            pipe.send(_outcome(cases[number], play, hint))
 
 
-def _outcome(case: Case, play: Play) -> Outcome:
+def _outcome(case: Case, play: Play, hint: tuple[object, ...]) -> Outcome:
     """Play a case; an exception of the harness itself is an error, not a failure."""
     began = time.monotonic()
     try:
         if network.is_apart(case):
             network.enter()
-        return play(case)
+        return play(case, *hint)
     except OSError as problem:
         return Outcome(time.monotonic() - began, error=f"this machine: {problem}")
     except Exception as fault:

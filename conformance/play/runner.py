@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from conformance.play.actors.program import GROUP_SECONDS, ProgramActor
 from conformance.play.deadlines import DEADLINES, Deadlines, timed
 from conformance.play.failures import Failures, none_of
 from conformance.play.files import Files
+from conformance.play.hold import Hold
 from conformance.play.poll import Flood, Loop
 from conformance.play.process import guard
 from conformance.play.system import bury, children
@@ -58,27 +59,36 @@ Arm = Callable[[float], object]
 
 
 def play(
-    case: Case, suite: Suite, builds: Mapping[str, Build], deadlines: Deadlines = DEADLINES
+    case: Case,
+    suite: Suite,
+    builds: Mapping[str, Build],
+    deadlines: Deadlines = DEADLINES,
+    hold: Hold | None = None,
 ) -> Outcome:
-    """Play a case. Never raises for what programs do."""
+    """Play a case. Never raises for what programs do. `hold` gets it where a step fails."""
     ports = network.ports(case)
+    play_once = partial(_outcome, case, suite, builds, deadlines, hold)
     try:
         with network.turn_at(ports):
             try:
-                return _outcome(case, suite, builds, deadlines)
+                return play_once()
             except Lingering:  # in a network that earlier cases have used, too
                 network.wait_until_free(ports)
-                return _outcome(case, suite, builds, deadlines)
+                return play_once()
     except Lacking as lacking:
         return Outcome(0.0, error=str(lacking))
 
 
 def _outcome(
-    case: Case, suite: Suite, builds: Mapping[str, Build], deadlines: Deadlines
+    case: Case,
+    suite: Suite,
+    builds: Mapping[str, Build],
+    deadlines: Deadlines,
+    hold: Hold | None,
 ) -> Outcome:
     """Play a case; raises Lingering where its port is not free yet."""
     began = time.monotonic()
-    playing = _Playing(case, suite, builds, deadlines)
+    playing = _Playing(case, suite, builds, deadlines, hold)
     failure, error, afterwards = None, None, None
     try:
         failure, afterwards = playing.play()
@@ -95,6 +105,9 @@ def _outcome(
         afterwards=afterwards,
         transcript=playing.transcript.text,
         output=playing.transcript.output if failure or error or afterwards else "",
+        reached=playing.reached,
+        stalled=playing.stalled,
+        hurried=playing.hurried,
         spent=playing.spent,
     )
 
@@ -107,6 +120,10 @@ class _Playing:
     suite: Suite
     builds: Mapping[str, Build]
     deadlines: Deadlines
+    hold: Hold | None = None
+    reached: int = 0  # these three: see Outcome
+    stalled: bool = False
+    hurried: bool = False
     transcript: Transcript = field(default_factory=Transcript)
     spent: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)  # see Outcome
 
@@ -119,6 +136,8 @@ class _Playing:
                 failures = Failures(self.case, actors, self.transcript)
                 with alarm() as arm:
                     failure = self._play_steps(actors, failures, arm)
+                if failure and self.hold:
+                    self.hold(self.case.id, failure, actors)
         except BaseException:  # Ctrl+C, just when a program had started: no actor has it yet
             bury(before, 0.0)
             raise
@@ -138,16 +157,31 @@ class _Playing:
         try:
             for step in steps:
                 self._play_step(actors, step, arm)
+                self.reached += 1
             for step in ends:
                 with _told_of(step):
                     actors[step.actor].until = time.monotonic() + self.deadlines.allow(last)
                     actors[step.actor].finish(step)
         except _Failed as failed:
-            return failures.of(failed.step, failed.problem)
+            self._see_whether_it_stalled(actors[failed.step.actor], failed.step)
+            return self._noted(failures.of(failed.step, failed.problem), failed.step)
         except Overdue:
             remedy = "does a pattern in it take for ever?"
             raise Lacking(f"{step.place}: this step does not end; {remedy}") from None
         return None
+
+    def _see_whether_it_stalled(self, actor: Actor, step: Step) -> None:
+        """Of several dialogues, and after the last step, it is not known."""
+        is_of_case = step in self.case.scenario.steps[self.reached : self.reached + 1]
+        self.stalled = is_of_case and time.monotonic() >= actor.deadline(step)
+        self.hurried = self.stalled and step is self.deadlines.hurried
+
+    def _noted(self, failure: Failure, step: Step) -> Failure:
+        """The failure, where it had less time than usual, with that said."""
+        if not self.hurried:
+            return failure
+        usual = f"not {self.deadlines.whole(step):g} s, as other cases waited for this in vain"
+        return replace(failure, reason=f"{failure.reason}; {usual}")
 
     def _play_step(self, actors: Mapping[str, Actor], step: Step, arm: Arm) -> None:
         """One step, or the dialogues that it stands for."""

@@ -27,7 +27,7 @@ MANIFEST_FILE = "implementation.yaml"
 
 MOST_START = 3600  # seconds
 
-_FILLED = ("build", "python")  # in commands
+_FILLED = ("build", "cache", "python")  # in commands
 _IN_ENVIRONMENT = (*_FILLED, "host", "port", "name", "scratch")
 _EXCUSES = ("known_failures", "may_fail")
 _NAME = "[A-Za-z0-9][A-Za-z0-9-]*"
@@ -246,8 +246,8 @@ KEYS: Keys[object] = {
     "build": Key(
         alone(_command),
         TEXT,
-        "A command, run in this folder; what it makes goes to `{build}`. No shell: no pipes, no "
-        "`&&`.",
+        "A command, run in this folder; what it makes goes to `{build}`, what its tools keep "
+        "for the next build to `{cache}`. No shell: no pipes, no `&&`.",
     ),
     "sources": Key(
         alone(_sources),
@@ -259,7 +259,7 @@ KEYS: Keys[object] = {
     "run": Key(
         alone(_command),
         TEXT,
-        "A command, run in this folder; `{build}` and `{python}` are filled in.",
+        "A command, run in this folder; `{build}`, `{cache}` and `{python}` are filled in.",
         needed=True,
     ),
     "features": Key(

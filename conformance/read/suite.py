@@ -34,7 +34,7 @@ from conformance.read.keys import (
     reference,
     words,
 )
-from conformance.read.protocol import requirements
+from conformance.read.protocol import ordered, requirements
 from conformance.read.ready import READY_SCHEMA, ready
 from conformance.read.yaml_tree import Node, read
 from conformance.text import places
@@ -85,7 +85,7 @@ def load_suite(folder: Path) -> SuiteFile:
     return SuiteFile(
         folder=folder,
         name=parts["name"],
-        requirements=parts["protocol"],
+        requirements=ordered(parts["protocol"], parts.get("order", [])),
         implementation_folders=sorted({path for _, found in patterns for path in found}),
         unmatched=[node for node, found in patterns if not found],
         programs=parts["programs"],
@@ -359,6 +359,12 @@ KEYS: Keys[Path] = {
         TEXT,
         "The text with the rules, from this folder on; a rule is a line `- NAME-1 (MUST) text`.",
         needed=True,
+    ),
+    "order": Key(
+        lambda node, _: node.items("`order`"),
+        list_of(TEXT),
+        "The order in which one builds a program: sections of the text (`JOIN`), or single rules "
+        "(`PROG-3`). Those that are not named come after them, in the order of the text.",
     ),
     "line_end": Key(
         alone(_line_end),

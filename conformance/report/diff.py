@@ -31,17 +31,13 @@ def difference(old: Run, new: Run) -> str:
     """What broke, what was mended, what changed otherwise, what is new, and what is gone."""
     before, after = _verdicts(old), _verdicts(new)
     nothing = f"no case of {len(new.results)} changed its verdict"
-    racing = {_name(one) for run in (old, new) for one in run.results if one.may_fail}
+    racing = {visible(one.key) for run in (old, new) for one in run.results if one.may_fail}
     return _grouped(_changes(before, after, racing)) or nothing
 
 
 def _verdicts(run: Run) -> Verdicts:
-    return {_name(one): one.verdict for one in run.results}
-
-
-def _name(result: Result) -> str:
-    """A name that does not depend on where the run was started: `chat/to-all[go+c]`."""
-    return visible(f"{result.scenario}[{result.pairing}]")
+    """By names that do not depend on where the run was started: `chat/to-all[go+c]`."""
+    return {visible(one.key): one.verdict for one in run.results}
 
 
 def _changes(before: Verdicts, after: Verdicts, racing: Container[str]) -> Groups:

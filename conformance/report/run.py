@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.model import Implementation, Requirement, Result, Verdict
-from conformance.report.findings import findings
+from conformance.report.groups import groups
 from conformance.text import counted
 
 SHOWN_UNSTEADY = 10  # cases that passed some of the times
@@ -26,7 +26,7 @@ class Run:
     toolchains: dict[str, str] = field(default_factory=dict)  # "go" → "go1.22.1"
     implementations: list[dict[str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
-    requirements: Mapping[str, Requirement] = field(default_factory=dict)  # in the text's order
+    requirements: Mapping[str, Requirement] = field(default_factory=dict)  # in order to build
     folders: list[str] = field(default_factory=list)  # given by --implementation
     unneeded: list[str] = field(default_factory=list)  # known failures of which nothing fails
 
@@ -64,7 +64,7 @@ def incomplete(run: Run) -> list[str]:
     if run.results and all(result.verdict in unplayed for result in run.results):
         reasons.append("no case was played: all are unsupported or unavailable")
     reasons += run.unneeded
-    return reasons + [one.title for one in findings(run.results) if not one.fails_them]
+    return reasons + [one.title for one in groups(run.results) if not one.fails_them]
 
 
 def advice(run: Run) -> list[str]:

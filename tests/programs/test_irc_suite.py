@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from conformance.build import find_program
-from conformance.cli import GREEN, main
+from conformance.cli import main
+from conformance.playing import GREEN
 
 SUITE = Path(__file__).parents[2] / "examples" / "irc"
 

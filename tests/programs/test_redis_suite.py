@@ -10,7 +10,8 @@ import checkout
 import pytest
 
 from conformance.build import find_program
-from conformance.cli import GREEN, main
+from conformance.cli import main
+from conformance.playing import GREEN
 
 SUITE = checkout.ROOT / "examples" / "redis"
 

@@ -959,6 +959,10 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {
 }
 
 SUITES = {
+    "an order of what is not there": (
+        SUITE.replace("PROTOCOL.md\n", "PROTOCOL.md\norder: [ECHO-2, ECHOES]\n"),
+        ["suite.yaml:3:17: no such rule or section; did you mean `ECHO`?"],
+    ),
     "an empty suite": ("", ["suite.yaml:1:1: a suite must be a mapping (`key: value`), not empty"]),
     "no protocol": (
         SUITE.replace("protocol: PROTOCOL.md", ""),

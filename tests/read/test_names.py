@@ -10,10 +10,11 @@ from test_mistakes import assert_told
 from tiny import SUITE, implementation, read_scenarios, scenario, write_files, write_suite
 
 from conformance.arguments import Pattern
-from conformance.cli import GREEN, MISTAKEN, main
+from conformance.cli import main
 from conformance.mistakes import Mistake
 from conformance.model import Role, Step
 from conformance.plan import Selection
+from conformance.playing import GREEN, MISTAKEN
 from conformance.read import manifest
 from conformance.read.scenario import load
 from conformance.session import Request, Session

@@ -25,6 +25,7 @@ from conformance.text import complete, decode, encode, plain, visible
 
 _NO_PROGRAM = Program()
 _SHOWN = 200  # characters of a line, in the transcript
+_SHOWN_LINES = 100  # that came for one step, and that it does not name word for word
 
 Verb = Callable[[Any, Step], None]  # a method of an actor
 _Method = TypeVar("_Method", bound=Verb)
@@ -196,8 +197,8 @@ class Actor:
 
     @verb
     def sees(self, step: Step) -> None:
-        self.output.expect(self.each(step.takes(tuple)), step)
-        self.note_lines("<", step.takes(tuple))
+        seen = self.output.expect(self.each(step.takes(tuple)), step)
+        self.note_seen("<", step.takes(tuple), seen)
 
     @verb
     def sees_all(self, step: Step) -> None:
@@ -213,8 +214,11 @@ class Actor:
             order.append(line)
         self.output.leave_open(head for sequence in waiting for head in sequence.heads)
         self.scene.orders[self.name] = order
-        for sequence in step.takes(tuple):
-            self.note_lines("<~", sequence)
+        if all(map(_is_exact, step.takes(tuple))):
+            for sequence in step.takes(tuple):
+                self.note_lines("<~", sequence)
+        else:
+            self.note_each("<~", order)
 
     @verb
     def sees_as(self, step: Step) -> None:
@@ -264,6 +268,24 @@ class Actor:
             mark_of_it = f"{mark}?" if pattern.optional else mark
             self.note(mark_of_it, text if filled.times == 1 else f"{text} (times {filled.times})")
 
+    def note_seen(self, mark: str, patterns: Sequence[Pattern], seen: Sequence[str]) -> None:
+        """Lines of the transcript: as a step names them, where it does so word for word.
+
+        Where it says only how they look, they stand there as they came.
+        """
+        if _is_exact(patterns):
+            self.note_lines(mark, patterns)
+        else:
+            self.note_each(mark, seen)
+            self.note_lines(mark, (one for one in patterns if one.optional))
+
+    def note_each(self, mark: str, lines: Sequence[str]) -> None:
+        """Lines as they came; of very many, the first ones."""
+        for line in lines[:_SHOWN_LINES]:
+            self.note(mark, line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…")
+        if len(lines) > _SHOWN_LINES:
+            self.note(mark, f"(and {len(lines) - _SHOWN_LINES} more)")
+
     def note(self, mark: str, text: str) -> None:
         """A line of the transcript."""
         self.scene.loop.transcript.step(self.name, mark, text, str(self.scene.port or ""))
@@ -272,3 +294,8 @@ class Actor:
         """Something that is neither said nor seen."""
         self.scene.loop.transcript.note(self.name, "event", f"({text})".encode())
         self.note("*", text)
+
+
+def _is_exact(patterns: Sequence[Pattern]) -> bool:
+    """Whether these name word for word the lines that must come."""
+    return all(pattern.how == "is" or pattern.optional for pattern in patterns)

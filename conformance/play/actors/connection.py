@@ -203,7 +203,7 @@ class ScriptedServer(Peer):
         waits = Trait.WAITS_FOR_A_START in step.traits and self.scene.someone_starts()
         if not waits or "within" in step.options:
             return self.until
-        return self.until + self.scene.deadlines.start
+        return self.until + self.scene.deadlines.starting(step)
 
     def finish(self, step: Step) -> None:
         """Every connection is read to its end, and none is left that no step has accepted."""

@@ -119,18 +119,21 @@ class Stream:
 
     # --- What must come ---
 
-    def expect(self, patterns: Iterable[Pattern], step: Step) -> None:
-        """The next lines are these; raises Missed."""
+    def expect(self, patterns: Iterable[Pattern], step: Step) -> list[str]:
+        """The next lines are these; the lines as they came. Raises Missed."""
+        seen = []
         for pattern in patterns:
             if pattern.optional:
                 self._open.append(pattern)
                 continue
             line = self.line(pattern, step)
+            seen.append(line)
             if not pattern.meets(line):
                 extra = self._comes_later(pattern)
                 reason = "an unexpected line before the expected one" if extra else "another line"
-                expected, seen, why = pattern.compared(line)
-                raise Missed(expected, seen, why or reason, extra)
+                expected, shown, why = pattern.compared(line)
+                raise Missed(expected, shown, why or reason, extra)
+        return seen
 
     def line(self, wanted: object, step: Step) -> str:
         """The next line; raises Missed, with the words for what was wanted."""

@@ -41,7 +41,7 @@ class OnScreen(Running):
         """The screen is, in time, as named: every row of it, or its last ones."""
         which, patterns = step.takes(tuple)
         self.awaits(list(self.each(patterns)), step, which)
-        self.note_lines("|", patterns)
+        self.note_seen("|", patterns, self.screen.rows(cursor=False))
 
     def awaits(self, wanted: list[Pattern], step: Step, which: str = "all") -> None:
         """Wait until the screen is as wanted; raises Missed."""

@@ -188,33 +188,36 @@ class ProgramActor(OnScreen, Metered, Writing):
         if heard.why != "eof":
             why = self.output.why(heard, step)
             raise Missed("the end of its output", decode(heard.text), why)
-        self.note("<~", " … ".join(texts))
+        self.note_each("<~", decode(output).rstrip("\n").split("\n"))
 
     @verb
     def complains(self, step: Step) -> None:
         which, patterns = step.takes(tuple)
         if which == "last":
-            self._last_complaint(patterns, step)
+            seen = [self._last_complaint(patterns, step)]
         elif self.part.program.errors == "accounted":
-            self.errors.expect(self.each(patterns), step)
+            seen = self.errors.expect(self.each(patterns), step)
         else:
             must_come = (one for one in patterns if not one.optional)
-            self._find_complaints(self.each(must_come), step)
-        self.note_lines("!", patterns)
+            seen = self._find_complaints(self.each(must_come), step)
+        self.note_seen("!", patterns, seen)
 
-    def _find_complaints(self, patterns: Iterable[Pattern], step: Step) -> None:
+    def _find_complaints(self, patterns: Iterable[Pattern], step: Step) -> list[str]:
         """Its standard error is free: these lines are among the others, in this order."""
+        found = []
         heard = self.errors.until(self.deadline(step))
         lines, last = (decode(one.text) for one in heard if not one.why), ""
         for pattern in patterns:
             for last in lines:
                 if pattern.meets(last):
+                    found.append(last)
                     break
             else:
                 wanted = f"among the lines of standard error: {pattern}"
                 raise Missed(wanted, last, "no such line; this is the last one that came")
+        return found
 
-    def _last_complaint(self, patterns: Iterable[Pattern], step: Step) -> None:
+    def _last_complaint(self, patterns: Iterable[Pattern], step: Step) -> str:
         last = ""
         for heard in self.errors.until(self.deadline(step)):
             last = last if heard.why else decode(heard.text)
@@ -223,6 +226,7 @@ class ProgramActor(OnScreen, Metered, Writing):
             seen = decode(heard.text) or last
             wanted = f"as the last line of standard error: {pattern}"
             raise Missed(wanted, seen, self.errors.why(heard, step))
+        return last
 
     # --- Its end ---
 

@@ -104,8 +104,9 @@ class Running(Actor):
             return self.until
         if self.process.output.began and not self.gets_ready:
             return self.until
-        start = self.process.started + self.scene.deadlines.start_of(self.implementation)
+        seconds = self.scene.deadlines.starting(step, self.implementation)
         has_own = self.gets_ready and self.implementation.start is not None
+        start = self.process.started + seconds
         return start if has_own else max(self.until, start)
 
     def silence(self, step: Step) -> str:
