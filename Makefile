@@ -15,6 +15,7 @@ GO_CODE := servers/go clients/go
 C_CODE := servers/c/server.c clients/c/client.c bench/load.c bench/yardstick.c bench/bare.c
 C_FILES := $(C_CODE) $(wildcard servers/c/*.h clients/c/*.h)
 C_FEATURES := -DACCOUNTS -DLINE_EDITING
+SUITES := $(patsubst %/suite.yaml,%,$(wildcard examples/*/suite.yaml))
 PEERS := redis-server nats-server ngircd inspircd
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 
@@ -22,13 +23,20 @@ C_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 LOCK := build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock"
 
-.PHONY: help conformance test test-newest bench bench-harness bench-peers lint format lock clean
+.PHONY: help conformance suites test test-newest bench bench-harness bench-peers lint format lock clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 conformance: $(READY) ## Play every scenario over every pairing, show the matrix (ARGS="--server c")
 	@conformance run --probe-features $(ARGS)
+
+suites: $(READY) ## Play the suites of other protocols in examples/, over programs that nobody here wrote
+	@.ci/services $$(cat examples/*/packages) || true # what is missing is shown as unavailable
+	@status=0; for suite in $(SUITES); do \
+		echo "--- $$suite"; \
+		conformance run $$suite --output build/suites/$$(basename $$suite) $(ARGS) || status=1; \
+	done; exit $$status
 
 test: $(READY) ## Run everything that can fail: the harness's own tests, then the whole matrix
 	@pytest -n auto tests scenarios $(ARGS)
@@ -44,17 +52,7 @@ bench-harness: $(READY) ## Measure what a case costs, beside the bare minimum
 	@python -m bench.harness
 
 bench-peers: ## Install those peers, Debian's packages (their services are stopped again)
-	@missing=$$(for package in $(PEERS); do \
-		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || \
-			echo $$package; done); \
-	[ -n "$$missing" ] || { echo "all are there: $(PEERS)"; exit 0; }; \
-	command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] || \
-		{ echo "as root, on Debian: apt-get install" $$missing; exit 1; }; \
-	apt-get update -qq; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing && \
-	for service in $$missing; do \
-		systemctl disable --now $$service 2>/dev/null || service $$service stop || true; \
-	done
+	@.ci/services $(PEERS)
 
 lint: $(READY) ## Check style, types and warnings of all code
 	ruff check

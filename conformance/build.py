@@ -27,6 +27,8 @@ from conformance.text import complete
 
 BUILD_SECONDS = 600.0  # a first build may compile a whole standard library
 VERSION_SECONDS = 10.0
+# Where the programs of services are, which the PATH of a user mostly leaves out.
+SERVICES = ("/usr/local/sbin", "/usr/sbin")
 LOG_LINES = 20  # the last lines of a failed build that are shown; the log has all
 LOG_LABEL = "all of it: "  # before the path of the log
 
@@ -101,7 +103,7 @@ def lacking(implementation: Implementation) -> str:
 
 
 def find_program(name: str) -> str | None:
-    """Where a program is: on PATH, or among those installed beside this Python."""
+    """Where a program is: on PATH, among those installed beside this Python, or a service."""
     return shutil.which(name, path=_search_path())
 
 
@@ -118,7 +120,8 @@ def version_of(program: str) -> str:
 
 
 def _search_path() -> str:
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    given = os.environ.get("PATH", os.defpath)
+    return os.pathsep.join([given, str(Path(sys.executable).parent), *SERVICES])
 
 
 def _lacking(implementation: Implementation, missing: Sequence[str]) -> str:

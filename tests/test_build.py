@@ -294,6 +294,14 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tool
 
 
+def test_a_service_is_found_outside_of_path(
+    tmp_path: Path, tool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conformance.build.SERVICES", (str(tool.parent),))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_program("sample-tool") == str(tool)
+
+
 @pytest.mark.usefixtures("tool")
 def test_toolchains_say_their_versions(program: Implementation) -> None:
     needing = replace(program, needs=("sample-tool", "no-such-tool"))

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERSION   "0.1.0"
-#define NAME_MOST (16 * 1024) /* bytes of --name */
+#define VERSION  "0.1.0"
+#define MAX_NAME (16 * 1024) /* bytes of --name */
 
 struct options {
     const char *host;
@@ -61,79 +61,57 @@ static _Noreturn void __attribute__((format(printf, 1, 2))) usage_error(const ch
     exit(2);
 }
 
-/* A number is one to nine ASCII digits; gives what stands behind it, or NULL. */
+/* Goes past a number, which is one to nine ASCII digits; gives what stands behind it, or NULL. */
 static const char *skip_number(const char *value)
 {
     size_t digits = strspn(value, "0123456789");
     return digits >= 1 && digits <= 9 ? value + digits : NULL;
 }
 
-static bool set_host(struct options *options, const char *value)
+/* Sets the option of this name and length; *good says whether its value is. False: no such one. */
+static bool set_value(struct options *o, const char *name, size_t length, const char *value,
+                      bool *good)
 {
-    options->host = value;
-    return *value && strcmp(value, "*") != 0;
-}
-
-static bool set_port(struct options *options, const char *value)
-{
+#define IS(option) (length == sizeof option - 1 && strncmp(name, option, length) == 0)
     const char *end = skip_number(value);
-    long port = strtol(value, NULL, 10);
-    options->port = value;
-    return end && !*end && port >= 1 && port <= 65535;
+    long number = strtol(value, NULL, 10);
+    if (IS("--host")) {
+        o->host = value;
+        *good = *value && strcmp(value, "*") != 0;
+    } else if (IS("--port")) {
+        o->port = value;
+        *good = end && !*end && number >= 1 && number <= 65535;
+    } else if (IS("--name")) { /* the server judges whether it is a good one */
+        o->name = value;
+        *good = !strpbrk(value, "\r\n") && strlen(value) <= MAX_NAME;
+    } else if (IS("--retries")) {
+        o->retries = (int)number;
+        *good = end && !*end;
+    } else if (IS("--retry-delay")) {
+        o->retry_delay = strtod(value, NULL);
+        end = end && *end == '.' ? skip_number(end + 1) : end;
+        *good = end && !*end && o->retry_delay > 0;
+    } else {
+        return false;
+    }
+    return true;
+#undef IS
 }
-
-/* The server judges whether the name is a good one, if it is one line. */
-static bool set_name(struct options *options, const char *value)
-{
-    options->name = value;
-    return !strpbrk(value, "\r\n") && strlen(value) <= NAME_MOST;
-}
-
-static bool set_retries(struct options *options, const char *value)
-{
-    const char *end = skip_number(value);
-    options->retries = (int)strtol(value, NULL, 10);
-    return end && !*end;
-}
-
-static bool set_retry_delay(struct options *options, const char *value)
-{
-    const char *end = skip_number(value);
-    if (end && *end == '.')
-        end = skip_number(end + 1);
-    options->retry_delay = strtod(value, NULL);
-    return end && !*end && options->retry_delay > 0;
-}
-
-static const struct value_option {
-    const char *name;
-    bool (*set)(struct options *options, const char *value); /* false: a bad value */
-} value_options[] = {
-    {"--host", set_host},
-    {"--port", set_port},
-    {"--name", set_name},
-    {"--retries", set_retries},
-    {"--retry-delay", set_retry_delay},
-    {NULL, NULL},
-};
 
 /* Reads an option and its value, which stands behind `=` or is the next word; gives the last. */
 static char **set_option(struct options *options, char **word)
 {
-    const struct value_option *option = value_options;
-    size_t length = strcspn(*word, "=");
-    while (option->name &&
-           (strlen(option->name) != length || strncmp(option->name, *word, length) != 0))
-        option++;
-    if (!option->name)
-        usage_error("%s: %s", **word == '-' ? "unknown option" : "not an option", *word);
-    bool joined = (*word)[length] == '=';
-    const char *value = joined ? *word + length + 1 : *++word;
+    const char *name = *word;
+    size_t length = strcspn(name, "=");
+    bool joined = name[length] == '=', good;
+    const char *value = joined ? name + length + 1 : word[1];
+    if (!set_value(options, name, length, value ? value : "", &good))
+        usage_error("%s: %s", *name == '-' ? "unknown option" : "not an option", name);
     if (!value)
-        usage_error("no value for %s", option->name);
-    if (!option->set(options, value))
-        usage_error("bad value: %s%s%s", option->name, joined ? "=" : " ", value);
-    return word;
+        usage_error("no value for %s", name);
+    if (!good)
+        usage_error("bad value: %.*s%s%s", (int)length, name, joined ? "=" : " ", value);
+    return joined ? word : word + 1;
 }
 
 /* Reads the command line; the first word that asks for help or is wrong ends the program. */

@@ -4,23 +4,15 @@
  *
  * It is in one of three modes:
  *
- *     PLAIN    the terminal's own line mode; also where there is no terminal at all
- *     HIDDEN   the same without echo, while a password is typed
- *     EDITED   readline has the half-typed line; it stands below all else, behind its prompt
+ *     plain    the terminal's own way to take lines; also where there is no terminal
+ *     hidden   the same without echo, while a password is typed
+ *     edited   readline has the half-typed line; it stands below all else, behind its prompt
  *
- * Offers, each round of the loop:
- *     take_terminal    finds out whether the terminal is ours: then `terminal.taken` is true
- *     print_above      writes lines above the half-typed one
- *     set_prompt       draws the half-typed line, behind a prompt; then `terminal.drawn` is true
- *     read_line        takes keys; calls `typed` for a line, with NULL for the end of input
- *     key_timeout      says when it has to be called without a key
- * and otherwise:
- *     start_editing, end_editing, mode_now
- *     hide_typing, show_typing, drop_line
- *     on_resized, stop_here (Ctrl+Z), restore (however the program ends)
- *     add_to_history, know_name, forget_name, forget_names (what Up and TAB bring)
- *     is_ours, is_ready, now_ms
- * Needs -DLINE_EDITING and -lreadline for EDITED. Without them the other two modes are left.
+ * Offers `take`, which each round of the loop calls; what is on the screen: `print_above`, `draw`,
+ * `take_off`; `read_line`, which calls `typed` for each line that Enter ends; what changes the
+ * mode: `start_editing`, `end_editing`, `hide_typing`, `show_typing`, `stop`, `go_on`, `give_back`;
+ * who is in the room, for TAB: `know`, `forget`, `forget_names`; and some small questions. Needs
+ * -DLINE_EDITING and -lreadline for lines that are edited.
  */
 #ifndef TERMINAL_H
 #define TERMINAL_H
@@ -35,27 +27,28 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/ioctl.h>
+#include <sys/param.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+#include <wchar.h>
 
-#define MOST_TYPED 4095 /* bytes of an edited line; a terminal itself takes no more */
-
-enum mode { PLAIN, HIDDEN, EDITED };
+#define BROKEN UINT32_MAX /* a byte that is not UTF-8 */
 
 static struct terminal {
     struct termios before;         /* its mode as it was, and is to be at the end */
     volatile sig_atomic_t changed; /* it has another mode now */
-    bool taken;                    /* it is ours and has the mode that it needs */
-    bool can_edit;                 /* lines are edited; the end of input ends that */
+    bool ours;                     /* we are in the foreground, and it has the mode that we need */
+    bool edits;                    /* lines can be edited; the end of the input ends that */
     bool hidden;                   /* a password is typed */
-    bool drawn;                    /* EDITED: the half-typed line is on the screen */
-    bool marks_pastes;             /* it says where a pasted text begins and ends */
+    bool drawn;                    /* the half-typed line is on the screen */
+    bool marks;                    /* it marks what is pasted */
 } terminal;
 
-static enum mode mode_now(void)
+/* Whether what is typed now is an edited line. */
+static bool is_editing(void)
 {
-    return terminal.hidden ? HIDDEN : terminal.can_edit ? EDITED : PLAIN;
+    return terminal.edits && !terminal.hidden;
 }
 
 /* Whether we are in the foreground: the shell has not given the terminal to another job. */
@@ -79,80 +72,112 @@ static bool is_ready(int fd, short events, int patience)
     return poll(&wanted, 1, patience) > 0;
 }
 
-/* Asks the terminal to mark what is pasted, or to stop that, unless Ctrl+S holds it up. */
+/* Decodes the first character of some bytes. Gives its length, 0 where it has more bytes. */
+static size_t decode(const char *bytes, size_t length, uint32_t *code)
+{
+    wchar_t letter = (unsigned char)*bytes;
+    size_t n = letter < 0x80 ? 1 : mbrtowc(&letter, bytes, length, &(mbstate_t){0});
+    *code = n <= length ? (uint32_t)letter : BROKEN;
+    return n == (size_t)-2 ? 0 : n == (size_t)-1 ? 1 : n;
+}
+
+/* --- Modes --- */
+
+/* Asks the terminal to mark what is pasted, or not to, unless Ctrl+S holds it up. */
 static void mark_pastes(bool wanted)
 {
     const char *asked = wanted ? "\033[?2004h" : "\033[?2004l";
-    if (wanted != terminal.marks_pastes && is_ready(STDOUT_FILENO, POLLOUT, 0) &&
+    if (wanted != terminal.marks && is_ready(STDOUT_FILENO, POLLOUT, 0) &&
         write(STDOUT_FILENO, asked, strlen(asked)) > 0)
-        terminal.marks_pastes = wanted;
+        terminal.marks = wanted;
 }
 
-/*
- * Gives the terminal back as it was (HIDE-4, EDIT-8); a signal handler may call this. What was
- * typed of a password and not read yet is for no other program (HIDE-2).
- */
-static void restore(void)
+/* Drops what is half typed of a password: no program is to read it (HIDE-2). */
+static void drop_typed(void)
+{
+    if (!terminal.hidden || !is_ours())
+        return;
+    tcflush(STDIN_FILENO, TCIFLUSH);
+    is_ready(STDIN_FILENO, POLLIN, 0); /* the kernel hands over what it has taken */
+    tcflush(STDIN_FILENO, TCIFLUSH);
+}
+
+/* Gives the terminal back as it was (HIDE-4, EDIT-8). A signal handler may call this. */
+static void give_back(void)
 {
     if (!terminal.changed || !is_ours())
         return;
-    if (terminal.hidden)
-        tcflush(STDIN_FILENO, TCIFLUSH);
+    drop_typed();
     mark_pastes(false);
     tcsetattr(STDIN_FILENO, TCSANOW, &terminal.before);
     terminal.changed = false;
 }
 
-/* Gives the terminal, which is ours, the mode that it needs. What was typed ahead stays. */
+/* Gives the terminal, which is ours, the mode that we need. What was typed ahead stays. */
 static void set_mode(void)
 {
-    enum mode mode = mode_now();
-    if (mode == PLAIN) {
-        restore();
+    if (!terminal.edits && !terminal.hidden) {
+        give_back();
         return;
     }
     if (!terminal.changed && tcgetattr(STDIN_FILENO, &terminal.before) < 0)
         return;
     struct termios wanted = terminal.before;
     wanted.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
-    if (mode == HIDDEN && terminal.before.c_lflag & ECHO) /* without it, another shows our typing */
+    if (terminal.hidden && terminal.before.c_lflag & ECHO) /* else another shows what is typed */
         wanted.c_lflag |= ECHONL;
-    if (mode == EDITED) {
+    if (is_editing()) {
         wanted.c_lflag &= ~(tcflag_t)(ICANON | IEXTEN);
         wanted.c_iflag &= ~(tcflag_t)IXON; /* Ctrl+S searches; ICRNL stays: Enter is '\n' */
     }
     terminal.changed = true;
     tcsetattr(STDIN_FILENO, TCSANOW, &wanted);
-    mark_pastes(mode == EDITED);
+    mark_pastes(is_editing());
+}
+
+/* Finds out whether the terminal is ours, and gives it our mode where it has become ours. */
+static void take(void)
+{
+    bool ours = is_ours();
+    if (ours && !terminal.ours)
+        set_mode();
+    if (!ours)
+        terminal.drawn = false;
+    terminal.ours = ours;
+}
+
+/* Takes the terminal anew: others may have used it while the program was stopped. */
+static void go_on(void)
+{
+    terminal.ours = false;
+    terminal.drawn = false;
 }
 
 #ifdef LINE_EDITING
 
 #include <limits.h>
-#include <locale.h>
 #include <readline/history.h>
 #include <readline/readline.h>
-#include <wchar.h>
 #include <wctype.h>
 
-#define HISTORY     500  /* lines that Up brings back */
-#define NAMES       1000 /* names that TAB completes: those named last */
+#define MAX_TYPED   4095 /* bytes of an edited line: what a terminal itself takes */
+#define MAX_HISTORY 500  /* lines that Up brings back */
+#define MAX_NAMES   1000 /* that TAB completes */
 #define NAME_BYTES  33
-#define KEY_BYTES   1024 /* the longest key, or answer of the terminal, that is understood */
-#define ESCAPE_MS   500  /* after which Escape is a key of its own */
-#define SEQUENCE_MS 2000 /* after which the rest of a longer sequence does not come any more */
+#define MAX_KEY     1024 /* bytes of what a key sends, or of what the terminal answers */
+#define ESCAPE_MS   500  /* after Escape, for what would make it the beginning of a key */
+#define SEQUENCE_MS 2000 /* for the rest of a longer one */
 
 /* What stands between the keys and readline, which has the half-typed line itself. */
 static struct editor {
-    void (*typed)(void *context, const char *line);
+    bool (*typed)(void *context, const char *line, size_t length);
     void *context;
-    const char *const *commands; /* NULL after the last */
-    char names[NAMES][NAME_BYTES];
+    char names[MAX_NAMES][NAME_BYTES];
     size_t name_count;
 
-    char key[KEY_BYTES]; /* the beginning of a key */
+    char key[MAX_KEY + 1]; /* the beginning of what a key sends */
     size_t length;
-    int64_t read_at;  /* when its last byte came, in ms */
+    int64_t since;    /* when its last byte came, in ms */
     bool pasting;     /* keys are text, whatever they are */
     const char *next; /* what readline reads next */
     size_t left;      /* bytes of it */
@@ -161,22 +186,16 @@ static struct editor {
     bool one_row;     /* the line is higher than the window: it scrolls in one row */
 } editor;
 
-/* --- Drawing --- */
+/* --- Screen --- */
 
 /* The columns that a text takes; a TAB, whose width depends on where it stands, counts as eight. */
 static int columns_of(const char *text, size_t length)
 {
     int columns = 0;
-    wchar_t letter;
-    mbstate_t state = {0};
-    while (length > 0) {
-        size_t n = mbrtowc(&letter, text, length, &state);
-        if (n == 0 || n > length)
-            break;
-        int width = wcwidth(letter);
-        columns += letter == '\t' ? 8 : width > 0 ? width : 0;
-        text += n;
-        length -= n;
+    uint32_t code;
+    for (size_t n; length > 0 && (n = decode(text, length, &code)) > 0; text += n, length -= n) {
+        int width = code == '\t' ? 8 : wcwidth((wchar_t)code);
+        columns += MAX(width, 0);
     }
     return columns;
 }
@@ -193,7 +212,7 @@ static void get_size(void)
     struct winsize size = {0};
     ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
     editor.rows = size.ws_row > 0 ? size.ws_row : 24;
-    editor.width = size.ws_col > 3 ? size.ws_col : size.ws_col > 0 ? 4 : 80;
+    editor.width = size.ws_col > 0 ? MAX(size.ws_col, 4) : 80;
     rl_set_screen_size(editor.rows, editor.width);
 }
 
@@ -201,18 +220,18 @@ static void get_size(void)
 static void redisplay(void)
 {
     bool one_row = columns_to(rl_end) / editor.width >= editor.rows - 1;
-    if (one_row != editor.one_row) {
-        if (terminal.drawn)
-            rl_clear_visible_line();
-        editor.one_row = one_row;
-        rl_variable_bind("horizontal-scroll-mode", one_row ? "on" : "off");
-        rl_forced_update_display(); /* which comes here again */
-    } else {
+    if (one_row == editor.one_row) {
         rl_redisplay();
+        return;
     }
+    if (terminal.drawn)
+        rl_clear_visible_line();
+    editor.one_row = one_row;
+    rl_variable_bind("horizontal-scroll-mode", one_row ? "on" : "off");
+    rl_forced_update_display(); /* which comes here again */
 }
 
-/* Takes the half-typed line off the screen. */
+/* Takes the half-typed line off the screen: it gives way to something above it. */
 static void take_off(void)
 {
     if (terminal.drawn)
@@ -225,7 +244,7 @@ static void take_off(void)
  * Draws the half-typed line in the cursor's row, behind a prompt; `own` says that it is one of the
  * client's own. A TAB in it becomes a blank, because readline takes each byte of it for a column.
  */
-static void set_prompt(const char *text, size_t length, bool own)
+static void draw(const char *text, size_t length, bool own)
 {
     char *prompt = strndup(text, length);
     if (!prompt)
@@ -242,7 +261,7 @@ static void set_prompt(const char *text, size_t length, bool own)
 }
 
 /* Puts the cursor below the line, which stays, unless it is an own prompt alone (EDIT-3). */
-static void leave_line(void)
+static void leave(void)
 {
     int point = rl_point;
     if (!terminal.drawn || !is_ours() || !is_ready(STDOUT_FILENO, POLLOUT, 0))
@@ -266,15 +285,15 @@ static void leave_line(void)
  */
 static void on_resized(void)
 {
-    if (!terminal.can_edit)
+    if (!terminal.edits)
         return;
     int before = columns_to(rl_point) / editor.width;
     get_size();
+    int after = columns_to(rl_point) / editor.width;
     if (!terminal.drawn)
         return;
-    int after = columns_to(rl_point) / editor.width;
     putchar('\r');
-    for (int up = editor.one_row ? 0 : before < after ? before : after; up > 0; up--)
+    for (int up = editor.one_row ? 0 : MIN(before, after); up > 0; up--)
         fputs("\033[A", stdout);
     fputs("\033[J", stdout);
     rl_on_new_line();
@@ -286,10 +305,10 @@ static void on_resized(void)
 /* Whether these bytes are a whole key: a letter, a control character or an escape sequence. */
 static bool is_whole(const char *key, size_t length)
 {
-    mbstate_t state = {0};
+    uint32_t code;
     char last = key[length - 1];
     if (*key != '\033')
-        return mbrtowc(NULL, key, length, &state) != (size_t)-2;
+        return decode(key, length, &code) > 0;
     if (length < 3)
         return length == 2 && !strchr("[O]P_^X", last);
     if (key[1] == 'O')
@@ -332,92 +351,61 @@ static bool is_bound(const char *key, size_t length)
     return rl_function_of_keyseq_len(key, length, NULL, &type) && type != ISKMAP;
 }
 
-/* Whether a key is text: not a control character such as U+0085, or a byte that is not UTF-8. */
-static bool is_text(const char *key, size_t length)
-{
-    mbstate_t state = {0};
-    wchar_t letter;
-    size_t n = mbrtowc(&letter, key, length, &state);
-    return n == length && *key && !iswcntrl((wint_t)letter);
-}
-
-/* Does what a pasted key wants: it is text, or the end of a line. */
-static void paste(const char *key, size_t length)
-{
-    char text[MB_LEN_MAX + 1] = {0};
-    if (*key == '\n' || *key == '\r') {
-        feed("\n", 1);
-    } else if (is_text(key, length) || *key == '\t') {
-        memcpy(text, key, length);
-        rl_insert_text(text);
-        redisplay();
-    }
-}
-
-/* Does what one key wants; an answer of the terminal, or a key that means nothing, is dropped. */
+/*
+ * Does what one key wants. What is neither text nor a key that readline knows, such as an answer
+ * of the terminal, does nothing; nor does a key other than Enter that is pasted.
+ */
 static void press(const char *key, size_t length)
 {
-    bool full = rl_end + (int)length > MOST_TYPED;
-    bool text = is_text(key, length);
-    if (length == 6 && memcmp(key, "\033[200~", 6) == 0)
-        editor.pasting = true;
-    else if (length == 6 && memcmp(key, "\033[201~", 6) == 0)
-        editor.pasting = false;
-    else if (*key == '\033' && !is_bound(key, length))
+    uint32_t code;
+    bool text = decode(key, length, &code) == length && code != BROKEN &&
+                (!iswcntrl(code) || (code == '\t' && editor.pasting));
+    if (strcmp(key, "\033[200~") == 0 || strcmp(key, "\033[201~") == 0) {
+        editor.pasting = key[4] == '0';
+    } else if (text && rl_end + (int)length > MAX_TYPED) {
         return;
-    else if (full && (text || *key == '\t'))
-        return;
-    else if (editor.pasting)
-        paste(key, length);
-    else if (*key == '\004' && rl_end == 0) /* end of input, whatever key came before */
-        editor.typed(editor.context, NULL);
-    else if (text || length > 1 || (unsigned char)*key < 0x80)
+    } else if (text && editor.pasting) {
+        rl_insert_text(key);
+        redisplay();
+    } else if (code == '\n' || code == '\r') {
+        feed("\n", 1);
+    } else if (text ||
+               (!editor.pasting && (*key == '\033' ? is_bound(key, length) : code < 0x80))) {
         feed(key, length);
-}
-
-/*
- * Milliseconds until a key that is not whole has to be dropped, by `read_line(false)`: an Escape
- * alone, or a sequence whose rest does not come. -1: there is none; half a letter has time.
- */
-static int key_timeout(void)
-{
-    int64_t patience = editor.length == 1 ? ESCAPE_MS : SEQUENCE_MS;
-    int64_t left = editor.read_at + patience - now_ms();
-    if (editor.length == 0 || *editor.key != '\033')
-        return -1;
-    return left > 0 ? (int)left : 0;
+    }
 }
 
 /*
  * Takes what was typed, byte by byte; the rest stays in the terminal once a line has ended, until
- * the next one is drawn.
+ * the next one is drawn. True where the user has ended the input, whatever key came before.
  */
-static void read_line(bool readable)
+static bool read_line(void)
 {
-    if (!readable)
+    int64_t late = now_ms() - editor.since;
+    if (*editor.key == '\033' && late > (editor.length == 1 ? ESCAPE_MS : SEQUENCE_MS))
         editor.length = 0;
-    for (int i = 0; i < KEY_BYTES && readable && terminal.drawn && mode_now() == EDITED; i++) {
+    while (terminal.drawn && is_editing() && is_ready(STDIN_FILENO, POLLIN, 0)) {
         char *next = editor.key + editor.length;
         ssize_t n = read(STDIN_FILENO, next, 1);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR || !is_ours()))
+        if (n < 0 && (errno == EAGAIN || !is_ours()))
             break;
-        if (n <= 0) {
-            editor.typed(editor.context, NULL);
-            return;
-        }
+        bool ends = *next == '\004' && editor.length == 0 && rl_end == 0 && !editor.pasting;
+        if (n <= 0 || ends)
+            return true;
+        editor.since = now_ms();
         if (editor.length != 1 || *next != '\033') /* of several Escapes the last counts */
             editor.length++;
-        if (is_whole(editor.key, editor.length) || editor.length == KEY_BYTES) {
+        if (is_whole(editor.key, editor.length) || editor.length == MAX_KEY) {
+            editor.key[editor.length] = '\0';
             press(editor.key, editor.length);
             editor.length = 0;
         }
-        editor.read_at = now_ms();
-        readable = is_ready(STDIN_FILENO, POLLIN, 0);
     }
     fflush(stdout);
+    return false;
 }
 
-/* Passes on a line; readline has put the cursor below it. */
+/* Passes on a line that was entered; readline has put the cursor below it. */
 static void on_entered(char *line)
 {
     if (!line)
@@ -426,38 +414,34 @@ static void on_entered(char *line)
         printf("\033[A\r\033[K%s%s\n", rl_prompt, line);
     rl_set_prompt("");
     terminal.drawn = false;
-    editor.typed(editor.context, line);
-    free(line);
-}
-
-/* Up brings this line back. */
-static void add_to_history(const char *line)
-{
+    size_t length = strnlen(line, MAX_TYPED);
+    line[length] = '\n';
+    bool keep = editor.typed(editor.context, line, length + 1);
+    line[length] = '\0';
     const HIST_ENTRY *last = history_get(history_base + history_length - 1);
-    if (*line && !(last && strcmp(last->line, line) == 0))
+    if (keep && *line && !(last && strcmp(last->line, line) == 0))
         add_history(line);
     using_history();
+    free(line);
 }
 
 /* --- Completion --- */
 
-static void forget_name(const char *name)
+static void forget(const char *name)
 {
-    size_t i = 0;
-    while (i < editor.name_count && strcasecmp(editor.names[i], name) != 0)
-        i++;
-    if (i < editor.name_count)
-        memmove(editor.names[i], editor.names[i + 1], (--editor.name_count - i) * NAME_BYTES);
+    size_t i = editor.name_count;
+    while (i > 0 && strcasecmp(editor.names[i - 1], name) != 0)
+        i--;
+    if (i > 0)
+        memmove(editor.names[i - 1], editor.names[i], (editor.name_count-- - i) * NAME_BYTES);
 }
 
 /* Those who talk stand last, where they are found soon; with too many, the first goes. */
-static void know_name(const char *name)
+static void know(const char *name)
 {
-    if (editor.name_count > 0 && strcmp(editor.names[editor.name_count - 1], name) == 0)
-        return;
-    forget_name(name);
-    if (editor.name_count == NAMES)
-        memmove(editor.names[0], editor.names[1], --editor.name_count * NAME_BYTES);
+    forget(name);
+    if (editor.name_count == MAX_NAMES)
+        forget(editor.names[0]);
     snprintf(editor.names[editor.name_count++], NAME_BYTES, "%s", name);
 }
 
@@ -469,10 +453,12 @@ static void forget_names(void)
 /* Gives the next command or name that begins as the word does; readline frees it. */
 static char *next_match(const char *word, int state)
 {
+    static const char *const commands[] = {"/help",     "/who",    "/msg",        "/nick", "/quit",
+                                           "/register", "/passwd", "/unregister", NULL};
     static size_t i;
     bool command = *word == '/';
-    for (i = state == 0 ? 0 : i; command ? editor.commands[i] != NULL : i < editor.name_count;) {
-        const char *match = command ? editor.commands[i] : editor.names[i];
+    for (i = state == 0 ? 0 : i; command ? commands[i] != NULL : i < editor.name_count;) {
+        const char *match = command ? commands[i] : editor.names[i];
         i++;
         if (strncasecmp(match, word, strlen(word)) == 0)
             return strdup(match);
@@ -480,7 +466,7 @@ static char *next_match(const char *word, int state)
     return NULL;
 }
 
-/* Completes a command at the beginning of the line, a name anywhere else. */
+/* Completes a command at the beginning of the line, a name anywhere else (EDIT-6). */
 static char **complete(const char *word, int start, int end)
 {
     (void)end;
@@ -492,21 +478,18 @@ static char **complete(const char *word, int start, int end)
 /* --- Beginning and end --- */
 
 /* readline reads the user's .inputrc; the terminal's mode, signals and input are our business. */
-static void start_editing(void (*typed)(void *, const char *), void *context,
-                          const char *const *commands)
+static void start_editing(bool (*typed)(void *, const char *, size_t), void *context)
 {
     const char *term = getenv("TERM");
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) || !term || !*term ||
-        strcmp(term, "dumb") == 0 || !setlocale(LC_CTYPE, "C.UTF-8"))
+        strcmp(term, "dumb") == 0)
         return;
     setenv("LC_ALL", "C.UTF-8", 1); /* readline goes by the environment */
     editor.typed = typed;
     editor.context = context;
-    editor.commands = commands;
     rl_readline_name = "chat";
     rl_catch_signals = 0;
     rl_catch_sigwinch = 0;
-    rl_change_environment = 0;
     rl_prep_term_function = NULL;
     rl_deprep_term_function = NULL;
     rl_getc_function = next_byte;
@@ -524,15 +507,15 @@ static void start_editing(void (*typed)(void *, const char *), void *context,
     rl_variable_bind("enable-bracketed-paste", "off");
     rl_tty_set_echoing(1);
     get_size();
-    stifle_history(HISTORY);
+    stifle_history(MAX_HISTORY);
     rl_callback_handler_install("", on_entered);
-    terminal.can_edit = true;
+    terminal.edits = true;
 }
 
 /* Drops what is half typed. */
 static void drop_line(void)
 {
-    if (!terminal.can_edit)
+    if (!terminal.edits)
         return;
     take_off();
     rl_callback_sigcleanup();
@@ -545,18 +528,16 @@ static void drop_line(void)
 #else
 
 /* Without readline a half-typed line is the terminal's business. */
-#define start_editing(typed, context, commands) ((void)(typed), (void)(context), (void)(commands))
-#define take_off()                              ((void)0)
-#define set_prompt(text, length, own)           ((void)(text), (void)(length), (void)(own))
-#define leave_line()                            ((void)0)
-#define drop_line()                             ((void)0)
-#define on_resized()                            ((void)0)
-#define key_timeout()                           (-1)
-#define read_line(readable)                     ((void)(readable))
-#define add_to_history(line)                    ((void)(line))
-#define know_name(name)                         ((void)(name))
-#define forget_name(name)                       ((void)(name))
-#define forget_names()                          ((void)0)
+#define start_editing(typed, context) ((void)(typed), (void)(context))
+#define take_off()                    ((void)0)
+#define draw(text, length, own)       ((void)(text), (void)(length), (void)(own))
+#define leave()                       ((void)0)
+#define drop_line()                   ((void)0)
+#define on_resized()                  ((void)0)
+#define read_line()                   false
+#define know(name)                    ((void)(name))
+#define forget(name)                  ((void)(name))
+#define forget_names()                ((void)0)
 
 #endif
 
@@ -567,54 +548,42 @@ static ssize_t print_above(const char *bytes, size_t length)
     return write(STDOUT_FILENO, bytes, length);
 }
 
-/* Once the terminal is ours, gives it the mode that it needs; each round of the loop asks. */
-static void take_terminal(void)
-{
-    bool ours = is_ours();
-    if (ours && !terminal.taken)
-        set_mode();
-    if (!ours)
-        terminal.drawn = false;
-    terminal.taken = ours;
-}
-
 /* From here on what is typed is a password (HIDE-1); what is half typed is none. */
 static void hide_typing(void)
 {
-    if (terminal.hidden)
+    if (terminal.hidden || !isatty(STDIN_FILENO))
         return;
     drop_line();
     terminal.hidden = true;
-    terminal.taken = false;
+    terminal.ours = false;
 }
 
-/* ... and now it is not. What is half typed stays: the caller drops it if it may be secret. */
+/* Goes back to what was before. What is half typed stays; see `drop_typed`. */
 static void show_typing(void)
 {
     if (!terminal.hidden)
         return;
     terminal.hidden = false;
-    terminal.taken = false;
+    terminal.ours = false;
 }
 
-/* From here on lines are plain: the input has ended, or the program ends. */
+/* Leaves the half-typed line on the screen, and the terminal as it was. */
 static void end_editing(void)
 {
-    leave_line();
-    restore();
-    terminal.can_edit = false;
+    leave();
+    give_back();
+    terminal.edits = false;
 }
 
-/* Stops as the user wishes (Ctrl+Z), with the terminal as it was; returns once we may go on. */
-static void stop_here(void)
+/* Stops, with the terminal as it was, until we are told to go on (Ctrl+Z). */
+static void stop(void)
 {
-    struct sigaction ours, plain = {.sa_handler = SIG_DFL};
-    leave_line();
-    restore();
-    sigaction(SIGTSTP, &plain, &ours);
+    leave();
+    give_back();
+    void (*ours)(int) = signal(SIGTSTP, SIG_DFL);
     raise(SIGTSTP);
-    sigaction(SIGTSTP, &ours, NULL);
-    terminal.taken = false;
+    signal(SIGTSTP, ours);
+    go_on();
 }
 
 #endif

@@ -34,15 +34,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
-	"net/netip"
 	"os"
 	"os/signal"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 
 	"chat/client/options"
 	"chat/client/terminal"
@@ -64,7 +68,8 @@ const (
 	closeTime    = time.Second             // for the server to end its side, once we have ended ours
 	sayTime      = time.Second / 2         // for standard error to take a line
 	endTime      = 1500 * time.Millisecond // for all of the end, after a signal
-	maxRetryTime = 30 * time.Second
+	lookTime     = time.Second             // between two looks whether the terminal is ours
+	maxRetryTime = 30.0                    // seconds
 )
 
 const (
@@ -78,12 +83,11 @@ var (
 	renamed  = regexp.MustCompile(`^([A-Za-z0-9_-]+) is now known as ([A-Za-z0-9_-]+)$`)
 	named    = regexp.MustCompile(`^(?:\(private\) )?([A-Za-z0-9_-]+)(?:: | has (joined|left) the chat$)`)
 	online   = regexp.MustCompile(`^Online \([0-9]+\): (.*)$`)
-	goodbye  = regexp.MustCompile(`^(?:Server is shutting down$|Goodbye, )`)
 	sentAway = regexp.MustCompile(`^! (?:too many attempts|timed out|server full|kicked by the operator)$`)
 
 	// Commands whose replies tell what we are called and what our password is, and the refusals of
 	// these commands.
-	accountCommand = regexp.MustCompile(`^/(?i:(register|passwd)|unregister|nick)(?: +(.*))?$`)
+	accountCommand = regexp.MustCompile(`^/(?i:(?:register|passwd)( .*)?|(?:unregister|nick)(?: .*)?)$`)
 	refusal        = regexp.MustCompile(`^! (?:invalid name: |name in use: |name registered: |` +
 		`name not registered: |already registered: |not registered: |password must |accounts cannot |` +
 		`unknown command: /(?i:register|passwd|unregister|nick) )`)
@@ -105,21 +109,19 @@ const (
 
 // A link is one connection, and what is known of it.
 type link struct {
-	conn    *net.TCPConn
-	hearing bool // it is being read
-	sending bool // some of the outbox is being sent
-	sentAll bool // the input has ended, and so has, in order, our side
-	broken  bool // the server takes no more, or has reset the connection
-	refused bool // our side is ended, and what comes is discarded: a try that has failed
-	ended   bool // nothing more comes from the server
+	conn    *net.TCPConn // nil: the next try is not due, or is being made
+	hearing bool         // it is being read
+	sending bool         // some of the outbox is being sent
+	sentAll bool         // the input has ended, and so has, in order, our side
+	broken  bool         // the server takes no more, or has reset the connection
+	ended   bool         // nothing more comes from the server, or is to come: a try has failed
 
-	line     []byte   // what the server's last line has so far
+	line     string   // what the server's last line has so far
 	lastLine string   // its last whole one; both without prompts, and cut at lineKept
 	prompts  int      // how often it has asked
 	asked    string   // its last prompt
 	answers  []string // the first lines typed, until the welcome
-	named    bool     // the answer that --name gives was given
-	held     []byte   // what came and is not shown, before it is seen what follows
+	held     string   // what came and is not shown, before it is seen what follows
 }
 
 // A secret is a password, and the one name that it is for.
@@ -133,28 +135,25 @@ type client struct {
 	phase   phase
 	answers bool // --name answers the prompt for the name, until it is refused
 
-	done chan func() // what is to be done next, now that something that was begun is done
-
 	reading  bool   // standard input is being read
 	typed    []byte // of a line that is not whole yet
 	outbox   []byte // lines for the server
 	kept     []byte // lines that were typed while there was no connection
 	forgets  bool   // the next line of the input is dropped: it may be a password
 	typedAll bool   // the input has ended
-	quits    bool   // /quit was typed while there was no connection
 
-	showing bool          // standard output is being written
-	shown   chan error    // how that went
-	said    chan struct{} // closed when the last words on standard error are written
+	shown  chan error  // how the writing of standard output went; nil: it is not being written
+	saying atomic.Bool // standard error is being written
 
 	name    string   // the one we have, or last had; empty before the first welcome
 	proven  secret   // what the server took last
 	offered []string // the password in each command that it has not answered, empty where it has none
+	tries   int      // to come back, since the last welcome
 
-	tries    int  // since the last welcome
-	trying   bool // away: one is under way
-	delay    time.Duration
-	deadline time.Time // away: for the next try; returning: for its end
+	done   chan func() // what is to be done next, now that something that was begun is done
+	over   bool        // the program ends ...
+	words  string      // ... with these last words
+	status int
 }
 
 func newClient(o options.Options, tty *terminal.Terminal, conn *net.TCPConn) *client {
@@ -164,17 +163,9 @@ func newClient(o options.Options, tty *terminal.Terminal, conn *net.TCPConn) *cl
 		link:    &link{conn: conn},
 		answers: o.HasName,
 		done:    make(chan func()),
-		shown:   make(chan error, 1),
-		said:    make(chan struct{}),
 	}
-	close(c.said)
 	tty.Flush = c.flush
 	return c
-}
-
-// begin has work done that may wait for long. What it returns is done afterwards, by run's goroutine.
-func (c *client) begin(work func() func()) {
-	go func() { c.done <- work() }()
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -182,27 +173,20 @@ func (c *client) begin(work func() func()) {
 // ---------------------------------------------------------------------------------------------
 
 // show puts what came on the screen, made harmless (CLIENT-6). What cannot be judged yet, the
-// beginning of a character or a carriage return, is held back; last says that nothing follows.
-// utf8.RuneError is U+FFFD.
-func (c *client) show(data []byte, last bool) {
+// beginning of a character or a carriage return, is held back.
+func (c *client) show(data string) {
+	data = strings.ReplaceAll(c.link.held+data, "\r\n", "\n")
 	var text []byte
-	data = append(c.link.held, data...)
-	for utf8.FullRune(data) && (len(data) > 1 || data[0] != '\r') {
-		if bytes.HasPrefix(data, []byte("\r\n")) {
-			data = data[1:]
-		}
-		r, size := utf8.DecodeRune(data) // what is not UTF-8 is an error too
+	for utf8.FullRuneInString(data) && data != "\r" {
+		r, size := utf8.DecodeRuneInString(data) // of what is not UTF-8, U+FFFD and 1
 		if isControl(r) && r != '\n' {
-			r = utf8.RuneError
+			r = '\ufffd'
 		}
 		text = utf8.AppendRune(text, r)
 		data = data[size:]
 	}
-	if last && len(data) > 0 {
-		text, data = utf8.AppendRune(text, utf8.RuneError), nil
-	}
-	c.link.held = bytes.Clone(data)
-	c.tty.PrintAbove(text)
+	c.link.held = data
+	c.tty.PrintAbove(string(text))
 }
 
 // isControl reports whether a character is one of C0 except TAB, DEL and C1, or of those that break
@@ -212,17 +196,7 @@ func isControl(r rune) bool {
 		r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
-// draw draws the half-typed line once the screen has taken all else, so that it is drawn once after
-// many lines; then it has what waits for standard output written.
-func (c *client) draw() {
-	if !c.showing {
-		c.tty.SetPrompt(c.ownPrompt())
-		c.tty.Draw()
-		c.writeScreen()
-	}
-}
-
-// ownPrompt returns the client's own prompt, which there is from the first welcome on (EDIT-2).
+// ownPrompt returns the client's own prompt (EDIT-2).
 func (c *client) ownPrompt() string {
 	switch {
 	case c.name == "":
@@ -233,33 +207,27 @@ func (c *client) ownPrompt() string {
 	return c.name + " (away)> "
 }
 
-// writeScreen begins to write what waits for standard output, if that is done with what was before.
+// writeScreen begins to write what waits for standard output, unless that is under way.
 func (c *client) writeScreen() {
 	text := c.tty.Out
-	if c.showing || len(text) == 0 || !c.tty.MayShow() {
+	if c.shown != nil || len(text) == 0 || !c.tty.MayShow() {
 		return
 	}
-	c.tty.Out, c.showing = nil, true
+	shown := make(chan error, 1)
+	c.shown, c.tty.Out = shown, nil
 	go func() {
 		_, err := os.Stdout.Write(text)
-		c.shown <- err
+		shown <- err
 	}()
-}
-
-// hasShownAll reports whether the screen has all that came: what we say is to follow it.
-func (c *client) hasShownAll() bool {
-	return !c.showing && len(c.tty.Out) == 0
 }
 
 // flush waits until all is on the screen; not for long, as it may be held up.
 func (c *client) flush() {
 	late := time.After(closeTime)
-	c.writeScreen()
-	for c.showing {
+	for c.writeScreen(); c.shown != nil; c.writeScreen() {
 		select {
 		case <-c.shown:
-			c.showing = false
-			c.writeScreen()
+			c.shown = nil
 		case <-late:
 			return
 		}
@@ -267,19 +235,17 @@ func (c *client) flush() {
 }
 
 // announce says something on standard error, which may be the same terminal: above the half-typed
-// line. Where standard error does not take what was said before, it is lost.
+// line. Where standard error has not taken what was said before, it is lost.
 func (c *client) announce(message string) {
 	c.tty.TakeOff()
 	c.flush()
-	select {
-	case <-c.said:
-	default:
+	if c.saying.Swap(true) {
 		return
 	}
 	said := make(chan struct{})
-	c.said = said
 	go func() {
 		os.Stderr.WriteString(message) // where that fails, nothing can be said about it
+		c.saying.Store(false)
 		close(said)
 	}()
 	select {
@@ -295,112 +261,90 @@ func (c *client) announce(message string) {
 // connect connects to the first address of the host that answers. Where one fails, or does not
 // answer for a while, the next is tried beside it (CLIENT-7).
 func connect(ctx context.Context, o *options.Options) (*net.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, tryTime, unix.ETIMEDOUT)
 	defer cancel()
-	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", o.Host)
-	made, failed := make(chan *net.TCPConn), make(chan error)
-	waiting := 0
-	for waiting > 0 || len(addresses) > 0 {
+	addresses, err := net.DefaultResolver.LookupIPAddr(ctx, o.Host)
+	tried := make(chan try)
+	for waiting := 0; waiting > 0 || len(addresses) > 0; {
 		if len(addresses) > 0 {
-			go try(ctx, netip.AddrPortFrom(addresses[0].Unmap(), uint16(o.Port)), made, failed)
+			go connectTo(ctx, net.JoinHostPort(addresses[0].String(), strconv.Itoa(o.Port)), tried)
 			addresses = addresses[1:]
 			waiting++
 		}
-		next := time.After(nextTime)
-		if len(addresses) == 0 {
-			next = nil
-		}
 		select {
-		case conn := <-made:
-			return conn, nil
-		case err = <-failed:
+		case one := <-tried:
+			if one.err == nil {
+				return one.conn.(*net.TCPConn), nil
+			}
+			err = one.err
 			waiting--
-		case <-next:
+		case <-time.After(nextTime):
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, context.Cause(ctx)
 		}
 	}
 	return nil, err
 }
 
-// try connects to one address; package net sets TCP_NODELAY. Where TCP has connected us to ourselves
-// or another address was faster, the connection is closed.
-func try(ctx context.Context, address netip.AddrPort, made chan<- *net.TCPConn, failed chan<- error) {
-	dialer := net.Dialer{KeepAlive: -1, Control: noticeVanishing}
-	conn, err := dialer.DialContext(ctx, "tcp", address.String())
+// A try is what came of connecting to one address.
+type try struct {
+	conn net.Conn
+	err  error
+}
+
+// connectTo connects to one address. Where TCP connects us to ourselves, none answers (CLIENT-9).
+func connectTo(ctx context.Context, address string, tried chan<- try) {
+	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err == nil && conn.LocalAddr().String() == conn.RemoteAddr().String() {
 		conn.Close()
-		err = syscall.ECONNREFUSED
-	}
-	if err != nil {
-		select {
-		case failed <- err:
-		case <-ctx.Done():
-		}
-		return
+		err = unix.ECONNREFUSED
 	}
 	select {
-	case made <- conn.(*net.TCPConn):
+	case tried <- try{conn, err}:
 	case <-ctx.Done():
-		conn.Close()
+		if err == nil { // another address was faster
+			conn.Close()
+		}
 	}
 }
 
-// noticeVanishing makes the system notice within two minutes that a server has vanished.
-func noticeVanishing(_, _ string, raw syscall.RawConn) error {
-	const userTimeout = 18 // TCP_USER_TIMEOUT, which package syscall lacks
-	return raw.Control(func(socket uintptr) {
-		syscall.SetsockoptInt(int(socket), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1)
-		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, 60)
-		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, 15)
-		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, 4)
-		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, userTimeout, 120000)
+// dialer connects; package net sends small lines without delay.
+var dialer = net.Dialer{
+	KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4,
+	},
+	Control: prepare,
+}
+
+// prepare has the system, with the dialer's KeepAliveConfig, notice within two minutes that a
+// server has vanished.
+func prepare(_, _ string, raw syscall.RawConn) error {
+	return raw.Control(func(fd uintptr) {
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 120_000)
 	})
 }
 
-// reason returns the heart of an error of package net, which names the operation and the address.
-func reason(err error) string {
-	var number syscall.Errno
-	var lookup *net.DNSError
-	switch {
-	case errors.As(err, &number):
-		return number.Error()
-	case errors.As(err, &lookup):
-		return lookup.Err
-	case errors.Is(err, context.DeadlineExceeded):
-		return syscall.ETIMEDOUT.Error()
-	}
-	return err.Error()
-}
-
-// sendTyped begins to send what was typed, if that is done with what was before; after the end of
-// the input it ends our side.
+// sendTyped begins to send what was typed; after the end of the input it ends our side. A line of
+// which only a part was sent stays in the outbox: to a server it is none before its end comes.
 func (c *client) sendTyped() {
-	l := c.link
-	data := c.outbox
+	l, data := c.link, c.outbox
 	switch {
-	case c.phase == away || l.broken || l.refused || l.ended || l.sending:
+	case l.conn == nil || l.broken || l.ended || l.sending:
 	case len(data) > 0:
-		l.sending = true
-		c.begin(func() func() {
+		c.begin(&l.sending, func() func() {
 			n, err := l.conn.Write(data)
-			return func() { c.onSent(n, err) }
+			return func() {
+				if err != nil {
+					l.broken = true // what the server said can still be read
+					n = bytes.LastIndexByte(data[:n], '\n') + 1
+				}
+				c.outbox = c.outbox[n:]
+			}
 		})
 	case c.typedAll && len(c.kept) == 0 && !c.isAway() && !l.sentAll:
 		l.broken = l.conn.CloseWrite() != nil
 		l.sentAll = !l.broken
 	}
-}
-
-// onSent takes out of the outbox what was sent. A line of which only a part was sent stays: to a
-// server it is none before its end comes.
-func (c *client) onSent(n int, err error) {
-	c.link.sending = false
-	if err != nil {
-		c.link.broken = true // what the server said can still be read
-		n = bytes.LastIndexByte(c.outbox[:n], '\n') + 1
-	}
-	c.outbox = c.outbox[n:]
 }
 
 // closeInOrder ends our side, and discards what comes until the server ends its own: to close a
@@ -418,58 +362,64 @@ func (l *link) closeInOrder() {
 // 5. From the server
 // ---------------------------------------------------------------------------------------------
 
-// hear begins to read what the server sends, if there is room for it.
+// hear begins to read what the server sends.
 func (c *client) hear() {
 	l := c.link
-	if l.conn == nil || l.hearing || l.ended || len(c.tty.Out) >= maxWaiting || !c.tty.MayShow() {
+	if !c.mayHear() {
 		return
 	}
-	l.hearing = true
-	c.begin(func() func() {
+	c.begin(&l.hearing, func() func() {
 		buffer := make([]byte, readSize)
 		n, err := l.conn.Read(buffer)
 		return func() {
-			if l.hearing = false; l == c.link {
-				c.receive(buffer[:n], err)
+			if !l.ended {
+				c.receive(string(buffer[:n]), err)
 			}
 		}
 	})
 }
 
+// mayHear reports whether there is room for what the server sends.
+func (c *client) mayHear() bool {
+	return c.link.conn != nil && !c.link.ended && c.tty.MayShow() && len(c.tty.Out) < maxWaiting
+}
+
 // receive takes what the server has sent, line by line, or learns that it has ended.
-func (c *client) receive(data []byte, err error) {
+func (c *client) receive(data string, err error) {
 	l := c.link
-	for _, piece := range bytes.SplitAfter(data, []byte("\n")) {
-		if len(piece) > 0 && !l.refused {
+	for piece := range strings.Lines(data) {
+		if !l.ended {
 			c.onServer(piece)
 		}
 	}
-	if err == nil {
+	if err == nil || l.ended {
 		return
 	}
 	l.broken = l.broken || err != io.EOF
 	l.ended = true
-	c.show(nil, true)
+	l.conn.SetWriteDeadline(time.Now()) // ends what is being sent: it may never be taken
+	if l.held != "" {
+		c.tty.PrintAbove("\ufffd")
+	}
 	if c.phase == asked {
-		c.showTyping(false)
+		c.showTyping()
 	}
 }
 
-// onServer shows a line, or a piece of one, and takes its meaning; on the way back, that comes
-// first.
-func (c *client) onServer(piece []byte) {
+// onServer shows a line, or a piece of one, and takes its meaning: first, on the way back.
+func (c *client) onServer(piece string) {
 	l := c.link
 	if c.phase != returning {
-		c.show(piece, false)
+		c.show(piece)
 	}
-	part, whole := bytes.CutSuffix(piece, []byte("\n"))
-	l.line = append(l.line, part[:min(len(part), lineKept-len(l.line))]...)
+	part, whole := strings.CutSuffix(piece, "\n")
+	l.line += part[:min(len(part), lineKept-len(l.line))]
 	prompted := c.phase != joined && l.takePrompts()
 	if whole {
-		l.lastLine = strings.TrimSuffix(string(l.line), "\r")
-		l.line = l.line[:0]
+		l.lastLine = strings.TrimSuffix(l.line, "\r")
+		l.line = ""
 		c.onLine(l.lastLine)
-	} else if prompted && len(l.line) == 0 {
+	} else if prompted && l.line == "" {
 		c.onPrompt()
 	}
 }
@@ -480,7 +430,7 @@ func (c *client) onServer(piece []byte) {
 func (l *link) takePrompts() bool {
 	before := l.prompts
 	for _, text := range []string{prompt, passwordPrompt} {
-		for bytes.HasPrefix(l.line, []byte(text)) {
+		for strings.HasPrefix(l.line, text) {
 			l.line = l.line[len(text):]
 			l.prompts++
 			l.asked = text
@@ -497,36 +447,34 @@ func (c *client) onPrompt() {
 	}
 	if c.phase == returning { // the name is asked anew (BACK-10)
 		c.phase = asked
-		c.show([]byte(c.link.asked), false)
+		c.link.conn.SetReadDeadline(time.Time{})
+		c.show(c.link.asked)
 	}
 	c.forgets = false
 	if c.link.asked == passwordPrompt {
 		c.tty.HideTyping()
 		return
 	}
-	c.showTyping(false)
+	c.showTyping()
 	if c.answers {
 		c.giveName()
 	}
 }
 
-// giveName answers as --name says, the first time on each connection, until it is refused
-// (CLIENT-8).
+// giveName answers as --name says, once on each connection, until it is refused (CLIENT-8).
 func (c *client) giveName() {
-	if c.link.named {
+	if c.link.prompts > 1 {
 		c.answers = false
 		return
 	}
-	c.link.named = true
-	answer := []byte(c.options.Name + "\n")
+	answer := c.options.Name + "\n"
 	c.passOn(answer)
-	c.show(answer, false)
+	c.show(answer)
 }
 
-// showTyping shows again what is typed. What is half typed of a password is dropped, unless that
-// was right (HIDE-2).
-func (c *client) showTyping(welcomed bool) {
-	if c.tty.Hides() && !welcomed {
+// showTyping shows again what is typed. What is half typed of a password is dropped (HIDE-2).
+func (c *client) showTyping() {
+	if c.tty.Hidden {
 		c.tty.DropTyped()
 		c.typed = nil
 	}
@@ -553,24 +501,19 @@ func (c *client) onLine(line string) {
 // enter is called when we are welcomed: it remembers what let us in, and sends what was kept.
 // Commands that were typed ahead are no answers to prompts.
 func (c *client) enter(name string) {
-	l := c.link
+	l, kept := c.link, c.kept
 	answered := min(l.prompts, len(l.answers))
-	c.name = name
 	if c.phase == asked && l.asked == passwordPrompt && answered == l.prompts {
 		c.proven = secret{name, l.answers[answered-1]}
 	}
-	c.phase = joined
+	c.name, c.phase = name, joined
 	for _, line := range l.answers[answered:] {
-		c.remember([]byte(line))
+		c.remember(line)
 	}
 	l.answers, c.answers, c.tries = nil, false, 0
-	c.showTyping(true)
-	kept, half := c.kept, c.typed
-	c.kept, c.typed = nil, nil
-	c.passOn(kept)
-	if len(half) > 0 { // of a line that was begun where typing was hidden
-		c.onInput(half, false)
-	}
+	c.tty.ShowTyping()
+	c.kept = nil
+	c.passOn(string(kept))
 }
 
 // followName learns of a new name, or a new password, of ours. Commands are answered in order.
@@ -579,7 +522,6 @@ func (c *client) followName(line string) {
 	isRenamed := found != nil && found[1] == c.name
 	changed := line == "Password changed" || line == "Registered "+c.name
 	removed := line == "Unregistered "+c.name
-	answered := isRenamed || changed || removed || refusal.MatchString(line)
 	if isRenamed {
 		c.name = found[2]
 	}
@@ -589,8 +531,8 @@ func (c *client) followName(line string) {
 	if removed {
 		c.proven = secret{}
 	}
-	if answered && len(c.offered) > 0 {
-		c.offered = c.offered[1:]
+	if isRenamed || changed || removed || refusal.MatchString(line) {
+		c.offered = c.offered[min(1, len(c.offered)):]
 	}
 }
 
@@ -603,70 +545,64 @@ func (c *client) followOthers(line string) {
 	} else if found := renamed.FindStringSubmatch(line); found != nil {
 		c.tty.Forget(found[1])
 		c.tty.Know(found[2])
-	} else if found := named.FindStringSubmatch(line); found != nil {
-		switch {
-		case found[2] == "left":
-			c.tty.Forget(found[1])
-		case found[1] != "server" && found[1] != "Commands":
-			c.tty.Know(found[1])
-		}
+	} else if found := named.FindStringSubmatch(line); found == nil {
+		return
+	} else if found[2] == "left" {
+		c.tty.Forget(found[1])
+	} else if found[1] != "server" && found[1] != "Commands" {
+		c.tty.Know(found[1])
 	}
 }
 
-// goingOn stands for an exit status where there is none yet.
-const goingOn = -1
-
-// ending sees how the connection ended, as the server's last line says (CLIENT-5), and returns the
-// exit status, or goingOn.
-func (c *client) ending() int {
+// ending sees how the connection ended, as the server's last line says (CLIENT-5).
+func (c *client) ending() {
 	l := c.link
-	switch {
-	case l.lastLine == shutdown, goodbye.MatchString(l.lastLine) && !c.isAway():
-		return c.giveUp("Disconnected\n", 0)
-	case sentAway.MatchString(l.lastLine) && !c.isAway():
-		return c.giveUp("Disconnected\n", 1)
+	switch last := l.lastLine; {
+	case last == shutdown, strings.HasPrefix(last, "Goodbye, ") && !c.isAway():
+		c.end("Disconnected\n", 0)
+	case sentAway.MatchString(last) && !c.isAway():
+		c.end("Disconnected\n", 1)
 	case l.sentAll && !l.broken:
-		return 0
+		c.end("", 0)
 	case c.options.Retries == 0, l.sentAll, c.hasNoAnswer():
 		c.endRow()
-		return c.giveUp("Connection lost\n", 1)
+		c.end("Connection lost\n", 1)
+	default:
+		c.lose()
 	}
-	return c.lose()
 }
 
 // ---------------------------------------------------------------------------------------------
 // 6. From the keyboard
 // ---------------------------------------------------------------------------------------------
 
-// read begins to read standard input, if there is room for it, and not before the name that --name
-// gives was sent. A terminal is read only while it is ours.
+// read begins to read standard input.
 func (c *client) read() {
-	l := c.link
-	full := len(c.outbox)+len(c.kept) >= maxWaiting
-	early := !c.isAway() && (l.broken || l.ended || c.answers && !l.named)
-	if c.reading || c.typedAll || full || early || !c.tty.Ours {
+	if !c.mayRead() {
 		return
 	}
-	c.reading = true
-	c.begin(func() func() {
+	c.begin(&c.reading, func() func() {
 		data, ended := c.tty.Read()
-		return func() {
-			c.reading = false
-			c.onInput(data, ended)
-		}
+		return func() { c.onInput(data, ended) }
 	})
+}
+
+// mayRead reports whether there is room for more, and the name that --name gives was sent.
+func (c *client) mayRead() bool {
+	l := c.link
+	full := len(c.outbox)+len(c.kept) >= maxWaiting
+	early := l.broken || l.ended || c.answers && l.prompts == 0
+	return c.tty.Ours && !c.typedAll && !full && (c.isAway() || !early)
 }
 
 // onInput takes what the terminal, or the pipe, hands over: keys, or lines. An unfinished last line
 // gets its end (CLIENT-1).
 func (c *client) onInput(data []byte, ended bool) {
-	if c.tty.IsEditing() && !ended {
-		if !c.tty.ReadLine(data, c.onEdited) {
-			return
-		}
-		data, ended = nil, true
-	}
 	c.typed = append(c.typed, data...)
+	if c.tty.IsEditing() && !ended {
+		ended = c.tty.ReadLine(string(c.typed), c.onEdited)
+		c.typed = nil
+	}
 	if ended {
 		c.typedAll = true
 		c.tty.EndEditing()
@@ -678,12 +614,12 @@ func (c *client) onInput(data []byte, ended bool) {
 	if len(c.typed) >= maxWaiting {
 		whole = len(c.typed)
 	}
-	for _, line := range bytes.SplitAfter(c.typed[:whole], []byte("\n")) {
-		c.onTyped(line)
+	for line := range bytes.Lines(c.typed[:whole]) {
+		c.onTyped(string(line))
 	}
 	c.typed = c.typed[whole:]
 	if c.isAway() && c.hasNoAnswer() {
-		c.link.ended = true
+		c.end("Connection lost\n", 1)
 	}
 }
 
@@ -691,18 +627,17 @@ func (c *client) onInput(data []byte, ended bool) {
 func (c *client) onEdited(line string) bool {
 	found := accountCommand.FindStringSubmatch(line)
 	keep := c.name != "" && (found == nil || found[1] == "")
-	c.onTyped([]byte(line + "\n"))
+	c.onTyped(line + "\n")
 	return keep
 }
 
 // onTyped puts a line where it belongs.
-func (c *client) onTyped(line []byte) {
+func (c *client) onTyped(line string) {
 	switch {
-	case len(line) == 0:
 	case c.forgets:
 		c.forgets = false
 	case c.isAway() && isQuit(line):
-		c.quits = true
+		c.end("Disconnected\n", 0)
 	case c.isAway():
 		c.kept = append(c.kept, line...)
 	default:
@@ -711,80 +646,65 @@ func (c *client) onTyped(line []byte) {
 }
 
 // isQuit reports whether a line is /quit, as a server reads it (CMD-5).
-func isQuit(line []byte) bool {
-	word, _, _ := strings.Cut(strings.TrimRight(string(line), "\r\n"), " ")
+func isQuit(line string) bool {
+	word, _, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
 	return strings.EqualFold(word, "/quit")
 }
 
 // passOn sends lines.
-func (c *client) passOn(lines []byte) {
+func (c *client) passOn(lines string) {
 	c.outbox = append(c.outbox, lines...)
-	for _, line := range bytes.SplitAfter(lines, []byte("\n")) {
-		if line, whole := bytes.CutSuffix(line, []byte("\n")); whole {
-			c.remember(bytes.TrimSuffix(line, []byte("\r")))
+	for line := range strings.Lines(lines) {
+		if line, whole := strings.CutSuffix(line, "\n"); whole {
+			c.remember(strings.TrimSuffix(line, "\r"))
 		}
 	}
 }
 
 // remember keeps a line for as long as it may turn out to be the password that is accepted. One
 // that the server drops (FRAME-4 to FRAME-6) is answered otherwise.
-func (c *client) remember(line []byte) {
+func (c *client) remember(line string) {
 	if c.phase == asked && len(c.link.answers) < maxAnswers {
-		c.link.answers = append(c.link.answers, string(line[:min(len(line), maxLine)]))
+		c.link.answers = append(c.link.answers, line[:min(len(line), maxLine)])
 	}
-	found := accountCommand.FindSubmatch(line)
-	good := len(line) <= maxLine && utf8.Valid(line) && !bytes.ContainsFunc(line, isControl)
+	found := accountCommand.FindStringSubmatch(line)
+	good := len(line) <= maxLine && utf8.ValidString(line) && !strings.ContainsFunc(line, isControl)
 	if c.phase == joined && found != nil && good && len(c.offered) < maxOffers {
-		password := ""
-		if len(found[1]) > 0 {
-			password = string(found[2])
-		}
-		c.offered = append(c.offered, password)
+		c.offered = append(c.offered, strings.TrimLeft(found[1], " "))
 	}
 }
 
 // hasNoAnswer reports whether a prompt for the name would find none, as the input has ended.
-func (c *client) hasNoAnswer() bool {
-	return c.typedAll && c.name == "" && !c.answers
-}
+func (c *client) hasNoAnswer() bool { return c.typedAll && c.name == "" && !c.answers }
 
 // ---------------------------------------------------------------------------------------------
 // 7. Away and back
 // ---------------------------------------------------------------------------------------------
 
 // isAway reports whether the connection was lost, and we are not back yet: what is typed is kept.
-func (c *client) isAway() bool {
-	return c.phase == away || c.phase == returning
-}
+func (c *client) isAway() bool { return c.phase == away || c.phase == returning }
 
 // lose begins to wait for the next try (BACK-1), or gives up after the last one (BACK-6).
-func (c *client) lose() int {
-	if c.link.conn != nil {
-		c.link.conn.Close()
-	}
+func (c *client) lose() {
 	c.endRow()
-	c.keepUnsent()
-	c.phase = away
-	c.link = &link{}
 	if c.tries == c.options.Retries {
-		return c.giveUp(fmt.Sprintf("Giving up after %d attempts\n", c.tries), 1)
+		c.end(fmt.Sprintf("Giving up after %d attempts\n", c.tries), 1)
+		return
 	}
-	if c.tries++; c.tries == 1 {
-		c.delay = c.options.RetryDelay
-	} else {
-		c.delay *= 2
-	}
-	c.delay = min(c.delay, maxRetryTime)
+	go c.link.closeInOrder()
+	c.keepUnsent()
+	c.link, c.phase = &link{}, away
+	delay := min(c.options.RetryDelay*math.Exp2(float64(c.tries)), maxRetryTime)
+	c.tries++
 	c.announce(fmt.Sprintf("Connection lost, retrying in %s s (%d of %d)\n",
-		showSeconds(c.delay), c.tries, c.options.Retries))
-	c.deadline = time.Now().Add(c.delay)
-	return goingOn
+		strconv.FormatFloat(delay, 'f', -1, 64), c.tries, c.options.Retries))
+	c.tryAgain(time.Duration(delay * float64(time.Second)))
 }
 
 // endRow ends the line that the server cannot end any more; but a name may be half typed behind the
 // prompt for it.
 func (c *client) endRow() {
-	if c.tty.Begun() != prompt {
+	if c.tty.Begun != prompt {
 		c.tty.EndRow()
 	}
 }
@@ -797,7 +717,7 @@ func (c *client) keepUnsent() {
 	case joined:
 		c.kept = c.outbox
 		c.offered = nil
-		c.tty.ForgetAll()
+		clear(c.tty.Names)
 	case asked:
 		c.forgets = l.asked == passwordPrompt && l.prompts > len(l.answers) || len(c.typed) > 0
 		c.typed = nil
@@ -805,32 +725,26 @@ func (c *client) keepUnsent() {
 	c.outbox = nil
 }
 
-// tryAgain begins to connect once more.
-func (c *client) tryAgain(ctx context.Context) {
-	c.trying = true
-	c.begin(func() func() {
-		conn, _ := connect(ctx, &c.options)
-		return func() { c.onTried(conn) }
-	})
-}
-
-// onTried goes on with the connection, if there is one. The prompt of the last one is forgotten.
-func (c *client) onTried(conn *net.TCPConn) {
-	c.trying = false
-	if conn == nil {
-		c.link.ended = true
-		return
-	}
-	c.tty.ForgetRow()
-	c.link = &link{conn: conn}
-	c.phase = returning
-	c.deadline = time.Now().Add(tryTime)
+// tryAgain connects once more, after the delay; the time until the welcome is limited.
+func (c *client) tryAgain(delay time.Duration) {
+	go func() {
+		time.Sleep(delay)
+		conn, err := connect(context.Background(), &c.options)
+		c.done <- func() {
+			if err != nil {
+				c.refuse()
+				return
+			}
+			c.tty.ForgetRow()
+			c.link, c.phase = &link{conn: conn}, returning
+			conn.SetReadDeadline(time.Now().Add(tryTime))
+		}
+	}()
 }
 
 // answerPrompt answers in the user's place, each prompt once; any other makes it a failed try.
 func (c *client) answerPrompt() {
-	l := c.link
-	password := c.findPassword()
+	l, password := c.link, c.findPassword()
 	switch {
 	case l.prompts == 1 && l.asked == prompt:
 		c.outbox = append(c.outbox, c.name+"\n"...)
@@ -849,62 +763,37 @@ func (c *client) findPassword() string {
 	return ""
 }
 
-// comeBack takes a line of the server's on the way back: the welcome, a refusal, or something to
-// show.
+// comeBack takes a line of the server's on the way back: the welcome, a refusal, or one to show.
 func (c *client) comeBack(line, welcomed string) {
 	if welcomed != "" && welcomed == c.name {
+		c.link.conn.SetReadDeadline(time.Time{})
 		c.announce("Reconnected as " + welcomed + "\n")
 		c.enter(welcomed)
 		return
 	}
 	if line != "" && welcomed == "" {
-		c.show([]byte(line+"\n"), false)
+		c.show(line + "\n")
 	}
 	if welcomed != "" || strings.HasPrefix(line, "! ") {
 		c.refuse()
 	}
 }
 
-// refuse ends a try that did not bring us back, in order (BACK-5).
-func (c *client) refuse() {
-	c.link.refused = true
-	c.link.conn.CloseWrite()
-	c.deadline = time.Now().Add(closeTime)
-}
-
-// onDeadline tries again, or ends a try that takes too long.
-func (c *client) onDeadline(ctx context.Context) {
-	switch {
-	case c.phase == away:
-		c.tryAgain(ctx)
-	case c.link.refused:
-		c.link.ended = true
-	default:
-		c.refuse()
-	}
-}
-
-// showSeconds writes a time without needless zeros.
-func showSeconds(d time.Duration) string {
-	text := fmt.Sprintf("%d.%09d", d/time.Second, d%time.Second)
-	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
-}
+// refuse ends a try that did not bring us back (BACK-5).
+func (c *client) refuse() { c.link.ended = true }
 
 // giveUp leaves the terminal, and shows the lines that were kept and will not be sent (BACK-9)
-// before the last words. It returns the exit status.
-func (c *client) giveUp(words string, status int) int {
+// before the last words.
+func (c *client) giveUp() {
 	c.tty.EndEditing()
 	var text strings.Builder
-	for _, line := range bytes.SplitAfter(c.kept, []byte("\n")) {
-		if len(line) > 0 {
-			fmt.Fprintf(&text, "not sent: %s\n", bytes.TrimSuffix(line, []byte("\n")))
-		}
+	for line := range bytes.Lines(c.kept) {
+		fmt.Fprintf(&text, "not sent: %s\n", bytes.TrimSuffix(line, []byte("\n")))
 	}
-	if text.WriteString(words); text.Len() > 0 {
+	if text.WriteString(c.words); text.Len() > 0 {
 		c.announce(text.String())
 	}
-	c.kept = nil
-	return status
+	c.flush()
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -914,69 +803,82 @@ func (c *client) giveUp(words string, status int) int {
 // run passes on what comes, both ways, until it ends for good, and returns the exit status.
 func (c *client) run(ctx context.Context) int {
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGCONT, syscall.SIGWINCH)
-	status := goingOn
-	for status == goingOn {
+	signal.Notify(signals, unix.SIGCONT, unix.SIGWINCH)
+	for !c.over {
 		c.tty.Take()
 		c.sendTyped()
-		c.draw()
+		c.tty.Own = c.ownPrompt()
+		if c.shown == nil { // so that the half-typed line is drawn once after many others
+			c.tty.Draw()
+		}
+		c.writeScreen()
 		c.hear()
 		c.read()
-		switch {
-		case c.quits:
-			status = c.giveUp("Disconnected\n", 0)
-		case c.isOver():
-			status = c.ending()
-		default:
-			status = c.wait(ctx, signals)
+		if c.isOver() {
+			c.ending()
+		} else {
+			c.wait(ctx, signals)
 		}
 	}
-	c.giveUp("", status)
-	c.flush()
+	c.giveUp()
 	c.link.closeInOrder()
-	return status
+	return c.status
 }
 
-// isOver reports whether nothing more is to come of the connection. What is being sent may have to
-// be interrupted.
+// isOver reports whether nothing more is to come of the connection, and the screen has all that
+// came: what we say is to follow it.
 func (c *client) isOver() bool {
-	if c.link.ended && c.link.sending {
-		c.link.conn.Close()
-	}
-	return c.link.ended && !c.link.sending && c.hasShownAll() && c.tty.MayShow()
+	return c.link.ended && !c.link.sending &&
+		c.shown == nil && len(c.tty.Out) == 0 && c.tty.MayShow()
 }
 
 // wait waits for one thing that happens, and acts on it.
-func (c *client) wait(ctx context.Context, signals <-chan os.Signal) int {
+func (c *client) wait(ctx context.Context, signals <-chan os.Signal) {
+	var look <-chan time.Time
+	if !c.tty.Ours { // no signal tells that it is again
+		look = time.After(lookTime)
+	}
 	select {
 	case <-ctx.Done():
-		return 0
+		c.end("", 0)
 	case s := <-signals:
-		if s == syscall.SIGWINCH {
+		if s == unix.SIGWINCH {
 			c.tty.Resize()
 		} else {
-			c.tty.Continue()
+			c.tty.GoOn()
 		}
 	case next := <-c.done:
 		next()
 	case err := <-c.shown:
-		c.showing = false
+		c.shown = nil
 		if err != nil {
-			return 1 // standard output is gone
+			c.end("", 1) // standard output is gone
 		}
-	case <-c.untilDeadline():
-		c.onDeadline(ctx)
-	case <-c.tty.UntilLook():
+	case <-look:
 	}
-	return goingOn
 }
 
-// untilDeadline returns what comes when it is time for the next try, or for the end of one.
-func (c *client) untilDeadline() <-chan time.Time {
-	if !c.isAway() || c.trying || c.link.ended {
-		return nil
+// begin has work done that may wait for long, unless it is under way. What it returns is done
+// afterwards, by run's goroutine.
+func (c *client) begin(underWay *bool, work func() func()) {
+	if *underWay {
+		return
 	}
-	return time.After(time.Until(c.deadline))
+	*underWay = true
+	go func() {
+		next := work()
+		c.done <- func() {
+			*underWay = false
+			next()
+		}
+	}()
+}
+
+// end ends the program, with these last words.
+func (c *client) end(words string, status int) {
+	if !c.over {
+		c.over, c.words, c.status = true, words, status
+	}
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -989,14 +891,14 @@ func (c *client) untilDeadline() <-chan time.Time {
 func catchSignals(tty *terminal.Terminal) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
-	signal.Ignore(syscall.SIGPIPE) // a write to a closed standard output fails, and run sees it
-	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT,
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGVTALRM, syscall.SIGXCPU} {
+	signal.Ignore(unix.SIGPIPE) // a write to a closed standard output fails, and run sees it
+	for _, s := range []syscall.Signal{unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM, unix.SIGXCPU} {
 		if !signal.Ignored(s) {
 			signal.Notify(signals, s)
 		}
 	}
-	signal.Notify(signals, syscall.SIGTERM)
+	signal.Notify(signals, unix.SIGTERM)
 	go func() {
 		<-signals
 		cancel()
@@ -1019,7 +921,11 @@ func main() {
 	case err != nil && ctx.Err() != nil:
 		return // the user did not want to wait
 	case err != nil:
-		fmt.Fprintf(os.Stderr, "cannot connect to %s: %s\n", o.Address(), reason(err))
+		var heart unix.Errno
+		if errors.As(err, &heart) { // package net adds the operation and the address
+			err = heart
+		}
+		fmt.Fprintf(os.Stderr, "cannot connect to %s: %v\n", o.Address(), err)
 		os.Exit(1)
 	}
 	os.Exit(newClient(o, tty, conn).run(ctx))

@@ -138,7 +138,7 @@ class Client:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.waiting: list[asyncio.Future[None]] = []  # tasks that wait in `until`
-        self.tty = Terminal(self.moved)
+        self.tty = Terminal(self.own_prompt, self.moved)
         self.link = Link(None)  # the connection; AWAY: the last one
         self.phase = Phase.ASKED
         self.answers = options.name is not None  # --name answers the prompt, until it is refused
@@ -198,10 +198,8 @@ class Client:
     def has_to_write(self) -> bool:
         """Whether something waits for the screen. No line is drawn while we say something."""
         speaks = self.saying is not None and not self.saying.done()
-        self.tty.own = self.own_prompt()
-        return self.tty.may_show() and (
-            bool(self.tty.out) or (not speaks and self.tty.wants_drawing())
-        )
+        waits = bool(self.tty.out) or (not speaks and self.tty.wants_drawing())
+        return waits and self.tty.may_show()
 
     def own_prompt(self) -> str:
         """Give the client's own prompt (EDIT-2)."""
@@ -723,8 +721,8 @@ class Client:
     async def give_up(self, words: str) -> None:
         """Leave the terminal; show the lines that will not be sent (BACK-9), and the last words."""
         self.tty.end_editing()
-        lines = bytes(self.kept).splitlines()
-        message = "".join(f"not sent: {os.fsdecode(line)}\n" for line in lines) + words
+        lines = PIECES.findall(self.kept)
+        message = "".join(f"not sent: {os.fsdecode(line)}" for line in lines) + words
         if message:
             await self.announce(message)
         await self.flush()
@@ -752,10 +750,8 @@ class Client:
         try:
             self.link = Link(await self.connect())
         except OSError as error:
-            return (
-                f"cannot connect to {self.options.address}: {self.reason(error)}\n",
-                1,
-            )
+            words = f"cannot connect to {self.options.address}: {self.reason(error)}\n"
+            return words, 1
         self.tty.take()
         parts = (self.read(), self.write_screen(), self.tty.edit(), self.look())
         self.tasks = [asyncio.create_task(self.attend(part)) for part in parts]
@@ -853,9 +849,9 @@ class Client:
     async def stop(self) -> None:
         """Stop as the user wishes (Ctrl+Z), with all on the screen."""
         self.tty.leave()
+        self.tty.stops = True
         await self.flush()
         self.tty.stop()
-        self.moved()
 
 
 def open_standard_files() -> None:

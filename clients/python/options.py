@@ -6,27 +6,21 @@ Offers: Options, parse_options, complain.
 from __future__ import annotations
 
 import os
-import sys
 import unicodedata
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import NoReturn
 
 VERSION = "0.1.0"
 
 
 class Options:
-    """What the command line says, or the default of what it leaves out."""
+    """What the command line says; here stands the default of what it leaves out."""
 
-    def __init__(self) -> None:
-        self.host: str = "localhost"
-        self.port: int = 8080
-        self.name: str | None = None  # answers the prompt for the name
-        self.retries: int = 10
-        self.retry_delay: float = 1.0  # seconds
+    host = "localhost"
+    port = 8080
+    name: str | None = None  # answers the prompt for the name
+    retries = 10
+    retry_delay = 1.0  # seconds
 
     @property
     def address(self) -> str:
@@ -34,12 +28,9 @@ class Options:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-USAGE = """\
-usage: chat-client [--host HOST] [--port PORT] [--name NAME]
-                   [--retries N] [--retry-delay SECONDS] [--help] [--version]
-"""
+HELP = """\
+usage: chat-client [OPTION]...
 
-HELP = f"""{USAGE}
 A chat client. It shows what the server sends and sends each line of its input.
 Nothing is encrypted, passwords neither. On a network that is not yours, use an SSH tunnel
 or a TLS proxy (see README.md).
@@ -65,26 +56,26 @@ def parse_options(words: list[str]) -> Options:
     options = Options()
     rest = iter(words)
     for word in rest:
-        name, equals, value = word.partition("=")
+        option, equals, value = word.partition("=")
         if word == "--help":
-            answer(HELP)
-        elif word == "--version":
-            answer(f"chat-client {VERSION} (Python, protocol 1)\n")
-        elif name not in VALUES:
-            usage_error(f"{'unknown option' if word.startswith('-') else 'not an option'}: {word}")
-        else:
-            set_option(options, name, value if equals else next(rest, None), equals or " ")
+            raise end(0, HELP)
+        if word == "--version":
+            raise end(0, f"chat-client {VERSION} (Python, protocol 1)\n")
+        if option not in VALUES:
+            raise usage_error(f"not an option: {word}")
+        field = option.removeprefix("--").replace("-", "_")  # of Options
+        setattr(options, field, read_value(option, value if equals else next(rest, None)))
     return options
 
 
-def set_option(options: Options, name: str, value: str | None, between: str) -> None:
-    """Set the option that `name` stands for, or end the program for a bad value."""
-    if value is None:
-        usage_error(f"no value for {name}")
+def read_value(option: str, text: str | None) -> object:
+    """Read the value of an option, or end the program for a bad one."""
+    if text is None:
+        raise usage_error(f"no value for {option}")
     try:
-        setattr(options, name.removeprefix("--").replace("-", "_"), VALUES[name](value))
+        return VALUES[option](text)
     except ValueError:
-        usage_error(f"bad value: {name}{between}{value}")
+        raise usage_error(f"bad value for {option}: {text}") from None
 
 
 def host(text: str) -> str:
@@ -115,8 +106,7 @@ def whole(text: str, low: int, high: int = 999_999_999) -> int:
 
 def seconds(text: str) -> float:
     """Read a time above 0."""
-    before, point, after = text.partition(".")
-    if not is_number(before) or (point and not is_number(after)) or float(text) == 0:
+    if not all(map(is_number, text.split(".", 1))) or float(text) == 0:
         raise ValueError(text)
     return float(text)
 
@@ -130,22 +120,20 @@ VALUES: dict[str, Callable[[str], object]] = {
 }
 
 
-def answer(text: str) -> NoReturn:
-    """Print what --help or --version asks for."""
-    with suppress(OSError):
-        os.write(1, text.encode())
-    sys.exit(0)
+def usage_error(message: str) -> SystemExit:
+    """Say what is wrong with the command line; to be raised."""
+    return end(2, f"chat-client: {message} (try --help)\n")
 
 
-def usage_error(message: str) -> NoReturn:
-    """End the program for a command line that is wrong."""
-    complain(f"{USAGE}chat-client: error: {message}\n")
-    sys.exit(2)
+def end(status: int, message: str) -> SystemExit:
+    """Say the only words of a program that ends before it has begun; to be raised."""
+    complain(message, 2 if status else 1)
+    return SystemExit(status)
 
 
-def complain(message: str) -> None:
-    """Say something on standard error. Where that fails, nothing can be said about it."""
+def complain(message: str, stream: int = 2) -> None:
+    """Write a text. Where that fails, nothing can be said about it."""
     data = os.fsencode(message)
     with suppress(OSError):
         while data:
-            data = data[os.write(2, data) :]
+            data = data[os.write(stream, data) :]

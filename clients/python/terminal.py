@@ -63,14 +63,15 @@ STRAY_KEY = re.compile(r"\x1b(?:\[[0-?]*[ -/]*)?")  # what no key sends
 class Terminal:
     """The terminal, and what is on it."""
 
-    def __init__(self, moved: Callable[[], None]) -> None:
+    def __init__(self, own: Callable[[], str], moved: Callable[[], None]) -> None:
+        self.own = own  # gives the prompt where the server's last line has ended (EDIT-2)
         self.moved = moved  # is called when the library has drawn something
         self.out = bytearray()  # what is to be written on standard output
-        self.own = ""  # the prompt where the server's last line has ended (EDIT-2)
         self.exists = os.isatty(0)
         self.ours = not self.exists  # the shell has not given it to another job
         self.edits = False  # lines can be edited; the end of the input ends that
         self.hidden = False  # a password is typed
+        self.stops = False  # Ctrl+Z was pressed
 
         self.before: list[Any] = []  # the mode that it had, and is to have at the end
         self.changed = False  # it has another one
@@ -112,6 +113,7 @@ class Terminal:
             self.set_mode()
             if self.edits:
                 self.out += b"\r\x1b[J" + (self.begun.encode() if self.hidden else b"")
+            self.moved()
         self.ours = ours
         return ours
 
@@ -123,7 +125,10 @@ class Terminal:
             self.give_back()
             return
         if not self.changed:
-            self.before = termios.tcgetattr(0)
+            try:
+                self.before = termios.tcgetattr(0)
+            except termios.error:  # the terminal is gone
+                return
         mode = [*self.before[:6], list(self.before[6])]
         mode[3] &= ~(termios.ECHO | termios.ECHONL)
         if self.hidden and self.before[3] & termios.ECHO:  # else another shows what is typed
@@ -216,7 +221,7 @@ class Terminal:
     def go_on(self) -> None:
         """Take the terminal anew: others may have used it while the program was stopped."""
         self.ours = not self.exists
-        self.drawn = False
+        self.drawn = self.stops = False
         self.take()
 
     # -----------------------------------------------------------------------------------------
@@ -253,12 +258,12 @@ class Terminal:
 
     def prompt(self) -> str:
         """What stands before the half-typed line; the library would show a TAB as ^I."""
-        return (self.begun or self.own).replace("\t", " ")
+        return (self.begun or self.own()).replace("\t", " ")
 
     def wants_drawing(self) -> bool:
         """Whether the half-typed line, or its prompt, is not on the screen and is to be."""
         shown = self.drawn and self.prompt_drawn == self.prompt()
-        return self.is_editing() and self.ours and not shown
+        return self.is_editing() and self.ours and not shown and not self.stops
 
     def draw(self, done: bool = False) -> None:
         """Put the half-typed line on the screen, behind its prompt; `done`: for good."""
@@ -471,7 +476,9 @@ def window_size() -> Size:
     """Ask for the size of the window."""
     from prompt_toolkit.data_structures import Size
 
-    columns, rows = os.get_terminal_size(1)
+    columns, rows = 80, 24
+    with suppress(OSError):
+        columns, rows = os.get_terminal_size(1)
     return Size(rows=rows or 24, columns=columns or 80)
 
 

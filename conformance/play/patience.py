@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 
 from conformance.mistakes import Place
-from conformance.model import Case, Outcome
+from conformance.model import Case, Outcome, Split
 from conformance.play.deadlines import timed
 
 IN_VAIN = 3  # time-outs in one situation before further cases wait less
@@ -76,7 +76,9 @@ def _situations(case: Case) -> list[str]:
     digest, found = hashlib.sha256(repr(programs).encode()), []
     for step in case.scenario.steps:
         member = case.scenario.cast.get(step.actor)
-        words = (step.actor, str(member), step.verb, step.argument, step.options)
+        words = (step.actor, str(member), step.verb, step.argument, step.options, step.branches)
+        if step.split is Split.EITHER:  # what is played then is not the same in all cases
+            digest.update(case.id.encode("utf-8", "backslashreplace"))
         digest.update(repr(_bare(words)).encode("utf-8", "backslashreplace"))
         found.append(digest.hexdigest())
     return found

@@ -8,7 +8,7 @@ import re
 from conformance.report.failure import group_text
 from conformance.report.grid import CORNER, Grid, at_fault, grid, total, totals
 from conformance.report.groups import groups
-from conformance.report.run import Run, lacking, red
+from conformance.report.run import Run, advice, lacking, red
 from conformance.report.way import bars, entry
 from conformance.text import visible
 
@@ -18,7 +18,8 @@ SHOWN_GROUPS = 20  # in full; CI systems cut long summaries
 def summary_markdown(run: Run) -> str:
     """Whether the run is green, what to mend first, how far each section is, and the matrix."""
     lines = [*_head(run), *_mend(run), *_bars(run), *_table(grid(run.results)), ""]
-    lines += [f"- {_md(line)}" for line in [*lacking(run), *at_fault(run.results)]]
+    told = [*lacking(run), *advice(run), *at_fault(run.results)]
+    lines += [f"- {_md(line)}" for line in told]
     return re.sub("\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 

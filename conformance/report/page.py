@@ -17,7 +17,7 @@ from conformance.model import Failure, Result
 from conformance.report.failure import parts, replay
 from conformance.report.grid import CORNER, at_fault, grid, legend, position, total, totals
 from conformance.report.groups import groups
-from conformance.report.run import Run, lacking, red
+from conformance.report.run import Run, advice, lacking, red
 from conformance.report.transcripts import transcript_name
 from conformance.report.way import bars, entry
 from conformance.text import visible
@@ -53,7 +53,7 @@ def _data(run: Run, transcripts: Path | None) -> dict[str, Any]:
     plain = {
         "green": not reasons,
         "totals": totals(total(run.results)),
-        "notes": reasons + lacking(run) + at_fault(run.results),
+        "notes": reasons + lacking(run) + advice(run) + at_fault(run.results),
         "facts": _facts(run),
         "mend": [[entry(run, one, played), one.cases[0].id] for one in groups(run.results)],
         "bars": bars(run),

@@ -9,10 +9,10 @@ from conformance.report.failure import group_text
 from conformance.report.groups import Group, groups
 from conformance.report.matrix import Look, matrix
 from conformance.report.reports import PAGE
-from conformance.report.run import Run, red
+from conformance.report.run import Run, advice, red
 from conformance.report.transcripts import output_of
 from conformance.report.way import SHOWN_GROUPS, bars, mend_first
-from conformance.text import clipped, plain_signs
+from conformance.text import clipped, plain_signs, visible
 
 
 def groups_shown(run: Run, folder: Path | None) -> list[str]:
@@ -46,7 +46,8 @@ def _blocks(run: Run, some: Iterable[Group], folder: Path | None) -> list[str]:
 
 
 def ending_shown(run: Run, look: Look) -> list[str]:
-    """How far the programs are, rule by rule; the matrix; why the run is red."""
+    """How far the programs are, rule by rule; the matrix; what is only advised; why it is red."""
     rules = "\n".join([*(clipped(line, look.width) for line in bars(run)), ""])
     shown = [plain_signs(rules) if look.plain else rules] if rules else []
-    return [*shown, matrix(run, look), *(f"red: {reason}" for reason in red(run))]
+    advised = [f"advice: {visible(line)}" for line in advice(run)]
+    return [*shown, matrix(run, look), *advised, *(f"red: {reason}" for reason in red(run))]

@@ -35,7 +35,8 @@ class Standing(Enum):
 
 def standings(run: Run) -> dict[str, Standing]:
     """Each rule's, in the order of building."""
-    failures = [it for one in run.results for it in (one.failure, one.afterwards) if it]
+    demanded = [one for one in run.results if one.verdict is not Verdict.WARNED]
+    failures = [it for one in demanded for it in (one.failure, one.afterwards) if it]
     broken = {failure.requirement for failure in failures}
     ends: dict[str, set[bool]] = {}
     for one in run.results:

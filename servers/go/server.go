@@ -52,9 +52,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ---------------------------------------------------------------------------------------------
-// 1. Limits
-// ---------------------------------------------------------------------------------------------
+// ---------------------------------------- 1. Limits -----------------------------------------
 
 const (
 	maxName     = 32               // bytes of a name
@@ -62,9 +60,9 @@ const (
 	maxRefusals = 5                // refused names on one connection; the last ends it
 	maxWrong    = 3                // wrong passwords on one connection; the last ends it
 	minPassword = 8                // bytes of a new password
-	maxPassword = 72               // bytes of a password
 	maxInbox    = 64*1024 + 1      // bytes held of a user's input: 64 KiB, and one to notice its end
 	maxGarbage  = 32 * 1024 * 1024 // bytes of memory that may be garbage, about
+	maxConsole  = 256              // bytes of the console in one event: few, as a user's queue may be
 	roundSize   = 256 * 1024       // bytes taken up and said in a round, before all are sent theirs
 	roundEvents = 256              // events taken in a round, likewise
 	sendPieces  = 64               // pieces sent in one system call
@@ -80,9 +78,7 @@ const (
 	never       = time.Duration(math.MaxInt64)
 )
 
-// ---------------------------------------------------------------------------------------------
-// 2. Types
-// ---------------------------------------------------------------------------------------------
+// ----------------------------------------- 2. Types -----------------------------------------
 
 // A phase is where a connection is in its life.
 type phase int
@@ -113,8 +109,9 @@ type proof struct{ name, hash string }
 // A user is one connection.
 type user struct {
 	conn     *net.TCPConn
-	socket   int    // its descriptor, which is good until `reap` closes it
-	addr     string // for the log
+	raw      syscall.RawConn // to wait for it
+	socket   int             // its descriptor, which is good until `reap` closes it
+	addr     string          // for the log
 	phase    phase
 	name     string        // or the one that it wants, while asked for the password
 	inbox    []byte        // what was received and is not yet taken up
@@ -122,18 +119,16 @@ type user struct {
 	refusals int
 	wrong    int
 	proven   proof
+	job      *accounts.Job // which a worker does for it, or will do
 	deadline time.Duration // when the time for its phase is up
 	left     time.Duration // until then, while a check has set the deadline aside
 	due      time.Duration // for --rate: when its next line may be taken up
 	reply    int           // bytes of memory that its last /who took, while they wait
 
-	readOn  chan struct{} // lets awaitInput go on; it is closed at the end
-	held    bool          // awaitInput waits for that
-	awaited bool          // the kernel takes no more for it at present: awaitRoom is at work
-	busy    bool          // a worker has a job of its, or will have
-	ended   bool          // its client has ended its side
-	pending bool          // is in server.pending
-	inTurns bool          // is in server.turns
+	ended      bool // its client has ended its side
+	queued     bool // is in server.queue
+	awaitsData bool // awaitInput is at work
+	awaitsRoom bool // the kernel takes no more for it at present: awaitRoom is at work
 }
 
 // A server is everything.
@@ -154,29 +149,20 @@ type server struct {
 	counted     int                // those of them that --max-clients counts (LIMIT-2)
 	gone        []*user            // to be reaped
 
-	turns   []*user  // may have lines for us; the first in is heard first
-	pending []*user  // to be flushed, besides the room's news
-	pieces  [][]byte // memory for a list
-	load    int      // bytes taken up and said since all were last sent them
-	buffer  []byte   // to receive with
-
-	console       []byte        // an inbox, from standard input
-	consoleHeld   bool          // readConsole waits
-	consoleReadOn chan struct{} // lets it go on
+	queue   []*user // to be heard, the first in first, and flushed, besides the room's news
+	load    int     // bytes taken up and said since all were last sent them
+	buffer  []byte  // to receive with
+	console []byte  // an inbox, from standard input
 
 	began    time.Time     // all other times are counted from then
 	now      time.Duration // when the round began
-	alarm    *time.Timer   // wakes the owner for the next sweep
-	sweepAt  time.Duration // when the next user's time may be up
+	alarm    *time.Timer   // for the next sweep
+	sweepAt  time.Duration // when that is
 	mustStop bool          // a signal or the operator wants it
 	stopping bool          // no one is let in any more
 }
 
-// ---------------------------------------------------------------------------------------------
-// 3. Lines
-// ---------------------------------------------------------------------------------------------
-
-var tooLong = fmt.Sprintf("! line too long (limit %d bytes)\n", maxLine)
+// ----------------------------------------- 3. Lines -----------------------------------------
 
 // takeLine takes the next whole line of an inbox, without its end, if there is one.
 //
@@ -194,16 +180,16 @@ func takeLine(inbox *[]byte) (string, bool) {
 	return strings.TrimSuffix(string(line), "\r"), true
 }
 
-// hasLine tells whether there is a whole line in an inbox.
+// hasLine tells whether an inbox has a whole line, or so much of one that it has to be cut.
 func hasLine(inbox []byte) bool {
-	return bytes.IndexByte(inbox, '\n') >= 0
+	return bytes.IndexByte(inbox, '\n') >= 0 || len(inbox) == maxInbox
 }
 
 // checkLine says what is wrong with a line, if anything is (FRAME-4 to FRAME-6, in that order).
 func checkLine(line string) string {
 	switch {
 	case len(line) > maxLine:
-		return tooLong
+		return fmt.Sprintf("! line too long (limit %d bytes)\n", maxLine)
 	case !utf8.ValidString(line):
 		return "! not valid UTF-8\n"
 	case strings.ContainsFunc(line, isControl):
@@ -219,7 +205,6 @@ func isControl(r rune) bool {
 		r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
-// trim takes away the spaces and tabs around a text.
 func trim(text string) string {
 	return strings.Trim(text, " \t")
 }
@@ -240,16 +225,10 @@ func lower(text string) string {
 	}, text)
 }
 
-// ---------------------------------------------------------------------------------------------
-// 4. Room
-// ---------------------------------------------------------------------------------------------
+// ----------------------------------------- 4. Room ------------------------------------------
 
 const nameLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
-var badName = fmt.Sprintf(
-	"! invalid name: use 1 to %d letters, digits, \"_\" or \"-\"\n", maxName)
-
-// find finds who has a name, case aside.
 func (s *server) find(name string) *user {
 	return s.users[lower(name)]
 }
@@ -280,11 +259,11 @@ func (s *server) tell(u *user, text string) {
 	s.touch(u)
 }
 
-// touch lets a user be flushed at the end of the round.
+// touch lets a user be heard, after all who wait for that already, and then flushed.
 func (s *server) touch(u *user) {
-	if !u.pending {
-		u.pending = true
-		s.pending = append(s.pending, u)
+	if !u.queued {
+		u.queued = true
+		s.queue = append(s.queue, u)
 	}
 }
 
@@ -296,7 +275,7 @@ func nameIsValid(name string) bool {
 // nameError says why a user cannot have a name, if so (JOIN-2, JOIN-3, ACCT-6; for /nick too).
 func (s *server) nameError(u *user, name string) string {
 	if !nameIsValid(name) {
-		return badName
+		return fmt.Sprintf("! invalid name: use 1 to %d letters, digits, \"_\" or \"-\"\n", maxName)
 	}
 	owner := s.find(name)
 	isRecased := owner == u && name != u.name
@@ -338,22 +317,17 @@ func (s *server) leave(u *user, reason string) {
 	s.log.LogEvent("leave", "name", u.name, "addr", u.addr, "reason", reason)
 }
 
-// ---------------------------------------------------------------------------------------------
-// 5. Commands
-// ---------------------------------------------------------------------------------------------
+// --------------------------------------- 5. Commands ----------------------------------------
 
 const (
-	unchanged    = "! accounts cannot be changed now\n"
-	accountWords = "/register PASSWORD, /passwd PASSWORD, /unregister, "
+	unknownCommand = "! unknown command: /%s (try /help)\n"
+	unchanged      = "! accounts cannot be changed now\n"
 )
 
-var badPassword = fmt.Sprintf("! password must be %d to %d bytes\n", minPassword, maxPassword)
-
-// cmdHelp is /help: the commands.
 func (s *server) cmdHelp(u *user, _ string) {
 	words := ""
 	if s.accounts != nil {
-		words = accountWords
+		words = "/register PASSWORD, /passwd PASSWORD, /unregister, "
 	}
 	s.tell(u, "Commands: /help, /who, /msg NAME TEXT, /nick NAME, "+words+
 		"/quit (// to begin a message with /)\n")
@@ -368,21 +342,21 @@ func (s *server) cmdWho(u *user, _ string) {
 
 // whoLines lists all in the room, on as many lines as that takes (CMD-2).
 func (s *server) whoLines() string {
+	var lines []string
 	head := fmt.Sprintf("Online (%d): ", len(s.users))
-	lines := []string{head}
+	line := head
 	for _, key := range slices.Sorted(maps.Keys(s.users)) {
 		name := s.users[key].name
-		last := &lines[len(lines)-1]
-		switch {
-		case *last == head:
-			*last += name
-		case len(*last)+len(", ")+len(name) <= maxLine:
-			*last += ", " + name
-		default:
-			lines = append(lines, head+name)
+		if len(line)+len(", ")+len(name) > maxLine {
+			lines = append(lines, line)
+			line = head
 		}
+		if line != head {
+			line += ", "
+		}
+		line += name
 	}
-	return strings.Join(lines, "\n") + "\n"
+	return strings.Join(append(lines, line, ""), "\n")
 }
 
 // cmdMsg is /msg NAME TEXT: for one other user only.
@@ -440,16 +414,13 @@ func (s *server) cmdUnregister(u *user, _ string) {
 // wait for the answer.
 func (s *server) changeAccount(u *user, task accounts.Task, rest string, mayDo bool) {
 	given := strings.TrimLeft(rest, " ")
-	isGood := len(given) >= minPassword && len(given) <= maxPassword
-	switch {
-	case !mayDo:
+	isGood := len(given) >= minPassword && len(given) <= accounts.MaxPassword
+	if !mayDo {
 		s.tell(u, strings.Replace(answers[task].refused, "NAME", u.name, 1))
-	case !isGood && task != accounts.Unregister:
-		s.tell(u, badPassword)
-	case !s.accounts.Change(u, task, u.name, given):
+	} else if !isGood && task != accounts.Unregister {
+		s.tell(u, fmt.Sprintf("! password must be %d to %d bytes\n", minPassword, accounts.MaxPassword))
+	} else if u.job = s.accounts.Change(u, task, u.name, given); u.job == nil {
 		s.tell(u, unchanged)
-	default:
-		u.busy = true
 	}
 }
 
@@ -473,51 +444,39 @@ func (s *server) accountChanged(u *user, job *accounts.Job) {
 	s.tell(u, strings.Replace(answer, "NAME", job.Name, 1))
 }
 
-// cmdQuit is /quit: the end.
 func (s *server) cmdQuit(u *user, _ string) {
 	s.tell(u, "Goodbye, "+u.name+"\n")
 	s.dismiss(u, "quit")
 }
 
-var commands = map[string]func(s *server, u *user, rest string){
-	"help": (*server).cmdHelp,
-	"who":  (*server).cmdWho,
-	"msg":  (*server).cmdMsg,
-	"nick": (*server).cmdNick,
-	"quit": (*server).cmdQuit,
+var commands = map[string]struct {
+	carryOut      func(s *server, u *user, rest string)
+	needsAccounts bool
+}{
+	"help":       {(*server).cmdHelp, false},
+	"who":        {(*server).cmdWho, false},
+	"msg":        {(*server).cmdMsg, false},
+	"nick":       {(*server).cmdNick, false},
+	"quit":       {(*server).cmdQuit, false},
+	"register":   {(*server).cmdRegister, true},
+	"passwd":     {(*server).cmdPasswd, true},
+	"unregister": {(*server).cmdUnregister, true},
 }
 
-// accountCommands are there where an accounts file is in use.
-var accountCommands = map[string]func(s *server, u *user, rest string){
-	"register":   (*server).cmdRegister,
-	"passwd":     (*server).cmdPasswd,
-	"unregister": (*server).cmdUnregister,
-}
-
-// isCommand tells a command from a message.
-func isCommand(line string) bool {
-	return strings.HasPrefix(line, "/") && !strings.HasPrefix(line, "//")
-}
-
-// splitCommand splits "/WORD REST" into WORD and REST.
-func splitCommand(line string) (word, rest string) {
+// splitCommand splits "/WORD REST" into WORD and REST, or tells that a line is a message.
+func splitCommand(line string) (word, rest string, isCommand bool) {
+	if !strings.HasPrefix(line, "/") || strings.HasPrefix(line, "//") {
+		return "", "", false
+	}
 	word, rest, _ = strings.Cut(line[1:], " ")
-	return word, rest
+	return word, rest, true
 }
 
-// unknownCommand says that there is no such command.
-func unknownCommand(word string) string {
-	return "! unknown command: /" + word + " (try /help)\n"
-}
-
-// ---------------------------------------------------------------------------------------------
-// 6. Lines to actions
-// ---------------------------------------------------------------------------------------------
+// ----------------------------------- 6. Lines to actions ------------------------------------
 
 const (
 	namePrompt     = "Enter your screen name: "
 	passwordPrompt = "Password: "
-	wrongPassword  = "! wrong password\n"
 )
 
 // gate tells whether a user's next line is taken up now, and if not, why.
@@ -525,7 +484,7 @@ func (s *server) gate(u *user) gateState {
 	switch {
 	case u.phase > chatting:
 		return closed
-	case u.busy:
+	case u.job != nil:
 		return busy
 	case u.phase < chatting:
 		return open
@@ -551,19 +510,8 @@ func (s *server) takeUp(u *user) {
 		}
 		s.handleLine(u, line)
 	}
-	switch s.gate(u) {
-	case closed:
-		return
-	case throttled:
-		s.sweepBy(u.due)
-	}
-	if u.ended && !u.busy && !hasLine(u.inbox) {
-		s.retire(u, "eof")
-	}
-	s.touch(u) // after its flush it is seen whether it may go on
 }
 
-// handleLine acts on one line of a user's.
 func (s *server) handleLine(u *user, line string) {
 	switch u.phase {
 	case naming:
@@ -600,14 +548,11 @@ func (s *server) refuseName(u *user, reason, problem string) {
 func (s *server) handlePassword(u *user, line string) {
 	if problem := checkLine(line); problem != "" {
 		s.refusePassword(u, "line", problem)
-	} else if len(line) > maxPassword {
-		s.refusePassword(u, "password", wrongPassword)
 	} else {
 		if !u.ended { // JOIN-8: the time to join stops
 			u.left, u.deadline = u.deadline-s.now, never
 		}
-		u.busy = true
-		s.accounts.Check(u, u.name, line)
+		u.job = s.accounts.Check(u, u.name, line)
 	}
 }
 
@@ -618,7 +563,7 @@ func (s *server) passwordChecked(u *user, job *accounts.Job) {
 		s.setDeadline(u, u.left)
 	}
 	if !job.Done || s.accounts.HashOf(job.Name) != job.Hash {
-		s.refusePassword(u, "password", wrongPassword)
+		s.refusePassword(u, "password", "! wrong password\n")
 		return
 	}
 	u.proven = proof{lower(job.Name), job.Hash}
@@ -649,27 +594,23 @@ func (s *server) askAgain(u *user, reason, problem, prompt string, mayTry bool) 
 
 // handleChat takes a line as a message or a command.
 func (s *server) handleChat(u *user, line string) {
+	word, rest, isCommand := splitCommand(line)
 	if problem := checkLine(line); problem != "" {
 		s.log.LogEvent("refuse", "addr", u.addr, "reason", "line")
 		s.tell(u, problem)
-	} else if isCommand(line) {
-		s.handleCommand(u, line)
+	} else if isCommand {
+		s.handleCommand(u, word, rest)
 	} else if !isBlank(line) {
 		s.say(u.name, line, u)
 	}
 }
 
-// handleCommand carries out a command.
-func (s *server) handleCommand(u *user, line string) {
-	word, rest := splitCommand(line)
-	command := commands[lower(word)]
-	if command == nil && s.accounts != nil {
-		command = accountCommands[lower(word)]
-	}
-	if command == nil {
-		s.tell(u, unknownCommand(word))
+func (s *server) handleCommand(u *user, word, rest string) {
+	command, isKnown := commands[lower(word)]
+	if !isKnown || command.needsAccounts && s.accounts == nil {
+		s.tell(u, fmt.Sprintf(unknownCommand, word))
 	} else {
-		command(s, u, rest)
+		command.carryOut(s, u, rest)
 	}
 }
 
@@ -685,13 +626,13 @@ func (s *server) jobDone(job *accounts.Job) {
 	if !isUser || s.gate(u) == closed {
 		return
 	}
-	u.busy = false
+	u.job = nil
 	if job.Task == accounts.Check {
 		s.passwordChecked(u, job)
 	} else {
 		s.accountChanged(u, job)
 	}
-	s.giveTurn(u)
+	s.touch(u)
 }
 
 // mayHear tells whether this round can bear more. When it cannot, all must first be sent what came
@@ -700,29 +641,16 @@ func (s *server) mayHear() bool {
 	return s.load <= min(roundSize, s.options.MaxQueue/2)
 }
 
-// giveTurn lets a user be heard, after all who wait for that already.
-func (s *server) giveTurn(u *user) {
-	if !u.inTurns {
-		u.inTurns = true
-		s.turns = append(s.turns, u)
-	}
-}
+// ---------------------------------------- 7. Console ----------------------------------------
 
-// ---------------------------------------------------------------------------------------------
-// 7. Console
-// ---------------------------------------------------------------------------------------------
-
-// opHelp is /help: the operator's commands.
 func (s *server) opHelp(_ string) {
 	s.output.Put("Commands: /help, /who, /kick NAME, /shutdown (// to begin an announcement with /)\n")
 }
 
-// opWho is /who: all in the room.
 func (s *server) opWho(_ string) {
 	s.output.Put(s.whoLines())
 }
 
-// opKick is /kick NAME: a user has to go.
 func (s *server) opKick(rest string) {
 	name := trim(rest)
 	u := s.find(name)
@@ -737,10 +665,8 @@ func (s *server) opKick(rest string) {
 	}
 }
 
-// opShutdown is /shutdown: the end for all. What was typed behind it is not acted on.
 func (s *server) opShutdown(_ string) {
 	s.mustStop = true
-	s.console, s.consoleHeld = nil, false
 }
 
 var opCommands = map[string]func(s *server, rest string){
@@ -752,64 +678,57 @@ var opCommands = map[string]func(s *server, rest string){
 
 // consoleLine acts on one line of the operator's: an announcement or a command.
 func (s *server) consoleLine(line string) {
-	word, rest := "", ""
-	if isCommand(line) {
-		word, rest = splitCommand(line)
-	}
+	word, rest, isCommand := splitCommand(line)
 	command := opCommands[lower(word)]
 	if problem := checkLine(line); problem != "" {
 		s.output.Put(problem)
 	} else if command != nil {
 		command(s, rest)
-	} else if isCommand(line) {
-		s.output.Put(unknownCommand(word))
+	} else if isCommand {
+		s.output.Put(fmt.Sprintf(unknownCommand, word))
 	} else if !isBlank(line) {
 		s.say("server", line, nil)
 	}
 }
 
-// takeConsole acts on what the operator has typed.
-func (s *server) takeConsole() {
-	for s.mayHear() && s.consoleHeld && !s.stopping {
-		if line, isLine := takeLine(&s.console); isLine {
-			s.consoleLine(line)
-		} else {
-			s.consoleHeld = false
-			s.consoleReadOn <- struct{}{}
+// takeConsole acts on what the operator has typed, but not on what came behind /shutdown.
+func (s *server) takeConsole(text []byte) {
+	s.console = append(s.console, text...)
+	for {
+		line, isLine := takeLine(&s.console)
+		if !isLine || s.mustStop {
+			return
 		}
+		s.consoleLine(line)
 	}
 }
 
-// readConsole brings what the operator types to the owner, and waits each time until that is acted
-// on. It is one goroutine, and ends with standard input; a line that is not whole then is none.
+// readConsole brings what the operator types to the owner. It is one goroutine, and ends with
+// standard input; a line that is not whole then is none.
 func (s *server) readConsole() {
-	buffer := make([]byte, 4096)
-	for n, err := os.Stdin.Read(buffer); err == nil; n, err = os.Stdin.Read(buffer) {
-		s.events <- func() {
-			s.console, s.consoleHeld = slices.Concat(s.console, buffer[:n]), true
+	for {
+		buffer := make([]byte, maxConsole)
+		n, err := os.Stdin.Read(buffer)
+		if err != nil {
+			return
 		}
-		<-s.consoleReadOn
+		s.events <- func() { s.takeConsole(buffer[:n]) }
 	}
 }
 
-// ---------------------------------------------------------------------------------------------
-// 8. Sockets
-// ---------------------------------------------------------------------------------------------
+// ---------------------------------------- 8. Sockets ----------------------------------------
 
 // acceptUsers brings newcomers to the owner. It is one goroutine, and ends with the listener.
 func (s *server) acceptUsers() {
-	isTroubled := false
-	for {
+	for isTroubled := false; ; {
 		conn, err := s.listener.AcceptTCP()
-		switch {
-		case err == nil:
-			s.events <- func() { s.greet(conn) }
-		case errors.Is(err, net.ErrClosed):
+		if errors.Is(err, net.ErrClosed) {
 			return
-		case !isTroubled:
-			s.events <- func() {
-				s.log.LogEvent("error", "error", "cannot accept connections: "+err.Error())
-			}
+		} else if err == nil {
+			s.events <- func() { s.greet(conn) }
+		} else if !isTroubled {
+			problem := "cannot accept connections: " + err.Error()
+			s.events <- func() { s.log.LogEvent("error", "error", problem) }
 		}
 		isTroubled = err != nil
 		if isTroubled { // out of descriptors or memory: try again, but not all the time (LIMIT-3)
@@ -820,21 +739,18 @@ func (s *server) acceptUsers() {
 
 // greet asks a newcomer for its name, if there is room.
 func (s *server) greet(conn *net.TCPConn) {
-	u := &user{conn: conn, cursor: stream.NewCursor(s.stream), readOn: make(chan struct{}, 1)}
-	raw, _ := conn.SyscallConn() // fails only for a connection that is none
-	raw.Control(func(socket uintptr) { u.socket = int(socket) })
-	if s.log != nil {
-		u.addr = showAddress(conn.RemoteAddr())
-	}
+	u := &user{conn: conn, addr: showAddress(conn.RemoteAddr())}
+	u.cursor.Stream = s.stream
+	u.raw, _ = conn.SyscallConn() // fails only for a connection that is none
+	u.raw.Control(func(socket uintptr) { u.socket = int(socket) })
 	s.log.LogEvent("connect", "addr", u.addr)
-	isFull := s.counted >= s.options.MaxClients
 	s.connections[u] = struct{}{}
 	s.counted++
 	switch {
 	case s.stopping: // it was accepted just before the listener was closed
 		s.tell(u, shutdownNotice)
 		s.dismiss(u, "")
-	case isFull:
+	case s.counted > s.options.MaxClients:
 		s.log.LogEvent("refuse", "addr", u.addr, "reason", "full")
 		s.tell(u, "! server full\n")
 		s.dismiss(u, "")
@@ -842,7 +758,6 @@ func (s *server) greet(conn *net.TCPConn) {
 		s.tell(u, namePrompt)
 		s.setDeadline(u, s.options.JoinTimeout)
 	}
-	go s.awaitInput(u, raw)
 }
 
 // setDeadline gives a user so much time from now on.
@@ -851,22 +766,20 @@ func (s *server) setDeadline(u *user, after time.Duration) {
 	s.sweepBy(u.deadline)
 }
 
-// awaitInput waits each time until something has come from a user, and then until the owner has
-// received it. It is one goroutine for each connection, and ends with that.
-func (s *server) awaitInput(u *user, raw syscall.RawConn) {
-	for isOpen := true; isOpen; _, isOpen = <-u.readOn {
-		raw.Read(func(socket uintptr) bool { return isReady(socket, unix.POLLIN) })
-		s.events <- func() { s.receive(u) }
+// awaitInput waits until something has come from a user. It is a goroutine.
+func (s *server) awaitInput(u *user) {
+	u.raw.Read(func(socket uintptr) bool { return isReady(socket, unix.POLLIN) })
+	s.events <- func() {
+		u.awaitsData = false
+		s.receive(u)
 	}
 }
 
-// awaitRoom waits until the kernel takes more for a user. It is one goroutine for each connection
-// that does not read fast enough.
+// awaitRoom waits until the kernel takes more for a user. It is a goroutine.
 func (s *server) awaitRoom(u *user) {
-	raw, _ := u.conn.SyscallConn()
-	raw.Write(func(socket uintptr) bool { return isReady(socket, unix.POLLOUT) })
+	u.raw.Write(func(socket uintptr) bool { return isReady(socket, unix.POLLOUT) })
 	s.events <- func() {
-		u.awaited = false
+		u.awaitsRoom = false
 		s.touch(u)
 	}
 }
@@ -879,7 +792,6 @@ func isReady(socket uintptr, event int16) bool {
 
 // receive takes what has come from a user; it is acted on when the user's turn comes.
 func (s *server) receive(u *user) {
-	u.held = true
 	if u.phase == gone {
 		return
 	}
@@ -892,7 +804,6 @@ func (s *server) receive(u *user) {
 		s.hangUp(u)
 	case s.gate(u) != closed:
 		u.inbox = slices.Concat(u.inbox, s.buffer[:n])
-		s.giveTurn(u)
 	}
 	s.touch(u)
 }
@@ -900,14 +811,24 @@ func (s *server) receive(u *user) {
 // flush sends what waits for a user, and sees how it stands then. Where the kernel takes no more,
 // the user is left alone until it does; only before a drop all is offered once more (LIMIT-1).
 func (s *server) flush(u *user) {
-	if u.phase != gone && (!u.awaited || s.isBehind(u)) {
-		if err := s.send(u); err != nil {
-			s.drop(u, "reset")
-		} else if s.isBehind(u) {
-			s.drop(u, "slow")
-		} else if u.phase == leaving && u.cursor.Waiting() == 0 {
-			s.endSending(u)
-		}
+	if u.phase == gone {
+		return
+	}
+	var err error
+	if !u.awaitsRoom || s.isBehind(u) {
+		err = s.send(u)
+	}
+	switch {
+	case err != nil:
+		s.drop(u, "reset")
+	case s.isBehind(u):
+		s.drop(u, "slow")
+	case u.phase != leaving || u.cursor.Waiting() > 0: // it goes on
+	case u.ended || u.conn.CloseWrite() != nil:
+		s.drop(u, "")
+	default: // its queue is out, and our side is ended
+		u.phase = lingering
+		s.counted--
 	}
 	s.watch(u)
 }
@@ -918,17 +839,24 @@ func (s *server) watch(u *user) {
 	if u.phase == gone {
 		return
 	}
-	isWanted := s.gate(u) == closed || !s.mustStop
-	if u.held && isWanted && !u.ended && len(u.inbox) < maxInbox {
-		u.held = false
-		u.readOn <- struct{}{}
+	gate := s.gate(u)
+	isWanted := gate == closed || !s.mustStop
+	if isWanted && !u.awaitsData && !u.ended && len(u.inbox) < maxInbox {
+		u.awaitsData = true
+		go s.awaitInput(u)
 	}
-	if u.cursor.Waiting() > 0 && !u.awaited {
-		u.awaited = true
+	if u.cursor.Waiting() > 0 && !u.awaitsRoom {
+		u.awaitsRoom = true
 		go s.awaitRoom(u)
 	}
-	if hasLine(u.inbox) && s.gate(u) == open {
-		s.giveTurn(u)
+	isMore := hasLine(u.inbox)
+	switch {
+	case isMore && gate == open:
+		s.touch(u)
+	case isMore && gate == throttled:
+		s.sweepBy(u.due)
+	case !isMore && u.ended && gate < busy: // all is said
+		s.retire(u, "eof")
 	}
 }
 
@@ -936,9 +864,7 @@ func (s *server) watch(u *user) {
 func (s *server) send(u *user) error {
 	u.cursor.Advance(0)
 	for u.cursor.Waiting() > 0 {
-		s.pieces = u.cursor.Pieces(s.pieces[:0], sendPieces)
-		n, err := unix.Writev(u.socket, s.pieces)
-		clear(s.pieces) // so that it keeps no block in memory
+		n, err := unix.Writev(u.socket, u.cursor.Pieces(sendPieces))
 		if err == syscall.EAGAIN {
 			break
 		}
@@ -972,14 +898,13 @@ func (s *server) hangUp(u *user) {
 		s.drop(u, "")
 	} else if s.gate(u) != closed {
 		s.setDeadline(u, drainTime)
-		s.giveTurn(u)
 	}
 }
 
 // retire takes a user out of the room, or from the prompt; what it still says is discarded.
 func (s *server) retire(u *user, reason string) {
-	if u.busy {
-		s.accounts.Forget(u)
+	if u.job != nil {
+		u.job.Forget()
 	}
 	if u.phase == chatting {
 		s.leave(u, reason)
@@ -987,16 +912,6 @@ func (s *server) retire(u *user, reason string) {
 	u.phase = leaving
 	u.inbox = nil
 	s.touch(u)
-}
-
-// endSending ends our side of a connection, now that its queue is out.
-func (s *server) endSending(u *user) {
-	if u.ended || u.conn.CloseWrite() != nil {
-		s.drop(u, "")
-	} else {
-		u.phase = lingering
-		s.counted--
-	}
 }
 
 // drop ends a connection now, whatever waits for it. A user in the room has a reason.
@@ -1018,14 +933,11 @@ func (s *server) drop(u *user, reason string) {
 func (s *server) reap() {
 	for _, u := range s.gone {
 		u.conn.Close()
-		close(u.readOn)
 	}
 	s.gone = nil
 }
 
-// ---------------------------------------------------------------------------------------------
-// 9. Loop
-// ---------------------------------------------------------------------------------------------
+// ----------------------------------------- 9. Loop ------------------------------------------
 
 // run serves until the server is stopped and everyone is gone. All of the server's methods, except
 // those that say otherwise, are called by its goroutine alone.
@@ -1037,59 +949,46 @@ func (s *server) run() {
 
 // oneRound waits for something to do, does it, and sends everyone what came of it.
 func (s *server) oneRound() {
-	if len(s.turns) == 0 && (!s.consoleHeld || s.stopping) {
-		act := <-s.events
-		s.now = time.Since(s.began)
-		act()
+	s.output.Flush()
+	s.log.Flush()
+	act := func() {}
+	if len(s.queue) == 0 {
+		act = <-s.events
 	}
 	runtime.Gosched() // others who have something for us bring it first: all is sent at once
 	s.now = time.Since(s.began)
-	for n := 0; n < roundEvents && s.handleEvent(); n++ {
+	act()
+	for n := 0; n < roundEvents && len(s.events) > 0 && s.mayHear(); n++ {
+		(<-s.events)()
 	}
 	s.takeTurns()
 	if s.mustStop && !s.stopping {
 		s.stop()
 	}
-	s.sweep(s.now)
 	s.flushAll()
 	s.reap()
-	s.flushSinks()
 }
 
-// handleEvent acts on the next event, if there is one already.
-func (s *server) handleEvent() bool {
-	select {
-	case act := <-s.events:
-		act()
-		return true
-	default:
-		return false
-	}
-}
-
-// takeTurns hears those who may have lines, one after the other; the rest are first next time.
+// takeTurns hears those in the queue, one after the other; the rest are first next time.
 func (s *server) takeTurns() {
-	s.takeConsole()
-	for len(s.turns) > 0 && s.mayHear() {
-		u := s.turns[0]
-		s.turns = s.turns[1:]
-		u.inTurns = false
-		s.takeUp(u)
+	heard := 0
+	for ; heard < len(s.queue) && s.mayHear(); heard++ {
+		s.takeUp(s.queue[heard])
 	}
+	s.queue = slices.Concat(s.queue[heard:], s.queue[:heard])
 }
 
-// flushAll flushes all for whom something waits: the room, where it spoke, and the pending.
+// flushAll flushes all for whom something waits: the room, where it spoke, and those in the queue.
+// Those who are dropped are in the next queue, so that the news of it does not wait either.
 func (s *server) flushAll() {
-	for len(s.pending) > 0 || s.news.Waiting() > 0 {
-		s.sendNews()
-		users := s.pending
-		s.pending = nil
-		for _, u := range users {
-			u.pending = false
-			s.flush(u)
-		}
-	}
 	s.load = 0
+	s.sendNews()
+	users := s.queue
+	s.queue = nil
+	for _, u := range users {
+		u.queued = false
+		s.flush(u)
+	}
 }
 
 // sendNews sends the room its new text: the same pieces, by one system call, to all who have been
@@ -1099,10 +998,10 @@ func (s *server) sendNews() {
 	if length == 0 {
 		return
 	}
-	pieces := s.news.Pieces(nil, sendPieces)
+	pieces := s.news.Pieces(sendPieces)
 	for _, u := range s.users {
 		n := 0
-		if u.cursor.IsLevelWith(&s.news) && !u.awaited {
+		if u.cursor.IsLevelWith(&s.news) && !u.awaitsRoom {
 			n, _ = unix.Writev(u.socket, pieces) // after an error the next attempt shows it
 			u.cursor.Advance(max(0, n))
 		}
@@ -1113,42 +1012,27 @@ func (s *server) sendNews() {
 	s.news.Advance(length)
 }
 
-// flushSinks writes what was said and logged in this round.
-func (s *server) flushSinks() {
-	s.output.Flush()
-	if s.log != nil {
-		s.log.Flush()
-	}
-}
-
-// sweepBy makes sure that there is a sweep at a time, or before.
+// sweepBy makes sure that there is a sweep at a time, or soon after.
 func (s *server) sweepBy(at time.Duration) {
+	at = max(at, s.now+tick)
 	if at < s.sweepAt {
 		s.sweepAt = at
-		s.alarm.Reset(max(0, at-s.now))
+		s.alarm.Reset(at - s.now)
 	}
 }
 
-// sweep sees to all whose time is up, and finds out when the next one's is.
-func (s *server) sweep(now time.Duration) {
-	if now < s.sweepAt {
-		return
-	}
-	next := never
-	s.sweepAt = 0 // the alarm is set once, at the end
+// sweep sees to all whose time is up, and to those who may be throttled no longer.
+func (s *server) sweep() {
+	s.sweepAt = never
 	for u := range s.connections {
-		if u.deadline <= now {
+		if u.deadline <= s.now {
 			s.expire(u)
 		}
-		if hasLine(u.inbox) && now < u.due {
-			next = min(next, u.due)
-		} else if hasLine(u.inbox) {
-			s.giveTurn(u)
+		s.sweepBy(u.deadline)
+		if hasLine(u.inbox) {
+			s.touch(u)
 		}
-		next = min(next, u.deadline)
 	}
-	s.sweepAt = never
-	s.sweepBy(max(next, now+tick))
 }
 
 // expire ends a connection that has had its time.
@@ -1165,9 +1049,7 @@ func (s *server) expire(u *user) {
 	}
 }
 
-// ---------------------------------------------------------------------------------------------
-// 10. Start and stop
-// ---------------------------------------------------------------------------------------------
+// ------------------------------------ 10. Start and stop ------------------------------------
 
 const shutdownNotice = "Server is shutting down\n"
 
@@ -1183,14 +1065,13 @@ func (s *server) start() {
 	var err error
 	if s.options.HasAccounts {
 		report := func(job *accounts.Job) { s.events <- func() { s.jobDone(job) } }
-		if s.accounts, err = accounts.Open(s.options.Accounts, nameIsValid, report); err != nil {
-			s.fail(1, err.Error()+"\n")
-		}
+		s.accounts, err = accounts.Open(s.options.Accounts, nameIsValid, report)
 	}
-	if s.options.HasLog {
-		if s.log, err = chatlog.OpenLog(s.options.Log, s.errors); err != nil {
-			s.fail(1, err.Error()+"\n")
-		}
+	if err == nil && s.options.HasLog {
+		s.log, err = chatlog.OpenLog(s.options.Log, s.errors)
+	}
+	if err != nil {
+		s.fail(1, err.Error()+"\n")
 	}
 	address := net.JoinHostPort(s.options.Host, strconv.Itoa(s.options.Port))
 	if s.listener, err = listenOn(address); err != nil {
@@ -1199,7 +1080,6 @@ func (s *server) start() {
 	s.address = showAddress(s.listener.Addr())
 	s.log.LogEvent("start", "addr", s.address)
 	s.output.Put("Listening on " + s.address + "\n")
-	s.flushSinks()
 	go s.acceptUsers()
 	go s.readConsole()
 }
@@ -1212,7 +1092,7 @@ func (s *server) stop() {
 	s.broadcast(shutdownNotice, nil)
 	s.log.LogEvent("shutdown", "addr", s.address)
 	for u := range s.connections {
-		if u.phase < chatting && !u.busy { // else no prompt is pending
+		if u.phase < chatting && u.job == nil { // else no prompt is pending
 			s.tell(u, "\n")
 		}
 		if u.phase < chatting {
@@ -1230,13 +1110,13 @@ func (s *server) stop() {
 // finishTurns acts on what was read before the signal: it comes before the notice (STOP-2).
 func (s *server) finishTurns() {
 	end := time.Now().Add(finishTime)
-	for time.Now().Before(end) && s.handleEvent() {
+	for time.Now().Before(end) && len(s.events) > 0 {
+		(<-s.events)()
 	}
-	for time.Now().Before(end) && (len(s.turns) > 0 || s.consoleHeld) {
+	for time.Now().Before(end) && len(s.queue) > 0 {
 		s.takeTurns()
 		s.flushAll()
 	}
-	s.turns = nil
 }
 
 // catchSignals lets the first signal to stop end the server in order, and the second one at once
@@ -1269,9 +1149,9 @@ func (s *server) catchSignals() {
 	}()
 }
 
-// readAnew opens the log anew (LOG-7), and has the accounts file read (FILE-4).
+// readAnew is what SIGHUP does to the log (LOG-7) and to the accounts (FILE-4).
 func (s *server) readAnew() {
-	if s.log != nil {
+	if s.options.HasLog {
 		s.log.Reopen()
 	}
 	if s.accounts != nil {
@@ -1291,7 +1171,8 @@ func listenOn(hostAndPort string) (*net.TCPListener, error) {
 	if address.IP.To4() != nil {
 		network = "tcp4" // or 0.0.0.0 would mean all of IPv6 too
 	}
-	config := net.ListenConfig{KeepAlive: -1, Control: noticeVanishing}
+	keepAlive := net.KeepAliveConfig{Enable: true, Idle: time.Minute, Count: 4} // 15 s between these
+	config := net.ListenConfig{KeepAliveConfig: keepAlive, Control: limitSilence}
 	config.SetMultipathTCP(false) // connections would not inherit all, and it is no use here
 	listener, err := config.Listen(context.Background(), network, address.String())
 	if err != nil {
@@ -1300,14 +1181,10 @@ func listenOn(hostAndPort string) (*net.TCPListener, error) {
 	return listener.(*net.TCPListener), nil
 }
 
-// noticeVanishing asks the kernel to notice within two minutes that a peer is cut off (LEAVE-5).
-// Errors are ignored: a system that lacks such an option serves all the same.
-func noticeVanishing(_, _ string, socket syscall.RawConn) error {
-	return socket.Control(func(socket uintptr) {
-		syscall.SetsockoptInt(int(socket), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1)
-		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, 60)
-		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, 15)
-		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, 4)
+// limitSilence ends connections whose peer acknowledges nothing for two minutes (LEAVE-5). A system
+// that lacks the option serves all the same.
+func limitSilence(_, _ string, raw syscall.RawConn) error {
+	return raw.Control(func(socket uintptr) {
 		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 120_000)
 	})
 }
@@ -1321,7 +1198,7 @@ func showAddress(address net.Addr) string {
 // boundGarbage keeps memory near to what is in use (LIMIT-4). By itself Go lets the garbage grow to
 // as much as that. A finalizer runs after each collection: it sets the share for the next one.
 func boundGarbage() {
-	type sentinel struct{ _ [16]byte }
+	type sentinel [16]byte
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	var adjust func(*sentinel)
 	adjust = func(mark *sentinel) {
@@ -1334,24 +1211,23 @@ func boundGarbage() {
 }
 
 func newServer() *server {
+	room := stream.New()
 	complaints := chatlog.NewSink("standard error", os.Stderr, nil)
 	s := &server{
 		events:      make(chan func(), roundEvents),
-		stream:      stream.New(),
+		output:      chatlog.NewSink("standard output", os.Stdout, complaints),
+		errors:      complaints,
+		log:         chatlog.NoLog(),
+		stream:      room,
+		news:        stream.Cursor{Stream: room},
 		users:       make(map[string]*user),
 		connections: make(map[*user]struct{}),
-
-		consoleReadOn: make(chan struct{}, 1),
-		output:        chatlog.NewSink("standard output", os.Stdout, complaints),
-		errors:        complaints,
-		began:         time.Now(),
-		sweepAt:       never,
-		buffer:        make([]byte, maxInbox),
+		buffer:      make([]byte, maxInbox),
+		began:       time.Now(),
+		sweepAt:     never,
 	}
-	s.news = stream.NewCursor(s.stream)
 	s.news.Attach()
-	s.alarm = time.AfterFunc(time.Hour, func() { s.events <- func() {} }) // `sweep` does the rest
-	s.alarm.Stop()
+	s.alarm = time.AfterFunc(never, func() { s.events <- s.sweep })
 	return s
 }
 
@@ -1365,8 +1241,6 @@ func main() {
 	s.log.LogEvent("stop", "addr", s.address)
 	end := time.Now().Add(pendingTime)
 	s.output.Finish(end)
-	if s.log != nil {
-		s.log.Finish(end)
-	}
+	s.log.Finish(end)
 	s.errors.Finish(end.Add(pendingTime / 2))
 }

@@ -5,7 +5,7 @@ hold the interpreter, which the loop may wait for, only for moments. All that to
 the start is done by one worker apart, the clerk, one job after the other (ACCT-13). A worker knows
 nothing but its job; what came of it is put in there, and the loop takes it from `finished`.
 
-Offers: Accounts (hash_of, check, change, reload, finished, forget), open_accounts, Job, Task.
+Offers: Accounts (hash_of, ask, finished, forget), open_accounts, Job, Task.
 """
 
 from __future__ import annotations
@@ -14,16 +14,10 @@ import os
 import signal
 import stat
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum, auto
-
-TYPE_CHECKING = False  # as in typing, which is slow to import
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from io import BufferedIOBase
-    from queue import SimpleQueue
-    from typing import Any, NoReturn
+from enum import StrEnum, auto
 
 HASH = rb"\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}"
 HASH_COST = 10  # of new hashes: 2 ** 10 rounds, some hundredths of a second
@@ -31,11 +25,8 @@ MAX_CHANGES = 100  # that wait for the clerk
 NICENESS = 15  # of those who check: others who wake up take the processor from them at once
 SWITCH_SECONDS = 0.0005  # that a worker may run Python while the loop waits to
 
-# What tells a file that was changed from what it was: device, inode, size, mtime, ctime.
-Stamp = tuple[int, int, int, int, int]
 
-
-class Task(Enum):
+class Task(StrEnum):
     """What a worker is to do."""
 
     CHECK = auto()  # whether a password is the right one
@@ -49,7 +40,7 @@ class Job:
     """Work for a worker, with all that it needs, and what came of it."""
 
     def __init__(
-        self, task: Task, owner: Any, name: bytes, password: bytes, hash: bytes | None
+        self, task: Task, owner: object, name: bytes, password: bytes, hash: bytes | None
     ) -> None:
         self.task = task
         self.owner = owner  # for whom; None for a RELOAD
@@ -64,7 +55,6 @@ class Job:
 
 # ---------------------------------------------------------------------------------------------
 # The file
-# ---------------------------------------------------------------------------------------------
 
 
 class BadAccounts(OSError):
@@ -80,7 +70,7 @@ class AccountsFile:
     def __init__(self, path: str, name_is_valid: Callable[[bytes], bool]) -> None:
         self.path = path
         self.name_is_valid = name_is_valid
-        self.stamp: Stamp | None = None
+        self.stamp: tuple[int, ...] = ()
         self.data = b""
         self.hashes: dict[bytes, bytes] = {}  # by lower name; never changed, but replaced
 
@@ -97,11 +87,13 @@ class AccountsFile:
 
     def read(self) -> None:
         """Read the file; where it cannot be used, all stays as it was."""
-        with open_file(self.path) as file:
-            stamp = stamp_of(os.fstat(file.fileno()))
+        with open(self.path, "rb", opener=open_at_once) as file:
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise BadAccounts("not a regular file")
             data = file.read()
         self.hashes = self.parse(data)
-        self.stamp, self.data = stamp, data
+        self.stamp, self.data = stamp_of(state), data
 
     def parse(self, data: bytes) -> dict[bytes, bytes]:
         """Read the accounts from what the file holds (FILE-1, FILE-2)."""
@@ -137,21 +129,17 @@ class AccountsFile:
         self.stamp, self.data = stamp, data
 
 
-def open_file(path: str) -> BufferedIOBase:
-    """Open the file. If it is a pipe, that must not wait until a program writes to it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BadAccounts("not a regular file")
-    return os.fdopen(descriptor, "rb")
+def open_at_once(path: str, flags: int) -> int:
+    """Open a file. If it is a pipe, that must not wait until a program writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-def stamp_of(file: os.stat_result) -> Stamp:
-    """Give the stamp of a file: another change to it gives another one."""
+def stamp_of(file: os.stat_result) -> tuple[int, ...]:
+    """Give what is another after each change to a file."""
     return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns
 
 
-def replace_file(path: str, old: Stamp | None, data: bytes) -> Stamp:
+def replace_file(path: str, old: tuple[int, ...], data: bytes) -> tuple[int, ...]:
     """Write a file beside the old one, and put it in its place once it is on the disk."""
     new = path + ".new"
     with suppress(FileNotFoundError):  # left over from a crash
@@ -181,124 +169,90 @@ def replace_file(path: str, old: Stamp | None, data: bytes) -> Stamp:
 
 # ---------------------------------------------------------------------------------------------
 # The workers
-# ---------------------------------------------------------------------------------------------
-
-
-class Pool:
-    """Workers of one kind. The loop keeps the queue; a free worker gets its head."""
-
-    def __init__(self, work: Callable[[Job], None], wake: int, workers: int, niceness: int) -> None:
-        import threading
-        from queue import SimpleQueue
-
-        self.work = work
-        self.niceness = niceness
-        self.free = workers
-        self.waiting: OrderedDict[Any, Job] = OrderedDict()  # by owner
-        self.todo: SimpleQueue[Job] = SimpleQueue()  # to the workers
-        self.done: SimpleQueue[Job] = SimpleQueue()  # from them
-        self.wake = wake  # an eventfd: readable once a job is done
-        for _ in range(workers):
-            threading.Thread(target=self.run, daemon=True).start()
-
-    def run(self) -> NoReturn:
-        """Do one job after the other, in a thread. An error ends a job, and no more than that."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        os.nice(self.niceness)  # of this thread alone
-        while True:
-            job = self.todo.get()
-            try:
-                self.work(job)
-            except Exception as error:
-                reason = error.strerror if isinstance(error, OSError) else error
-                job.error = f"{job.task.name.lower()}: {reason}"
-            job.password = b""  # kept no longer than it is needed
-            self.done.put(job)
-            os.eventfd_write(self.wake, 1)
-
-    def add(self, job: Job) -> None:
-        """Put a job behind all others."""
-        self.waiting[job.owner] = job
-        self.hand_out()
-
-    def hand_out(self) -> None:
-        """Give the free workers the jobs that have waited longest."""
-        while self.waiting and self.free:
-            self.free -= 1
-            self.todo.put(self.waiting.popitem(last=False)[1])
-
-    def finished(self) -> list[Job]:
-        """Take back the jobs that are done, and hand out others."""
-        jobs = []
-        while not self.done.empty():
-            jobs.append(self.done.get())
-        self.free += len(jobs)
-        self.hand_out()
-        return jobs
 
 
 class Accounts:
     """The accounts in force, and the way to check and change them beside the loop."""
 
     def __init__(self, file: AccountsFile) -> None:
+        import threading
+
         self.file = file  # from here on the clerk's alone
         self.hashes = file.hashes
-        sys.setswitchinterval(SWITCH_SECONDS)
+        self.checks: OrderedDict[object, Job] = OrderedDict()  # that wait for a worker, by owner
+        self.changes: OrderedDict[object, Job] = OrderedDict()  # that wait for the clerk
+        self.added = threading.Condition()  # to be held while these two are used
+        self.done: deque[Job] = deque()
         self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable: see `finished`
-        self.checkers = Pool(check_password, self.wake, len(os.sched_getaffinity(0)), NICENESS)
-        self.clerk = Pool(self.keep, self.wake, 1, 0)
+        sys.setswitchinterval(SWITCH_SECONDS)
+        kinds = [(self.checks, check_password, NICENESS)] * len(os.sched_getaffinity(0))
+        for kind in (*kinds, (self.changes, self.keep, 0)):
+            threading.Thread(target=self.work, args=kind, daemon=True).start()
+
+    def work(
+        self, jobs: OrderedDict[object, Job], do: Callable[[Job], None], niceness: int
+    ) -> None:
+        """Do one job after the other, in a thread. An error ends a job, and no more than that."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        os.nice(niceness)  # of this thread alone
+        while True:
+            with self.added:
+                while not jobs:
+                    self.added.wait()
+                _, job = jobs.popitem(last=False)
+            try:
+                do(job)
+            except Exception as error:
+                reason = getattr(error, "strerror", None) or error
+                job.error = f"accounts: cannot {job.task}: {reason}"
+            job.password = b""  # kept no longer than it is needed
+            self.done.append(job)
+            os.eventfd_write(self.wake, 1)
 
     def hash_of(self, name: bytes) -> bytes | None:
         """Give the hash of an account, or None where the name is none."""
         return self.hashes.get(name.lower())
 
-    def check(self, owner: object, name: bytes, password: bytes) -> Job:
-        """See whether a password is an account's; an owner has one job at a time."""
-        job = Job(Task.CHECK, owner, name, password, self.hash_of(name))
-        self.checkers.add(job)
-        return job
-
-    def change(self, owner: object, task: Task, name: bytes, password: bytes) -> Job | None:
-        """Change an account as it is now, or refuse to where too many changes wait (ACCT-13)."""
-        if len(self.clerk.waiting) >= MAX_CHANGES:
+    def ask(
+        self, task: Task, owner: object = None, name: bytes = b"", password: bytes = b""
+    ) -> Job | None:
+        """Ask a worker to do something, or give None where too many changes wait (ACCT-13)."""
+        jobs = self.checks if task is Task.CHECK else self.changes
+        if jobs is self.changes and owner is not None and len(jobs) >= MAX_CHANGES:
             return None
         job = Job(task, owner, name, password, self.hash_of(name))
-        self.clerk.add(job)
+        with self.added:
+            jobs[owner] = job
+            self.added.notify_all()
         return job
 
-    def reload(self) -> None:
-        """Read the file anew (FILE-4)."""
-        self.clerk.add(Job(Task.RELOAD, None, b"", b"", None))
+    def forget(self, owner: object) -> None:
+        """Take back an owner's job, if no worker has begun it."""
+        with self.added:
+            self.checks.pop(owner, None)
+            self.changes.pop(owner, None)
 
     def finished(self) -> list[Job]:
         """Take back the jobs that are done; the accounts that they left count from now on."""
         os.eventfd_read(self.wake)
-        jobs = self.checkers.finished() + self.clerk.finished()
+        jobs = [self.done.popleft() for _ in range(len(self.done))]
         for job in jobs:
             if job.hashes is not None:
                 self.hashes = job.hashes
         return jobs
-
-    def forget(self, owner: object) -> None:
-        """Take back a job that no worker has begun."""
-        self.checkers.waiting.pop(owner, None)
-        self.clerk.waiting.pop(owner, None)
 
     def keep(self, job: Job) -> None:
         """Do one job of the clerk's; where the account is not as it was, nothing changes."""
         if job.task in (Task.REGISTER, Task.PASSWD):
             job.new_hash = hash_password(job.password)
         try:
-            verb = "read"
             if job.task is Task.RELOAD or stamp_of(os.stat(self.file.path)) != self.file.stamp:
                 self.file.read()
-            verb = "change"
             if job.task is not Task.RELOAD and self.file.hashes.get(job.name.lower()) == job.hash:
                 self.file.change(job.name, job.new_hash)
                 job.done = True
-        except OSError as error:
-            job.error = f"cannot {verb} accounts {self.file.path}: {error.strerror}"
-        job.hashes = self.file.hashes
+        finally:
+            job.hashes = self.file.hashes
 
 
 def check_password(job: Job) -> None:
@@ -317,19 +271,14 @@ def hash_password(password: bytes) -> bytes:
 
 
 def open_accounts(path: str, name_is_valid: Callable[[bytes], bool]) -> Accounts | str:
-    """Read the file, lock it, and start the workers; or say why that cannot be (FILE-3, FILE-8).
-
-    It is read before it is locked, so that a bad one gets no lock file beside it, and again
-    afterwards, since until then another server may have changed it.
-    """
+    """Read the file, lock it, and start the workers; or say why that cannot be (FILE-3, FILE-8)."""
     file = AccountsFile(path, name_is_valid)
     verb = "read"
     try:
-        file.read()
+        file.read()  # before it is locked, so that a bad one gets no lock file beside it
         verb = "use"
         file.lock()
-        verb = "read"
-        file.read()
+        file.read()  # until now another server may have changed it
         return Accounts(file)
     except OSError as error:
         return f"cannot {verb} accounts {path}: {error.strerror}"

@@ -12,12 +12,9 @@ import os
 import select
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from selectors import EVENT_WRITE, BaseSelector
-
-TYPE_CHECKING = False  # as in typing, which is slow to import
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MAX_PENDING = 1024 * 1024  # bytes that may wait in a sink
 WRITE_SIZE = 64 * 1024  # bytes written in one go
@@ -143,17 +140,13 @@ def log_event(log: Sink | None, event: str, **fields: bytes | str) -> None:
         return
     import json  # late, for without a log the program starts more quickly without it
 
-    record = {"time": utc_now(), "level": LEVELS.get(event, "INFO"), "msg": event}
+    seconds, millis = divmod(time.time_ns() // 1_000_000, 1000)
+    now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{millis:03}Z"
+    record = {"time": now, "level": LEVELS.get(event, "INFO"), "msg": event}
     for name, value in fields.items():
         record[name] = value.decode() if isinstance(value, bytes) else value
     line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
     log.put(line.encode(errors="replace"))  # a path may hold any bytes
-
-
-def utc_now() -> str:
-    """Write the time as RFC 3339 does, in UTC, to the millisecond."""
-    seconds, millis = divmod(time.time_ns() // 1_000_000, 1000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{millis:03}Z"
 
 
 def write_if_ready(descriptor: int, data: bytes, wait: float = 0) -> int:

@@ -1,46 +1,36 @@
 """The command line: what it may hold, and what --help and --version print (PROG-1, PROG-4, PROG-7).
 
-Offers: Options, parse_options, usage_error, fail.
+Offers: Options, parse_options, usage_error, end.
 """
 
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Callable
 
 from log import write_all
-
-TYPE_CHECKING = False  # as in typing, which is slow to import
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import NoReturn
 
 VERSION = "0.1.0"
 
 
 class Options:
-    """What the command line says, or the default of what it leaves out."""
+    """What the command line says; here stands the default of what it leaves out."""
 
-    def __init__(self) -> None:
-        self.host: str = "127.0.0.1"
-        self.port: int = 8080
-        self.max_clients: int = 10_000  # connections
-        self.max_queue: int = 1024 * 1024  # bytes that may wait for one user
-        self.join_timeout: float = 60.0  # seconds
-        self.rate: int | None = None  # lines a second
-        self.accounts: str | None = None
-        self.members_only: bool = False
-        self.log: str | None = None
-        self.quiet: bool = False
+    host = "127.0.0.1"
+    port = 8080
+    max_clients = 10_000  # connections
+    max_queue = 1024 * 1024  # bytes that may wait for one user
+    join_timeout = 60.0  # seconds
+    rate: int | None = None  # lines a second
+    accounts: str | None = None
+    members_only = False
+    log: str | None = None
+    quiet = False
 
 
-USAGE = """\
-usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]
-                   [--join-timeout SECONDS] [--rate N] [--log FILE] [--accounts FILE]
-                   [--members-only] [--quiet] [--help] [--version]
-"""
+HELP = """\
+usage: chat-server [OPTION]...
 
-HELP = f"""{USAGE}
 A chat server: one room, lines of text over TCP.
 Nothing is encrypted, passwords neither. On a network that is not yours, put an SSH tunnel
 or a TLS proxy before it (README.md tells how).
@@ -72,34 +62,30 @@ def parse_options(words: list[str]) -> Options:
     rest = iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
+        field = name.removeprefix("--").replace("-", "_")  # of Options
         if word == "--help":
-            answer(HELP)
-        elif word == "--version":
-            answer(f"chat-server {VERSION} (Python, protocol 1)\n")
-        elif word in FLAGS:
-            setattr(options, field_name(word), True)
-        elif name not in VALUES:
-            usage_error(f"{'unknown option' if word.startswith('-') else 'not an option'}: {word}")
+            raise end(0, HELP)
+        if word == "--version":
+            raise end(0, f"chat-server {VERSION} (Python, protocol 1)\n")
+        if word in FLAGS:
+            setattr(options, field, True)
+        elif name in VALUES:
+            setattr(options, field, read_value(name, value if equals else next(rest, None)))
         else:
-            set_option(options, name, value if equals else next(rest, None), equals or " ")
+            raise usage_error(f"not an option: {word}")
     if options.members_only and options.accounts is None:
-        usage_error("--members-only needs --accounts")
+        raise usage_error("--members-only needs --accounts")
     return options
 
 
-def set_option(options: Options, name: str, value: str | None, between: str) -> None:
-    """Set the option that `name` stands for, or end the program for a bad value."""
-    if value is None:
-        usage_error(f"no value for {name}")
+def read_value(name: str, text: str | None) -> object:
+    """Read the value of an option, or end the program for a bad one."""
+    if text is None:
+        raise usage_error(f"no value for {name}")
     try:
-        setattr(options, field_name(name), VALUES[name](value))
+        return VALUES[name](text)
     except ValueError:
-        usage_error(f"bad value: {name}{between}{value}")
-
-
-def field_name(option: str) -> str:
-    """Give the name of the field of Options that an option is kept in."""
-    return option.removeprefix("--").replace("-", "_")
+        raise usage_error(f"bad value for {name}: {text}") from None
 
 
 def host(text: str) -> str:
@@ -123,8 +109,7 @@ def whole(text: str, low: int, high: int = 999_999_999) -> int:
 
 def seconds(text: str) -> float:
     """Read a time above 0."""
-    before, point, after = text.partition(".")
-    if not is_number(before) or (point and not is_number(after)) or float(text) == 0:
+    if not all(map(is_number, text.split(".", 1))) or float(text) == 0:
         raise ValueError(text)
     return float(text)
 
@@ -143,18 +128,12 @@ VALUES: dict[str, Callable[[str], object]] = {
 FLAGS = ("--quiet", "--members-only")
 
 
-def answer(text: str) -> NoReturn:
-    """Print what --help or --version asks for."""
-    write_all(1, text.encode())
-    sys.exit(0)
+def usage_error(message: str) -> SystemExit:
+    """Say what is wrong with the command line; to be raised."""
+    return end(2, f"chat-server: {message} (try --help)\n")
 
 
-def usage_error(message: str) -> NoReturn:
-    """End the program for a command line that is wrong."""
-    fail(2, f"{USAGE}chat-server: error: {message}\n")
-
-
-def fail(status: int, message: str) -> NoReturn:
-    """End the program before it has begun."""
-    write_all(2, os.fsencode(message))
-    sys.exit(status)
+def end(status: int, message: str) -> SystemExit:
+    """Say the only words of a program that ends before it has begun; to be raised."""
+    write_all(2 if status else 1, os.fsencode(message))
+    return SystemExit(status)

@@ -37,17 +37,11 @@ from enum import Enum, auto
 
 from accounts import Accounts, Job, Task, open_accounts
 from log import Sink, log_event, open_log, open_output, reopen
-from options import Options, fail, parse_options, usage_error
+from options import Options, end, parse_options, usage_error
 from stream import Cursor, Stream
-
-TYPE_CHECKING = False  # as in typing, which is slow to import
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import ClassVar
 
 # ---------------------------------------------------------------------------------------------
 # 1. Limits
-# ---------------------------------------------------------------------------------------------
 
 MAX_NAME = 32  # bytes of a name
 MAX_LINE = 1024  # bytes of a line from a client, and of one of /who, the end not counted
@@ -65,7 +59,6 @@ BACKLOG = 4096  # connections that may wait to be accepted
 ROUND_SIZE = 256 * 1024  # bytes taken up and said in a round, before all are sent them
 LINE_WORK = 64  # what a line adds to that beyond its bytes, for the time it takes
 SKIP_SIZE = 256  # empty lines that are passed in one step, at most
-MAX_PIECES = 64  # pieces of memory handed to the kernel in one call
 TICK = 0.01  # seconds at least between two sweeps
 MAX_SLEEP = 3600.0  # seconds; the system takes no wait beyond some weeks
 NEVER = float("inf")  # a time that does not come
@@ -92,7 +85,6 @@ TOO_MANY = b"! too many attempts\n"
 
 # ---------------------------------------------------------------------------------------------
 # 2. Types
-# ---------------------------------------------------------------------------------------------
 
 
 class Phase(Enum):
@@ -116,33 +108,6 @@ class Gate(Enum):
     CLOSED = auto()  # it is leaving, or gone
 
 
-class Inbox:
-    """Bytes that were received and not yet taken up."""
-
-    __slots__ = ("at", "data")
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.at = 0  # of the next line; all before it is moved out once for many lines
-
-    def __len__(self) -> int:
-        return len(self.data) - self.at
-
-    def add(self, data: bytes) -> None:
-        """Put what was received behind the rest."""
-        self.data = self.data[self.at :] + data
-        self.at = 0
-
-    def skip_empty(self) -> None:
-        """Pass the empty lines that come next, many of them in one step."""
-        ahead = self.data[self.at : self.at + SKIP_SIZE]
-        self.at += len(ahead) - len(ahead.lstrip(b"\n"))
-
-    def has_line(self) -> bool:
-        """Whether a whole line is there."""
-        return self.data.find(b"\n", self.at) >= 0
-
-
 class User:
     """One connection."""
 
@@ -151,7 +116,7 @@ class User:
         self.addr = addr  # its address, for the log
         self.phase = Phase.NAMING
         self.name = b""  # or the one that it wants, while asked for its password
-        self.inbox = Inbox()
+        self.inbox = bytearray()  # what was received, and is not taken up yet
         self.cursor = Cursor(stream)  # what waits to be sent to it
         self.refusals = 0
         self.wrong = 0  # wrong passwords
@@ -167,25 +132,27 @@ class User:
 
 # ---------------------------------------------------------------------------------------------
 # 3. Lines
-# ---------------------------------------------------------------------------------------------
 
 # C0 except TAB, DEL and C1, and what breaks a line or turns its direction on the screen.
 CONTROL_RANGES = ((0, 0x08), (0x0A, 0x1F), (0x7F, 0x9F), (0x2028, 0x202E), (0x2066, 0x2069))
 CONTROL = {chr(code) for first, last in CONTROL_RANGES for code in range(first, last + 1)}
 
 
-def take_line(inbox: Inbox) -> bytes | None:
-    """Take the next whole line, without its end, or None where there is none yet.
-
-    Of a line that is too long only so much is kept as shows that it is: it cannot fill memory.
-    """
-    end = inbox.data.find(b"\n", inbox.at)
+def take_line(inbox: bytearray) -> bytes | None:
+    """Take the next whole line, without its end, or None where there is none yet."""
+    end = inbox.find(b"\n")
     if end < 0:
-        inbox.data, inbox.at = inbox.data[inbox.at : inbox.at + MAX_LINE + 2], 0
+        del inbox[MAX_LINE + 2 :]  # what is left shows that the line is too long
         return None
-    line = inbox.data[inbox.at : end]
-    inbox.at = end + 1
+    line = bytes(inbox[:end])
+    del inbox[: end + 1]
     return line.removesuffix(b"\r")
+
+
+def skip_empty(inbox: bytearray) -> None:
+    """Pass the empty lines that come next, many of them in one step."""
+    ahead = inbox[:SKIP_SIZE]
+    del inbox[: len(ahead) - len(ahead.lstrip(b"\n"))]
 
 
 def check_line(line: bytes) -> bytes | None:
@@ -208,7 +175,6 @@ def is_blank(text: bytes) -> bool:
 
 # ---------------------------------------------------------------------------------------------
 # 4. Room
-# ---------------------------------------------------------------------------------------------
 
 NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 RESERVED = (b"server", b"password")
@@ -222,40 +188,32 @@ def name_is_valid(name: bytes) -> bool:
 class Server:
     """Everything: the room, those who are in it or want to be, and what connects them to it."""
 
-    def __init__(
-        self,
-        options: Options,
-        listener: socket.socket,
-        wake: int,
-        log: Sink | None,
-        accounts: Accounts | None,
-        selector: selectors.BaseSelector,
-    ) -> None:
+    def __init__(self, options: Options, wake: int) -> None:
         self.options = options
-        self.listener = listener
-        self.address = show_address(*listener.getsockname()[:2])
         self.wake = wake  # descriptor that can be read once a signal has come
-        self.log = log
-        self.accounts = accounts
-        self.selector = selector
+        self.selector = selectors.DefaultSelector()
+        self.accounts = None if options.accounts is None else start_accounts(options.accounts)
+        self.log = None if options.log is None else start_log(options.log, self.selector)
+        self.output = open_output(self.selector)
+        self.sinks = [self.output] if self.log is None else [self.log, self.output]
+        self.listener = listen_on(options.host, options.port)
+        self.address = show_address(*self.listener.getsockname()[:2])
         self.rate = options.rate
-        self.half = options.max_queue // 2  # bytes; more waits for a user than it may add to
+        self.half = options.max_queue // 2  # bytes; where more waits for a user, it adds none
         # Bytes of work, then all are sent what came of it. With more, a user who reads well could
         # be dropped, since it was given no chance to read.
         self.round_size = min(ROUND_SIZE, self.half)
-        self.output = open_output(selector)
-        self.sinks = [self.output] if log is None else [log, self.output]
 
         self.stream = Stream()  # what the room says
         self.news = Cursor(self.stream)  # what all are still to be sent of it
         self.news.attach()
         self.users: dict[bytes, User] = {}  # the room, by lower name
-        self.connections: dict[User, None] = {}  # all but those who are reaped
+        self.connections: set[User] = set()  # all but those who are reaped
         self.lingering: set[User] = set()  # those of them that no longer count (LIMIT-2)
         self.gone: list[User] = []  # those to be reaped
 
         self.turns: OrderedDict[User, None] = OrderedDict()  # may have lines for us
-        self.pending: dict[User, None] = {}  # to be flushed, besides the room's news
+        self.pending: set[User] = set()  # to be flushed, besides the room's news
         self.work = 0  # bytes that were taken up and said since all were last sent them
         self.now = time.monotonic()  # when the round began
         self.sweep_at = NEVER  # when the next user's time may be up
@@ -263,9 +221,28 @@ class Server:
         self.accept_fails = False  # it did at the last attempt, and that was logged
         self.stopping = False  # a signal or the operator wants it to end
         self.stop_at = NEVER  # when it does, at the latest, once the notice was sent
-        self.console = Inbox()  # from standard input
+        self.console = bytearray()  # from standard input
         self.console_is_file = False  # a file is always ready, and selectors refuse it
-        self.buffer = memoryview(bytearray(MAX_INBOX))
+
+        self.op_commands = {
+            b"help": self.op_help,
+            b"who": self.op_who,
+            b"kick": self.op_kick,
+            b"shutdown": self.op_shutdown,
+        }
+        self.commands = {
+            b"help": self.cmd_help,
+            b"who": self.cmd_who,
+            b"msg": self.cmd_msg,
+            b"nick": self.cmd_nick,
+            b"quit": self.cmd_quit,
+        }
+        if self.accounts is not None:
+            self.commands |= {
+                b"register": self.cmd_register,
+                b"passwd": self.cmd_passwd,
+                b"unregister": self.cmd_unregister,
+            }
 
     def find(self, name: bytes) -> User | None:
         """Find who has a name, case aside."""
@@ -284,7 +261,7 @@ class Server:
         """Say something to one user alone."""
         user.cursor.insert(text)
         self.work += len(text)
-        self.pending[user] = None
+        self.pending.add(user)
 
     def name_error(self, user: User, name: bytes) -> bytes | None:
         """Say why a user cannot have a name, if so (JOIN-2, JOIN-3, ACCT-6; for /nick too)."""
@@ -303,9 +280,8 @@ class Server:
         return None if self.accounts is None else self.accounts.hash_of(name)
 
     def has_proven(self, user: User, name: bytes) -> bool:
-        """Whether a name is an account, and the one that the user has proven to be its (ACCT-5)."""
-        hash = self.hash_of(name)
-        return hash is not None and user.proven == (name.lower(), hash)
+        """Whether a name is the account that the user has proven to be its own (ACCT-5)."""
+        return user.proven == (name.lower(), self.hash_of(name))
 
     def enter(self, user: User, name: bytes) -> None:
         """Let a user into the room. The notice is said before it can hear: it is for the others."""
@@ -327,10 +303,8 @@ class Server:
 
     # -----------------------------------------------------------------------------------------
     # 5. Commands
-    # -----------------------------------------------------------------------------------------
 
     def cmd_help(self, user: User, _rest: bytes) -> None:
-        """/help: the commands."""
         self.tell(user, HELP if self.accounts is None else ACCOUNT_HELP)
 
     def cmd_who(self, user: User, _rest: bytes) -> None:
@@ -383,40 +357,34 @@ class Server:
         user.name = name
 
     def cmd_quit(self, user: User, _rest: bytes) -> None:
-        """/quit: the end."""
         self.tell(user, b"Goodbye, %s\n" % user.name)
         self.dismiss(user, "quit")
 
     def cmd_register(self, user: User, rest: bytes) -> None:
         """/register PASSWORD: the name becomes an account."""
-        if self.hash_of(user.name) is not None:
-            self.tell(user, ALREADY % user.name)
-        else:
-            self.change_account(user, Task.REGISTER, rest.lstrip(b" "))
+        self.change_account(user, Task.REGISTER, rest.lstrip(b" "))
 
     def cmd_passwd(self, user: User, rest: bytes) -> None:
         """/passwd PASSWORD: another password for the account."""
-        if not self.has_proven(user, user.name):
-            self.tell(user, NOT_REGISTERED % user.name)
-        else:
-            self.change_account(user, Task.PASSWD, rest.lstrip(b" "))
+        self.change_account(user, Task.PASSWD, rest.lstrip(b" "))
 
     def cmd_unregister(self, user: User, _rest: bytes) -> None:
         """/unregister: the name is an account no more."""
-        if not self.has_proven(user, user.name):
-            self.tell(user, NOT_REGISTERED % user.name)
-        else:
-            self.change_account(user, Task.UNREGISTER, None)
+        self.change_account(user, Task.UNREGISTER, None)
 
     def change_account(self, user: User, task: Task, password: bytes | None) -> None:
         """Let a worker change the user's account; its next lines wait for the reply (ACCT-10)."""
         assert self.accounts is not None
-        if password is not None and not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        if task is Task.REGISTER and self.hash_of(user.name) is not None:
+            self.tell(user, ALREADY % user.name)
+        elif task is not Task.REGISTER and not self.has_proven(user, user.name):
+            self.tell(user, NOT_REGISTERED % user.name)
+        elif password is not None and not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
             self.tell(user, BAD_PASSWORD)
-            return
-        user.job = self.accounts.change(user, task, user.name, password or b"")
-        if user.job is None:  # too many changes wait (ACCT-13)
-            self.tell(user, UNCHANGED)
+        else:
+            user.job = self.accounts.ask(task, user, user.name, password or b"")
+            if user.job is None:  # too many changes wait (ACCT-13)
+                self.tell(user, UNCHANGED)
 
     def account_changed(self, user: User, job: Job) -> None:
         """Tell a user what came of its /register, /passwd or /unregister."""
@@ -431,29 +399,8 @@ class Server:
             registered = job.task is Task.REGISTER
             self.tell(user, b"Registered %s\n" % job.name if registered else b"Password changed\n")
 
-    @staticmethod
-    def split_command(line: bytes) -> tuple[bytes, bytes]:
-        """Split `/WORD REST` into WORD and REST."""
-        word, _, rest = line[1:].partition(b" ")
-        return word, rest
-
-    COMMANDS: ClassVar[dict[bytes, Callable[[Server, User, bytes], None]]] = {
-        b"help": cmd_help,
-        b"who": cmd_who,
-        b"msg": cmd_msg,
-        b"nick": cmd_nick,
-        b"quit": cmd_quit,
-    }
-
-    ACCOUNT_COMMANDS: ClassVar[dict[bytes, Callable[[Server, User, bytes], None]]] = {
-        b"register": cmd_register,
-        b"passwd": cmd_passwd,
-        b"unregister": cmd_unregister,
-    }
-
     # -----------------------------------------------------------------------------------------
     # 6. Lines to actions
-    # -----------------------------------------------------------------------------------------
 
     def gate(self, user: User) -> Gate:
         """Whether a user's next line is taken up now, and if not, why."""
@@ -469,32 +416,22 @@ class Server:
     def take_up(self, user: User) -> None:
         """Act on a user's whole lines, as long as its gate is open and this round has room."""
         while (gate := self.gate(user)) is Gate.OPEN and self.work <= self.round_size:
+            if user.inbox.startswith(b"\n") and user.phase is Phase.CHATTING and not self.rate:
+                skip_empty(user.inbox)  # they mean nothing in the room (FRAME-7)
             line = take_line(user.inbox)
             if line is None:
                 break
             self.work += len(line) + LINE_WORK
             if self.rate and user.phase is Phase.CHATTING:
-                self.count_line(user, self.rate)
-            if not line and not self.rate and user.phase is Phase.CHATTING:
-                user.inbox.skip_empty()  # nothing is cheaper to send, so nothing may cost less
-            else:
-                self.handle_line(user, line)
-        if gate is not Gate.OPEN or user.events != selectors.EVENT_READ:
-            self.pending[user] = None  # after its flush, `watch` decides how it goes on
+                share = 1 / self.rate  # of a second; up to a second may be spent at once
+                earliest = self.now - 1 + share - 1e-6  # so that rounding delays no line
+                user.due = max(user.due, earliest) + share
+            self.handle_line(user, line)
+        self.pending.add(user)  # after its flush, `watch` decides how it goes on
         if gate is Gate.THROTTLED:
             self.sweep_at = min(self.sweep_at, user.due)
-        if user.inbox.has_line():
-            if gate is Gate.OPEN:
-                self.turns[user] = None
-                self.turns.move_to_end(user, last=False)  # so that no more than one waits halfway
-        elif user.ended and gate is not Gate.BUSY and gate is not Gate.CLOSED:
+        if user.ended and gate not in (Gate.BUSY, Gate.CLOSED) and b"\n" not in user.inbox:
             self.retire(user, "eof")
-
-    def count_line(self, user: User, rate: int) -> None:
-        """Count a line against --rate: up to a second's worth of them may come at once."""
-        share = 1 / rate
-        earliest = self.now - 1 + share - 1e-6  # a microsecond, so that rounding delays no line
-        user.due = max(user.due, earliest) + share
 
     def handle_line(self, user: User, line: bytes) -> None:
         """Act on one line of a user's."""
@@ -520,25 +457,21 @@ class Server:
 
     def refuse_name(self, user: User, error: bytes, reason: str) -> None:
         """Say why a name is refused, and ask again, but not for ever (JOIN-7)."""
-        log_event(self.log, "refuse", addr=user.addr, reason=reason)
         user.refusals += 1
-        if user.refusals < MAX_REFUSALS:
-            self.tell(user, error + PROMPT)
-        else:
-            self.tell(user, error + TOO_MANY)
-            self.dismiss(user)
+        last = user.refusals == MAX_REFUSALS
+        self.refuse(user, reason, error + (TOO_MANY if last else PROMPT), last)
 
     def handle_password(self, user: User, line: bytes) -> None:
         """Take a line as the answer to the second prompt. It is the password as it stands."""
         error = check_line(line)
         if error is not None:
             self.refuse_password(user, error, "line")
-        elif len(line) > MAX_PASSWORD or self.accounts is None or self.hash_of(user.name) is None:
+        elif len(line) > MAX_PASSWORD or self.accounts is None:
             self.refuse_password(user, WRONG_PASSWORD, "password")
         else:
             if not user.ended:
                 user.left, user.deadline = user.deadline - self.now, NEVER  # JOIN-8
-            user.job = self.accounts.check(user, user.name, line)
+            user.job = self.accounts.ask(Task.CHECK, user, user.name, line)
 
     def password_checked(self, user: User, job: Job) -> None:
         """Let a user in whose password was right, unless by now it cannot have the name."""
@@ -557,37 +490,36 @@ class Server:
 
     def refuse_password(self, user: User, error: bytes, reason: str) -> None:
         """Say that a password is refused, and ask again, but not for ever (ACCT-2)."""
-        log_event(self.log, "refuse", addr=user.addr, reason=reason)
         user.wrong += 1
-        if user.wrong < MAX_WRONG_PASSWORDS:
-            self.tell(user, error + PASSWORD_PROMPT)
-        else:
-            self.tell(user, error + TOO_MANY)
+        last = user.wrong == MAX_WRONG_PASSWORDS
+        self.refuse(user, reason, error + (TOO_MANY if last else PASSWORD_PROMPT), last)
+
+    def refuse(self, user: User, reason: str, text: bytes, ends: bool = False) -> None:
+        """Say and log that something is refused, which may end the connection."""
+        log_event(self.log, "refuse", addr=user.addr, reason=reason)
+        self.tell(user, text)
+        if ends:
             self.dismiss(user)
 
     def handle_chat(self, user: User, line: bytes) -> None:
         """Take a line as a message or a command."""
         error = check_line(line)
         if error is not None:
-            log_event(self.log, "refuse", addr=user.addr, reason="line")
-            self.tell(user, error)
+            self.refuse(user, "line", error)
         elif line.startswith(b"/") and not line.startswith(b"//"):
             self.handle_command(user, line)
         elif not is_blank(line):
-            text = line[1:] if line.startswith(b"//") else line
+            text = line.removeprefix(b"/")
             self.broadcast(b"%s: %s\n" % (user.name, text), sender=user)
             log_event(self.log, "message", name=user.name, text=text)
 
     def handle_command(self, user: User, line: bytes) -> None:
-        """Carry out a command."""
-        word, rest = self.split_command(line)
-        command = self.COMMANDS.get(word.lower())
-        if command is None and self.accounts is not None:
-            command = self.ACCOUNT_COMMANDS.get(word.lower())
+        word, _, rest = line[1:].partition(b" ")
+        command = self.commands.get(word.lower())
         if command is None:
             self.tell(user, UNKNOWN_COMMAND % word)
         else:
-            command(self, user, rest)
+            command(user, rest)
 
     def jobs_done(self) -> None:
         """Act on what workers have done, also where the user is gone: the file has changed."""
@@ -596,9 +528,9 @@ class Server:
             if job.error:
                 log_event(self.log, "error", error=job.error)
             elif job.done and job.task is not Task.CHECK:
-                log_event(self.log, "account", name=job.name, reason=job.task.name.lower())
+                log_event(self.log, "account", name=job.name, reason=job.task)
             user = job.owner
-            if user is None or user.job is not job:
+            if not isinstance(user, User) or user.job is not job:
                 continue
             user.job = None
             if job.task is Task.CHECK:
@@ -609,18 +541,14 @@ class Server:
 
     # -----------------------------------------------------------------------------------------
     # 7. Console
-    # -----------------------------------------------------------------------------------------
 
     def op_help(self, _rest: bytes) -> None:
-        """/help: the operator's commands."""
         self.output.put(OP_HELP)
 
     def op_who(self, _rest: bytes) -> None:
-        """/who: all in the room."""
         self.output.put(self.who_lines())
 
     def op_kick(self, rest: bytes) -> None:
-        """/kick NAME: a user has to go."""
         name = rest.strip(b" \t")
         user = self.find(name)
         if not name:
@@ -632,15 +560,7 @@ class Server:
             self.dismiss(user, "kick")
 
     def op_shutdown(self, _rest: bytes) -> None:
-        """/shutdown: the end for all."""
         self.stopping = True
-
-    OP_COMMANDS: ClassVar[dict[bytes, Callable[[Server, bytes], None]]] = {
-        b"help": op_help,
-        b"who": op_who,
-        b"kick": op_kick,
-        b"shutdown": op_shutdown,
-    }
 
     def console_line(self, line: bytes) -> None:
         """Act on one line of the operator's: an announcement or a command."""
@@ -648,14 +568,14 @@ class Server:
         if error is not None:
             self.output.put(error)
         elif line.startswith(b"/") and not line.startswith(b"//"):
-            word, rest = self.split_command(line)
-            command = self.OP_COMMANDS.get(word.lower())
+            word, _, rest = line[1:].partition(b" ")
+            command = self.op_commands.get(word.lower())
             if command is None:
                 self.output.put(UNKNOWN_COMMAND % word)
             else:
-                command(self, rest)
+                command(rest)
         elif not is_blank(line):
-            text = line[1:] if line.startswith(b"//") else line
+            text = line.removeprefix(b"/")
             self.broadcast(b"server: %s\n" % text)
             log_event(self.log, "message", name="server", text=text)
 
@@ -667,29 +587,17 @@ class Server:
             return
         except OSError:  # in the background, for one (OPER-2)
             data = b""
-        if not data:
-            self.close_console()
-        self.console.add(data)
+        if not data or self.stopping:  # go on without it
+            if self.console_is_file:
+                self.console_is_file = False
+            else:
+                self.selector.unregister(0)
+        self.console += data
         while not self.stopping and (line := take_line(self.console)) is not None:
             self.console_line(line)
 
-    def open_console(self) -> None:
-        """Listen to standard input too."""
-        try:
-            self.selector.register(0, selectors.EVENT_READ, self.read_console)
-        except PermissionError:
-            self.console_is_file = True
-
-    def close_console(self) -> None:
-        """Go on without standard input."""
-        if self.console_is_file:
-            self.console_is_file = False
-        elif 0 in self.selector.get_map():
-            self.selector.unregister(0)
-
     # -----------------------------------------------------------------------------------------
     # 8. Sockets
-    # -----------------------------------------------------------------------------------------
 
     def accept_users(self) -> None:
         """Accept those who wait at the door."""
@@ -698,15 +606,19 @@ class Server:
                 sock, address = self.listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # out of descriptors or memory
-                self.pause_accepting(str(error.strerror))
+            except OSError as error:  # out of descriptors or memory: they wait (LIMIT-3)
+                if not self.accept_fails:
+                    log_event(self.log, "error", error=f"cannot accept: {error.strerror}")
+                self.accept_fails = True
+                self.selector.modify(self.listener, 0, self.accept_users)
+                self.accept_at = self.now + ACCEPT_PAUSE
                 return
             self.accept_fails = False
             self.greet(sock, show_address(*address[:2]) if self.log is not None else "")
 
     def greet(self, sock: socket.socket, addr: str) -> None:
         """Ask a newcomer for its name, if there is room."""
-        self.configure(sock)
+        sock.setblocking(False)
         user = User(sock, addr, self.stream)
         log_event(self.log, "connect", addr=addr)
         try:
@@ -716,26 +628,12 @@ class Server:
             sock.close()
             return
         is_full = len(self.connections) - len(self.lingering) >= self.options.max_clients
-        self.connections[user] = None
+        self.connections.add(user)
         self.set_deadline(user, self.options.join_timeout)
         if is_full:
-            log_event(self.log, "refuse", addr=addr, reason="full")
-            self.tell(user, b"! server full\n")
-            self.dismiss(user)
+            self.refuse(user, "full", b"! server full\n", ends=True)
         else:
             self.tell(user, PROMPT)
-
-    @staticmethod
-    def configure(sock: socket.socket) -> None:
-        """Make a connection one that never blocks, delays nothing, and notices a vanished peer."""
-        sock.setblocking(False)
-        with suppress(OSError):  # it may have been reset already
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
 
     def set_deadline(self, user: User, seconds: float) -> None:
         """Give a user so much time from now on."""
@@ -743,27 +641,24 @@ class Server:
         self.sweep_at = min(self.sweep_at, user.deadline)
 
     def receive(self, user: User) -> None:
-        """Receive once from a user, and act on the lines that have become whole."""
-        if user.phase is Phase.GONE:
-            return
+        """Receive once from a user."""
         try:
-            count = user.sock.recv_into(self.buffer, MAX_INBOX - len(user.inbox))
+            data = user.sock.recv(MAX_INBOX - len(user.inbox))
         except BlockingIOError:
             return
         except OSError:
             self.drop(user, "reset")
             return
-        if count == 0:
+        if not data:
             self.hang_up(user)
-        elif user.phase is not Phase.LEAVING and user.phase is not Phase.LINGERING:
-            user.inbox.add(bytes(self.buffer[:count]))
-            self.take_up(user)
+        elif self.gate(user) is not Gate.CLOSED:
+            user.inbox = user.inbox + data  # with += it would take more memory than it needs
 
     def flush(self, user: User) -> None:
         """Send what waits for a user in one call, and see how it stands then."""
         if user.phase is Phase.GONE:
             return
-        pieces = user.cursor.pieces(MAX_PIECES)
+        pieces = user.cursor.pieces()
         try:
             sent = user.sock.sendmsg(pieces) if pieces else 0
         except BlockingIOError:
@@ -792,7 +687,7 @@ class Server:
         if events != user.events:
             user.events = events
             self.selector.modify(user.sock, events, user)
-        if user.inbox and self.gate(user) is Gate.OPEN:
+        if b"\n" in user.inbox and self.gate(user) is Gate.OPEN:
             self.turns[user] = None
 
     def dismiss(self, user: User, reason: str = "") -> None:
@@ -803,12 +698,10 @@ class Server:
     def hang_up(self, user: User) -> None:
         """The client has ended its side: first come its lines and its queue (LEAVE-2)."""
         user.ended = True
-        self.pending[user] = None
         if user.phase is Phase.LINGERING:
             self.drop(user)
         elif user.phase is not Phase.LEAVING:
             self.set_deadline(user, DRAIN_SECONDS)
-            self.take_up(user)
 
     def retire(self, user: User, reason: str) -> None:
         """Take a user out of the room, or from the prompt; what it still says is discarded."""
@@ -818,8 +711,8 @@ class Server:
         if user.phase is Phase.CHATTING:
             self.leave(user, reason)
         user.phase = Phase.LEAVING
-        user.inbox = Inbox()
-        self.pending[user] = None
+        user.inbox.clear()
+        self.pending.add(user)
 
     def end_sending(self, user: User) -> None:
         """End our side of a connection, now that its queue is out."""
@@ -845,29 +738,15 @@ class Server:
     def reap(self) -> None:
         """Close the connections of those who are gone."""
         for user in self.gone:
-            del self.connections[user]
+            self.connections.remove(user)
             self.lingering.discard(user)
             self.turns.pop(user, None)
             self.selector.unregister(user.sock)
             user.sock.close()
         self.gone.clear()
 
-    def pause_accepting(self, reason: str) -> None:
-        """Leave newcomers waiting for a moment (LIMIT-3)."""
-        if not self.accept_fails:
-            self.accept_fails = True
-            log_event(self.log, "error", error=f"cannot accept connections: {reason}")
-        self.selector.modify(self.listener, 0, self.accept_users)
-        self.accept_at = self.now + ACCEPT_PAUSE
-
-    def resume_accepting(self) -> None:
-        """Look at the door again."""
-        self.accept_at = NEVER
-        self.selector.modify(self.listener, selectors.EVENT_READ, self.accept_users)
-
     # -----------------------------------------------------------------------------------------
     # 9. Loop
-    # -----------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve until the server is stopped and everyone is gone, or the time for that is up."""
@@ -876,6 +755,9 @@ class Server:
 
     def one_round(self) -> None:
         """Wait for something to do, do it, and send everyone what came of it."""
+        for sink in self.sinks:  # with what the last round printed and logged, in one call each
+            if sink.pending and not sink.blocked:
+                sink.flush()
         ready = self.selector.select(self.next_timeout())
         self.now = time.monotonic()
         for key, events in ready:
@@ -885,7 +767,7 @@ class Server:
             if events & selectors.EVENT_READ:
                 self.turns[key.data] = None
             if events & selectors.EVENT_WRITE:
-                self.pending[key.data] = None
+                self.pending.add(key.data)
             if not events:  # the selector tells of a reset even where nothing is awaited
                 self.drop(key.data, "reset")
         if self.console_is_file:
@@ -893,50 +775,43 @@ class Server:
         self.take_turns()
         if self.stopping and self.stop_at == NEVER:
             self.stop()
-        self.sweep(self.now)
+        self.sweep()
         self.flush_all()
         self.reap()
-        self.flush_sinks()
 
-    def next_timeout(self) -> float | None:
-        """How many seconds nothing will happen of itself; None is for ever."""
+    def next_timeout(self) -> float:
+        """How many seconds nothing will happen of itself."""
         if self.turns or self.console_is_file:
             return 0
         next_time = min(self.sweep_at, self.accept_at, self.stop_at)
-        if next_time == NEVER:
-            return None
-        return min(max(0.0, next_time - time.monotonic()), MAX_SLEEP)
+        return max(0, min(next_time - time.monotonic(), MAX_SLEEP))
 
     def take_turns(self) -> None:
         """Hear those who may have lines, one after the other; the rest are first next time."""
         while self.turns and self.work <= self.round_size:
             user, _ = self.turns.popitem(last=False)
-            held = user.inbox.has_line() and self.gate(user) is Gate.OPEN
-            if held or user.ended or len(user.inbox) >= MAX_INBOX:
-                self.take_up(user)
-            else:
+            if not user.ended and len(user.inbox) < MAX_INBOX:
                 self.receive(user)
+            self.take_up(user)
 
     def flush_all(self) -> None:
         """Send to all for whom something waits: the room, if it spoke, and those in `pending`."""
         while self.pending or self.news.waiting:
-            users, self.pending = self.pending, {}
             if self.news.waiting:
-                users.update(dict.fromkeys(self.send_news()))
+                self.send_news()
+            users, self.pending = self.pending, set()
             for user in users:
                 self.flush(user)
         self.work = 0
 
-    def send_news(self) -> list[User]:
-        """Send the room its new text; list those who are to be flushed as well.
+    def send_news(self) -> None:
+        """Send its new text to all in the room who have been sent all before it.
 
-        They are few. All others have been sent all before it and are to be sent the same now: that
-        is put together once, and takes one system call and a few steps for each.
+        To them the same is to be sent: that is put together once, and takes one system call and a
+        few steps for each. The others are few, and become pending.
         """
         start = self.news.at
-        text = b"".join(self.news.pieces())
-        self.news.catch_up()
-        rest = []
+        text = self.news.take()
         for user in self.users.values():
             sent = 0
             if user.cursor.is_at(start) and user.events == selectors.EVENT_READ:
@@ -947,24 +822,19 @@ class Server:
             if sent == len(text):
                 user.cursor.catch_up()
             else:
-                user.cursor.advance(sent)
-                rest.append(user)
-        return rest
+                user.cursor.at += sent
+                self.pending.add(user)
 
-    def flush_sinks(self) -> None:
-        """Write what was said and logged in this round, in one call for many lines."""
-        for sink in self.sinks:
-            if sink.pending and not sink.blocked:
-                sink.flush()
-
-    def sweep(self, now: float) -> None:
+    def sweep(self) -> None:
         """See to all whose time is up, and find out when the next one's is."""
+        now = self.now
         if now >= self.accept_at:
-            self.resume_accepting()
+            self.accept_at = NEVER
+            self.selector.modify(self.listener, selectors.EVENT_READ, self.accept_users)
         if now < self.sweep_at:
             return
         self.sweep_at = NEVER
-        for user in list(self.connections):
+        for user in self.connections:
             if user.deadline <= now:
                 self.time_is_up(user)
             elif user.deadline < self.sweep_at:
@@ -983,24 +853,23 @@ class Server:
         elif user.ended:  # too many lines of its own are left, or a job
             self.dismiss(user, "eof")
         else:
-            log_event(self.log, "refuse", addr=user.addr, reason="timeout")
-            self.tell(user, b"\n! timed out\n")
-            self.dismiss(user)
+            self.refuse(user, "timeout", b"\n! timed out\n", ends=True)
 
     # -----------------------------------------------------------------------------------------
     # 10. Start and stop
-    # -----------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Watch all that may bring work, and say that the door is open."""
         self.selector.register(self.wake, selectors.EVENT_READ, self.heed_signals)
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept_users)
         if self.accounts is not None:
             self.selector.register(self.accounts.wake, selectors.EVENT_READ, self.jobs_done)
-        self.open_console()
+        try:
+            self.selector.register(0, selectors.EVENT_READ, self.read_console)
+        except PermissionError:
+            self.console_is_file = True
         log_event(self.log, "start", addr=self.address)
         self.output.put(f"Listening on {self.address}\n".encode())
-        self.flush_sinks()
 
     def heed_signals(self) -> None:
         """Do what the signals that came want: SIGHUP to read anew, all others the end."""
@@ -1011,14 +880,13 @@ class Server:
             if self.log is not None:
                 reopen(self.log)
             if self.accounts is not None:
-                self.accounts.reload()
+                self.accounts.ask(Task.RELOAD)
 
     def stop(self) -> None:
         """Begin the end: say so to everyone, after all that was said before, and dismiss them."""
         self.selector.unregister(self.listener)
         self.listener.close()
         self.accept_at = NEVER
-        self.close_console()
         self.finish_turns()
         self.stop_at = self.now + LINGER_SECONDS
         self.broadcast(SHUTDOWN)
@@ -1034,23 +902,33 @@ class Server:
 
     def finish_turns(self) -> None:
         """Act on what was received before the signal: it comes before the notice (STOP-2)."""
-        end = time.monotonic() + FINISH_SECONDS
-        while self.turns and self.now < end:
+        latest = time.monotonic() + FINISH_SECONDS
+        self.flush_all()  # those whom this round left halfway get turns
+        while self.turns and self.now < latest:
             user, _ = self.turns.popitem(last=False)
             self.take_up(user)
             self.flush_all()
             self.now = time.monotonic()
-        self.turns.clear()
 
 
 def listen_on(host: str, port: int) -> socket.socket:
     """Open the door, at the first IPv4 address that the host has, else at its first."""
-    found = socket.getaddrinfo(os.fsencode(host), port, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(address)
-    listener.listen(BACKLOG)
+    try:
+        found = socket.getaddrinfo(os.fsencode(host), port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Its connections have these from it: no delay for small lines, a vanished peer is noticed.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        raise end(1, f"cannot listen on {show_address(host, port)}: {error.strerror}\n") from None
     listener.setblocking(False)
     return listener
 
@@ -1062,7 +940,7 @@ def show_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def catch_signals() -> int:
+def catch_signals(hangup_reopens: bool) -> int:
     """Let the first signal wake the loop, and a second one end the process (STOP-5, PROG-10).
 
     Gives the descriptor to watch. Python writes a byte to it at once when a signal comes: a mere
@@ -1075,6 +953,8 @@ def catch_signals() -> int:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, restore_signals)
+    if hangup_reopens:
+        signal.signal(signal.SIGHUP, lambda *_: None)  # it only wakes the loop, each time
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
     return reader
 
@@ -1086,43 +966,12 @@ def restore_signals(_number: int, _frame: object) -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def keep_signals(_number: int, _frame: object) -> None:
-    """Let a signal only wake the loop, each time."""
-
-
-def open_standard_files() -> None:
-    """Open what the caller left closed of descriptors 0 to 2, so that no connection becomes one."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
-
-
-def raise_descriptor_limit() -> None:
-    """Raise the limit of open descriptors as far as it may be raised (LIMIT-3)."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def start(options: Options, wake: int) -> Server:
-    """Open accounts, log and door, or end the program saying why that cannot be."""
-    selector = selectors.DefaultSelector()
-    accounts = log = None
-    if options.log is not None or options.accounts is not None:
-        signal.signal(signal.SIGHUP, keep_signals)
-    if options.accounts is not None:
-        accounts = start_accounts(options.accounts)
-    if options.log is not None:
-        try:
-            log = Sink(options.log, open_log(options.log), selector)
-        except OSError as error:
-            fail(1, f"cannot open log {options.log}: {error.strerror}\n")
+def start_log(path: str, selector: selectors.BaseSelector) -> Sink:
+    """Open the log, or end the program saying why that cannot be."""
     try:
-        listener = listen_on(options.host, options.port)
+        return Sink(path, open_log(path), selector)
     except OSError as error:
-        address = show_address(options.host, options.port)
-        fail(1, f"cannot listen on {address}: {error.strerror}\n")
-    return Server(options, listener, wake, log, accounts, selector)
+        raise end(1, f"cannot open log {path}: {error.strerror}\n") from None
 
 
 def start_accounts(path: str) -> Accounts:
@@ -1130,19 +979,25 @@ def start_accounts(path: str) -> Accounts:
     try:
         import bcrypt  # noqa: F401
     except ImportError:
-        usage_error("--accounts needs the package bcrypt: pip install bcrypt")
+        raise usage_error("--accounts needs the package bcrypt: pip install bcrypt") from None
     opened = open_accounts(path, name_is_valid)
-    return fail(1, f"{opened}\n") if isinstance(opened, str) else opened
+    if isinstance(opened, str):
+        raise end(1, f"{opened}\n")
+    return opened
 
 
 def main() -> None:
     """Run the program."""
-    open_standard_files()
-    wake = catch_signals()
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # of 0 to 2, some were closed: no connection may become one of them
+    os.close(descriptor)
     options = parse_options(sys.argv[1:])
-    raise_descriptor_limit()
-    server = start(options, wake)
-    server.begin()
+    wake = catch_signals(options.log is not None or options.accounts is not None)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # as far as it may be raised (LIMIT-3)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    server = Server(options, wake)
+    server.start()
     server.run()
     log_event(server.log, "stop", addr=server.address)
     for sink in server.sinks:

@@ -4,21 +4,19 @@ A line is kept once, however many get it. A user's queue is not stored: it is th
 user's place to the end, with `splices` in it, each a text for this user alone or a stretch that
 it is not sent (its own lines). So nothing is copied for a recipient.
 
-Offers: Stream (append), Cursor (attach, insert, skip, pieces, advance, waiting, detach).
+What is to be sent next is taken out of both as `pieces` of memory, which wait until it was sent.
+
+Offers: Stream (append), Cursor (attach, insert, skip, pieces, advance, waiting, take, detach).
 """
 
 from __future__ import annotations
 
-from itertools import islice
-
-TYPE_CHECKING = False  # as in typing, which is slow to import
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+import sys
 
 BLOCK_SIZE = 64 * 1024  # bytes of a block of the stream
 JOINED_TEXT = 4096  # bytes of private texts in a row that are kept as one
-SPLICE_COST = 256  # bytes of memory that a splice takes besides its text, rounded up
-ALL = 1 << 62  # bytes; more than there are
+COST = 256  # bytes of memory that a splice or a piece takes besides its text, rounded up
+MAX_PIECES = 64  # that the kernel is handed in one call
 
 
 class Block:
@@ -67,16 +65,15 @@ class Splice:
 class Cursor:
     """One user's place in the stream, and its splices. Outside the room it has only texts."""
 
-    __slots__ = ("at", "block", "index", "private", "splices", "stream", "taken")
+    __slots__ = ("at", "block", "private", "ready", "splices", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.block: Block | None = None  # where it reads; None outside the room
         self.at = 0  # offset of the next byte of the stream
-        self.splices: list[Splice] = []
-        self.index = 0  # of the next splice; above 0 only in the midst of a walk
-        self.taken = 0  # bytes of its text that are behind us
-        self.private = 0  # bytes of memory that the splices take
+        self.splices: list[Splice] = []  # those ahead of `at`
+        self.ready: tuple[memoryview, ...] = ()  # what lies before it, and is still to be sent
+        self.private = 0  # bytes of memory that splices and pieces take
 
     @property
     def waiting(self) -> int:
@@ -95,7 +92,7 @@ class Cursor:
 
     def is_at(self, at: int) -> bool:
         """Whether exactly the stream from `at` on is to be sent."""
-        return self.at == at and not self.splices
+        return self.at == at and not self.splices and not self.ready
 
     def insert(self, text: bytes) -> None:
         """Put in a text for this user alone, behind all that waits."""
@@ -118,66 +115,65 @@ class Cursor:
     def add(self, splice: Splice) -> None:
         """Put a splice behind the others."""
         self.splices.append(splice)
-        self.private += SPLICE_COST + len(splice.text)
+        self.private += COST + len(splice.text)
 
-    def next_piece(self, most: int = ALL) -> memoryview:
-        """Move over the next bytes that lie together, at most so many, and give them.
-
-        Nothing is given, and what is left out here is passed, where `most` is 0 or all was given.
-        """
-        end = self.at if self.block is None else self.stream.end
-        while self.index < len(self.splices):
-            splice = self.splices[self.index]
-            if self.at < splice.at:
-                end = splice.at
-                break
-            if self.taken < len(splice.text):
-                piece = memoryview(splice.text)[self.taken : self.taken + most]
-                self.taken += len(piece)
-                return piece
-            self.at += splice.skip
-            self.taken = 0
-            self.index += 1
-        return self.stretch(min(end, self.at + most))
+    def pieces(self, most: int = MAX_PIECES) -> tuple[memoryview, ...]:
+        """Get ready what is to be sent next, at most so many pieces; none where all was sent."""
+        ready, passed = [*self.ready], 0
+        while len(ready) < most:
+            splice = self.splices[passed] if passed < len(self.splices) else None
+            if splice is None or self.at < splice.at:
+                piece = self.stretch(self.stream.end if splice is None else splice.at)
+                if not piece:
+                    break
+            else:
+                piece = memoryview(splice.text)
+                self.at += splice.skip
+                self.private -= COST + len(piece)
+                passed += 1
+            if piece:
+                ready.append(piece)
+                self.private += COST + len(piece)
+        del self.splices[:passed]  # at once, for there may be many
+        self.ready = (*ready,)
+        return self.ready
 
     def stretch(self, end: int) -> memoryview:
         """Move over the stream to `end`, or to where the block ends, and give what is there."""
-        block, at = self.block, self.at
-        if block is None or at >= end:
+        if self.block is None:
             return memoryview(b"")
-        while block.next is not None and block.next.start <= at:
-            self.block = block = block.next
-        self.at = end = min(end, block.start + BLOCK_SIZE)
-        return block.data[at - block.start : end - block.start]
-
-    def pieces(self, most: int | None = None) -> list[memoryview]:
-        """Look ahead: the same walk, on a copy. At most so many pieces are given."""
-        ahead = Cursor(self.stream)
-        ahead.block, ahead.at = self.block, self.at
-        ahead.splices, ahead.taken = self.splices, self.taken
-        walk: Iterator[memoryview] = iter(ahead.next_piece, b"")
-        return list(islice(walk, most))
+        while self.block.next is not None and self.block.next.start <= self.at:
+            self.block = self.block.next
+        start = self.block.start
+        piece = self.block.data[self.at - start : end - start]  # no more than the block has
+        self.at += len(piece)
+        return piece
 
     def advance(self, count: int) -> None:
-        """Move on by `count` bytes that were sent, and past what is left out there."""
-        while piece := self.next_piece(count):
-            count -= len(piece)
-        for splice in self.splices[: self.index]:
-            self.private -= SPLICE_COST + len(splice.text)
-        del self.splices[: self.index]
-        self.index = 0
-        while self.block and self.block.next and self.block.next.start <= self.at:
-            self.block = self.block.next
+        """Drop `count` bytes that were sent."""
+        self.private -= count
+        sent = 0  # whole pieces
+        while sent < len(self.ready) and len(self.ready[sent]) <= count:
+            count -= len(self.ready[sent])
+            sent += 1
+        self.private -= sent * COST
+        rest = self.ready[sent:]
+        self.ready = (rest[0][count:], *rest[1:]) if count else rest
+
+    def take(self) -> bytes:
+        """Give all that waits, and hold it no longer."""
+        text = b"".join(self.pieces(sys.maxsize))
+        self.ready, self.private = (), 0
+        return text
 
     def detach(self) -> None:
         """Leave the room with a copy of what waits, so that nothing later is kept for this user."""
-        text = b"".join(self.pieces())
-        self.clear()
+        text = self.take()
+        self.block = None
         if text:
             self.insert(text)
 
     def clear(self) -> None:
         """Throw away what waits, and the place in the stream."""
         self.block = None
-        self.splices = []
-        self.taken = self.private = 0
+        self.splices, self.ready, self.private = [], (), 0

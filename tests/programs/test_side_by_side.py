@@ -48,7 +48,12 @@ class Language:
 
 LANGUAGES = {
     "python": Language("py", r"^ *# (\d+\. .+)$", r"^ *(?:async )?def (\w+)\(", "{unit}.py"),
-    "go": Language("go", r"^// (\d+\. .+)$", r"^func (?:\([^)]*\) )?(\w+)\(", "{unit}/{unit}.go"),
+    "go": Language(
+        "go",
+        r"^// (?:-+ )?(\d+\. .+?)(?: -+)?$",
+        r"^func (?:\([^)]*\) )?(\w+)\(",
+        "{unit}/{unit}.go",
+    ),
     "c": Language(
         "c",
         r"^/\* -+ (\d+\. .+?) -+ \*/",

@@ -11,43 +11,34 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 )
 
-const (
-	version        = "0.1.0"
-	defaultHost    = "localhost"
-	defaultPort    = 8080
-	defaultRetries = 10
-	defaultDelay   = time.Second
-)
+const version = "0.1.0"
 
 const usage = `usage: chat-client [--host HOST] [--port PORT] [--name NAME]
                    [--retries N] [--retry-delay SECONDS] [--help] [--version]
 `
 
-var help = fmt.Sprintf(usage+`
+const help = usage + `
 A chat client. It shows what the server sends and sends each line of its input.
 Nothing is encrypted, passwords neither. On a network that is not yours, use an SSH tunnel
 or a TLS proxy (see README.md).
 
-  --host HOST            where the server is (default %s)
-  --port PORT            its port (default %d)
+  --host HOST            where the server is (default localhost)
+  --port PORT            its port (default 8080)
   --name NAME            the screen name to give (default: be asked for it)
   --retries N            how often a connection that was lost is tried again; 0: not at all
-                         (default %d)
+                         (default 10)
   --retry-delay SECONDS  before the first of these tries; it doubles with each, up to 30 s
-                         (default %d)
+                         (default 1)
   --help                 print this and exit
   --version              print the version and exit
 
 In the chat, /help lists the commands. Ctrl+C ends the client; so does, once all is sent, Ctrl+D.
 On a terminal a line can be edited; Up brings back those typed before, and TAB completes
 commands and names.
-`, defaultHost, defaultPort, defaultRetries, defaultDelay/time.Second)
-
-const versionLine = "chat-client " + version + " (Go, protocol 1)\n"
+`
 
 // Options is what the command line says.
 type Options struct {
@@ -56,7 +47,7 @@ type Options struct {
 	Name       string // to answer the first prompt with; empty: the user is asked
 	HasName    bool   // ... also with an empty name
 	Retries    int
-	RetryDelay time.Duration
+	RetryDelay float64 // seconds
 }
 
 // Address writes where the server is; a host of IPv6 in brackets.
@@ -101,7 +92,7 @@ var setters = map[string]func(o *Options, value string) bool{
 		return wholeNumber.MatchString(value)
 	},
 	"--retry-delay": func(o *Options, value string) bool {
-		o.RetryDelay, _ = time.ParseDuration(value + "s")
+		o.RetryDelay, _ = strconv.ParseFloat(value, 64)
 		return decimalNumber.MatchString(value) && o.RetryDelay > 0
 	},
 }
@@ -109,42 +100,30 @@ var setters = map[string]func(o *Options, value string) bool{
 // ParseOptions reads the command line. The first word that asks for help or is wrong ends the
 // program.
 func ParseOptions(words []string) Options {
-	o := Options{
-		Host: defaultHost, Port: defaultPort, Retries: defaultRetries, RetryDelay: defaultDelay,
-	}
-	for len(words) > 0 {
+	o := Options{Host: "localhost", Port: 8080, Retries: 10, RetryDelay: 1}
+	for ; len(words) > 0; words = words[1:] {
 		word := words[0]
-		words = words[1:]
-		switch word {
-		case "--help":
+		name, value, joined := strings.Cut(word, "=")
+		set, known := setters[name]
+		switch {
+		case word == "--help":
 			answer(help)
-		case "--version":
-			answer(versionLine)
-		default:
-			words = setOption(&o, word, words)
+		case word == "--version":
+			answer("chat-client " + version + " (Go, protocol 1)\n")
+		case !known && strings.HasPrefix(word, "-"):
+			usageError("unknown option: " + word)
+		case !known:
+			usageError("not an option: " + word)
+		case !joined && len(words) == 1:
+			usageError("no value for " + name)
+		case !joined:
+			words = words[1:]
+			value = words[0]
+			word += " " + value
+		}
+		if !set(&o, value) {
+			usageError("bad value: " + word)
 		}
 	}
 	return o
-}
-
-// setOption sets the option that a word begins, and returns the words after it.
-func setOption(o *Options, word string, rest []string) []string {
-	name, value, joined := strings.Cut(word, "=")
-	set, known := setters[name]
-	switch {
-	case !known && strings.HasPrefix(word, "-"):
-		usageError("unknown option: " + word)
-	case !known:
-		usageError("not an option: " + word)
-	case joined:
-		rest = append([]string{value}, rest...)
-	case len(rest) == 0:
-		usageError("no value for " + name)
-	default:
-		word += " " + rest[0]
-	}
-	if !set(o, rest[0]) {
-		usageError("bad value: " + word)
-	}
-	return rest[1:]
 }

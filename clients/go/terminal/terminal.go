@@ -17,13 +17,15 @@ package terminal
 
 import (
 	"bytes"
+	"cmp"
+	"maps"
 	"os"
 	"os/signal"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -34,110 +36,106 @@ import (
 
 const (
 	readSize     = 64 * 1024       // bytes read in one go
-	maxTyped     = 4095            // characters of an edited line: what a terminal itself takes
+	maxTyped     = 4095            // bytes of an edited line: what a terminal itself takes
 	maxBegun     = 4096            // bytes of a server's line that has no end yet
 	maxKey       = 4096            // bytes of what a key sends, or of what the terminal answers
 	maxNames     = 1000            // that TAB completes
 	escapeTime   = time.Second / 2 // after Escape, for what would make it the beginning of a key
-	lookTime     = time.Second     // between two looks whether it is ours; for a stop to come
+	stopTime     = time.Second     // for a stop to come
 	sequenceTime = 2 * time.Second // for the rest of a longer one
 )
 
-// Commands are those that TAB completes (CMD-1, ACCT).
-var Commands = []string{
+// Those that TAB completes (CMD-1, ACCT).
+var commands = []string{
 	"/help", "/who", "/msg", "/nick", "/register", "/passwd", "/unregister", "/quit",
 }
 
 // Terminal is the terminal, and what is on it.
 type Terminal struct {
-	Out   []byte // what is to be written on standard output
-	Flush func() // writes it
-	Ours  bool   // the shell has not given the terminal to another job (always so where there is none)
+	Out    []byte            // what is to be written on standard output
+	Flush  func()            // writes it
+	Own    string            // the prompt where the server's last line has ended (EDIT-2)
+	Begun  string            // what the server's last line has so far
+	Names  map[string]string // in the room, by their small letters
+	Ours   bool              // the shell has not given it to another job; always so without one
+	Hidden bool              // a password is typed
+	edits  bool              // lines can be edited; the end of the input ends that
 
-	mutex   sync.Mutex
-	before  unix.Termios // the mode that it had, and is to have at the end
-	changed bool         // it has another one
-	ended   bool         // and it stays as it was
-	marks   bool         // it marks what is pasted
+	mutex   sync.Mutex    // for what Restore touches
+	before  *unix.Termios // the mode that it had, and is to have at the end, if it has another one
+	marks   bool          // it marks what is pasted
+	stopped time.Time     // when Ctrl+Z was pressed, until the program goes on
 
-	exists bool
-	edits  bool   // lines can be edited; the end of the input ends that
-	hidden bool   // a password is typed
-	begun  []byte // what the server's last line has so far
-	own    string // the prompt where there is none of that (EDIT-2)
-
-	line    []rune    // the half-typed line
-	at      int       // where the cursor is in it
-	stopped time.Time // when Ctrl+Z was pressed, until the program goes on
-	drawn   bool      // it is on the screen
-	edge    bool      // ... and the cursor has gone on to the next row, as the line fills its last one
-	keys    []byte    // the beginning of what a key sends
+	line    string // the half-typed line
+	at      int    // where the cursor is in it
+	drawn   bool   // it is on the screen
+	edge    bool   // ... and the cursor has gone on to the next row, as the line fills its last one
+	keys    string // the beginning of what a key sends
 	since   time.Time
 	pasting bool
-	names   map[string]string // in the room, by their small letters
 
 	library   *readline.Instance
 	config    *readline.Config
 	columns   int
-	rows      int
 	onResized func()        // has the library ask for these
 	between   func()        // what change does while the line is off the screen
 	asksPlace bool          // the library has asked the terminal where the cursor is
 	pressed   chan string   // keys for the library
 	idle      chan struct{} // it wants the next one
-	entered   chan string   // a line that Enter has ended
+	entered   string        // the last line that Enter has ended
 }
 
 // Open looks at what standard input and standard output are. In the background, the terminal's
 // signals do not stop us.
 func Open() *Terminal {
-	t := &Terminal{Ours: true, names: make(map[string]string)}
-	signal.Ignore(syscall.SIGTTIN, syscall.SIGTTOU)
-	_, err := unix.IoctlGetTermios(0, unix.TCGETS)
-	t.exists = err == nil
-	_, err = unix.IoctlGetTermios(1, unix.TCGETS)
+	t := &Terminal{Names: make(map[string]string)}
+	signal.Ignore(unix.SIGTTIN, unix.SIGTTOU)
 	kind := os.Getenv("TERM")
-	t.edits = t.exists && err == nil && kind != "" && kind != "dumb"
-	t.Ours = !t.exists
-	if t.edits {
-		allowStops()
+	if isTerminal(0) && isTerminal(1) && kind != "" && kind != "dumb" {
+		go allowStops()
+		t.edits = true
 		t.startLibrary()
 	}
 	return t
 }
 
-// allowStops has one thread that takes the signal of Ctrl+Z, though it was blocked when the program
-// was started (PROG-10). The runtime takes care only of signals that it catches.
+// allowStops is one thread that takes the signal of Ctrl+Z, though it was blocked at the start
+// (PROG-10): the runtime takes care only of signals that it catches.
 func allowStops() {
-	go func() {
-		runtime.LockOSThread()
-		stops := unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGTSTP - 1)}}
-		unix.PthreadSigmask(unix.SIG_UNBLOCK, &stops, nil)
-		select {}
-	}()
+	runtime.LockOSThread()
+	stops := unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGTSTP - 1)}}
+	unix.PthreadSigmask(unix.SIG_UNBLOCK, &stops, nil)
+	select {}
+}
+
+func isTerminal(fd int) bool {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil
 }
 
 // MayShow reports whether standard output may be written to: in the background, where lines are
 // edited, it waits quietly.
 func (t *Terminal) MayShow() bool { return t.Ours || !t.edits }
 
-// UntilLook returns what comes when it is time to look whether the terminal is ours again.
-func (t *Terminal) UntilLook() <-chan time.Time {
-	if t.Ours {
-		return nil
-	}
-	return time.After(lookTime)
-}
-
 // IsEditing reports whether what is typed now is an edited line.
-func (t *Terminal) IsEditing() bool { return t.edits && !t.hidden }
-
-// Hides reports whether what is typed is hidden.
-func (t *Terminal) Hides() bool { return t.hidden }
+func (t *Terminal) IsEditing() bool { return t.edits && !t.Hidden }
 
 // ---------------------------------------------------------------------------------------------
 // Modes
 // ---------------------------------------------------------------------------------------------
+
+// Take finds out whether the terminal is ours, and gives it our mode where it has become ours. Each
+// round of the loop asks.
+func (t *Terminal) Take() {
+	before := t.Ours
+	t.Ours = isOurs() && time.Since(t.stopped) > stopTime
+	if !t.Ours {
+		t.drawn = false
+	} else if !before {
+		t.setMode()
+		t.Resize()
+	}
+}
 
 // isOurs reports whether we are in the foreground.
 func isOurs() bool {
@@ -145,51 +143,33 @@ func isOurs() bool {
 	return err != nil || group == unix.Getpgrp()
 }
 
-// Take finds out whether the terminal is ours, and gives it our mode where it has become ours
-// again. Each round of the loop asks.
-func (t *Terminal) Take() {
-	if !t.exists {
-		return
-	}
-	ours := isOurs() && time.Since(t.stopped) > lookTime
-	if !ours {
-		t.drawn = false
-	} else if !t.Ours {
-		t.setMode()
-		if t.edits {
-			t.Out = append(t.Out, "\r\x1b[J"...)
-		}
-		if t.edits && t.hidden {
-			t.Out = append(t.Out, t.begun...)
-		}
-	}
-	t.Ours = ours
+// GoOn is called when the program was stopped and goes on: others may have used the terminal.
+func (t *Terminal) GoOn() {
+	t.Ours, t.drawn, t.stopped = false, false, time.Time{}
 }
 
-// Continue is called when the program was stopped and goes on: others may have used the terminal.
-func (t *Terminal) Continue() {
-	t.stopped = time.Time{}
-	t.Ours = !t.exists
-	t.drawn = false
-}
-
-// setMode makes the terminal, which is ours, do what we need. What was typed ahead stays.
+// setMode makes the terminal, if it is ours, do what we need, and begins its row anew. What was
+// typed ahead stays.
 func (t *Terminal) setMode() {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	if !t.exists || t.ended {
-		return
-	}
-	if !t.edits && !t.hidden {
+	if !t.edits && !t.Hidden {
 		t.giveBack()
 		return
 	}
-	if now, err := unix.IoctlGetTermios(0, unix.TCGETS); err == nil && !t.changed {
-		t.before = *now
+	if !t.Ours {
+		return
 	}
-	wanted := t.before
+	if t.before == nil {
+		before, err := unix.IoctlGetTermios(0, unix.TCGETS)
+		if err != nil { // there is no terminal
+			return
+		}
+		t.before = before
+	}
+	wanted := *t.before
 	wanted.Lflag &^= unix.ECHO | unix.ECHONL
-	if t.hidden && t.before.Lflag&unix.ECHO != 0 { // without it, another shows what is typed
+	if t.Hidden && t.before.Lflag&unix.ECHO != 0 { // without it, another shows what is typed
 		wanted.Lflag |= unix.ECHONL
 	}
 	if t.IsEditing() { // Ctrl+C stays a signal; Ctrl+Z is a key, so that it can put things in order
@@ -198,9 +178,14 @@ func (t *Terminal) setMode() {
 		wanted.Lflag &^= unix.ICANON | unix.IEXTEN
 		wanted.Cc[unix.VMIN], wanted.Cc[unix.VTIME], wanted.Cc[unix.VSUSP] = 1, 0, 0
 	}
-	t.changed = true
-	unix.IoctlSetTermios(0, unix.TCSETS, &wanted) // where the terminal is gone, nothing can be done
+	unix.IoctlSetTermios(0, unix.TCSETS, &wanted)
 	t.markPastes(t.IsEditing())
+	if t.edits {
+		t.Out = append(t.Out, "\r\x1b[J"...)
+	}
+	if t.edits && t.Hidden {
+		t.Out = append(t.Out, t.Begun...)
+	}
 }
 
 // markPastes asks the terminal to mark what is pasted, or not to, unless Ctrl+S holds it up.
@@ -216,24 +201,22 @@ func (t *Terminal) markPastes(wanted bool) {
 }
 
 // Restore gives the terminal back as it was, for good (HIDE-4, EDIT-8). Any goroutine may call it.
+// What is typed may be the rest of a password, and is not for the program that reads next (HIDE-2).
 func (t *Terminal) Restore() {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	t.giveBack()
-	t.ended = true
-}
-
-// giveBack does that. The rest of a password is not for the program that reads next (HIDE-2).
-func (t *Terminal) giveBack() {
-	if !t.changed || !isOurs() {
-		return
-	}
-	if t.hidden {
+	t.mutex.Lock() // for good
+	if t.before != nil && isOurs() {
 		discardTyped()
 	}
-	t.markPastes(false)
-	unix.IoctlSetTermios(0, unix.TCSETS, &t.before)
-	t.changed = false
+	t.giveBack()
+}
+
+// giveBack does that.
+func (t *Terminal) giveBack() {
+	if t.before != nil && isOurs() {
+		t.markPastes(false)
+		unix.IoctlSetTermios(0, unix.TCSETS, t.before)
+		t.before = nil
+	}
 }
 
 // discardTyped discards what was typed and is not read, and what is on its way there.
@@ -244,81 +227,62 @@ func discardTyped() {
 }
 
 // isReady reports whether a descriptor can be read or written within some milliseconds; -1: it
-// waits for that.
+// waits for that, or for a signal.
 func isReady(fd int32, events int16, patience int) bool {
-	wanted := []unix.PollFd{{Fd: fd, Events: events}}
-	n, err := unix.Poll(wanted, patience)
-	for patience < 0 && err == unix.EINTR {
-		n, err = unix.Poll(wanted, patience)
-	}
+	n, _ := unix.Poll([]unix.PollFd{{Fd: fd, Events: events}}, patience)
 	return n > 0
 }
 
-// Read waits for input and returns it, nothing where the terminal turns out to be another job's,
-// and whether the input has ended. Any goroutine may call it.
+// Read waits for input and returns it, nothing where there is none for us, and whether the input
+// has ended. Any goroutine may call it.
 func (t *Terminal) Read() (data []byte, ended bool) {
-	buffer := make([]byte, readSize)
-	isReady(0, unix.POLLIN, -1)
-	n, err := unix.Read(0, buffer)
-	switch {
-	case n > 0:
-		return buffer[:n], false
-	case err == unix.EAGAIN || err == unix.EINTR:
-		return nil, false
-	case err == unix.EIO && t.exists && !isOurs():
+	if !isReady(0, unix.POLLIN, -1) {
 		return nil, false
 	}
-	return nil, true
+	buffer := make([]byte, readSize)
+	n, err := unix.Read(0, buffer)
+	goesOn := err == unix.EAGAIN || err == unix.EINTR || err == unix.EIO && !isOurs()
+	return buffer[:max(n, 0)], n <= 0 && !goesOn
 }
 
 // HideTyping keeps a password from being shown (HIDE-1). What is half typed is no part of it.
 func (t *Terminal) HideTyping() {
-	if t.hidden {
+	if t.Hidden {
 		return
 	}
 	if t.edits {
 		t.TakeOff()
 		t.feed("\x05\x15") // to the end of the line; erase all before it
-		t.keys, t.pasting = nil, false
-		t.Out = append(t.Out, t.begun...)
+		t.keys, t.pasting = "", false
 	}
-	t.hidden = true
-	if t.Ours {
-		t.setMode()
-	}
+	t.Hidden = true
+	t.setMode()
 }
 
 // ShowTyping goes back to what was before. What is half typed stays; see DropTyped.
 func (t *Terminal) ShowTyping() {
-	if !t.hidden {
-		return
-	}
-	t.hidden = false
-	if t.edits {
-		t.Out = append(t.Out, "\r\x1b[J"...) // the prompt will be drawn anew
-	}
-	if t.Ours {
+	if t.Hidden {
+		t.Hidden = false
 		t.setMode()
 	}
 }
 
 // DropTyped drops what is half typed of a password (HIDE-2).
 func (t *Terminal) DropTyped() {
-	if t.hidden && t.exists && isOurs() {
+	if t.Hidden && isOurs() {
 		discardTyped()
 	}
 }
 
 // EndEditing leaves the half-typed line on the screen, and the terminal as it was.
 func (t *Terminal) EndEditing() {
-	if t.Ours && t.hidden {
+	if t.Ours && t.Hidden {
 		t.EndRow()
 	}
 	t.leave(false)
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	t.giveBack()
-	t.edits, t.hidden = false, false
+	t.DropTyped()
+	t.edits, t.Hidden, t.Begun = false, false, ""
+	t.setMode()
 }
 
 // stop lets Ctrl+Z stop the program, with the terminal as it was, and those that were started with
@@ -339,64 +303,43 @@ func (t *Terminal) stop() {
 
 // PrintAbove puts harmless text on the screen: whole lines above the half-typed one, and what has
 // no end yet before it.
-func (t *Terminal) PrintAbove(text []byte) {
-	whole := bytes.LastIndexByte(text, '\n') + 1
-	switch {
-	case !t.edits:
+func (t *Terminal) PrintAbove(text string) {
+	whole := strings.LastIndexByte(text, '\n') + 1
+	if !t.IsEditing() {
 		t.Out = append(t.Out, text...)
-		return
-	case t.hidden:
-		t.Out = append(t.Out, text...)
-	case whole > 0:
+	} else if whole > 0 {
 		t.TakeOff()
-		t.Out = append(append(t.Out, t.begun...), text[:whole]...)
+		t.Out = append(t.Out, t.Begun+text[:whole]...)
 	}
 	if whole > 0 {
-		t.begun = nil
+		t.Begun = ""
 	}
-	t.begun = append(t.begun, text[whole:]...)
-	if len(t.begun) > maxBegun { // longer than any server's: it might never end
-		if t.IsEditing() {
-			t.TakeOff()
-			t.Out = append(append(t.Out, t.begun...), '\n')
-		}
-		t.begun = nil
+	t.Begun += text[whole:]
+	if len(t.Begun) > maxBegun { // longer than any server's: it might never end
+		t.EndRow()
+		t.Begun = ""
 	}
 }
 
-// Begun returns what the server's last line has so far, as it is on the screen.
-func (t *Terminal) Begun() string { return string(t.begun) }
-
 // EndRow ends, on the screen, a line that the server cannot end any more.
 func (t *Terminal) EndRow() {
-	if t.edits && len(t.begun) > 0 {
-		t.PrintAbove([]byte("\n"))
+	if t.edits && t.Begun != "" {
+		t.PrintAbove("\n")
 	}
 }
 
 // ForgetRow takes such a line off the screen, if a line is typed behind it.
 func (t *Terminal) ForgetRow() {
 	t.TakeOff()
-	t.begun = nil
+	t.Begun = ""
 }
-
-// SetPrompt sets the client's own prompt.
-func (t *Terminal) SetPrompt(own string) { t.own = own }
 
 // Draw puts the half-typed line on the screen, behind its prompt, if it is not there.
 func (t *Terminal) Draw() {
-	prompt := string(t.begun)
-	if prompt == "" {
-		prompt = t.own
+	prompt := strings.ReplaceAll(cmp.Or(t.Begun, t.Own), "\t", " ") // the library counts four columns
+	if t.IsEditing() && t.Ours && !(t.drawn && prompt == t.config.Prompt) {
+		t.change(func() { t.drawn, t.config.Prompt = true, prompt })
 	}
-	prompt = strings.ReplaceAll(prompt, "\t", " ") // the library counts four columns
-	if !t.IsEditing() || !t.Ours || t.drawn && prompt == t.config.Prompt {
-		return
-	}
-	t.change(func() {
-		t.config.Prompt = prompt
-		t.drawn = true
-	})
 }
 
 // TakeOff takes it off the screen: it gives way to something above it.
@@ -407,22 +350,21 @@ func (t *Terminal) TakeOff() {
 }
 
 // leave leaves it on the screen for good, with the cursor below it; but an own prompt with nothing
-// behind it goes, unless it stays because Enter was pressed (EDIT-3).
-func (t *Terminal) leave(stays bool) {
-	if !t.IsEditing() || !t.Ours {
-		return
-	}
-	if !stays && len(t.line) == 0 && len(t.begun) == 0 {
+// behind it goes, unless Enter was pressed (EDIT-3).
+func (t *Terminal) leave(entered bool) {
+	switch {
+	case !t.IsEditing() || !t.Ours:
+	case !entered && t.line == "" && t.Begun == "":
 		t.TakeOff()
-		return
+	default:
+		t.Draw()
+		t.feed("\x05")      // to the end of the line
+		t.change(func() {}) // draws it once more: the last that was drawn may be a bell
+		if !t.edge || t.config.Prompt+t.line == "" {
+			t.Out = append(t.Out, '\n')
+		}
+		t.drawn = false
 	}
-	t.Draw()
-	t.feed("\x05") // to the end of the line
-	t.change(func() {})
-	if !t.edge || t.config.Prompt == "" && len(t.line) == 0 {
-		t.Out = append(t.Out, '\n')
-	}
-	t.drawn = false
 }
 
 // Resize learns of the window's new size. Some terminals break rows anew then, and others do not:
@@ -431,10 +373,8 @@ func (t *Terminal) Resize() {
 	if !t.edits {
 		return
 	}
-	before := t.columns
-	t.measure()
-	now := t.columns
-	t.columns = max(before, now)
+	now := windowColumns()
+	t.columns = max(t.columns, now)
 	t.onResized()
 	t.change(func() {
 		t.columns = now
@@ -442,12 +382,13 @@ func (t *Terminal) Resize() {
 	})
 }
 
-// measure asks for the size of the window.
-func (t *Terminal) measure() {
-	t.columns, t.rows = 80, 24
-	if size, err := unix.IoctlGetWinsize(1, unix.TIOCGWINSZ); err == nil && size.Col > 0 {
-		t.columns, t.rows = int(size.Col), int(size.Row)
+// windowColumns asks for the size of the window.
+func windowColumns() int {
+	size, err := unix.IoctlGetWinsize(1, unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return 80
 	}
+	return int(size.Col)
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -456,197 +397,170 @@ func (t *Terminal) measure() {
 
 var (
 	wholeKey = regexp.MustCompile(`(?s)^\x1b(?:\[M...|\[\[.|\[[0-?]+[ -/]*[@-~]|\[[ -/]*[@-LN-Z\\-~]|` +
-		`O.|[\]P_^X].*?(?:\a|\x1b\\)|[^\[O\]P_^X\x1b])`)
-	begunKey   = regexp.MustCompile(`(?s)^\x1b(?:\[M.{0,2}|\[\[?|\[[0-?]*[ -/]*|O|[\]P_^X].*)?$`)
-	strayKey   = regexp.MustCompile(`^\x1b(?:\[[0-?]*[ -/]*)?`)
-	libraryKey = regexp.MustCompile(`^\x1b(?:[bf]|[\[O][0-9;]*[A-FHZ~])$`) // the library knows these
+		`O.|[\]P_^X].*?(?:\a|\x1b\\)|[^\[O\]P_^X\x1b])|^[^\x1b]`)
+	begunKey = regexp.MustCompile(`(?s)^\x1b(?:\[M.{0,2}|\[\[?|\[[0-?]*[ -/]*|O|[\]P_^X].*)?$`)
+	strayKey = regexp.MustCompile(`^\x1b(?:\[[0-?]*[ -/]*)?`) // what no key sends
+	// What the library knows. Its Ctrl+W takes only ASCII letters for a word.
+	libraryKey = regexp.MustCompile(`^(?:\x1b(?:[bf]|[\[O][0-9;]*[A-FHZ~])|` +
+		`[\x01\x02\x04-\x08\x0b\x0c\x0e\x10\x12-\x15\x19\x7f])$`)
+	lastWord = regexp.MustCompile(`[^\s\p{Z}]*[\s\p{Z}]*$`) // with the blanks behind it
 )
 
 const (
-	libraryControls = "\x01\x02\x04\x05\x06\x07\x08\x0b\x0c\x0e\x10\x12\x13\x14\x15\x19\x7f"
-	pasteBegins     = "\x1b[200~"
-	pasteEnds       = "\x1b[201~"
+	pasteBegins = "\x1b[200~"
+	pasteEnds   = "\x1b[201~"
 )
 
 // ReadLine takes what the terminal sends. It calls typed for each line that Enter ends, which
 // reports whether the history may have it; ended says that the user has ended the input.
-func (t *Terminal) ReadLine(data []byte, typed func(line string) bool) (ended bool) {
-	late := time.Since(t.since)
-	if len(t.keys) > 0 && t.keys[0] == '\x1b' && late > escapeTime && (len(t.keys) == 1 || late > sequenceTime) {
-		t.keys = nil
+func (t *Terminal) ReadLine(data string, typed func(line string) bool) (ended bool) {
+	patience := sequenceTime
+	if t.keys == "\x1b" {
+		patience = escapeTime
 	}
-	t.keys = append(t.keys, data...)
+	if strings.HasPrefix(t.keys, "\x1b") && (time.Since(t.since) > patience || len(t.keys) > maxKey) {
+		t.keys = ""
+	}
+	t.keys += data
 	t.since = time.Now()
-	for size := keySize(t.keys); size > 0 && t.IsEditing(); size = keySize(t.keys) {
-		key := string(t.keys[:size])
-		t.keys = t.keys[size:]
+	for key := t.nextKey(); key != ""; key = t.nextKey() {
 		switch {
 		case key == "\n" || key == "\r":
 			t.enter(typed)
-		case key == "\x04" && len(t.line) == 0 && !t.pasting: // Ctrl+D
+		case key == "\x04" && t.line == "" && !t.pasting: // Ctrl+D
 			return true
 		default:
 			t.press(key)
 		}
 	}
-	if len(t.keys) > maxKey {
-		t.keys = nil
-	}
 	return false
 }
 
-// keySize returns the length of what the first key has sent: a character, or an escape sequence; 0
-// where that is not whole yet.
-func keySize(data []byte) int {
-	switch {
-	case len(data) == 0 || data[0] != '\x1b' && !utf8.FullRune(data):
-		return 0
-	case data[0] != '\x1b':
-		_, size := utf8.DecodeRune(data)
-		return size
-	case wholeKey.Match(data):
-		return len(wholeKey.Find(data))
-	case begunKey.Match(data):
-		return 0
+// nextKey takes what the first key has sent, a character or an escape sequence; nothing where that
+// is not whole yet.
+func (t *Terminal) nextKey() string {
+	key := wholeKey.FindString(t.keys)
+	if !utf8.FullRuneInString(t.keys) || key == "" && begunKey.MatchString(t.keys) {
+		return ""
 	}
-	return len(strayKey.Find(data)) // no key sends that
+	key = cmp.Or(key, strayKey.FindString(t.keys))
+	t.keys = t.keys[len(key):]
+	return key
 }
 
 // press does what a key asks for. What is neither text nor a key that the library knows, such as an
 // answer of the terminal, does nothing.
 func (t *Terminal) press(key string) {
-	r, size := utf8.DecodeRuneInString(key)
-	text := r == '\t' || !unicode.IsControl(r) && (r != utf8.RuneError || size > 1)
+	r, _ := utf8.DecodeRuneInString(key)
+	isText := utf8.ValidString(key) && !unicode.IsControl(r) || key == "\t" && t.pasting
 	switch {
 	case key == pasteBegins || key == pasteEnds:
 		t.pasting = key == pasteBegins
-	case text && (r != '\t' || t.pasting):
+	case isText:
 		if len(t.line) < maxTyped {
 			t.feed(key)
 		}
 	case t.pasting:
-	case r == '\t':
+	case key == "\t":
 		t.complete()
-	case r == '\x17': // Ctrl+W; to the library only ASCII letters make a word
-		t.feed(strings.Repeat("\x7f", t.at-t.wordStart()))
-	case r == '\x1a': // Ctrl+Z
+	case key == "\x17": // Ctrl+W
+		t.erase(lastWord.FindString(t.line[:t.at]))
+	case key == "\x1a": // Ctrl+Z
 		t.stop()
-	case libraryKey.MatchString(key), strings.ContainsRune(libraryControls, r):
+	case libraryKey.MatchString(key):
 		t.feed(key)
 	}
 }
 
-// wordStart returns where the word before the cursor begins; blanks behind it are part of it.
-func (t *Terminal) wordStart() int {
-	from := t.at
-	for from > 0 && unicode.IsSpace(t.line[from-1]) {
-		from--
-	}
-	for from > 0 && !unicode.IsSpace(t.line[from-1]) {
-		from--
-	}
-	return from
+// erase erases a text that stands before the cursor.
+func (t *Terminal) erase(text string) {
+	t.feed(strings.Repeat("\x7f", utf8.RuneCountInString(text)))
 }
 
 // enter passes on the line, which stays on the screen.
 func (t *Terminal) enter(typed func(line string) bool) {
 	t.leave(true)
-	t.begun = nil
-	line := t.feed("\r")
-	if !typed(line) {
-		line = "" // the library then forgets it
+	t.Begun = ""
+	t.feed("\r")
+	if !typed(t.entered) {
+		t.entered = "" // the library then forgets the line
 	}
-	t.library.SaveToHistory(line)
+	t.library.SaveToHistory(t.entered)
 }
 
-// complete completes the word before the cursor, where one command or name begins so.
+// complete completes the word before the cursor, where one command or name begins so (EDIT-6).
 func (t *Terminal) complete() {
-	before := string(t.line[:t.at])
+	before, behind := t.line[:t.at], t.line[t.at:]
 	word := before[strings.LastIndexByte(before, ' ')+1:]
-	if word == "" || t.at < len(t.line) && t.line[t.at] != ' ' {
+	if word == "" || behind != "" && behind[0] != ' ' {
 		return
 	}
+	words := maps.Values(t.Names)
+	if word == before && word[0] == '/' {
+		words = slices.Values(commands)
+	}
 	var found []string
-	for _, name := range t.candidates(word == before && word[0] == '/') {
-		if len(name) >= len(word) && strings.EqualFold(name[:len(word)], word) {
+	for name := range words {
+		if strings.HasPrefix(strings.ToLower(name), strings.ToLower(word)) {
 			found = append(found, name)
 		}
 	}
 	if len(found) == 1 {
-		t.feed(strings.Repeat("\x7f", utf8.RuneCountInString(word)) + found[0])
+		t.erase(word)
+		t.feed(found[0])
 	}
-}
-
-// candidates returns what a word may be.
-func (t *Terminal) candidates(command bool) (all []string) {
-	if command {
-		return Commands
-	}
-	for _, name := range t.names {
-		all = append(all, name)
-	}
-	return all
 }
 
 // Know remembers who is in the room. Where there are too many, any other goes.
 func (t *Terminal) Know(name string) {
-	if t.names[strings.ToLower(name)] = name; len(t.names) > maxNames {
-		for other := range t.names {
-			delete(t.names, other)
-			return
+	if len(t.Names) == maxNames {
+		for other := range t.Names {
+			t.Forget(other)
+			break
 		}
 	}
+	t.Names[strings.ToLower(name)] = name
 }
 
 // Forget forgets one who is gone.
-func (t *Terminal) Forget(name string) { delete(t.names, strings.ToLower(name)) }
-
-// ForgetAll forgets them all.
-func (t *Terminal) ForgetAll() { clear(t.names) }
+func (t *Terminal) Forget(name string) { delete(t.Names, strings.ToLower(name)) }
 
 // ---------------------------------------------------------------------------------------------
 // The library
 // ---------------------------------------------------------------------------------------------
 
-// startLibrary begins the one call to the library for each line. What a terminal would be to it is
-// played by keyboard and screen.
+// startLibrary begins the one call to the library for each line.
 func (t *Terminal) startLibrary() {
-	t.pressed, t.idle, t.entered = make(chan string), make(chan struct{}), make(chan string)
+	t.pressed, t.idle, t.columns = make(chan string), make(chan struct{}), windowColumns()
 	nothing := func() error { return nil }
 	t.config = &readline.Config{
 		DisableAutoSaveHistory: true,
-		Listener:               t.onChange,
-		Stdin:                  keyboard{t},
-		Stdout:                 screen{t},
-		FuncIsTerminal:         func() bool { return true },
-		FuncMakeRaw:            nothing,
-		FuncExitRaw:            nothing,
-		FuncGetSize:            func() (int, int) { return t.columns, t.rows },
-		FuncOnWidthChanged:     func(ask func()) { t.onResized = ask },
+		Listener: func(line []rune, at int, _ rune) ([]rune, int, bool) {
+			t.line, t.at = string(line), len(string(line[:at]))
+			return nil, 0, false
+		},
+		Stdin:              fake{t},
+		Stdout:             fake{t},
+		FuncIsTerminal:     func() bool { return true },
+		FuncMakeRaw:        nothing,
+		FuncExitRaw:        nothing,
+		FuncGetSize:        func() (int, int) { return t.columns, 0 },
+		FuncOnWidthChanged: func(ask func()) { t.onResized = ask },
 	}
-	t.measure()
 	t.library, _ = readline.NewFromConfig(t.config) // it fails on Windows alone
 	go func() {
 		for {
-			line, _ := t.library.ReadLine()
-			t.entered <- line
+			t.entered, _ = t.library.ReadLine()
 		}
 	}()
 	<-t.idle
 }
 
-// feed lets the library take keys, and returns the line, if they end it.
-func (t *Terminal) feed(keys string) (line string) {
-	if keys == "" {
-		return ""
-	}
-	t.pressed <- keys
-	for {
-		select {
-		case line = <-t.entered:
-		case <-t.idle:
-			return line
-		}
+// feed lets the library take keys.
+func (t *Terminal) feed(keys string) {
+	if keys != "" {
+		t.pressed <- keys
+		<-t.idle
 	}
 }
 
@@ -656,17 +570,12 @@ func (t *Terminal) change(f func()) {
 	t.library.Write(nil)
 }
 
-// onChange is called by the library after each key.
-func (t *Terminal) onChange(line []rune, at int, _ rune) ([]rune, int, bool) {
-	t.line, t.at = line, at
-	return nil, 0, false
-}
+// A fake is what the library takes for the terminal.
+type fake struct{ *Terminal }
 
-type keyboard struct{ *Terminal }
-
-// Read gives the library its next keys. Where the cursor is it asks before each line: always at the
+// Read gives the library its next keys. Before each line it asks where the cursor is: always at the
 // beginning of a row.
-func (t keyboard) Read(buffer []byte) (int, error) {
+func (t fake) Read(buffer []byte) (int, error) {
 	if t.asksPlace {
 		t.asksPlace = false
 		return copy(buffer, "\x1b[1;1R"), nil
@@ -675,11 +584,9 @@ func (t keyboard) Read(buffer []byte) (int, error) {
 	return copy(buffer, <-t.pressed), nil
 }
 
-type screen struct{ *Terminal }
-
 // Write takes what the library draws; while its line is off the screen, that is lost. Nothing at
 // all is what change writes.
-func (t screen) Write(data []byte) (int, error) {
+func (t fake) Write(data []byte) (int, error) {
 	switch {
 	case len(data) == 0:
 		t.between()

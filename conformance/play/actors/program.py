@@ -140,7 +140,8 @@ class ProgramActor(OnScreen, Metered, Writing):
         elif self.part.program.errors == "accounted":
             seen = self.errors.expect(self.each(patterns), step)
         else:
-            seen = self._find_complaints(self.each(patterns), step)
+            must_come = (one for one in patterns if not one.optional)
+            seen = self._find_complaints(self.each(must_come), step)
         self.note_seen("!", patterns, seen)
 
     def _find_complaints(self, patterns: Iterable[Pattern], step: Step) -> list[str]:
@@ -177,7 +178,7 @@ class ProgramActor(OnScreen, Metered, Writing):
         wanted = " or ".join(map(_status_words, statuses))
         if not process.wait(self.deadline(step)):
             seconds = self.scene.deadlines.allow(step)
-            raise Missed(wanted, "it is still running", f"after {seconds:g} s")
+            raise Missed(wanted, "it is still running", f"after {seconds:g} s", late=True)
         if not any(_status_meets(process.status, status) for status in statuses):
             raise Missed(wanted, status_text(process.status), "it ended in another way")
         self.left_over += process.end_group(time.monotonic() + GROUP_SECONDS)

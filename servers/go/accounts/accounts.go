@@ -5,25 +5,28 @@
 // after the start, one job after the other, so that checks and changes do not wait for each other
 // (ACCT-13). A worker knows only its job; what came of it is put in there.
 //
-// It offers Open, HashOf, Check, Change, Reload, Forget, and Finished, to which the owner gives
-// each job that `report` has brought. All but `report` is called by one goroutine, the owner's.
+// It offers Open, HashOf, Check, Change, Reload, and Finished, to which the owner gives each job
+// that `report` has brought. All but `report` is called by one goroutine, the owner's.
 package accounts
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 
 	"golang.org/x/crypto/bcrypt"
 )
+
+// MaxPassword is how many bytes of a password bcrypt looks at.
+const MaxPassword = 72
 
 const (
 	hashCost   = 10  // of a new hash: each more doubles the time that a guess takes
@@ -49,7 +52,9 @@ type Job struct {
 	Task     Task
 	Name     string
 	password string
-	Hash     string // of the account when this was asked for; none where it was no account
+	Hash     string             // of the account when this was asked for; none where it was no account
+	Forget   context.CancelFunc // takes the job back, where no worker has begun it
+	wanted   context.Context    // until it is taken back
 
 	Done    bool              // the password is right, or the account is changed
 	NewHash string            // of the account that was changed; none where it is no more
@@ -57,12 +62,12 @@ type Job struct {
 	hashes  map[string]string // all accounts as the clerk leaves them
 }
 
-// Accounts are the accounts in force, and the workers who check and change them.
+// Accounts are the accounts in force, and the way to the workers, who check and change them.
 type Accounts struct {
-	hashes   map[string]string // by lower name
-	checkers *pool
-	clerk    *pool
-	lock     *os.File // is held as long as it is open
+	hashes  map[string]string // by lower name
+	checks  chan *Job
+	changes chan *Job // for the clerk
+	lock    *os.File  // is held as long as it is open
 }
 
 // Open reads and locks the file, and starts the workers. Each job that is done is given to `report`
@@ -77,20 +82,20 @@ func Open(path string, nameIsValid func(string) bool, report func(*Job)) (*Accou
 	}
 	lock, err := lockFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot use accounts %s: %s", path, reason(err))
+		return nil, fmt.Errorf("cannot use accounts %s: %w", path, err)
 	}
 	if err := f.read(); err != nil {
 		return nil, err
 	}
+	a := &Accounts{f.hashes, make(chan *Job), make(chan *Job, maxChanges), lock}
 	processors := runtime.NumCPU()
 	// The workers take no processor from the others: Go may run as many more threads at a time.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + processors + 1)
-	return &Accounts{
-		hashes:   f.hashes,
-		checkers: newPool(processors, check, report),
-		clerk:    newPool(1, f.keep, report),
-		lock:     lock,
-	}, nil
+	for range processors {
+		go work(a.checks, check, report)
+	}
+	go work(a.changes, f.keep, report)
+	return a, nil
 }
 
 // HashOf gives the hash of an account, or none where the name is no account.
@@ -101,28 +106,40 @@ func (a *Accounts) HashOf(name string) string {
 	return a.hashes[strings.ToLower(name)]
 }
 
-// Check has a worker see whether a password is an account's. An owner has one job at a time.
-func (a *Accounts) Check(owner any, name, password string) {
-	a.checkers.add(a.newJob(owner, Check, name, password))
+// Check has a worker see whether a password is an account's. They take their turns.
+func (a *Accounts) Check(owner any, name, password string) *Job {
+	job := a.newJob(owner, Check, name, password)
+	go func() {
+		select {
+		case a.checks <- job:
+		case <-job.wanted.Done():
+		}
+	}()
+	return job
 }
 
-// Change has the clerk change an account, if it is then still as it is now. It tells whether that
-// will be done: not where too many changes wait (ACCT-13).
-func (a *Accounts) Change(owner any, task Task, name, password string) bool {
-	if len(a.clerk.waiting) >= maxChanges {
-		return false
+// Change has the clerk change an account, if it is then still as it is now. Where too many changes
+// wait, none is made, and there is no job (ACCT-13).
+func (a *Accounts) Change(owner any, task Task, name, password string) *Job {
+	job := a.newJob(owner, task, name, password)
+	select {
+	case a.changes <- job:
+		return job
+	default:
+		return nil
 	}
-	a.clerk.add(a.newJob(owner, task, name, password))
-	return true
 }
 
 // Reload has the clerk read the file anew (FILE-4).
 func (a *Accounts) Reload() {
-	a.clerk.add(a.newJob(nil, reload, "", ""))
+	job := a.newJob(nil, reload, "", "")
+	go func() { a.changes <- job }()
 }
 
 func (a *Accounts) newJob(owner any, task Task, name, password string) *Job {
-	return &Job{Owner: owner, Task: task, Name: name, password: password, Hash: a.HashOf(name)}
+	job := &Job{Owner: owner, Task: task, Name: name, password: password, Hash: a.HashOf(name)}
+	job.wanted, job.Forget = context.WithCancel(context.Background())
+	return job
 }
 
 // Finished takes note of a job that is done: the accounts that it left count from now on.
@@ -130,88 +147,37 @@ func (a *Accounts) Finished(job *Job) {
 	if job.hashes != nil {
 		a.hashes = job.hashes
 	}
-	if job.Task == Check {
-		a.checkers.release()
-	} else {
-		a.clerk.release()
-	}
 }
 
-// Forget takes back a job that no worker has begun.
-func (a *Accounts) Forget(owner any) {
-	isOwners := func(job *Job) bool { return job.Owner == owner }
-	a.checkers.waiting = slices.DeleteFunc(a.checkers.waiting, isOwners)
-	a.clerk.waiting = slices.DeleteFunc(a.clerk.waiting, isOwners)
-}
+// --------------------------------------- The workers ----------------------------------------
 
-// ---------------------------------------------------------------------------------------------
-// The workers
-// ---------------------------------------------------------------------------------------------
-
-// A pool is workers of one kind. The owner keeps the queue; a free worker gets its head.
-type pool struct {
-	free    int
-	waiting []*Job
-	toDo    chan *Job // has room for all that free workers are given, so that no send waits
-}
-
-func newPool(workers int, work, report func(*Job)) *pool {
-	p := &pool{free: workers, toDo: make(chan *Job, workers)}
-	for range workers {
-		go p.run(work, report)
-	}
-	return p
-}
-
-// run does one job after the other. It is one goroutine for each worker, to the end, on a thread of
-// its own, which has a lower priority. That is not the lowest: a worker may hold what others need,
-// such as a lock of Go's scheduler.
-func (p *pool) run(work, report func(*Job)) {
+// work does one job after the other. It is one goroutine for each worker, to the end, on a thread
+// of its own, which has a lower priority. That is not the lowest: a worker may hold what others
+// need, such as a lock of Go's scheduler.
+func work(jobs chan *Job, do, report func(*Job)) {
 	runtime.LockOSThread()
 	syscall.Setpriority(syscall.PRIO_PROCESS, 0, niceness) // in Linux, of this thread alone
-	for job := range p.toDo {
-		work(job)
-		job.password = ""
-		report(job)
+	for job := range jobs {
+		if job.wanted.Err() == nil {
+			do(job)
+			job.password = ""
+			report(job)
+		}
 	}
 }
 
-// add puts a job behind the others.
-func (p *pool) add(job *Job) {
-	p.waiting = append(p.waiting, job)
-	p.handOut()
-}
-
-// release takes note that a worker is free again.
-func (p *pool) release() {
-	p.free++
-	p.handOut()
-}
-
-// handOut gives free workers the jobs that have waited longest.
-func (p *pool) handOut() {
-	for p.free > 0 && len(p.waiting) > 0 {
-		p.free--
-		p.toDo <- p.waiting[0]
-		p.waiting = slices.Delete(p.waiting, 0, 1)
-	}
-}
-
-// check sees whether a password is the right one.
+// check sees whether a password is the right one (ACCT-3).
 func check(job *Job) {
-	job.Done = bcrypt.CompareHashAndPassword([]byte(job.Hash), []byte(job.password)) == nil
-}
-
-// hashPassword gives a new hash, under the name that htpasswd gives to this kind.
-func hashPassword(password string) (string, error) {
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), hashCost)
-	return strings.Replace(string(hash), "$2a$", "$2y$", 1), err
+	job.Done = len(job.password) <= MaxPassword &&
+		bcrypt.CompareHashAndPassword([]byte(job.Hash), []byte(job.password)) == nil
 }
 
 // keep does a job of the clerk's. Where the account is not as it was, nothing changes.
 func (f *file) keep(job *Job) {
 	if job.Task == Register || job.Task == Passwd {
-		job.NewHash, job.Err = hashPassword(job.password)
+		hash, err := bcrypt.GenerateFromPassword([]byte(job.password), hashCost)
+		hash = bytes.Replace(hash, []byte("$2a$"), []byte("$2y$"), 1) // as htpasswd calls it
+		job.NewHash, job.Err = string(hash), err
 	}
 	if job.Err == nil && (job.Task == reload || !f.isKnown()) {
 		job.Err = f.read()
@@ -223,9 +189,7 @@ func (f *file) keep(job *Job) {
 	job.hashes = f.hashes
 }
 
-// ---------------------------------------------------------------------------------------------
-// The file
-// ---------------------------------------------------------------------------------------------
+// ----------------------------------------- The file -----------------------------------------
 
 // A file is the accounts file, and what it held when it was last read or written. After the start
 // it is the clerk's alone.
@@ -239,71 +203,53 @@ type file struct {
 
 // A stamp is another one after each change to a file.
 type stamp struct {
-	device, inode     uint64
-	size              int64
-	modified, changed syscall.Timespec
+	device, inode uint64
+	size          int64
+	changed       syscall.Timespec
 }
 
 var goodHash = regexp.MustCompile(`^\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}$`)
 
-var (
-	errInUse      = errors.New("in use by another server")
-	errNotRegular = errors.New("not a regular file")
-	errChanged    = errors.New("it was changed meanwhile")
-)
-
-// stampOf gives the stamp of a file.
-func stampOf(info os.FileInfo) stamp {
+// stampOf makes the stamp of a file out of what Stat gives, an empty one where that has failed.
+func stampOf(info os.FileInfo, err error) stamp {
+	if err != nil {
+		return stamp{}
+	}
 	s := info.Sys().(*syscall.Stat_t)
-	return stamp{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}
+	return stamp{uint64(s.Dev), s.Ino, s.Size, s.Ctim}
 }
 
 // isKnown tells whether the file is as it was when it was last read or written.
 func (f *file) isKnown() bool {
-	info, err := os.Stat(f.path)
-	return err == nil && stampOf(info) == f.stamp
+	return stampOf(os.Stat(f.path)) == f.stamp
 }
 
-// read reads the file. Where it cannot be used, all stays as it was.
+// read reads the file. Where it cannot be used, all stays as it was. The stamp is taken first, so
+// that a change meanwhile makes the file unknown. (A pipe might have no end.)
 func (f *file) read() error {
-	seen, text, err := readFile(f.path)
+	var text []byte
 	var hashes map[string]string
+	info, err := os.Stat(f.path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
 	if err == nil {
-		hashes, err = f.parse(text)
+		text, err = os.ReadFile(f.path)
+	}
+	if err == nil {
+		hashes, err = f.parse(string(text))
 	}
 	if err != nil {
-		return fmt.Errorf("cannot read accounts %s: %s", f.path, reason(err))
+		return fmt.Errorf("cannot read accounts %s: %w", f.path, err)
 	}
-	f.stamp, f.text, f.hashes = seen, text, hashes
+	f.stamp, f.text, f.hashes = stampOf(info, nil), string(text), hashes
 	return nil
-}
-
-// readFile reads a regular file. (A pipe might have no end, and opening it would wait for a
-// writer.)
-func readFile(path string) (seen stamp, text string, err error) {
-	opened, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return stamp{}, "", err
-	}
-	defer opened.Close()
-	info, err := opened.Stat()
-	if err != nil {
-		return stamp{}, "", err
-	}
-	if !info.Mode().IsRegular() {
-		return stamp{}, "", errNotRegular
-	}
-	data, err := io.ReadAll(opened)
-	return stampOf(info), string(data), err
 }
 
 // parse gives the hashes by lower name, or says which line is wrong, and why (FILE-1, FILE-2).
 func (f *file) parse(text string) (map[string]string, error) {
 	hashes := make(map[string]string)
-	number := 0
-	for line := range strings.Lines(text) {
-		number++
-		line = strings.TrimSuffix(line, "\n")
+	for i, line := range strings.Split(text, "\n") {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
@@ -320,7 +266,7 @@ func (f *file) parse(text string) (map[string]string, error) {
 			problem = "name given twice"
 		}
 		if problem != "" {
-			return nil, fmt.Errorf("line %d: %s", number, problem)
+			return nil, fmt.Errorf("line %d: %s", i+1, problem)
 		}
 		hashes[strings.ToLower(name)] = hash
 	}
@@ -339,7 +285,7 @@ func lockFile(path string) (*os.File, error) {
 	}
 	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if err == syscall.EWOULDBLOCK {
-		err = errInUse
+		err = errors.New("in use by another server")
 	}
 	return lock, err
 }
@@ -347,11 +293,10 @@ func lockFile(path string) (*os.File, error) {
 // change gives a name another hash, or none; all other lines stay as they are (FILE-7).
 func (f *file) change(name, hash string) error {
 	text := editText(f.text, name, hash)
-	seen, err := f.replace(text)
-	if err != nil {
-		return fmt.Errorf("cannot change accounts %s: %s", f.path, reason(err))
+	if err := f.replace(text); err != nil {
+		return fmt.Errorf("cannot change accounts %s: %w", f.path, err)
 	}
-	f.stamp, f.text, f.hashes = seen, text, maps.Clone(f.hashes)
+	f.text, f.hashes = text, maps.Clone(f.hashes)
 	if hash != "" {
 		f.hashes[strings.ToLower(name)] = hash
 	} else {
@@ -381,55 +326,37 @@ func editText(text, name, hash string) string {
 }
 
 // replace replaces the file in one step, so that at any time there is the old one or the new one,
-// whole. It gives the stamp of the new one.
-func (f *file) replace(text string) (stamp, error) {
+// whole.
+func (f *file) replace(text string) error {
 	path, err := filepath.EvalSymlinks(f.path)
 	if err != nil {
-		return stamp{}, err
+		return err
 	}
 	os.Remove(path + ".new") // it may be left over from a crash
 	const flags = os.O_CREATE | os.O_EXCL | os.O_WRONLY | syscall.O_NOFOLLOW
 	aside, err := os.OpenFile(path+".new", flags, 0o600)
 	if err != nil {
-		return stamp{}, err
+		return err
 	}
 	defer aside.Close()
-	if err := f.putInPlace(aside, text, path); err != nil {
-		os.Remove(aside.Name())
-		return stamp{}, err
+	_, err = aside.WriteString(text)
+	if err == nil {
+		err = aside.Sync()
 	}
-	info, err := aside.Stat()
+	if err == nil && !f.isKnown() {
+		err = errors.New("it was changed meanwhile")
+	}
+	if err == nil {
+		err = os.Rename(aside.Name(), path)
+	}
 	if err != nil {
-		return stamp{}, nil // the change is made; the file is read again before the next one
-	}
-	return stampOf(info), nil
-}
-
-// putInPlace writes the new file to the disk, renames it, and writes the folder to the disk.
-func (f *file) putInPlace(aside *os.File, text, path string) error {
-	if _, err := aside.WriteString(text); err != nil {
+		os.Remove(aside.Name())
 		return err
 	}
-	if err := aside.Sync(); err != nil {
-		return err
-	}
-	if !f.isKnown() {
-		return errChanged
-	}
-	if err := os.Rename(aside.Name(), path); err != nil {
-		return err
-	}
+	f.stamp = stampOf(aside.Stat())
 	if folder, err := os.Open(filepath.Dir(path)); err == nil {
 		folder.Sync() // the change counts already, whatever comes of this
 		folder.Close()
 	}
 	return nil
-}
-
-// reason gives an error of the system without the operation and the path.
-func reason(err error) error {
-	if inner := errors.Unwrap(err); inner != nil {
-		return inner
-	}
-	return err
 }

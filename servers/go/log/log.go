@@ -10,7 +10,6 @@ package chatlog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -21,7 +20,6 @@ import (
 
 const (
 	maxPending = 1024 * 1024            // bytes that may wait in a sink; lines beyond are lost
-	maxSpare   = 256 * 1024             // bytes of memory that is kept for the next lines
 	retireTime = 250 * time.Millisecond // for what waits in a pipe, when the log is opened anew
 )
 
@@ -34,7 +32,6 @@ type Sink struct {
 
 	mutex   sync.Mutex    // for what follows
 	pending []byte        // lines that are not being written yet
-	spare   []byte        // memory for them
 	torn    bool          // the last line in the file has no end
 	lost    bool          // lines were lost, and that was said
 	writer  chan struct{} // has an element while a writer is at work
@@ -101,7 +98,7 @@ func (k *Sink) write() {
 		if k.torn {
 			lines = append([]byte("\n"), lines...)
 		}
-		k.pending, k.spare = k.spare, nil
+		k.pending = nil
 		k.mutex.Unlock()
 		n, err := k.file.Write(lines)
 		k.mutex.Lock()
@@ -109,10 +106,7 @@ func (k *Sink) write() {
 			k.torn = lines[n-1] != '\n'
 		}
 		if err != nil {
-			k.lose(reason(err).Error())
-		}
-		if cap(lines) <= maxSpare {
-			k.spare = lines[:0]
+			k.lose(err.Error())
 		}
 	}
 	<-k.writer
@@ -137,12 +131,17 @@ type Log struct {
 	logger *slog.Logger
 }
 
+// NoLog gives a log that keeps nothing.
+func NoLog() *Log {
+	return &Log{Sink: NewSink("", nil, nil), logger: slog.New(slog.DiscardHandler)}
+}
+
 // OpenLog opens a log, at its end. Where that is a pipe, it does not wait for a reader.
 func OpenLog(path string, errors *Sink) (*Log, error) {
 	const flags = os.O_APPEND | os.O_CREATE | os.O_WRONLY | syscall.O_NONBLOCK
 	file, err := os.OpenFile(path, flags, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open log %s: %s", path, reason(err))
+		return nil, fmt.Errorf("cannot open log %s: %w", path, err)
 	}
 	k := NewSink(path, file, errors)
 	handler := slog.NewJSONHandler(k, &slog.HandlerOptions{ReplaceAttr: formatTime})
@@ -174,25 +173,10 @@ func (l *Log) Reopen() {
 	}()
 }
 
-// LogEvent logs an event, where there is a log. The fields are names and values, in turns.
-func (l *Log) LogEvent(event string, fields ...any) {
-	if l == nil {
-		return
-	}
-	level := slog.LevelInfo
-	switch event {
-	case "refuse":
-		level = slog.LevelWarn
-	case "error":
-		level = slog.LevelError
-	}
-	l.logger.Log(context.Background(), level, event, fields...)
-}
+// levels are those of events that are not just information.
+var levels = map[string]slog.Level{"refuse": slog.LevelWarn, "error": slog.LevelError}
 
-// reason gives an error of the system without the operation and the path.
-func reason(err error) error {
-	if inner := errors.Unwrap(err); inner != nil {
-		return inner
-	}
-	return err
+// LogEvent logs an event. The fields are names and values, in turns.
+func (l *Log) LogEvent(event string, fields ...any) {
+	l.logger.Log(context.Background(), levels[event], event, fields...)
 }

@@ -1,6 +1,6 @@
 // Package options reads the command line of the server.
 //
-// It offers ParseOptions, which gives the options, and UsageError.
+// It offers ParseOptions.
 package options
 
 import (
@@ -38,10 +38,7 @@ var defaults = Options{
 	JoinTimeout: 60 * time.Second,
 }
 
-const usage = `usage: chat-server [--host HOST] [--port PORT] [--max-clients N] [--max-queue BYTES]
-                   [--join-timeout SECONDS] [--rate N] [--log FILE] [--accounts FILE]
-                   [--members-only] [--quiet] [--help] [--version]
-`
+const usage = "usage: chat-server [OPTION]...\n"
 
 var help = fmt.Sprintf(usage+`
 A chat server: one room, lines of text over TCP.
@@ -51,17 +48,13 @@ or a TLS proxy before it (README.md explains how).
   --host HOST             address to listen on (default %s)
   --port PORT             port to listen on; 0 picks a free one (default %d)
   --max-clients N         connections at a time (default %d)
-  --max-queue BYTES       bytes that may wait for one user before it is dropped;
-                          4096 or more (default %d)
+  --max-queue BYTES       may wait for one user, else it is dropped; 4096 or more (default %d)
   --join-timeout SECONDS  time to give a name, and its password (default %g)
-  --rate N                lines a second that are taken up from one user
-                          (default: as many as come)
-  --log FILE              append what happens to FILE, a JSON object a line; SIGHUP
-                          opens it anew (default: no log)
-  --accounts FILE         names that need a password: a file as `+"`htpasswd -B`"+` makes it;
-                          SIGHUP reads it anew
+  --rate N                lines a second that are taken up from one user (default: all)
+  --log FILE              append what happens, a JSON object a line; SIGHUP opens FILE anew
+  --accounts FILE         names that need a password, by "htpasswd -B"; SIGHUP reads FILE anew
   --members-only          let in only those who have an account
-  --quiet                 do not print what the room sees (default: print it)
+  --quiet                 do not print what the room sees
   --help                  print this and exit
   --version               print the version and exit
 
@@ -75,12 +68,10 @@ var (
 
 const maxNumber = 999_999_999
 
-// A failure ends the program, with a status and a message on standard error.
-type failure func(status int, message string)
-
 // ParseOptions reads the command line. The first word that asks for help or is wrong ends the
 // program, by `fail` where it is wrong.
-func ParseOptions(words []string, fail failure) Options {
+func ParseOptions(words []string, fail func(status int, message string)) Options {
+	wrong := func(problem string) { fail(2, usage+"chat-server: error: "+problem+"\n") }
 	o := defaults
 	for len(words) > 0 {
 		word := words[0]
@@ -97,40 +88,33 @@ func ParseOptions(words []string, fail failure) Options {
 		case "--quiet":
 			o.Quiet = true
 		default:
-			words = setOption(&o, word, words, fail)
+			words = setOption(&o, word, words, wrong)
 		}
 	}
 	if o.MembersOnly && !o.HasAccounts {
-		UsageError("--members-only needs --accounts", fail)
+		wrong("--members-only needs --accounts")
 	}
 	return o
 }
 
-// UsageError ends the program because of its command line.
-func UsageError(message string, fail failure) {
-	fail(2, usage+"chat-server: error: "+message+"\n")
-}
-
 // setOption sets the option that a word begins, and gives the words behind it.
-func setOption(o *Options, word string, rest []string, fail failure) []string {
+func setOption(o *Options, word string, rest []string, wrong func(problem string)) []string {
 	name, value, isJoined := strings.Cut(word, "=")
-	set := setters[name]
-	switch {
-	case set == nil && strings.HasPrefix(word, "-"):
-		UsageError("unknown option: "+word, fail)
-	case set == nil:
-		UsageError("not an option: "+word, fail)
-	case isJoined:
-		rest = append([]string{value}, rest...)
-	case len(rest) == 0:
-		UsageError("no value for "+name, fail)
-	default:
-		word += " " + rest[0]
+	set, isKnown := setters[name]
+	if !isKnown {
+		wrong("unknown option: " + word)
 	}
-	if !set(o, rest[0]) {
-		UsageError("bad value: "+word, fail)
+	if !isJoined && len(rest) == 0 {
+		wrong("no value for " + word)
 	}
-	return rest[1:]
+	if !isJoined {
+		value, rest = rest[0], rest[1:]
+		word += " " + value
+	}
+	if !set(o, value) {
+		wrong("bad value: " + word)
+	}
+	return rest
 }
 
 // setters set the options that take a value, and tell whether the value is good.

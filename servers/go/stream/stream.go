@@ -5,7 +5,6 @@
 // that this user is not sent (its own lines). So nothing is copied for a recipient.
 //
 // It offers Stream (Append) and Cursor (Attach, Skip, Insert, Pieces, Advance, Waiting, Detach).
-// Pieces that were given stay as they are, so that another goroutine may read them.
 package stream
 
 import "bytes"
@@ -60,18 +59,13 @@ type splice struct {
 
 // A Cursor is one user's place in the stream, and its splices. Outside the room it has only texts.
 type Cursor struct {
-	stream  *Stream
-	block   *block // where it reads; nil outside the room
-	at      int64  // offset of the next byte of the stream
+	Stream  *Stream // which it reads
+	block   *block  // where it reads; nil outside the room
+	at      int64   // offset of the next byte of the stream
 	first   *splice
 	last    *splice // of those from `first`, where there are any
 	taken   int     // bytes of the first splice's text that are behind us
 	private int     // bytes of memory that the splices take
-}
-
-// NewCursor makes a cursor outside the room.
-func NewCursor(s *Stream) Cursor {
-	return Cursor{stream: s}
 }
 
 // Waiting counts the bytes that are kept in memory for the user, those that it is not sent and the
@@ -85,7 +79,7 @@ func (c *Cursor) end() int64 {
 	if c.block == nil {
 		return c.at
 	}
-	return c.stream.end
+	return c.Stream.end
 }
 
 // IsLevelWith tells whether exactly the same waits for two cursors in the room, without splices.
@@ -95,7 +89,7 @@ func (c *Cursor) IsLevelWith(other *Cursor) bool {
 
 // Attach lets the cursor read the stream from here on; what waited comes first.
 func (c *Cursor) Attach() {
-	c.block, c.at = c.stream.tail, c.stream.end
+	c.block, c.at = c.Stream.tail, c.Stream.end
 	for s := c.first; s != nil; s = s.next {
 		s.at = c.at
 	}
@@ -114,7 +108,7 @@ func (c *Cursor) Insert(text string) {
 
 // Skip leaves out the last `length` bytes of the stream.
 func (c *Cursor) Skip(length int) {
-	last, at := c.last, c.stream.end-int64(length)
+	last, at := c.last, c.Stream.end-int64(length)
 	if c.first == nil || last.at+last.skip != at {
 		last = c.add(at)
 	}
@@ -137,12 +131,7 @@ func (c *Cursor) add(at int64) *splice {
 // nextPiece moves over the next bytes that lie together, at most so many, and gives them. It gives
 // none where `most` is 0 or nothing is left; what the user is not sent there is passed then.
 func (c *Cursor) nextPiece(most int) []byte {
-	end := c.end()
-	for c.first != nil {
-		if c.at < c.first.at {
-			end = c.first.at
-			break
-		}
+	for c.first != nil && c.first.at == c.at {
 		if left := c.first.text[c.taken:]; len(left) > 0 {
 			piece := left[:min(most, len(left))]
 			c.taken += len(piece)
@@ -153,7 +142,11 @@ func (c *Cursor) nextPiece(most int) []byte {
 		c.private -= spliceCost + cap(c.first.text)
 		c.first = c.first.next
 	}
-	return c.stretch(min(end, c.at+int64(most)))
+	end := min(c.end(), c.at+int64(most))
+	if c.first != nil {
+		end = min(end, c.first.at)
+	}
+	return c.stretch(end)
 }
 
 // stretch moves over the stream to `end`, or to the end of the block, and gives what is there.
@@ -164,17 +157,13 @@ func (c *Cursor) stretch(end int64) []byte {
 	for c.block.next != nil && c.block.next.start <= c.at {
 		c.block = c.block.next
 	}
-	if c.at >= end {
-		return nil
-	}
 	from := c.at - c.block.start
 	c.at = min(end, c.block.start+blockSize)
 	return c.block.data[from : c.at-c.block.start]
 }
 
-// Pieces looks ahead, by the same walk on a copy: it adds what waits to a list of pieces, until
-// that has so many, or all.
-func (c *Cursor) Pieces(pieces [][]byte, most int) [][]byte {
+// Pieces looks ahead, by the same walk on a copy: it lists what waits, in so many pieces at most.
+func (c *Cursor) Pieces(most int) (pieces [][]byte) {
 	ahead := *c
 	for piece := ahead.nextPiece(all); len(piece) > 0 && len(pieces) < most; {
 		pieces = append(pieces, piece)
@@ -192,7 +181,7 @@ func (c *Cursor) Advance(count int) {
 
 // Detach leaves the room with a copy of what waits, so that nothing later is kept for this user.
 func (c *Cursor) Detach() {
-	text := bytes.Join(c.Pieces(nil, all), nil)
+	text := bytes.Join(c.Pieces(all), nil)
 	c.Clear()
 	if len(text) > 0 {
 		c.add(0).text = text
@@ -202,5 +191,5 @@ func (c *Cursor) Detach() {
 
 // Clear throws away what waits, and the place in the stream.
 func (c *Cursor) Clear() {
-	*c = Cursor{stream: c.stream}
+	*c = Cursor{Stream: c.Stream}
 }
