@@ -52,6 +52,8 @@ from conformance.session import OUTPUT, Session, draw_again
 from conformance.streams import complain, show
 from conformance.text import counted
 
+__all__ = ["GREEN", "INTERRUPTED", "MISTAKEN", "RED", "main"]
+
 SCHEMAS = "schema"
 EXEC = "exec"
 SHOWN_DURATIONS = 20

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import conformance
-from conformance.cli import main
-from conformance.playing import GREEN
+from conformance.cli import GREEN, main
 
 TALLY = Path(__file__).parent / "tally"
 

@@ -9,8 +9,7 @@ from xml.etree import ElementTree as Xml
 import pytest
 from small_suite import MUTE_SERVER, SERVER, add_server, write_suite
 
-from conformance.cli import main
-from conformance.playing import GREEN, RED
+from conformance.cli import GREEN, RED, main
 from conformance.report.results import read
 
 pytest_plugins = ["pytester"]

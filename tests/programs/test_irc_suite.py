@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from conformance.build import find_program
-from conformance.cli import main
-from conformance.playing import GREEN
+from conformance.cli import GREEN, main
 
 SUITE = Path(__file__).parents[2] / "examples" / "irc"
 

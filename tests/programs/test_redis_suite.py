@@ -10,8 +10,7 @@ import checkout
 import pytest
 
 from conformance.build import find_program
-from conformance.cli import main
-from conformance.playing import GREEN
+from conformance.cli import GREEN, main
 
 SUITE = checkout.ROOT / "examples" / "redis"
 
