@@ -6,7 +6,7 @@ scenario file → Scenario → Case → (processes, steps) → Outcome → Resul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -160,6 +160,15 @@ class Trait(StrEnum):
     LASTS = "its argument is a time in seconds, for which it lasts"
     WAITS_FOR_A_START = "a program may be starting, which has a deadline of its own"
     OF_ITSELF = "a program is seen by itself: where it fails, no other program is at fault"
+    HEARS = "it takes lines, a prompt or the end from what the actor gets"
+    ACTS = "it sends something, so that times may count from it"
+
+
+class Split(StrEnum):
+    """What is played where a step stands for several dialogues."""
+
+    EITHER = "either"  # the one of which the first step comes true
+    TOGETHER = "together"  # all at the same time, each of another actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +185,9 @@ class Step:
     source: str = ""  # the step as written, shortened, for people
     origin: Origin = Origin.WRITTEN
     traits: frozenset[Trait] = frozenset()  # its verb's
+    # In place of one step of one actor: several dialogues, and how they are played.
+    split: Split | None = None
+    branches: tuple[tuple[Step, ...], ...] = ()
 
     def takes(self, kind: type[T]) -> T:
         """The argument, which must be of this type; raises TypeError where it is not."""
@@ -183,6 +195,15 @@ class Step:
             return self.argument
         got = type(self.argument).__name__
         raise TypeError(f"{self.place}: `{self.verb}` needs {kind.__name__}, and has {got}")
+
+
+def single(steps: Iterable[Step]) -> Iterator[Step]:
+    """All steps of single actors, those of several dialogues among them."""
+    for step in steps:
+        if not step.split:
+            yield step
+        for branch in step.branches:
+            yield from single(branch)
 
 
 # What not every machine has, and some scenarios need.
@@ -215,8 +236,13 @@ class Scenario:
 
         What shorthands are tagged with is not among them: else everything would prove joining.
         """
-        own = (step.proves for step in self.steps if step.proves)
+        own = (step.proves for step in self.single_steps if step.proves)
         return tuple(dict.fromkeys((*self.proves, *own)))
+
+    @property
+    def single_steps(self) -> Iterable[Step]:
+        """All steps of single actors."""
+        return single(self.steps)
 
     @property
     def names(self) -> tuple[str, ...]:

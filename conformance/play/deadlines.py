@@ -35,7 +35,7 @@ class Deadlines:
 
     def longest(self, case: Case) -> float:
         """How long all steps of a case may take, and what starts in it."""
-        steps = case.scenario.steps
+        steps = list(case.scenario.single_steps)
         starts = sum(Trait.WAITS_FOR_A_START in step.traits for step in steps)
         return sum(map(self.allow, steps)) + starts * self.start
 

@@ -12,9 +12,9 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from conformance.model import (
     Implementation,
     Outcome,
     Role,
+    Split,
     Step,
     Suite,
 )
@@ -35,11 +36,12 @@ from conformance.play.actors.base import Actor, Part, Scene
 from conformance.play.actors.missed import Lacking, Missed
 from conformance.play.actors.program import GROUP_SECONDS, ProgramActor
 from conformance.play.deadlines import DEADLINES, Deadlines, timed
-from conformance.play.failures import Failures
+from conformance.play.failures import Failures, none_of
 from conformance.play.files import Files
 from conformance.play.poll import Flood, Loop
 from conformance.play.process import guard
 from conformance.play.system import bury, children
+from conformance.play.together import together
 from conformance.play.transcript import Transcript
 
 OVERDUE_SECONDS = 30.0  # after its deadline, a step is taken for one that never ends
@@ -117,21 +119,59 @@ class _Playing:
         ]
         try:
             for step in steps:
-                self._play_step(actors[step.actor], step, arm)
+                self._play_step(actors, step, arm)
             for step in ends:
-                actors[step.actor].scene.begin(steps[-1])
-                actors[step.actor].finish(step)
-        except (Missed, Flood) as missed:
-            return failures.of(step, missed)
+                with _told_of(step):
+                    actors[step.actor].begin(replace(step, options=steps[-1].options))
+                    actors[step.actor].finish(step)
+        except _Failed as failed:
+            return failures.of(failed.step, failed.problem)
         except Overdue:
             remedy = "does a pattern in it take for ever?"
             raise Lacking(f"{step.place}: this step does not end; {remedy}") from None
         return None
 
-    def _play_step(self, actor: Actor, step: Step, arm: Arm) -> None:
+    def _play_step(self, actors: Mapping[str, Actor], step: Step, arm: Arm) -> None:
+        """One step, or the dialogues that it stands for."""
+        match step.split:
+            case Split.EITHER:
+                for one in self._chosen(actors, step, arm)[1:]:
+                    self._play_step(actors, one, arm)
+            case Split.TOGETHER:
+                loop = next(iter(actors.values())).scene.loop
+                together(loop, [partial(self._play_all, actors, b, arm) for b in step.branches])
+            case None:
+                with _told_of(step):
+                    self._play_single(actors[step.actor], step, arm)
+
+    def _play_all(self, actors: Mapping[str, Actor], steps: Sequence[Step], arm: Arm) -> None:
+        for step in steps:
+            self._play_step(actors, step, arm)
+
+    def _chosen(self, actors: Mapping[str, Actor], step: Step, arm: Arm) -> Sequence[Step]:
+        """Of several dialogues the one whose first step has come true, with what has come."""
+        firsts = [branch[0] for branch in step.branches]
+        for first in firsts:
+            actors[first.actor].begin(first)
+        deadline = max(actors[first.actor].deadline(first) for first in firsts)
+        arm(deadline - time.monotonic() + OVERDUE_SECONDS)
+        loop = next(iter(actors.values())).scene.loop
+        while True:
+            is_last, before, misses = time.monotonic() > deadline, loop.events, []
+            for branch in step.branches:
+                with _told_of(branch[0]):
+                    missed = actors[branch[0].actor].tries(branch[0])
+                if missed is None:
+                    return branch
+                misses.append(missed)
+            if is_last or not any(missed.late for missed in misses):
+                raise _Failed(firsts[0], none_of(firsts, misses))
+            loop.wait(partial(loop.has_read_since, before), deadline)
+
+    def _play_single(self, actor: Actor, step: Step, arm: Arm) -> None:
         began = time.monotonic()
-        actor.scene.begin(step)
-        arm(actor.scene.until - began + self.deadlines.start + OVERDUE_SECONDS)
+        actor.begin(step)
+        arm(max(actor.until - began, 0.0) + self.deadlines.start + OVERDUE_SECONDS)
         actor.play(step)
         doing = (actor.label, "(time that a rule names)" if timed(step) else step.verb)
         count, seconds = self.spent.get(doing, (0, 0.0))
@@ -198,6 +238,24 @@ def _own_address() -> str:
 
 
 # --- Steps that never end ---
+
+
+class _Failed(Exception):
+    """A step did not come true."""
+
+    def __init__(self, step: Step, problem: Missed | Flood) -> None:
+        super().__init__()
+        self.step = step
+        self.problem = problem
+
+
+@contextmanager
+def _told_of(step: Step) -> Iterator[None]:
+    """What goes wrong in the block goes wrong in this step."""
+    try:
+        yield
+    except (Missed, Flood) as problem:
+        raise _Failed(step, problem) from None
 
 
 class Overdue(Exception):

@@ -80,6 +80,42 @@ class Ear:
         self._source = source
         self._spawn = _Spawn(source)
         self._lines: deque[bytes] = deque()  # taken from pexpect, and not asked for yet
+        self._kept: bytearray | None = None  # what was asked for since `keep`
+        self._asked = 0  # bytes that were asked for, so far
+        self.ended = False  # the last answer was that there is an end
+
+    # --- Asking once more ---
+
+    def keep(self) -> None:
+        """Keep what is asked for from here on, so that it can be put back."""
+        self._kept = bytearray()
+
+    def put_back(self, all_of_it: bool) -> None:
+        """Put it back, to be asked for again; or keep nothing any more."""
+        assert self._kept is not None
+        kept, self._kept = self._kept, None
+        if all_of_it:
+            self._asked -= len(kept)
+            taken = b"".join(line + b"\n" for line in self._lines)
+            self._source.unread[:0] = bytes(kept) + taken + (self._spawn.buffer or b"")
+            self._lines.clear()
+            self._spawn = _Spawn(self._source)
+            self.ended = False
+
+    @property
+    def came(self) -> float:
+        """When what was last asked for had come (monotonic)."""
+        moments, wanted = self._source.moments, self._asked + self.ended
+        while len(moments) > 1 and moments[0][0] < wanted:
+            moments.popleft()
+        return moments[0][1] if moments else time.monotonic()
+
+    def _given(self, data: bytes) -> None:
+        self._asked += len(data)
+        if self._kept is not None:
+            self._kept += data
+
+    # --- Asking ---
 
     def line(self, deadline: float) -> Heard:
         """The next line."""
@@ -92,11 +128,27 @@ class Ear:
             if b"\n" in (self._spawn.buffer or b""):  # all that came with it, at the cost of one
                 lines = self._heard(self._spawn.expect_list([_WHOLE_LINES]))
                 self._lines.extend(lines.text[:-1].split(b"\n"))
-        return Heard(self._lines.popleft())
+        return Heard(self._next())
 
     def line_at_hand(self) -> bytes | None:
         """The next line, if it was taken from pexpect already; of a thousand, most were."""
-        return self._lines.popleft() if self._lines else None
+        return self._next() if self._lines else None
+
+    def _next(self) -> bytes:
+        line = self._lines.popleft()
+        self._given(line + b"\n")
+        return line
+
+    def line_before(self, text: bytes, deadline: float) -> bytes | None:
+        """The next line, which stays; None where this text comes first, or no line in time."""
+
+        def is_decided() -> bool:
+            rest = self.rest()
+            return b"\n" in rest or rest.startswith(text) or bool(self._source.end)
+
+        self._source.loop.wait(is_decided, deadline)
+        line, end, _ = self.rest().partition(b"\n")
+        return line if end and not line.startswith(text) else None
 
     def rest(self) -> bytes:
         """What has come and was not asked for yet. It stays, to be asked for."""
@@ -107,10 +159,15 @@ class Ear:
     def text(self, length: int, deadline: float) -> Heard:
         """The next `length` bytes, or a whole line where one ends before that."""
         if self._lines:
-            return Heard(self._start_of_line(length))
+            start = self._start_of_line(length)
+            self._given(start)
+            return Heard(start)
         pattern = re.compile(rb"\A(?:[^\n]{%d}|[^\n]*\n)" % length)
         found = self._spawn.expect_list([pattern, pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
-        return self._heard(found)
+        heard = self._heard(found)
+        if not heard.why:
+            self._given(heard.text)
+        return heard
 
     def _start_of_line(self, length: int) -> bytes:
         line = self._lines.popleft()
@@ -122,6 +179,9 @@ class Ear:
     def _heard(self, found: int) -> Heard:
         """What pexpect has found, from the beginning of what came on; or why it has not."""
         text, after = self._spawn.before or b"", self._spawn.after
+        self.ended = found == _ENDED
+        if self.ended:
+            self._given(text)  # nothing can come behind it
         if found == _FOUND:
             assert isinstance(after, bytes)
             return Heard(text + after)

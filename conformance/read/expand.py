@@ -6,14 +6,17 @@ added. What a step means stands in `steps`, what it leads to in `state`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from conformance.mistakes import Fault, Place, Problems, meant
-from conformance.model import CastMember, Origin, Step
+from conformance.model import CastMember, Origin, Split, Step
+from conformance.read.dialogues import by_actor, check_begins, dialogues, split_of
 from conformance.read.fences import FenceLine, FenceWriter
-from conformance.read.placeholders import filled
+from conformance.read.placeholders import Unfilled, filled
 from conformance.read.state import Part, State
 from conformance.read.steps import Doing, Source, StepMaker, actor_and_doing, doing_of
 from conformance.read.suite import Shorthand, SuiteFile
@@ -28,9 +31,11 @@ def expand(suite: SuiteFile, cast: Mapping[str, CastMember], steps: list[Node]) 
     state = State({actor: Part(member) for actor, member in cast.items()})
     expander = _Expander(suite, state)
     problems = Problems()
+    names = _captured_in(steps)
     for node in steps:
         try:
-            expander.perform(node)
+            with _told_of_captures(names):
+                expander.perform(node)
         except Fault as fault:
             if not (problems.found and isinstance(fault, Misstep)):
                 problems.add(fault)
@@ -49,7 +54,16 @@ def check_shorthands(suite: SuiteFile, problems: Problems) -> None:
             problems.add(Fault(shorthand.place, message))
     for node in nodes:
         with problems.gathered():
-            doing_of(actor_and_doing(node)[1], suite.shorthands)
+            _check_shorthand_step(node, suite)
+
+
+def _check_shorthand_step(node: Node, suite: SuiteFile) -> None:
+    split = split_of(node)
+    for branch in dialogues(*split) if split else ():
+        for inner in branch:
+            _check_shorthand_step(inner, suite)
+    if not split:
+        doing_of(actor_and_doing(node)[1], suite.shorthands)
 
 
 @dataclass(slots=True)
@@ -60,12 +74,16 @@ class _Expander:
     state: State
     fences: FenceWriter | None = field(init=False)
     taken: set[str] = field(default_factory=set)  # options of a shorthand that a step of it took
+    captured: frozenset[str] | None = None  # while steps are together: what was captured before
 
     def __post_init__(self) -> None:
         self.fences = FenceWriter(self.suite.fence, self.state) if self.suite.fence else None
 
     def perform(self, node: Node) -> None:
         """Take one step as a person wrote it."""
+        if split := split_of(node):
+            self._take_dialogues(*split, self.perform, node.place)
+            return
         who, doing = actor_and_doing(node)
         place = node.keys[who]
         actors = _addressed(who, self.state, place)
@@ -79,9 +97,38 @@ class _Expander:
     def _perform_inner(self, node: Node, source: Source, within: str) -> None:
         """Take one step that the suite wrote; a mistake in it is reported in the scenario."""
         with _reported_at(source.place, within):
+            if split := split_of(node):
+                take = partial(self._perform_inner, source=source, within=within)
+                self._take_dialogues(*split, take, source.place)
+                return
             who, doing = actor_and_doing(node)
             for actor in _addressed(who, self.state, source.place):
                 self._do(actor, doing_of(doing, self.suite.shorthands), source)
+
+    def _take_dialogues(
+        self, split: Split, node: Node, take: Callable[[Node], None], place: Place
+    ) -> None:
+        """Take the dialogues of one step, each from where the scenario stands now."""
+        steps, before, ends, branches = self.state.steps, self.state.snapshot(), [], []
+        known = self.captured
+        for nodes in dialogues(split, node):
+            if split is Split.EITHER:
+                self.state.go_back(before)
+            else:
+                self.captured = known or frozenset(before.captured)
+            start = len(steps)
+            for inner in nodes:
+                take(inner)
+            ends.append(self.state.snapshot())
+            branches.append(tuple(steps[start:]))
+            del steps[start:]
+        self.captured = known
+        if split is Split.EITHER:
+            check_begins(branches, node)
+            self.state.go_on_from(ends, place)
+        else:
+            branches = by_actor(branches, node)
+        steps.append(Step(place, "", split, split=split, branches=tuple(branches)))
 
     def finish(self, place: Place) -> None:
         """Add the suite's ending, where the server still runs, and check what is left over."""
@@ -114,7 +161,8 @@ class _Expander:
 
     def _step(self, actor: str, doing: Doing, source: Source) -> Step:
         member = self.state.parts[actor].member
-        maker = StepMaker(actor, member, VERBS[doing.name], self.suite.requirements)
+        known = self.state.captured if self.captured is None else self.captured
+        maker = StepMaker(actor, member, VERBS[doing.name], self.suite.requirements, known)
         self.taken |= maker.fitting(source.options).keys()
         return maker.make(doing, source)
 
@@ -210,6 +258,28 @@ def _values(actor: str, groups: Mapping[str, Mapping[str, str]]) -> dict[str, st
     names = [members[actor] for members in groups.values() if actor in members]
     values = {"actor": actor, "name": names[0] if names else actor}
     return values | {group: str(len(members)) for group, members in groups.items()}
+
+
+def _captured_in(nodes: Iterable[Node]) -> set[str]:
+    """Names that look as if some step captured a part of a line by them."""
+    found = set()
+    for node in nodes:
+        if isinstance(node.value, str):
+            found |= set(re.findall(r"\(\?P<([a-z_]+)>", node.value))
+        found |= _captured_in(node.children)
+    return found
+
+
+@contextmanager
+def _told_of_captures(names: Collection[str]) -> Iterator[None]:
+    """Say of a placeholder that nothing fills where it could come from."""
+    try:
+        yield
+    except Unfilled as fault:
+        if fault.name not in names:
+            raise
+        remedy = "no step before this one captures it; let the one that does come first"
+        raise Fault(fault.place, f"nothing fills `{{{fault.name}}}` yet: {remedy}") from None
 
 
 @contextmanager

@@ -20,7 +20,9 @@ from conformance.model import (
     Kind,
     Role,
     Scenario,
+    Split,
     Step,
+    single,
 )
 from conformance.read.command_line import Options
 from conformance.read.expand import check_shorthands, expand
@@ -190,7 +192,7 @@ def _filled_title(node: Node, example: Mapping[str, str]) -> str:
 def _check_options(suite: SuiteFile, cast: Mapping[str, CastMember], steps: Iterable[Step]) -> None:
     """See that each program takes the options that it is given."""
     problems = Problems()
-    for step in steps:
+    for step in single(steps):
         if isinstance(step.argument, Options):
             with problems.gathered():
                 step.argument.check(suite.programs[Role(cast[step.actor].kind)].takes)
@@ -199,7 +201,7 @@ def _check_options(suite: SuiteFile, cast: Mapping[str, CastMember], steps: Iter
 
 def _check_parts(steps: Iterable[Step], node: Node) -> None:
     """See that each actor of the cast does something."""
-    playing = {step.actor for step in steps}
+    playing = {step.actor for step in single(steps)}
     cast = node.mapping("a scenario").get("cast")
     for actor, place in cast.keys.items() if cast else ():
         if actor not in playing and actor != "server":
@@ -293,7 +295,7 @@ def _cast(node: Node, file: _File) -> dict[str, CastMember]:
 
 
 def _check_actor(actor: str, place: Place) -> None:
-    if not re.fullmatch(_ACTOR, actor) or actor == "everyone":
+    if not re.fullmatch(_ACTOR, actor) or actor in ("everyone", *Split):
         raise Fault(place, f"`{actor}` is no name for an actor; use letters and digits")
 
 

@@ -68,10 +68,11 @@ class Peer(Actor):
     @verb
     def dribbles(self, step: Step) -> None:
         """Each byte in a packet of its own."""
-        data = step.takes(Bytes).whole()
-        for byte in data:
+        data = step.takes(Bytes)
+        for byte in data.whole(self.scene.values):
             self.send(bytes([byte]), step)
-        self.note(">.", decode(data))
+            self.scene.loop.let_others_go_on()
+        self.note(">.", decode(data.whole(self.scene.shown)))
 
     @verb
     def ends_input(self, step: Step) -> None:
@@ -118,7 +119,7 @@ class Peer(Actor):
     @verb
     def is_closed(self, step: Step) -> None:
         end = self.output.end("end of file", step)
-        if end != "eof":
+        if end != "eof" and not (end == "reset" and "by_reset" in step.options):
             seen = "a reset" if end == "reset" else end
             raise Missed("end of file", seen, "closed, but not in order")
         self._let_go()
@@ -195,8 +196,8 @@ class ScriptedServer(Peer):
         """A client that has not written anything yet may still be starting."""
         waits = Trait.WAITS_FOR_A_START in step.traits and self.scene.someone_starts()
         if not waits or "within" in step.options:
-            return self.scene.until
-        return self.scene.until + self.scene.deadlines.start
+            return self.until
+        return self.until + self.scene.deadlines.start
 
     def finish(self, step: Step) -> None:
         """Every connection is read to its end, and none is left that no step has accepted."""

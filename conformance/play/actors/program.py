@@ -173,7 +173,7 @@ class ProgramActor(OnScreen, Metered, Writing):
         wanted = " or ".join(map(_status_words, statuses))
         if not process.wait(self.deadline(step)):
             seconds = self.scene.deadlines.allow(step)
-            raise Missed(wanted, "it is still running", f"after {seconds:g} s")
+            raise Missed(wanted, "it is still running", f"after {seconds:g} s", late=True)
         if not any(_status_meets(process.status, status) for status in statuses):
             raise Missed(wanted, status_text(process.status), "it ended in another way")
         self.left_over += process.end_group(time.monotonic() + GROUP_SECONDS)

@@ -82,11 +82,19 @@ class Running(Actor):
         if process.errors:
             self.errors = Stream(process.errors, self)
 
+    @property
+    def streams(self) -> list[Stream]:
+        if self._output is None:
+            return []
+        return [self._output, self.errors] if self.running.errors else [self._output]
+
     def deadline(self, step: Step) -> float:
         """A program that has not written anything yet may still be starting."""
-        if "within" in step.options or self.process is None or self.process.output.began:
-            return self.scene.until
-        return max(self.scene.until, self.process.started + self.scene.deadlines.start)
+        if self.trying or "within" in step.options:
+            return self.until
+        if self.process is None or self.process.output.began:
+            return self.until
+        return max(self.until, self.process.started + self.scene.deadlines.start)
 
     def silence(self, step: Step) -> str:
         if self.process and not self.process.running:
