@@ -8,9 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import TypeAlias
 
 from conformance.build import Build
-from conformance.model import Case, Implementation, Outcome, Result, Suite, Verdict
+from conformance.model import (
+    Case,
+    Failure,
+    FailureKind,
+    Implementation,
+    Outcome,
+    Requirement,
+    Result,
+    Suite,
+    Verdict,
+)
+
+Rules: TypeAlias = Mapping[str, Requirement]
 
 
 def expectation(case: Case, builds: Mapping[str, Build]) -> tuple[Verdict, str] | None:
@@ -51,8 +65,14 @@ def is_probe(case: Case, suite: Suite) -> bool:
     return suite.probes.get(role, {}).get(feature) == case.scenario.key
 
 
-def judge(case: Case, outcome: Outcome) -> Result:
-    """The verdict on a case that was played. A known failure that passes is not expected."""
+def judge(
+    case: Case, outcome: Outcome, rules: Rules = MappingProxyType({}), *, strict: bool = False
+) -> Result:
+    """The verdict on a case that was played. A known failure that passes is not expected.
+
+    A rule that only recommends or allows something is not broken; if `strict`, a SHOULD counts as
+    a MUST.
+    """
     unsupported = next(filter(None, (_unsupported(case, one) for one in case.implementations)), "")
     if unsupported and outcome.error is None:
         return _judge_probe(case, outcome, unsupported)
@@ -61,9 +81,21 @@ def judge(case: Case, outcome: Outcome) -> Result:
         return _result(case, Verdict.ERRORED, False, outcome.error, outcome)
     if outcome.failure is not None:
         reason = f"known failure of {known}" if known else ""
+        if level := _advice(outcome.failure, rules, strict):
+            reason = reason or f"{outcome.failure.requirement} is a {level}"
+            return _result(case, Verdict.WARNED, True, reason, outcome)
         return _result(case, Verdict.FAILED, bool(known), reason, outcome)
     reason = f"passed, but is listed as a known failure of {known}" if known else ""
     return _result(case, Verdict.PASSED, not known, reason, outcome)
+
+
+def _advice(failure: Failure, rules: Rules, strict: bool) -> str:
+    """`SHOULD` or `MAY`, where the rule that is not kept does not demand it; else nothing."""
+    rule = rules.get(failure.requirement)
+    if failure.kind is not FailureKind.STEP:
+        return ""
+    demanded = ("MUST", "SHOULD") if strict else ("MUST",)
+    return "" if rule is None or rule.level in demanded else rule.level
 
 
 def _judge_probe(case: Case, outcome: Outcome, unsupported: str) -> Result:

@@ -93,6 +93,7 @@ class Verdict(StrEnum):
     """What an outcome means. Never merged, never inferred from failing."""
 
     PASSED = "PASSED"
+    WARNED = "WARNED"  # something that the text only recommends, or allows, is not done
     FAILED = "FAILED"  # a requirement is broken
     UNSUPPORTED = "UNSUPPORTED"  # needs a feature that the manifest does not list
     UNAVAILABLE = "UNAVAILABLE"  # its toolchain is not on this machine

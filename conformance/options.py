@@ -70,6 +70,10 @@ PLAYING: Options = {
         "action": "store_true",
         "help": "an implementation that cannot run on this machine makes the run red",
     },
+    "strict": {
+        "action": "store_true",
+        "help": "a rule that is a SHOULD, and is not kept, makes the run red",
+    },
     "probe-features": {
         "action": "store_true",
         "help": "play one scenario for each feature that a manifest does not list: it must fail",

@@ -112,7 +112,7 @@ class CaseItem(pytest.Item):
         self.user_properties.append((PROPERTY, json.dumps(results.result_to_json(result))))
         if not result.expected:
             raise Unexpected(result)
-        if result.verdict is Verdict.FAILED:
+        if result.verdict in (Verdict.FAILED, Verdict.WARNED):
             pytest.xfail(result.reason)
         if result.verdict is not Verdict.PASSED:
             pytest.skip(f"{result.verdict}: {result.reason}")

@@ -54,6 +54,7 @@ class Request:
     selection: Selection
     folders: Sequence[Path] = ()  # of implementations beside the suite's own
     required: bool = False
+    strict: bool = False  # a SHOULD counts as a MUST
     probing: bool = False  # a feature that a manifest does not list must be absent
     deadline: float = DEADLINES.step
     output: Path = OUTPUT
@@ -71,6 +72,7 @@ def request(
         selection=Selection(options["server"], options["client"], ids, keyword),
         folders=[Path(folder) for folder in options["implementation"]],
         required=options.get("require", False),
+        strict=options.get("strict", False),
         probing=options.get("probe_features", False),
         deadline=options.get("deadline") or DEADLINES.step,
         output=Path(options.get("output") or OUTPUT),
@@ -158,7 +160,7 @@ class Session:
     def judge(self, case: Case, outcome: Outcome) -> Result:
         """Decide what it means, and keep the transcript."""
         self._transcripts.keep(case.id, outcome)
-        return judge(case, outcome)
+        return judge(case, outcome, self.suite.requirements, strict=self.request.strict)
 
     def results(self, jobs: int, durations: Durations) -> Iterator[Result]:
         """Every case's result: first of those that cannot be played, then as they are played."""

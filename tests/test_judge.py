@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from conformance.mistakes import Place
 from conformance.model import (
     Case,
     Failure,
+    FailureKind,
     Implementation,
     Kind,
     Outcome,
+    Requirement,
     Result,
     Role,
     Scenario,
@@ -117,6 +120,33 @@ def test_what_was_played(outcome: Outcome, verdict: Verdict, expected: bool) -> 
     result = judge(case(GO, C), outcome)
     assert (result.verdict, result.expected) == (verdict, expected)
     assert result.failure is outcome.failure
+
+
+def rules(level: str) -> dict[str, Requirement]:
+    return {"CHAT-1": Requirement("CHAT-1", level, "It says hello.", None, Place("P", 1))}
+
+
+@pytest.mark.parametrize(
+    ("level", "strict", "verdict"),
+    [
+        ("MUST", False, Verdict.FAILED),
+        ("SHOULD", False, Verdict.WARNED),
+        ("SHOULD", True, Verdict.FAILED),
+        ("MAY", False, Verdict.WARNED),
+        ("MAY", True, Verdict.WARNED),
+    ],
+)
+def test_what_is_only_advised_is_told_apart(level: str, strict: bool, verdict: Verdict) -> None:
+    result = judge(case(GO, C), FAILED, rules(level), strict=strict)
+    assert (result.verdict, result.expected) == (verdict, verdict is Verdict.WARNED)
+    assert result.failure is FAILED.failure
+    assert result.reason == (f"CHAT-1 is a {level}" if verdict is Verdict.WARNED else "")
+
+
+def test_no_advice_excuses_a_program_that_does_not_get_ready() -> None:
+    assert FAILED.failure
+    start = replace(FAILED, failure=replace(FAILED.failure, kind=FailureKind.START))
+    assert judge(case(GO, C), start, rules("SHOULD")).verdict is Verdict.FAILED
 
 
 def test_an_error_outweighs_a_failure_and_a_known_failure() -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -114,6 +114,7 @@ class _Playing:
         self, actors: Mapping[str, Actor], failures: Failures, arm: Arm
     ) -> Failure | None:
         steps = self.case.scenario.steps
+        *_, last = self.case.scenario.single_steps
         ends = [
             Step(self.case.scenario.place, name, "finish", source="at the end") for name in actors
         ]
@@ -122,7 +123,7 @@ class _Playing:
                 self._play_step(actors, step, arm)
             for step in ends:
                 with _told_of(step):
-                    actors[step.actor].begin(replace(step, options=steps[-1].options))
+                    actors[step.actor].until = time.monotonic() + self.deadlines.allow(last)
                     actors[step.actor].finish(step)
         except _Failed as failed:
             return failures.of(failed.step, failed.problem)

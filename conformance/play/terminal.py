@@ -57,6 +57,12 @@ class _Spawn(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stu
         self.delayafterread = None
         self._source = source
 
+    @property
+    def unmatched(self) -> bytes:
+        """What has come and was in no answer; of this, `buffer` has only what a search needs."""
+        found: bytes = self._before.getvalue()  # type: ignore[attr-defined]
+        return found
+
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
         """Called by pexpect for more input."""
         source = self._source
@@ -97,7 +103,7 @@ class Ear:
         if all_of_it:
             self._asked -= len(kept)
             taken = b"".join(line + b"\n" for line in self._lines)
-            self._source.unread[:0] = bytes(kept) + taken + (self._spawn.buffer or b"")
+            self._source.unread[:0] = bytes(kept) + taken + self._spawn.unmatched
             self._lines.clear()
             self._spawn = _Spawn(self._source)
             self.ended = False
@@ -154,7 +160,7 @@ class Ear:
         """What has come and was not asked for yet. It stays, to be asked for."""
         self._source.loop.serve()
         taken = b"".join(line + b"\n" for line in self._lines)
-        return taken + (self._spawn.buffer or b"") + bytes(self._source.unread)
+        return taken + self._spawn.unmatched + bytes(self._source.unread)
 
     def text(self, length: int, deadline: float) -> Heard:
         """The next `length` bytes, or a whole line where one ends before that."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from conformance.mistakes import Fault, Place, Problems, meant
-from conformance.model import CastMember, Origin, Split, Step
+from conformance.model import ActorKind, CastMember, Origin, Split, Step
 from conformance.read.dialogues import by_actor, check_begins, dialogues, split_of
-from conformance.read.fences import FenceLine, FenceWriter
+from conformance.read.fences import WITNESS, FenceLine, FenceWriter
 from conformance.read.placeholders import Unfilled, filled
 from conformance.read.state import Part, State
 from conformance.read.steps import Doing, Source, StepMaker, actor_and_doing, doing_of
@@ -27,8 +27,14 @@ _MOST_DEEP = 10  # shorthands within shorthands
 
 
 def expand(suite: SuiteFile, cast: Mapping[str, CastMember], steps: list[Node]) -> list[Step]:
-    """All steps of a scenario, with the suite's ending; raises Mistake with all that is wrong."""
-    state = State({actor: Part(member) for actor, member in cast.items()})
+    """All steps of a scenario, with the suite's ending; raises Mistake with all that is wrong.
+
+    Where a fence needs a witness, that is an actor of them, and is not in the cast.
+    """
+    parts = {actor: Part(member) for actor, member in cast.items()}
+    if suite.fence and suite.fence.witness:
+        parts[WITNESS] = Part(CastMember(ActorKind.WIRE))
+    state = State(parts)
     expander = _Expander(suite, state)
     problems = Problems()
     names = _captured_in(steps)
@@ -46,6 +52,10 @@ def expand(suite: SuiteFile, cast: Mapping[str, CastMember], steps: list[Node]) 
 
 def check_shorthands(suite: SuiteFile, problems: Problems) -> None:
     """See that the suite's own verbs and its ending are steps with verbs that exist."""
+    witness = suite.fence.witness if suite.fence else None
+    for doing in (witness.comes, witness.goes) if witness else ():
+        with problems.gathered():
+            doing_of(doing, suite.shorthands)
     nodes = list(suite.ending)
     for name, shorthand in suite.shorthands.items():
         nodes += [node for steps in shorthand.steps.values() for node in steps]
@@ -202,8 +212,22 @@ class _Expander:
 
     def _fence(self, place: Place, options: Mapping[str, Node]) -> None:
         """Add a fence; the options are those of its steps."""
-        for line in self.fences.write(place) if self.fences else ():
+        if self.fences is None:
+            return
+        self.fences.check(place)
+        witness = self.fences.fence.witness if self.fences.needs_witness else None
+        if witness:
+            self._witnessed(witness.comes, place)
+        for line in self.fences.write():
             self._add_fence_line(line, place, options)
+        if witness:
+            self._witnessed(witness.goes, place)
+
+    def _witnessed(self, doing: Node, place: Place) -> None:
+        """Add what the witness of a fence does."""
+        source = Source(place, Origin.FENCE, depth=1)
+        with _reported_at(place, "the suite's fence"):
+            self._do(WITNESS, doing_of(doing, self.suite.shorthands), source)
 
     def _add_fence_line(self, line: FenceLine, place: Place, options: Mapping[str, Node]) -> None:
         """Where the line does not arrive, it is the rule of the fence that is broken."""
@@ -254,10 +278,25 @@ def _steps_of(shorthand: Shorthand, actor: str, state: State, place: Place) -> l
 
 
 def _values(actor: str, groups: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """`{actor}`, `{name}` (in its group, else the actor's own), `{GROUP}` (its size)."""
+    """What the steps of a shorthand are filled with.
+
+    `{actor}`, `{name}` (in its group, else the actor's own); of each group `{GROUP}` (its size),
+    `{GROUP_names}`, and `{GROUP_others}` (all names but the actor's).
+    """
     names = [members[actor] for members in groups.values() if actor in members]
     values = {"actor": actor, "name": names[0] if names else actor}
-    return values | {group: str(len(members)) for group, members in groups.items()}
+    for group, members in groups.items():
+        others = [name for other, name in members.items() if other != actor]
+        values[group] = str(len(members))
+        values[f"{group}_names"], values[f"{group}_others"] = (
+            _joined(members.values()),
+            _joined(others),
+        )
+    return values
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(names)
 
 
 def _captured_in(nodes: Iterable[Node]) -> set[str]:

@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from conformance.mistakes import Place
 from conformance.read.state import State
 from conformance.read.verbs import LEAVE_REMEDY, Misstep
+from conformance.read.yaml_tree import Node
 from conformance.text import fill
+
+WITNESS = "witness"  # the name of the actor that comes for a fence
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Another one, which makes two of a group of one for the time of a fence."""
+
+    comes: Node  # what it does: a verb of the suite's own, or of the harness
+    goes: Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +35,11 @@ class Fence:
     group: str
     types: str
     others_see: str
-    alone_types: str  # for a group of one: a request that is answered to the asker
-    alone_sees: str
+    # For a group of one: a request that is answered to the asker; or, where nothing is answered to
+    # one that is alone, how another one comes into the group and goes again.
+    alone_types: str = ""
+    alone_sees: str = ""
+    witness: Witness | None = None
     proves: str | None = None  # the rule that is broken where a fence line does not arrive
     alone_proves: str | None = None
 
@@ -53,13 +67,22 @@ class FenceWriter:
         """The names of the actors that count as in the group."""
         return self.state.groups.get(self.fence.group, {})
 
-    def write(self, place: Place) -> list[FenceLine]:
+    def check(self, place: Place) -> None:
+        """Raise Misstep where a fence would prove nothing here."""
+        if self.members:
+            self._check_present(place)
+            self._check_unproven(place)
+
+    @property
+    def needs_witness(self) -> bool:
+        """Whether another one has to come before the lines are written."""
+        return self.fence.witness is not None and len(self.members) == 1
+
+    def write(self) -> list[FenceLine]:
         """The lines of one fence, or none where the group is empty."""
         members = self.members
         if not members:
             return []
-        self._check_present(place)
-        self._check_unproven(place)
         if len(members) == 1:
             (alone,) = members
             seen = {alone: self.fence.alone_sees}

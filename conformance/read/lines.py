@@ -219,11 +219,11 @@ def _line_of_items(node: Node, how: str) -> Pattern:
 
 
 def _items_of(node: Node, between: str) -> tuple[str, ...]:
-    """A list of texts; or one text, in which they stand as in the line."""
+    """A list of texts; or one text, with `, ` between them."""
     if not isinstance(node.value, list):
         text = one_line(node)
         check_count(node)
-        return tuple(text.split(between)) if text else ()
+        return tuple(text.split(_BETWEEN)) if text else ()
     for item in node.value:
         check_count(item)
         if between in one_line(item) or not item.value:

@@ -11,8 +11,17 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from conformance.arguments import patterns_in
-from conformance.mistakes import Fault, Place
-from conformance.model import PEERS, PROGRAMS, ActorKind, CastMember, Medium, Step, single
+from conformance.mistakes import Fault, Place, meant
+from conformance.model import (
+    PEERS,
+    PROGRAMS,
+    ActorKind,
+    CastMember,
+    Medium,
+    Origin,
+    Step,
+    single,
+)
 from conformance.read.verbs import (
     READ_REMEDY,
     SCREEN_REMEDY,
@@ -61,7 +70,8 @@ class State:
     # Actors whose last act has had no effect that a step has seen, in the order of these acts.
     unproven: dict[str, Place] = field(default_factory=dict)
     last: str = ""  # the actor that acted last
-    acted: set[str] = field(default_factory=set)  # all that have acted
+    # Actors that have acted, and these with the verbs by which they did: `ann starts`.
+    acted: set[str] = field(default_factory=set)
     captured: set[str] = field(default_factory=set)  # names of what steps have captured
 
     @property
@@ -98,7 +108,8 @@ class State:
         """Times count from an act that was there before."""
         since = step.options.get("since")
         if since is not None and since not in self.acted:
-            raise Misstep(place, f"times cannot count from {since}, who has done nothing before")
+            known = meant(str(since), self.acted)
+            raise Misstep(place, f"times cannot count from `{since}`: no such act before; {known}")
         if since is not None and not {"within", "not_before"} & step.options.keys():
             raise Fault(place, "`since` goes with `within` or `not_before`")
         if "not_before" in step.options and not self.acted:
@@ -117,7 +128,8 @@ class State:
         """Remember an act until some step sees something: by then it has been handled."""
         if verb.acts:
             self.last = step.actor
-            self.acted.add(step.actor)
+            if step.origin is not Origin.FENCE:
+                self.acted |= {step.actor, f"{step.actor} {step.verb}"}
             self.unproven.pop(step.actor, None)
             is_server = self.parts[step.actor].member.kind is ActorKind.SERVER
             if not (verb.effect is Effect.STARTS and is_server):  # a server says when it is ready

@@ -20,7 +20,7 @@ from conformance.read.command_line import (
     program_arguments,
     ready_line,
 )
-from conformance.read.fences import Fence
+from conformance.read.fences import Fence, Witness
 from conformance.read.keys import (
     TEXT,
     Key,
@@ -229,6 +229,7 @@ def _some_steps(node: Node) -> list[Node]:
 
 
 STEPS = reference("steps")
+_DOING: Schema = {"$ref": "scenarios.json#/definitions/doing"}
 
 SHORTHAND_KEYS: Keys[object] = {
     "meaning": Key(words("meaning"), TEXT, "What it says of the actor, for people."),
@@ -264,12 +265,28 @@ def _line(key: str, meaning: str = "", needed: bool = True) -> Key[object]:
     return Key(words(key), TEXT, meaning, needed)
 
 
+_WITNESS_KEYS: Keys[object] = {
+    "comes": Key(lambda node, _: node, _DOING, "What it does to come, such as `joins`.", True),
+    "goes": Key(lambda node, _: node, _DOING, "What it does to go, such as `quits`.", True),
+}
+
+
+def _witness(node: Node) -> Witness:
+    return Witness(**record(node, "a witness", _WITNESS_KEYS, None))
+
+
 FENCE_KEYS: Keys[object] = {
     "group": _line("group"),
     "types": _line("types"),
     "others_see": _line("others_see"),
-    "alone_types": _line("alone_types", "What an actor that is alone in the group asks."),
-    "alone_sees": _line("alone_sees", "The answer to it."),
+    "alone_types": _line("alone_types", "What an actor that is alone in the group asks.", False),
+    "alone_sees": _line("alone_sees", "The answer to it.", False),
+    "witness": Key(
+        alone(_witness),
+        record_schema(_WITNESS_KEYS),
+        "Where nothing is answered to one that is alone: how another connection comes into the "
+        "group for a fence, and goes again.",
+    ),
     "proves": _line(
         "proves", "The rule that is broken where its line does not reach the others.", needed=False
     ),
@@ -280,7 +297,13 @@ FENCE_KEYS: Keys[object] = {
 
 
 def _fence(node: Node) -> Fence:
-    return Fence(**record(node, "a fence", FENCE_KEYS, None))
+    fence = Fence(**record(node, "a fence", FENCE_KEYS, None))
+    if bool(fence.alone_types) != bool(fence.alone_sees):
+        raise node.fault("a fence has both, or neither: `alone_types` and `alone_sees`")
+    if bool(fence.alone_types) == bool(fence.witness):
+        remedy = "`alone_types` and `alone_sees`, or `witness: {comes: …, goes: …}`"
+        raise node.fault(f"a fence says what is done where one is alone in the group: {remedy}")
+    return fence
 
 
 def _probes(node: Node) -> dict[Role, dict[str, Node]]:

@@ -182,6 +182,7 @@ AT_KEYS = frozenset({Medium.TERMINAL}) | ON_SCREEN
 BY_ITSELF = frozenset(Medium) - {Medium.SHELL}  # its process is known
 
 ACTOR = Grammar(text.read, "actor", TEXT)
+ACT = Grammar(lambda node: " ".join(text(node).split()), "act", TEXT)
 GROUP = Grammar(lambda node: node.text("a group"), "group", TEXT)
 NAME = Grammar(lambda node: node.text("a name"), "name", TEXT)
 
@@ -191,12 +192,13 @@ COMMON_OPTIONS = {
 }
 TIME_OPTIONS = {
     "since": Option(
-        ALL, ACTOR, "the actor whose last act is the cause: `within` counts from that moment"
+        ALL,
+        ACT,
+        "the last act of an actor, `ann`, or its last one by a verb, `ann starts`: that step is "
+        "the cause, and times count from it",
     ),
     "not_before": Option(
-        ALL,
-        seconds,
-        "the least seconds that must pass, since the last act of all, or of the actor of `since`",
+        ALL, seconds, "the least seconds that must pass since the last act of all, or since `since`"
     ),
 }
 _START_OPTIONS = {

@@ -22,7 +22,7 @@ WIRE: Heading = (2, "wire")  # the column of servers judged alone, by wire actor
 
 LEGEND = {
     "✓": "passed",
-    "~": "some known failures",
+    "~": "some known failures, or a SHOULD not kept",
     "✗": "not as expected",
     "!": "errored",
     "−": "unsupported",
@@ -56,7 +56,8 @@ class Tally:
     @property
     def played(self) -> int:
         """Cases that were played, or could not be because of an error."""
-        return self.passed + self.counts[Verdict.FAILED] + self.counts[Verdict.ERRORED]
+        others = (Verdict.WARNED, Verdict.FAILED, Verdict.ERRORED)
+        return self.passed + sum(self.counts[verdict] for verdict in others)
 
     @property
     def mark(self) -> str:

@@ -9,7 +9,7 @@ from conformance.model import Result
 from conformance.report.failure import failure_text, finding_text
 from conformance.report.findings import findings, others
 from conformance.report.grid import CORNER, Grid, at_fault, grid, total, totals
-from conformance.report.run import Run, lacking, red
+from conformance.report.run import Run, advice, lacking, red
 from conformance.text import visible
 
 SHOWN_FAILURES = 20  # in full; CI systems cut long summaries
@@ -18,7 +18,8 @@ SHOWN_FAILURES = 20  # in full; CI systems cut long summaries
 def summary_markdown(run: Run) -> str:
     """Whether the run is green, the matrix, and each case that is not as expected."""
     lines = [*_head(run), *_table(grid(run.results)), ""]
-    lines += [*(f"- {_md(line)}" for line in [*lacking(run), *at_fault(run.results)]), ""]
+    told = [*lacking(run), *advice(run), *at_fault(run.results)]
+    lines += [*(f"- {_md(line)}" for line in told), ""]
     for finding in findings(run.results):
         lines += _details(finding.title, finding_text(finding, run.requirements, run.folders))
     lines += _surprises(run, others(run.results))

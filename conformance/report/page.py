@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from conformance.model import Failure, Result
 from conformance.report.failure import parts, replay
 from conformance.report.grid import CORNER, at_fault, grid, legend, position, total, totals
-from conformance.report.run import Run, lacking, red
+from conformance.report.run import Run, advice, lacking, red
 from conformance.report.transcripts import transcript_name
 from conformance.text import visible
 
@@ -50,7 +50,7 @@ def _data(run: Run, transcripts: Path | None) -> dict[str, Any]:
     plain = {
         "green": not reasons,
         "totals": totals(total(run.results)),
-        "notes": reasons + lacking(run) + at_fault(run.results),
+        "notes": reasons + lacking(run) + advice(run) + at_fault(run.results),
         "facts": _facts(run),
         "rules": rules,
         "cases": [_case(run, result, transcripts, texts) for result in run.results],

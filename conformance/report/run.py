@@ -62,6 +62,21 @@ def incomplete(run: Run) -> list[str]:
     return reasons + [one.title for one in findings(run.results) if not one.fails_them]
 
 
+def advice(run: Run) -> list[str]:
+    """What the text recommends or allows and programs do not do, one line for each rule."""
+    cases: dict[str, list[Result]] = {}
+    for result in run.results:
+        if result.verdict is Verdict.WARNED and result.failure:
+            cases.setdefault(result.failure.requirement, []).append(result)
+    return [_advised(run.requirements.get(id), id, some) for id, some in cases.items()]
+
+
+def _advised(rule: Requirement | None, id: str, results: list[Result]) -> str:
+    """`LEAVE-5 (SHOULD) is not kept in 2 cases, first: …`."""
+    level = f" ({rule.level})" if rule else ""
+    return f"{id}{level} is not kept in {counted(len(results), 'case')}, first: {results[0].id}"
+
+
 def lacking(run: Run) -> list[str]:
     """What could not be run on this machine, and why, one line for each implementation."""
     return [

@@ -8,8 +8,9 @@ from conformance.report.failure import failure_text, finding_text
 from conformance.report.findings import findings, others
 from conformance.report.matrix import Look, matrix
 from conformance.report.reports import PAGE
-from conformance.report.run import Run, red
+from conformance.report.run import Run, advice, red
 from conformance.report.transcripts import output_of
+from conformance.text import visible
 
 SHOWN_FAILURES = 10  # in full; the reports have them all
 
@@ -35,5 +36,6 @@ def failures_shown(run: Run, folder: Path | None) -> list[str]:
 
 
 def ending_shown(run: Run, look: Look) -> list[str]:
-    """The matrix, and why the run is red."""
-    return [matrix(run, look), *(f"red: {reason}" for reason in red(run))]
+    """The matrix, what is only advised, and why the run is red."""
+    advised = [f"advice: {visible(line)}" for line in advice(run)]
+    return [matrix(run, look), *advised, *(f"red: {reason}" for reason in red(run))]

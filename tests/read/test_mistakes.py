@@ -270,10 +270,10 @@ STEPS: dict[str, tuple[str, ...]] = {
         "8:19",
         "nothing fills the placeholder `{nmae}`",
     ),
-    "a port among bytes": (
-        '- ann: starts\n- ann: {sends: "{port}"}',
+    "a count among bytes": (
+        '- ann: starts\n- ann: {sends: "{n}"}',
         "8:20",
-        "`{port}` cannot be filled in here",
+        "`{n}` counts lines",
     ),
     "an unknown key of the keyboard": (
         "- server: {presses: Ctrl-C}",
@@ -581,6 +581,160 @@ STEPS: dict[str, tuple[str, ...]] = {
         "7:28",
         "the option `size` must be a text, a number, yes or no",
     ),
+    # What may come or not, what is captured, what stands in any order.
+    "an optional line that is typed": (
+        "- ann: starts\n- ann: {types: {optional: hello}}",
+        "8:20",
+        "what is typed must be a text, not a pattern",
+    ),
+    "an optional line of a file": (
+        "- server: {writes: {optional: hello}, to: a.log}",
+        "7:35",
+        "a line is `optional` only where what comes behind it is compared as well",
+    ),
+    "an optional line with more in its mapping": (
+        "- ann: {sees: {optional: hello, times: 2}}",
+        "7:37",
+        "unknown key `times` in a line that may come; known: optional",
+    ),
+    "an optional line before one that is the same": (
+        "- ann: starts\n- ann: {sees: [{optional: {starts: he}}, hello]}",
+        "8:31",
+        "nothing tells this optional line from the next one, `hello`",
+    ),
+    "a use before the capture": (
+        "- ann: starts\n- ann: {types: 'a {it}'}\n- ann: {sees: {matches: 'a (?P<it>.)'}}",
+        "8:20",
+        "nothing fills `{it}` yet: no step before this one captures it",
+    ),
+    "a use in the step that captures": (
+        "- ann: starts\n- ann: {sees: [{matches: 'a (?P<it>.)'}, '{it}']}",
+        "8:46",
+        "nothing fills `{it}` yet",
+    ),
+    "a use of what one dialogue alone captures": (
+        "- ann: starts\n- either:\n"
+        "    - [ann: {sees: {matches: 'a (?P<it>.)'}}]\n    - [ann: {sees: b}]\n"
+        "- ann: {types: '{it}'}",
+        "11:20",
+        "nothing fills `{it}` yet",
+    ),
+    "a use beside the capture": (
+        "- ann, bob: starts\n- together:\n"
+        "    - ann: {sees: {matches: 'a (?P<it>.)'}}\n    - bob: {types: '{it}'}",
+        "10:24",
+        "nothing fills `{it}` yet",
+    ),
+    "a capture by a name that is taken": (
+        "- ann: starts\n- ann: {sees: {matches: 'a (?P<port>.)'}}",
+        "8:29",
+        "`port` cannot be the name of what is captured; use lower-case letters and `_`, and none",
+    ),
+    "a capture that may not come": (
+        "- ann: starts\n- ann: {sees: {optional: {matches: 'a (?P<it>.)'}}}",
+        "8:30",
+        "an optional line may not come, so no part of it can be captured",
+    ),
+    "items without their place": (
+        "- ann: starts\n- ann: {sees: {line: here, items: [a]}}",
+        "8:26",
+        "say where the items stand by one `{items}`",
+    ),
+    "a place without items": (
+        "- ann: starts\n- ann: {sees: '{items}'}",
+        "8:19",
+        "`{items}` needs `{line: …, items: …}`; write `{{items}` for itself",
+    ),
+    "items of a pattern": (
+        "- ann: starts\n- ann: {sees: {starts: '{items}', items: [a]}}",
+        "8:19",
+        "items stand in a line: `{line: TEXT, items: LIST, between: TEXT}`",
+    ),
+    "an item that looks like two": (
+        "- ann: starts\n- ann: {sees: {line: '{items}', items: ['a, b']}}",
+        "8:45",
+        "an item is a text without `, `, which stands between two",
+    ),
+    "nothing between items": (
+        "- ann: starts\n- ann: {sees: {line: '{items}', items: [a], between: ''}}",
+        "8:58",
+        "an empty text would not part two items",
+    ),
+    "a text that is repeated too often": (
+        "- ann: starts\n- ann: {types: '{xxxxxxxxxx*99999999}'}",
+        "8:20",
+        "more than 64 MiB",
+    ),
+    # Several dialogues.
+    "one dialogue": (
+        "- ann: starts\n- either:\n    - [ann: is_closed]",
+        "9:9",
+        "`either` needs two or more; else leave it out",
+    ),
+    "dialogues that are none": ("- either: hello", "7:15", "`either` must be a list, not text"),
+    "a dialogue without steps": (
+        "- ann: starts\n- either:\n    - []\n    - [ann: is_closed]",
+        "9:11",
+        "a dialogue without steps; say how one sees that it is the one",
+    ),
+    "a dialogue that nothing tells": (
+        "- ann: starts\n- either:\n    - [ann: closes]\n    - [ann: is_closed]",
+        "9:11",
+        "a dialogue of `either` begins with what an actor certainly sees: `exits`, `shows`, `sees`",
+    ),
+    "a dialogue that begins with what may come": (
+        "- ann: starts\n- either:\n    - [ann: {sees: {optional: a}}]\n    - [ann: {sees: b}]",
+        "9:11",
+        "a dialogue of `either` begins with what an actor certainly sees",
+    ),
+    "dialogues that begin alike": (
+        "- ann: starts\n- either:\n    - [ann: {sees: a}]\n    - [ann: {sees: a}, ann: closes]",
+        "10:11",
+        "nothing tells this dialogue from one before it; put what they share before `either`",
+    ),
+    "dialogues that end differently": (
+        "- ann: starts\n- either:\n    - [ann: {sees: a}]\n    - [ann: is_closed]",
+        "8:7",
+        "ann takes part after one dialogue, and is gone after another; let all dialogues end alike",
+    ),
+    "dialogues that leave other groups": (
+        "- ann: starts\n- either:\n"
+        "    - [ann: {sees: a}, ann: {enters: hall}]\n    - [ann: {sees: b}]",
+        "8:7",
+        "these dialogues end with other groups",
+    ),
+    "dialogues beside a step": (
+        "- {either: [[server: {sees: a}], [server: {sees: b}]], server: starts}",
+        "7:7",
+        "`either` stands alone in its step; make two steps",
+    ),
+    "together, but alone": (
+        "- ann: starts\n- together:\n    - ann: {types: a}\n    - ann: {types: b}",
+        "9:9",
+        "`together` is for two or more actors; write its steps one after the other",
+    ),
+    "dialogues together": (
+        "- ann, bob: starts\n- together:\n    - bob: {types: a}\n"
+        "    - either: [[ann: {sees: a}], [ann: {sees: b}]]",
+        "9:9",
+        "steps that are `together` are plain steps of actors",
+    ),
+    # Times.
+    "a time from one who did nothing": (
+        "- ann: starts\n- ann: {sees: a, within: 1, since: bob}",
+        "8:12",
+        "times cannot count from `bob`: no such act before; known: ann, ann starts, server",
+    ),
+    "a moment without a time": (
+        "- ann: starts\n- ann: {sees: a, since: ann}",
+        "8:12",
+        "`since` goes with `within` or `not_before`",
+    ),
+    "a least time of an act": (
+        "- ann: starts\n- ann: {types: a, not_before: 1}",
+        "8:23",
+        "`types` has no option `not_before`",
+    ),
 }
 
 # Whole files; each with all of its problems.
@@ -710,6 +864,19 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {
     "a real server beside a scripted one": (
         RIGHT.replace("ann: wire", "server: scripted, tom: server"),
         ["4:9: the server is scripted: nothing says which program tom is"],
+    ),
+    "a name of several dialogues": (
+        RIGHT.replace("ann: wire", "either: wire"),
+        ["4:10: `either` is no name for an actor; use letters and digits"],
+    ),
+    "an example that fills what is captured": (
+        RIGHT.replace("- ann: closes", "- ann: {sees: {matches: 'a (?P<id>.)'}}\n    - ann: closes")
+        + "  examples: [{id: one}]\n",
+        ["8:19: `{id}` is filled in by the example; capture by another name"],
+    ),
+    "an example that needs no feature that there is": (
+        RIGHT + "  examples: [{id: one, needs: {server: [lout]}}]\n",
+        ["9:41: no rule is marked with the feature `lout`; did you mean `loud`?"],
     ),
     "a name that is none": (
         RIGHT.replace("ann: wire", "everyone: wire"),
@@ -887,9 +1054,26 @@ SUITES = {
         SUITE.replace("everyone: ends", "everyone: end"),
         ["suite.yaml:43:15: unknown verb `end`; did you mean `ends`?"],
     ),
+    "a fence that leaves one who is alone out": (
+        SUITE.replace("  alone_types: fence?\n  alone_sees: fence!\n", ""),
+        ["suite.yaml:36:3: a fence says what is done where one is alone in the group: `alone_ty"],
+    ),
+    "a witness by a verb that is none": (
+        SUITE.replace(
+            "  alone_types: fence?\n  alone_sees: fence!\n",
+            "  witness: {comes: come, goes: closes}\n",
+        ),
+        ["suite.yaml:39:20: unknown verb `come`; did you mean `comes`?"],
+    ),
+    "half a witness": (
+        SUITE.replace(
+            "  alone_types: fence?\n  alone_sees: fence!\n", "  witness: {comes: comes}\n"
+        ),
+        ["suite.yaml:39:12: a witness needs `goes`"],
+    ),
     "half a fence": (
         SUITE.replace("  alone_sees: fence!\n", ""),
-        ["suite.yaml:36:3: a fence needs `alone_sees`"],
+        ["suite.yaml:36:3: a fence has both, or neither: `alone_types` and `alone_sees`"],
     ),
     "a fence of numbers": (
         SUITE.replace("fence!", "5"),

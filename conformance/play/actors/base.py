@@ -50,7 +50,8 @@ class Scene:
     files: Files  # in a folder of the case's own
     port: int = 0  # the server's, once it is known
     captured: dict[str, str] = field(default_factory=dict)  # parts of lines, for later steps
-    acted: dict[str, float] = field(default_factory=dict)  # by actor, "" for all: its last act
+    # When the last act was: of all (""), of an actor, of an actor by a verb ("ann starts").
+    acted: dict[str, float] = field(default_factory=dict)
     orders: dict[str, list[str]] = field(default_factory=dict)  # by actor: its last `sees_all`
     someone_starts: Callable[[], bool] = lambda: False  # whether a program may still be starting
 
@@ -111,7 +112,7 @@ class Actor:
         began = self.scene.since(step) if "since" in step.options else now
         self.until = began + self.scene.deadlines.allow(step)
         if Trait.ACTS in step.traits and step.origin is not Origin.FENCE:
-            self.scene.acted |= {"": now, self.name: now}
+            self.scene.acted |= dict.fromkeys(["", self.name, f"{self.name} {step.verb}"], now)
 
     def play(self, step: Step) -> None:
         """Do, or see, what the step says; raises Missed."""
