@@ -11,7 +11,7 @@ import re
 
 QUESTION = "Welcome to Budget Chat! What is your name?"
 REFUSAL = "A name is letters and digits only. Goodbye."
-MOST = 4096  # bytes of a line; the text asks for 1,000 of a message
+MOST = 65536  # bytes of a line; the text asks for 1,000 of a message
 
 
 class Client:
