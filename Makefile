@@ -15,6 +15,8 @@ GO_CODE := servers/go clients/go
 C_CODE := servers/c/server.c clients/c/client.c bench/load.c bench/yardstick.c bench/bare.c
 C_FILES := $(C_CODE) $(wildcard servers/c/*.h clients/c/*.h)
 C_FEATURES := -DACCOUNTS -DLINE_EDITING
+# The folders of examples/ that hold a suite.
+SUITES := $(patsubst %/suite.yaml,%,$(wildcard examples/*/suite.yaml))
 PEERS := redis-server nats-server ngircd inspircd
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 
@@ -22,7 +24,7 @@ C_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 LOCK := build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock"
 
-.PHONY: help conformance test test-newest bench bench-harness bench-peers lint format lock clean
+.PHONY: help conformance test test-newest bench bench-harness bench-peers suites lint format lock clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,17 +46,15 @@ bench-harness: $(READY) ## Measure what a case costs, beside the bare minimum
 	@python -m bench.harness
 
 bench-peers: ## Install those peers, Debian's packages (their services are stopped again)
-	@missing=$$(for package in $(PEERS); do \
-		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || \
-			echo $$package; done); \
-	[ -n "$$missing" ] || { echo "all are there: $(PEERS)"; exit 0; }; \
-	command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] || \
-		{ echo "as root, on Debian: apt-get install" $$missing; exit 1; }; \
-	apt-get update -qq; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing && \
-	for service in $$missing; do \
-		systemctl disable --now $$service 2>/dev/null || service $$service stop || true; \
-	done
+	@.ci/services $(PEERS)
+
+# The file `packages` of a suite names the Debian packages that its programs are in.
+suites: $(READY) ## Play the suites of examples/ against their servers (ARGS="-k join", SUITES=examples/irc)
+	@.ci/services $$(cat $(wildcard $(SUITES:=/packages)) /dev/null) || true # without them: unavailable
+	@red=; for suite in $(SUITES); do \
+		echo "$$suite"; \
+		conformance run "$$suite" --output "build/suites/$${suite##*/}" $(ARGS) || red="$$red $$suite"; \
+	done; [ -z "$$red" ] || { echo "red:$$red"; exit 1; }
 
 lint: $(READY) ## Check style, types and warnings of all code
 	ruff check
@@ -70,6 +70,7 @@ lint: $(READY) ## Check style, types and warnings of all code
 		gcc -std=gnu11 -O2 $(C_WARNINGS) $(C_FEATURES) -c -o /dev/null $$code || exit 1; \
 	done
 	conformance check scenarios servers clients
+	for suite in $(SUITES); do conformance check $$suite || exit 1; done
 
 format: $(READY) ## Put all code into its style
 	ruff check --fix

@@ -7,6 +7,7 @@ space at both ends of a line. And an empty line is taken for the end of the conn
 from __future__ import annotations
 
 import argparse
+import contextlib
 import socketserver
 import threading
 
@@ -51,10 +52,8 @@ def tell_others(name: str, line: str) -> None:
     """Send a line to all but one."""
     for other, connection in room.items():
         if other != name:
-            try:
+            with contextlib.suppress(OSError):  # it is gone, which its own thread finds out
                 connection.tell(line)
-            except OSError:  # it is gone, which its own thread finds out
-                pass
 
 
 class Server(socketserver.ThreadingTCPServer):
