@@ -145,6 +145,17 @@ def test_an_unexpected_pass_fails(pytester: pytest.Pytester, suite: Path) -> Non
     )
 
 
+def test_a_should_that_is_not_kept_fails_only_where_that_is_asked(
+    pytester: pytest.Pytester, suite: Path
+) -> None:
+    add_server(suite / "servers", "shouting", SERVER.replace("sendall(line)", "sendall(line * 2)"))
+    rules = suite / "PROTOCOL.md"
+    rules.write_text(rules.read_text().replace("MUST", "SHOULD"))
+    pytester.runpytest_subprocess(str(suite)).assert_outcomes(passed=3, xfailed=1)
+    done = pytester.runpytest_subprocess(str(suite), "--conformance-strict")
+    done.assert_outcomes(passed=3, failed=1)
+
+
 def test_what_is_required_must_be_available(pytester: pytest.Pytester, suite: Path) -> None:
     add_server(suite / "servers", "absent", SERVER, "needs: [no-such-tool]\n")
     pytester.runpytest_subprocess(str(suite), "--conformance-require").assert_outcomes(

@@ -22,7 +22,7 @@ WIRE: Heading = (2, "wire")  # the column of servers judged alone, by wire actor
 
 LEGEND = {
     "✓": "passed",
-    "~": "some known failures, or a SHOULD not kept",
+    "~": "some known failures, or advice not kept",
     "✗": "not as expected",
     "!": "errored",
     "−": "unsupported",

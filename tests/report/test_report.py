@@ -35,6 +35,7 @@ from conformance.report.matrix import Look, matrix
 from conformance.report.page import index_html
 from conformance.report.rules import requirements_table
 from conformance.report.run import Run
+from conformance.report.terminal import ending_shown
 from conformance.report.transcripts import transcript_name
 from conformance.text import columns
 
@@ -163,13 +164,31 @@ def test_the_matrix_has_servers_down_clients_across_and_those_alone_at_the_edges
         "────────────────┼───────────────┼──────────────\n"
         "scripted        │ ?1            │\n"
         "\n"
-        "✓ passed   ~ some known failures   ✗ not as expected   − unsupported\n"
-        "? unavailable   mixed: each client another program\n"
+        "✓ passed   ~ some known failures, or advice not kept   ✗ not as expected\n"
+        "− unsupported   ? unavailable   mixed: each client another program\n"
         "wire: raw connections as clients   scripted: steps as the server\n"
         "\n"
         "5 PASSED · 2 FAILED (1 known) · 1 UNSUPPORTED · 1 UNAVAILABLE in 41.2 s\n"
         "go+py fail only together: chat/hello"
     )
+
+
+def test_advice_that_is_not_kept_is_told_apart_and_is_not_red() -> None:
+    """Once for each rule, in every report."""
+    advised = replace(FAILURE, requirement="FILE-1")
+    warned = [
+        result(name, "go", "c", verdict=Verdict.WARNED, reason="FILE-1 is a MAY", failure=advised)
+        for name in ("one", "two")
+    ]
+    whole = run(*warned, result("three", "go", "c"))
+    line = "FILE-1 (MAY) is not kept in 2 cases, first: scenarios/chat.yaml::one[go+c]"
+    shown, advice, *others = ending_shown(whole, Look())
+    assert "go              │ ~ 1/3" in shown
+    assert "1 PASSED · 2 WARNED" in shown
+    assert (advice, others) == (f"advice: {line}", [])
+    assert "(MAY) is not kept in 2 cases" in summary_markdown(whole)
+    assert line in index_html(whole)
+    assert junit_xml(whole).count("<skipped") == 2
 
 
 @pytest.mark.parametrize("width", [60, 80])

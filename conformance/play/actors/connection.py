@@ -119,7 +119,7 @@ class Peer(Actor):
     @verb
     def is_closed(self, step: Step) -> None:
         end = self.output.end("end of file", step)
-        if end != "eof" and not (end == "reset" and "by_reset" in step.options):
+        if end != "eof" and not (end == "reset" and step.options.get("by_reset")):
             seen = "a reset" if end == "reset" else end
             raise Missed("end of file", seen, "closed, but not in order")
         self._let_go()

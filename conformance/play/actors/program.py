@@ -140,7 +140,8 @@ class ProgramActor(OnScreen, Metered, Writing):
         elif self.part.program.errors == "accounted":
             self.errors.expect(self.each(patterns), step)
         else:
-            self._find_complaints(self.each(patterns), step)
+            must_come = (one for one in patterns if not one.optional)
+            self._find_complaints(self.each(must_come), step)
         self.note_lines("!", patterns)
 
     def _find_complaints(self, patterns: Iterable[Pattern], step: Step) -> None:
