@@ -60,9 +60,10 @@ lint: $(READY) ## Check style, types and warnings of all code
 	ruff check
 	ruff format --check
 	mypy conformance tests bench
+	for program in $(wildcard examples/*/servers/*/*.py); do mypy $$program || exit 1; done
 	mypy servers/python
 	mypy clients/python
-	@unformatted=$$(gofmt -l $(GO_CODE)); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l $(GO_CODE) examples); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	for code in $(GO_CODE); do (cd $$code && go vet ./...) || exit 1; done
 	clang-format --dry-run -Werror $(C_FILES)
 	for code in $(C_CODE); do \
