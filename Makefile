@@ -31,12 +31,13 @@ help: ## Show what there is to make
 conformance: $(READY) ## Play every scenario over every pairing, show the matrix (ARGS="--server c")
 	@conformance run --probe-features $(ARGS)
 
-suites: $(READY) ## Play the suites of other protocols in examples/, over programs that nobody here wrote
-	@.ci/services $$(cat examples/*/packages) || true # what is missing is shown as unavailable
-	@status=0; for suite in $(SUITES); do \
-		echo "--- $$suite"; \
-		conformance run $$suite --output build/suites/$$(basename $$suite) $(ARGS) || status=1; \
-	done; exit $$status
+# The file `packages` of a suite names the Debian packages that its programs are in.
+suites: $(READY) ## Play the suites of examples/ against their servers (ARGS="-k join", SUITES=examples/irc)
+	@.ci/services $$(cat $(wildcard $(SUITES:=/packages)) /dev/null) || true # without them: unavailable
+	@red=; for suite in $(SUITES); do \
+		echo "$$suite"; \
+		conformance run "$$suite" --output "build/suites/$${suite##*/}" $(ARGS) || red="$$red $$suite"; \
+	done; [ -z "$$red" ] || { echo "red:$$red"; exit 1; }
 
 test: $(READY) ## Run everything that can fail: the harness's own tests, then the whole matrix
 	@pytest -n auto tests scenarios $(ARGS)
@@ -58,9 +59,10 @@ lint: $(READY) ## Check style, types and warnings of all code
 	ruff check
 	ruff format --check
 	mypy conformance tests bench
+	for program in $(wildcard examples/*/servers/*/*.py); do mypy $$program || exit 1; done
 	mypy servers/python
 	mypy clients/python
-	@unformatted=$$(gofmt -l $(GO_CODE)); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l $(GO_CODE) examples); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	for code in $(GO_CODE); do (cd $$code && go vet ./...) || exit 1; done
 	clang-format --dry-run -Werror $(C_FILES)
 	for code in $(C_CODE); do \

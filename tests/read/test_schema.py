@@ -44,13 +44,12 @@ def plain(node: Node) -> Any:
 
 def our_files() -> list[tuple[str, Path]]:
     """Every YAML file of the project, with the schema that it keeps."""
-    suite = ROOT / "scenarios" / "suite.yaml"
-    scenarios = [path for path in sorted(suite.parent.glob("*.yaml")) if path != suite]
-    manifests = sorted(ROOT.glob("*/*/implementation.yaml"))
+    suites = [ROOT / "scenarios" / "suite.yaml", *sorted(ROOT.glob("examples/*/suite.yaml"))]
+    files = [path for suite in suites for path in sorted(suite.parent.glob("*.yaml"))]
+    manifests = [*ROOT.glob("*/*/implementation.yaml"), *ROOT.glob("examples/*/*/*/*.yaml")]
     return [
-        ("suite", suite),
-        *(("scenarios", path) for path in scenarios),
-        *(("implementation", path) for path in manifests),
+        *(("suite" if path in suites else "scenarios", path) for path in files),
+        *(("implementation", path) for path in sorted(manifests)),
     ]
 
 
