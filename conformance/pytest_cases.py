@@ -115,6 +115,7 @@ class CaseItem(pytest.Item):
         super().__init__(**words)
         self._cases = cases
         self.case = case
+        self.extra_keyword_matches.update(case.scenario.claims)  # for `-k JOIN-4`
 
     def runtest(self) -> None:
         """Play the case; say in pytest's words what its verdict means."""

@@ -136,6 +136,12 @@ def test_which_cases_are_chosen(
     assert len(verdicts()) == passed
 
 
+@pytest.mark.parametrize(("rule", "count"), [("ECHO-1", 2), ("echo-1", 2), ("ECHO-2", 0)])
+def test_the_cases_of_a_rule(pytester: pytest.Pytester, suite: Path, rule: str, count: int) -> None:
+    done = pytester.runpytest_subprocess(str(suite), "-k", rule)
+    done.assert_outcomes(passed=count, deselected=2 - count)
+
+
 def test_an_unexpected_pass_fails(pytester: pytest.Pytester, suite: Path) -> None:
     add_server(suite / "servers", "mended", SERVER, "known_failures: {lines/starts: a reason}\n")
     done = pytester.runpytest_subprocess(str(suite))

@@ -476,6 +476,14 @@ def test_the_page_holds_each_transcript_once(tmp_path: Path) -> None:
     assert [case.get("transcript") for case in data["cases"]][:6] == [0, 1, 1, 0, 0, None]
 
 
+def test_the_page_says_what_to_mend_first() -> None:
+    data = page_data(index_html(run(*SMALL, failed("two", "go", "python"))))
+    ((text, first),) = data["mend"]
+    assert text.startswith("CHAT-1 `alice: hello`: 2 of ")
+    assert first in {case["id"] for case in data["cases"]}
+    assert data["bars"] == ["CHAT-1  ░░░░░░░░░░░░░░░░░░░░  0 of 1  broken: CHAT-1"]
+
+
 def test_a_cell_of_the_page_leads_to_its_cases() -> None:
     page = index_html(run(*SMALL))
     assert '<button class="bad" data-row="go" data-column="py">✗ 0/1</button>' in page
