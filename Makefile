@@ -68,6 +68,7 @@ lint: $(READY) ## Check style, types and warnings of all code
 		gcc -std=gnu11 -O2 $(C_WARNINGS) $(C_FEATURES) -c -o /dev/null $$code || exit 1; \
 	done
 	conformance check scenarios servers clients
+	for suite in $(SUITES); do conformance check $$suite $$suite/servers || exit 1; done
 
 format: $(READY) ## Put all code into its style
 	ruff check --fix

@@ -1,4 +1,4 @@
-"""The suite of examples/redis: a protocol of requests and replies, for programs not of this house."""
+"""The suite of examples/redis: requests and replies, for programs that nobody here wrote."""
 
 from __future__ import annotations
 
