@@ -460,7 +460,7 @@ def test_a_project_with_a_suite_file_and_options_of_its_own(
         import pytest
 
         def pytest_addoption(parser):
-            for name in {list(OPTIONS)!r}:
+            for name in {[name for name in OPTIONS if name != "strict"]!r}:  # pytest has that one
                 parser.addoption("--" + name)
 
         @pytest.fixture

@@ -119,26 +119,38 @@ class _Expander:
         self, split: Split, node: Node, take: Callable[[Node], None], place: Place
     ) -> None:
         """Take the dialogues of one step, each from where the scenario stands now."""
-        steps, before, ends, branches = self.state.steps, self.state.snapshot(), [], []
-        known = self.captured
+        before, ends, branches = self.state.snapshot(), [], []
         for nodes in dialogues(split, node):
-            if split is Split.EITHER:
-                self.state.go_back(before)
-            else:
-                self.captured = known or frozenset(before.captured)
-            start = len(steps)
-            for inner in nodes:
-                take(inner)
+            self.state.go_back(before)
+            with self._nothing_new_captured(split is Split.TOGETHER):
+                branches.append(self._dialogue(nodes, take))
             ends.append(self.state.snapshot())
-            branches.append(tuple(steps[start:]))
-            del steps[start:]
-        self.captured = known
         if split is Split.EITHER:
             check_begins(branches, node)
-            self.state.go_on_from(ends, place)
         else:
             branches = by_actor(branches, node)
-        steps.append(Step(place, "", split, split=split, branches=tuple(branches)))
+        self.state.go_on_from(ends, place)
+        step = Step(place, "", split, split=split, branches=tuple(branches))
+        self.state.steps.append(step)
+
+    def _dialogue(self, nodes: Iterable[Node], take: Callable[[Node], None]) -> tuple[Step, ...]:
+        """The steps of one dialogue, which are no steps of the scenario by themselves."""
+        steps = self.state.steps
+        start = len(steps)
+        for inner in nodes:
+            take(inner)
+        taken = tuple(steps[start:])
+        del steps[start:]
+        return taken
+
+    @contextmanager
+    def _nothing_new_captured(self, holds: bool) -> Iterator[None]:
+        """At the same time, no step can use what another one captures."""
+        self.captured = frozenset(self.state.captured) if holds else self.captured
+        try:
+            yield
+        finally:
+            self.captured = None if holds else self.captured
 
     def finish(self, place: Place) -> None:
         """Add the suite's ending, where the server still runs, and check what is left over."""
@@ -289,15 +301,9 @@ def _values(actor: str, groups: Mapping[str, Mapping[str, str]]) -> dict[str, st
     for group, members in groups.items():
         others = [name for other, name in members.items() if other != actor]
         values[group] = str(len(members))
-        values[f"{group}_names"], values[f"{group}_others"] = (
-            _joined(members.values()),
-            _joined(others),
-        )
+        values[f"{group}_names"] = ", ".join(members.values())
+        values[f"{group}_others"] = ", ".join(others)
     return values
-
-
-def _joined(names: Iterable[str]) -> str:
-    return ", ".join(names)
 
 
 def _captured_in(nodes: Iterable[Node]) -> set[str]:

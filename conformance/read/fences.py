@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from conformance.mistakes import Place
+from conformance.model import ActorKind
 from conformance.read.state import State
 from conformance.read.verbs import LEAVE_REMEDY, Misstep
 from conformance.read.yaml_tree import Node
@@ -75,6 +76,10 @@ class FenceWriter:
         if self.members:
             self._check_present(place)
             self._check_unproven(place)
+        server = self.state.parts["server"].member.kind
+        if self.needs_witness and server is ActorKind.SCRIPTED:
+            message = "one who is alone with a scripted server has no fence: no witness can come"
+            raise Misstep(place, message)
 
     @property
     def needs_witness(self) -> bool:

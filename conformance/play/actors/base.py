@@ -16,8 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from conformance.arguments import Bytes, Pattern
 from conformance.build import Build
 from conformance.model import Medium, Origin, Program, Step, Trait
-from conformance.play.actors.hearing import Sequence as Lines
-from conformance.play.actors.hearing import Stream
+from conformance.play.actors.hearing import InOrder, Stream
 from conformance.play.actors.missed import Missed
 from conformance.play.deadlines import Deadlines
 from conformance.play.files import Files
@@ -202,7 +201,7 @@ class Actor:
     @verb
     def sees_all(self, step: Step) -> None:
         """Several sequences of lines, each in its order, mingled in any way."""
-        waiting = [Lines(self.each(sequence)) for sequence in step.takes(tuple)]
+        waiting = [InOrder(self.each(sequence)) for sequence in step.takes(tuple)]
         order: list[str] = []
         while any(sequence.needs_more for sequence in waiting):
             heads = [head for sequence in waiting for head in sequence.heads]

@@ -39,7 +39,7 @@ class Owner(Protocol):
         """Why nothing came, in words."""
 
 
-class Sequence:
+class InOrder:
     """Lines in their order, of which optional ones may be left out."""
 
     def __init__(self, patterns: Iterator[Pattern]) -> None:
