@@ -53,25 +53,11 @@ class Group:
         return self.failure.requirement if self.failure else ""
 
 
-def groups(results: Iterable[Result]) -> list[Group]:
-    """All that is not as expected, the group of the most cases first."""
-    results = list(results)
-    known = _known_rules(results)
-    found: list[_Found] = []
-    for result in results:
-        if not result.expected:
-            found.append((result, result.failure, True))
-        late = result.afterwards
-        if late and (late.program, late.requirement) not in known:
-            found.append((result, late, False))
-    return _grouped(found)
-
-
-def failing(results: Iterable[Result]) -> list[Group]:
-    """The same, with known failures among them."""
+def groups(results: Iterable[Result], *, known: bool = False) -> list[Group]:
+    """All that is not as expected, the group of the most cases first; or known failures, too."""
     found: list[_Found] = []
     for one in results:
-        if not one.expected or one.verdict is Verdict.FAILED:
+        if not one.expected or (known and one.verdict is Verdict.FAILED):
             found.append((one, one.failure, True))
         if one.afterwards:
             found.append((one, one.afterwards, False))
@@ -94,16 +80,6 @@ def _is_beside(one: _Found) -> bool:
     """Whether a case stops at a rule that it is not there to prove."""
     result, failure, _ = one
     return failure is None or failure.requirement not in result.requirements
-
-
-def _known_rules(results: Iterable[Result]) -> set[tuple[str, str]]:
-    """Program and rule, if a case that proves the rule is listed as a known failure."""
-    known = set()
-    for result in results:
-        if result.verdict is Verdict.FAILED and result.expected and result.failure:
-            programs = [f"server-{result.server}", *(f"client-{name}" for name in result.clients)]
-            known |= {(program, result.failure.requirement) for program in programs}
-    return known
 
 
 def _key(result: Result, failure: Failure | None, fails: bool) -> _Key:

@@ -14,7 +14,7 @@ from itertools import groupby
 from conformance.model import Verdict
 from conformance.report.failure import WIDTH, folder_options, group_text, rule_text
 from conformance.report.grid import total
-from conformance.report.groups import Group, failing, in_order_of_building, whose
+from conformance.report.groups import Group, groups, in_order_of_building, whose
 from conformance.report.run import Run
 from conformance.text import counted, padded, visible
 
@@ -115,7 +115,7 @@ def entry(run: Run, group: Group, played: int) -> str:
 
 def next_step(run: Run) -> str:
     """The first rule that is not kept: its text, its first failing case, and what to try."""
-    found = in_order_of_building(failing(run.results), run.requirements)
+    found = in_order_of_building(groups(run.results, known=True), run.requirements)
     known = [how for how in standings(run).values() if how is not Standing.UNPLAYED]
     kept = sum(how is Standing.KEPT for how in known)
     count = f"{kept} of {counted(len(known), 'rule')} that the last run played"
@@ -126,7 +126,7 @@ def next_step(run: Run) -> str:
 
 def is_done(run: Run) -> bool:
     """Whether no case of a run shows a rule that is not kept."""
-    return not failing(run.results)
+    return not groups(run.results, known=True)
 
 
 def _told(run: Run, group: Group, count: str) -> Iterator[str]:

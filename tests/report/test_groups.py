@@ -93,11 +93,6 @@ def test_an_ending_reddens_the_run_and_no_case() -> None:
     assert red(run(*results)) == ["server zig does not end as it should (STOP-1), in 2 cases"]
 
 
-def test_an_ending_that_is_a_known_failure_reddens_nothing() -> None:
-    known = replace(result("stop", replace(START, requirement="STOP-1")), expected=True)
-    assert groups([result("a", afterwards=ENDING), known]) == []
-
-
 def test_a_group_shows_the_first_case_and_first_and_last_words() -> None:
     (one,) = groups([result("a", START)])
     text = group_text(one, {}).splitlines()
