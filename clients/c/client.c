@@ -253,7 +253,9 @@ static void say(const char *bytes, size_t length)
     stuck = length > 0;
 }
 
-static void __attribute__((format(printf, 1, 2))) announce(const char *format, ...)
+static void announce(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void announce(const char *format, ...)
 {
     char text[NI_MAXHOST + 256]; /* only a host that is given can be long */
     va_list arguments;
@@ -735,6 +737,12 @@ static void ending(struct client *client)
         lose(client);
 }
 
+/* Whether the server is read: once all is on the screen, as a flood would keep the keys from it. */
+static bool may_hear(const struct client *client)
+{
+    return client->link.fd >= 0 && !client->link.ended && has_shown_all(client);
+}
+
 /* ---- 6. From the keyboard ------------------------------------------------------------------- */
 
 /* Whether a server takes a line (FRAME-4 to FRAME-6). */
@@ -842,6 +850,19 @@ static void on_input(struct client *client)
 static bool has_no_answer(const struct client *client)
 {
     return client->typed_all && !*client->name && !client->answer;
+}
+
+/*
+ * Whether there is room for more input, and the name that --name gives was sent. Where lines are
+ * edited, the half-typed one is to be on the screen.
+ */
+static bool may_read(const struct client *client)
+{
+    const struct link *link = &client->link;
+    bool full = client->outbox.length + client->kept.length >= MAX_WAITING;
+    bool early = link->broken || link->ended || (client->answer && link->prompts == 0);
+    return terminal.ours && !client->typed_all && !full && (is_away(client) || !early) &&
+           !(is_editing() && has_to_write(client));
 }
 
 /* ---- 7. Away and back ----------------------------------------------------------------------- */
@@ -1029,25 +1050,6 @@ static void give_up(const struct client *client)
 }
 
 /* ---- 8. Loop -------------------------------------------------------------------------------- */
-
-/* Whether the server is read: once all is on the screen, as a flood would keep the keys from it. */
-static bool may_hear(const struct client *client)
-{
-    return client->link.fd >= 0 && !client->link.ended && has_shown_all(client);
-}
-
-/*
- * Whether there is room for more input, and the name that --name gives was sent. Where lines are
- * edited, the half-typed one is to be on the screen.
- */
-static bool may_read(const struct client *client)
-{
-    const struct link *link = &client->link;
-    bool full = client->outbox.length + client->kept.length >= MAX_WAITING;
-    bool early = link->broken || link->ended || (client->answer && link->prompts == 0);
-    return terminal.ours && !client->typed_all && !full && (is_away(client) || !early) &&
-           !(is_editing() && has_to_write(client));
-}
 
 /* How long to wait for work, in ms. No signal tells that the terminal has become ours again. */
 static int patience(const struct client *client)

@@ -251,6 +251,7 @@ static void draw(const char *text, size_t length, bool own)
         return;
     for (char *tab = prompt; (tab = strchr(tab, '\t'));)
         *tab = ' ';
+    get_size(); /* no signal says that it has changed while we were stopped */
     rl_set_prompt(prompt);
     free(prompt);
     editor.own = own;
@@ -302,13 +303,24 @@ static void on_resized(void)
 
 /* --- Keys --- */
 
-/* Whether these bytes are a whole key: a letter, a control character or an escape sequence. */
+/* What readline, or the user's .inputrc, does at a key: NULL for nothing. */
+static rl_command_func_t *command_of(const char *key, size_t length, int *type)
+{
+    *type = ISFUNC;
+    return rl_function_of_keyseq_len(key, length, NULL, type);
+}
+
+/*
+ * Whether these bytes are a whole key: a letter, an escape sequence, or one or more control
+ * characters. readline gets nothing else: it is to wait for no rest when a password is asked.
+ */
 static bool is_whole(const char *key, size_t length)
 {
     uint32_t code;
+    int type;
     char last = key[length - 1];
     if (*key != '\033')
-        return decode(key, length, &code) > 0;
+        return decode(key, length, &code) > 0 && (command_of(key, length, &type), type != ISKMAP);
     if (length < 3)
         return length == 2 && !strchr("[O]P_^X", last);
     if (key[1] == 'O')
@@ -344,11 +356,13 @@ static void feed(const char *bytes, size_t length)
         rl_callback_read_char();
 }
 
-/* Whether readline, or the user's .inputrc, has a use for an escape sequence. */
+/* Whether a key is a command; one that would wait for a number's other digits is none to us. */
 static bool is_bound(const char *key, size_t length)
 {
-    int type = ISKMAP;
-    return rl_function_of_keyseq_len(key, length, NULL, &type) && type != ISKMAP;
+    int type;
+    rl_command_func_t *command = command_of(key, length, &type);
+    return command && type != ISKMAP && command != rl_digit_argument &&
+           command != rl_universal_argument;
 }
 
 /*
@@ -369,8 +383,7 @@ static void press(const char *key, size_t length)
         redisplay();
     } else if (code == '\n' || code == '\r') {
         feed("\n", 1);
-    } else if (text ||
-               (!editor.pasting && (*key == '\033' ? is_bound(key, length) : code < 0x80))) {
+    } else if (text || (!editor.pasting && code < 0x80 && is_bound(key, length))) {
         feed(key, length);
     }
 }
@@ -393,8 +406,10 @@ static bool read_line(void)
         if (n <= 0 || ends)
             return true;
         editor.since = now_ms();
-        if (editor.length != 1 || *next != '\033') /* of several Escapes the last counts */
-            editor.length++;
+        bool begins = *next == '\033' && (editor.length == 1 || *editor.key != '\033');
+        if (begins) /* of several Escapes the last counts */
+            *editor.key = *next;
+        editor.length = begins ? 1 : editor.length + 1;
         if (is_whole(editor.key, editor.length) || editor.length == MAX_KEY) {
             editor.key[editor.length] = '\0';
             press(editor.key, editor.length);
@@ -499,7 +514,8 @@ static void start_editing(bool (*typed)(void *, const char *, size_t), void *con
     rl_initialize();
     if (!rl_get_termcap("up")) /* a terminal that terminfo does not know */
         rl_reset_terminal("xterm");
-    rl_redisplay_function = redisplay; /* not before, because then readline leaves all to us */
+    rl_redisplay_function = redisplay;      /* not before, because then readline leaves all to us */
+    rl_variable_bind("bell-style", "none"); /* it would ring on standard error */
     rl_variable_bind("completion-ignore-case", "on");
     rl_variable_bind("completion-query-items", "0"); /* it would wait for the answer */
     rl_variable_bind("page-completions", "off");     /* likewise */
