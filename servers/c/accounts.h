@@ -55,11 +55,12 @@ struct job {
 /* Threads of one kind. Jobs go over a socket, since a thread that waits for the processor shares
  * no lock with the loop then. */
 struct pool {
-    const char *path;       /* of the file that these threads change; NULL: they check passwords */
-    int ours, theirs;       /* the two ends of the socket */
-    int idle;               /* threads without a job */
-    int waiting;            /* jobs that no thread has yet */
-    TAILQ_HEAD(, job) jobs; /* those, the oldest first */
+    const char *path; /* of the file that these threads change; NULL: they check passwords */
+    int ours, theirs; /* the two ends of the socket */
+    int idle;         /* threads without a job */
+    int waiting;      /* jobs that no thread has yet */
+    TAILQ_HEAD(jobs, job) jobs; /* those, the oldest first */
+    struct jobs started;        /* those that a thread has: a socket alone would know of them */
 };
 
 struct accounts {
@@ -311,6 +312,7 @@ static bool start_workers(struct pool *pool, int count)
     pthread_t thread;
     int ends[2];
     TAILQ_INIT(&pool->jobs);
+    TAILQ_INIT(&pool->started);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return false;
     pool->ours = ends[0];
@@ -334,6 +336,7 @@ static void hand_out_jobs(struct pool *pool)
     while (pool->idle > 0 && (job = TAILQ_FIRST(&pool->jobs)) &&
            send(pool->ours, &job, sizeof job, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
         TAILQ_REMOVE(&pool->jobs, job, in_jobs);
+        TAILQ_INSERT_TAIL(&pool->started, job, in_jobs);
         job->started = true;
         pool->waiting--;
         pool->idle--;
@@ -386,6 +389,7 @@ static struct job *next_result(struct pool *pool)
     struct job *job;
     if (recv(pool->ours, &job, sizeof job, MSG_DONTWAIT) != sizeof job)
         return NULL;
+    TAILQ_REMOVE(&pool->started, job, in_jobs);
     pool->idle++;
     hand_out_jobs(pool);
     return job;
