@@ -40,7 +40,7 @@ suites: $(READY) ## Play the suites of examples/ against their servers (ARGS="-k
 	done; [ -z "$$red" ] || { echo "red:$$red"; exit 1; }
 
 test: $(READY) ## Run everything that can fail: the harness's own tests, then the whole matrix
-	@pytest -n auto tests scenarios $(ARGS)
+	@pytest -n auto --dist worksteal tests scenarios $(ARGS)
 
 test-newest: ## Run the same with the newest versions that pyproject.toml allows, in .venv-newest
 	@rm -f .venv-newest/.ready # what is newest changes
