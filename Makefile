@@ -15,6 +15,7 @@ GO_CODE := servers/go clients/go
 C_CODE := servers/c/server.c clients/c/client.c bench/load.c bench/yardstick.c bench/bare.c
 C_FILES := $(C_CODE) $(wildcard servers/c/*.h clients/c/*.h)
 C_FEATURES := -DACCOUNTS -DLINE_EDITING
+SUITES := $(patsubst %/suite.yaml,%,$(wildcard examples/*/suite.yaml))
 PEERS := redis-server nats-server ngircd inspircd
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 
@@ -22,7 +23,7 @@ C_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
 LOCK := build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock"
 
-.PHONY: help conformance test test-newest bench bench-harness bench-peers lint format lock clean
+.PHONY: help conformance suites test test-newest bench bench-harness bench-peers lint format lock clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +31,16 @@ help: ## Show what there is to make
 conformance: $(READY) ## Play every scenario over every pairing, show the matrix (ARGS="--server c")
 	@conformance run --probe-features $(ARGS)
 
+# The file `packages` of a suite names the Debian packages that its programs are in.
+suites: $(READY) ## Play the suites of examples/ against their servers (ARGS="-k join", SUITES=examples/irc)
+	@.ci/services $$(cat $(wildcard $(SUITES:=/packages)) /dev/null) || true # without them: unavailable
+	@red=; for suite in $(SUITES); do \
+		echo "$$suite"; \
+		conformance run "$$suite" --output "build/suites/$${suite##*/}" $(ARGS) || red="$$red $$suite"; \
+	done; [ -z "$$red" ] || { echo "red:$$red"; exit 1; }
+
 test: $(READY) ## Run everything that can fail: the harness's own tests, then the whole matrix
-	@pytest -n auto tests scenarios $(ARGS)
+	@pytest -n auto --dist worksteal tests scenarios $(ARGS)
 
 test-newest: ## Run the same with the newest versions that pyproject.toml allows, in .venv-newest
 	@rm -f .venv-newest/.ready # what is newest changes
@@ -44,25 +53,16 @@ bench-harness: $(READY) ## Measure what a case costs, beside the bare minimum
 	@python -m bench.harness
 
 bench-peers: ## Install those peers, Debian's packages (their services are stopped again)
-	@missing=$$(for package in $(PEERS); do \
-		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || \
-			echo $$package; done); \
-	[ -n "$$missing" ] || { echo "all are there: $(PEERS)"; exit 0; }; \
-	command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] || \
-		{ echo "as root, on Debian: apt-get install" $$missing; exit 1; }; \
-	apt-get update -qq; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing && \
-	for service in $$missing; do \
-		systemctl disable --now $$service 2>/dev/null || service $$service stop || true; \
-	done
+	@.ci/services $(PEERS)
 
 lint: $(READY) ## Check style, types and warnings of all code
 	ruff check
 	ruff format --check
 	mypy conformance tests bench
+	for program in $(wildcard examples/*/servers/*/*.py); do mypy $$program || exit 1; done
 	mypy servers/python
 	mypy clients/python
-	@unformatted=$$(gofmt -l $(GO_CODE)); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l $(GO_CODE) examples); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	for code in $(GO_CODE); do (cd $$code && go vet ./...) || exit 1; done
 	clang-format --dry-run -Werror $(C_FILES)
 	for code in $(C_CODE); do \
@@ -70,6 +70,7 @@ lint: $(READY) ## Check style, types and warnings of all code
 		gcc -std=gnu11 -O2 $(C_WARNINGS) $(C_FEATURES) -c -o /dev/null $$code || exit 1; \
 	done
 	conformance check scenarios servers clients
+	for suite in $(SUITES); do conformance check $$suite $$suite/servers || exit 1; done
 
 format: $(READY) ## Put all code into its style
 	ruff check --fix

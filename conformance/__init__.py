@@ -9,7 +9,8 @@ The way of a case through the package, which is also the order in which to read 
     play/       cases in, outcomes out
     judge       outcomes -> results
     report/     results in, what people and machines read out
-    session     one run from end to end; its faces are cli and pytest_plugin, with the same options
+    session     one run from end to end; its faces are cli (with playing, which may play again and
+                again, by watch) and pytest_plugin, with the same options
 
 `read`, `play` and `report` never import each other.
 """

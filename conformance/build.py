@@ -1,8 +1,9 @@
 """Makes implementations ready to run, before anything is played. It knows no scenario.
 
-A build's inputs are the files in its implementation's folder, its command, and the versions of the
-programs that it needs. The same inputs are built once, in a folder under `builds/` (see cache): a
-lock is held while it is filled, so that two runs in one checkout build it once.
+A build's inputs are its command, its sources (all files in its folder, unless the manifest names
+them), and the versions of the programs that it needs. The same inputs are built once, in a folder
+under `builds/` (see cache): a lock is held while it is filled, so that two runs in one checkout
+build it once.
 """
 
 from __future__ import annotations
@@ -15,23 +16,28 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from conformance.cache import HASH_DIGITS, TURN_SECONDS, Cached
+from conformance.cache import HASH_DIGITS, TURN_SECONDS, Cached, remove_unused
 from conformance.commands import ENVIRONMENT, Commands, environment_of_a_build
 from conformance.model import Implementation
-from conformance.text import complete
+from conformance.text import complete, fill, quoted
 
 BUILD_SECONDS = 600.0  # a first build may compile a whole standard library
 VERSION_SECONDS = 10.0
+# Where the programs of services are, which the PATH of a user mostly leaves out.
+SERVICES = ("/usr/local/sbin", "/usr/sbin")
 LOG_LINES = 20  # the last lines of a failed build that are shown; the log has all
 LOG_LABEL = "all of it: "  # before the path of the log
 
 # What tools write into a folder by themselves, and no build reads as a source.
 CACHES = frozenset({"__pycache__", "node_modules", "target"})
+
+# What programs write there while they run.
+WRITTEN = frozenset({".log", ".pid"})
 
 Say = Callable[[str], None]
 
@@ -44,6 +50,7 @@ class Build:
     argv: tuple[str, ...] = ()  # to be run in the implementation's folder
     unavailable: str = ""  # what this machine lacks
     error: str = ""  # how the build failed
+    environment: Mapping[str, str] = field(default_factory=dict)  # some places are still to fill
 
 
 def build_all(
@@ -63,7 +70,9 @@ def build_all(
             # A Ctrl+C that comes just before a wait does not end it: it is seen at the next turn.
             while wait(done.values(), TURN_SECONDS).not_done:
                 pass
-            return {label: future.result() for label, future in done.items()}
+            made = {label: future.result() for label, future in done.items()}
+            remove_unused(builds)
+            return made
         except BaseException:  # Ctrl+C, above all: the commands would go on to their end
             pool.shutdown(wait=False, cancel_futures=True)
             commands.end()
@@ -83,10 +92,12 @@ def _build(implementation: Implementation, builds: Path, say: Say, commands: Com
         return Build(implementation, unavailable=reason)
     try:
         if implementation.build is None:
-            return _ready(implementation, builds)
+            return _ready(implementation, builds, _cache(implementation, builds))
         cached = Cached(builds, implementation.label, _fingerprint(implementation, builds))
         made, error = _make(implementation, cached, say, commands)
-        return Build(implementation, error=error) if error else _ready(implementation, made)
+        if error:
+            return Build(implementation, error=error)
+        return _ready(implementation, made, _cache(implementation, builds))
     except OSError as problem:
         error = f"{problem.filename or builds}: {problem.strerror}"
         return Build(implementation, error=f"it could not be built: {error}")
@@ -99,7 +110,7 @@ def lacking(implementation: Implementation) -> str:
 
 
 def find_program(name: str) -> str | None:
-    """Where a program is: on PATH, or among those installed beside this Python."""
+    """Where a program is: on PATH, among those installed beside this Python, or a service."""
     return shutil.which(name, path=_search_path())
 
 
@@ -116,7 +127,8 @@ def version_of(program: str) -> str:
 
 
 def _search_path() -> str:
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    given = os.environ.get("PATH", os.defpath)
+    return os.pathsep.join([given, str(Path(sys.executable).parent), *SERVICES])
 
 
 def _lacking(implementation: Implementation, missing: Sequence[str]) -> str:
@@ -124,16 +136,30 @@ def _lacking(implementation: Implementation, missing: Sequence[str]) -> str:
     return f"{' and '.join(missing)} {are} not on PATH, needed by {implementation.place.file}"
 
 
-def _ready(implementation: Implementation, made: Path) -> Build:
+def _cache(implementation: Implementation, builds: Path) -> Path:
+    """A folder for what its tools keep from one build to the next; made where a command names it.
+
+    The lock of its builds holds for it too, and nothing removes it.
+    """
+    cache = builds / f"{implementation.label}.cache"
+    commands = (implementation.build or "", implementation.run)
+    if any("{cache}" in text for text in (*commands, *implementation.environment.values())):
+        cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+def _ready(implementation: Implementation, made: Path, cache: Path) -> Build:
     """Find the program that its `run` names, and fill in the places of the command."""
-    name, *arguments = _words(implementation.run, made)
+    name, *arguments = _words(implementation.run, made, cache)
     program = _program(implementation, name)
     if program is None:
         return Build(implementation, unavailable=_lacking(implementation, [name]))
     if not os.access(program, os.X_OK):
         error = f"{implementation.place.file}: `run` names {program}, which is no program"
         return Build(implementation, error=error)
-    return Build(implementation, (program, *arguments))
+    places = {name: quoted(value) for name, value in _places(made, cache).items()}
+    environment = {name: fill(text, places) for name, text in implementation.environment.items()}
+    return Build(implementation, (program, *arguments), environment=environment)
 
 
 def _make(
@@ -143,19 +169,32 @@ def _make(
     label = cached.label
     with cached.locked(lambda: say(f"another run builds {label}: waiting"), commands.ended):
         made, error = cached.made(), ""
-        if not made:
+        if not made or not _is_there(implementation, made, cached.builds):
             say(f"building {label}: {implementation.build}")
             made = cached.new()
             error = _build_into(made, implementation, cached.log, commands)
             if not error:
                 cached.complete(made)
-        cached.use()
+        cached.use(alone=_stays_in_folder(implementation))
         return made, error
+
+
+def _stays_in_folder(implementation: Implementation) -> bool:
+    """Whether a build leaves what it makes among the sources, where each one replaces the last."""
+    return "{build}" not in f"{implementation.build} {implementation.run}"
+
+
+def _is_there(implementation: Implementation, made: Path, builds: Path) -> bool:
+    """Whether what a build left among the sources is still there."""
+    if not _stays_in_folder(implementation):
+        return True
+    return not _ready(implementation, made, _cache(implementation, builds)).error
 
 
 def _build_into(made: Path, implementation: Implementation, log: Path, commands: Commands) -> str:
     """Run the build command; why it failed, or nothing."""
-    argv = _words(implementation.build or "", made)
+    cache = _cache(implementation, log.parent)
+    argv = _words(implementation.build or "", made, cache)
     argv[0] = _program(implementation, argv[0]) or argv[0]
     environment = environment_of_a_build(log.parent / "home", _search_path())
     answer = commands.run(argv, implementation.folder, BUILD_SECONDS, environment)
@@ -173,17 +212,20 @@ def _program(implementation: Implementation, name: str) -> str | None:
     return str(implementation.folder.resolve() / name) if "/" in name else find_program(name)
 
 
-def _words(command: str, made: Path) -> list[str]:
+def _words(command: str, made: Path, cache: Path) -> list[str]:
     """Split a command line into words, then fill in the places, which may hold spaces."""
-    places = {"build": str(made), "python": sys.executable}
-    return [complete(word, places) for word in shlex.split(command)]
+    return [complete(word, _places(made, cache)) for word in shlex.split(command)]
+
+
+def _places(made: Path, cache: Path) -> dict[str, str]:
+    return {"build": str(made), "cache": str(cache), "python": sys.executable}
 
 
 def _fingerprint(implementation: Implementation, builds: Path) -> str:
     """A name for all that goes into a build.
 
-    Of the manifest, only the build command counts. Results and builds in the same folder do not
-    count, because every run makes them again.
+    Of the manifest, only the build command counts and what is a source. Results and builds in the
+    same folder do not count, because every run makes them again.
     """
     digest = hashlib.sha256()
     for program in implementation.needs:
@@ -191,16 +233,31 @@ def _fingerprint(implementation: Implementation, builds: Path) -> str:
     digest.update(f"{implementation.build}\0".encode())
     folder = implementation.folder.resolve()
     manifest = folder / Path(implementation.place.file).name
-    for source in _sources(folder, {manifest, builds, builds.parent}):
+    others = {manifest, builds, builds.parent}
+    for source in _named_sources(implementation, folder, others):
         digest.update(os.fsencode(source.relative_to(folder)) + b"\0")
         digest.update(hashlib.sha256(source.read_bytes()).digest())
     return digest.hexdigest()[:HASH_DIGITS]
 
 
+def _named_sources(
+    implementation: Implementation, folder: Path, others: Collection[Path]
+) -> Iterable[Path]:
+    """The sources, in a fixed order: those that the manifest names, else all in the folder."""
+    if not implementation.sources:
+        return _sources(folder, others)
+    named = {path for pattern in implementation.sources for path in folder.glob(pattern)}
+    files = {path for path in named if path.is_file()}
+    within = {file for path in named - files for file in _sources(path, others)}
+    return sorted(files | within)
+
+
 def _sources(folder: Path, others: Collection[Path]) -> Iterator[Path]:
-    """The files of a folder in a fixed order, without hidden ones, caches and `others`."""
+    """The files of a folder in a fixed order, without hidden ones, logs, caches and `others`."""
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(".") or entry.name in CACHES or entry in others:
+            continue
+        if entry.suffix in WRITTEN:
             continue
         if entry.is_dir():
             yield from _sources(entry, others)

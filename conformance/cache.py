@@ -14,8 +14,9 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -24,6 +25,9 @@ TURN_SECONDS = 1.0
 COMPLETE = ".complete"  # names the folder of the attempt that succeeded
 HASH_DIGITS = 12
 KEPT = 3  # other builds of a program, for a person who goes back and forth between branches
+UNUSED_SECONDS = 30 * 86_400.0  # after which builds are removed, also of programs that are gone
+
+_HOME = re.compile(rf"[a-z]+-.+-[0-9a-f]{{{HASH_DIGITS}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +66,15 @@ class Cached:
         """Note that an attempt succeeded."""
         (self.home / COMPLETE).write_text(made.name, "utf-8")
 
-    def use(self) -> None:
-        """Note that it is used now, and remove all but the last few other builds of the program."""
+    def use(self, alone: bool = False) -> None:
+        """Note that it is used now, and remove all but the last few other builds of the program.
+
+        `alone`: all others, because nothing of them is left.
+        """
         os.utime(self.home)
         others = sorted(self._others(), key=_last_used, reverse=True)
-        for home in others[KEPT:]:
-            shutil.rmtree(home, ignore_errors=True)
-            _log(home).unlink(missing_ok=True)
+        for home in others[0 if alone else KEPT :]:
+            _remove(home)
 
     def _others(self) -> list[Path]:
         pattern = re.compile(rf"{re.escape(self.label)}-[0-9a-f]{{{HASH_DIGITS}}}")
@@ -89,6 +95,26 @@ class Cached:
                     if ended.wait(TURN_SECONDS):
                         raise InterruptedError(errno.EINTR, "interrupted")
             yield
+
+
+def remove_unused(builds: Path) -> None:
+    """Remove what no run has used for long: nothing else does, once a program is gone."""
+    for home in list(builds.iterdir()) if builds.is_dir() else ():
+        if _HOME.fullmatch(home.name) and _is_unused(home):
+            with open(builds / f"{home.name.rpartition('-')[0]}.lock", "w") as lock:
+                if _is_taken(lock) and _is_unused(home):
+                    _remove(home)
+
+
+def _is_unused(home: Path) -> bool:
+    with suppress(FileNotFoundError):  # another run has removed it
+        return home.is_dir() and home.stat().st_mtime < time.time() - UNUSED_SECONDS
+    return False
+
+
+def _remove(home: Path) -> None:
+    shutil.rmtree(home, ignore_errors=True)
+    _log(home).unlink(missing_ok=True)
 
 
 def _log(home: Path) -> Path:

@@ -16,46 +16,47 @@ if sys.platform != "linux":
 import argparse
 import errno
 import os
-import shutil
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from conformance import __version__, streams
 from conformance.build import Build, lacking
 from conformance.judge import expectation
-from conformance.machine import fitting_jobs
 from conformance.mistakes import Mistake
-from conformance.model import Case, Result, Role
+from conformance.model import Case, Role
 from conformance.options import CHOOSING, PLAYING, Options, whole_number
 from conformance.play.deadlines import DEADLINES
 from conformance.play.schedule import JOBS_PER_PROCESSOR, default_jobs
+from conformance.playing import (
+    GREEN,
+    INTERRUPTED,
+    MISTAKEN,
+    RED,
+    SUITE,
+    Arguments,
+    absent,
+    asked,
+    execute,
+    run,
+    show_run,
+)
 from conformance.read import manifest, scenario, schema
 from conformance.read.suite import SUITE_FILE, load_suite
 from conformance.report import results
 from conformance.report.diff import comparison, difference
-from conformance.report.durations import Durations
-from conformance.report.matrix import Look
-from conformance.report.progress import Progress
-from conformance.report.reports import PAGE
 from conformance.report.rules import requirements_table
-from conformance.report.run import Run, red
-from conformance.report.terminal import ending_shown, failures_shown, findings_shown
-from conformance.session import OUTPUT, Request, Session, draw_again, request
-from conformance.streams import complain, show, tell
+from conformance.report.way import is_done, next_step
+from conformance.session import OUTPUT, Session, draw_again
+from conformance.streams import complain, show
 from conformance.text import counted
 
-GREEN, RED, MISTAKEN, INTERRUPTED = 0, 1, 2, 130
+__all__ = ["GREEN", "INTERRUPTED", "MISTAKEN", "RED", "main"]
 
-SUITE = "scenarios"
 SCHEMAS = "schema"
+EXEC = "exec"
 SHOWN_DURATIONS = 20
-
-Arguments = argparse.Namespace
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -76,7 +77,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _obey(words: Sequence[str] | None) -> int:
     """Parse, act, and say in words what went wrong."""
-    arguments = _parser().parse_args(words)
+    arguments = _parsed(sys.argv[1:] if words is None else words)
     command: Callable[[Arguments], int] = arguments.command
     try:
         _see_where_we_are()
@@ -90,6 +91,17 @@ def _obey(words: Sequence[str] | None) -> int:
     except Exception as error:
         complain(_fault(error))
     return MISTAKEN
+
+
+def _parsed(words: Sequence[str]) -> Arguments:
+    """The command line. What stands after `--` in it belongs to a program that it runs."""
+    own, dashes, others = list(words), "--", []
+    if own[:1] == [EXEC] and dashes in own:
+        place = own.index(dashes)
+        own, others = own[:place], own[place + 1 :]
+    arguments = _parser().parse_args(own)
+    arguments.options = others
+    return arguments
 
 
 def _see_where_we_are() -> None:
@@ -134,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="play cases, show the matrix, write the reports"))
     _add_list(commands.add_parser("list", help="show the cases, or the rules and what proves them"))
     _add_check(commands.add_parser("check", help="read scenarios and manifests, report mistakes"))
+    _add_next(commands.add_parser("next", help="show the first rule that is not kept, what to try"))
+    _add_exec(commands.add_parser(EXEC, help="run an implementation by hand"))
     _add_report(commands.add_parser("report", help="draw the reports of a run again"))
     _add_diff(commands.add_parser("diff", help="show what changed between two runs"))
     _add_schema(commands.add_parser("schema", help="write JSON Schemas of the files, for editors"))
@@ -161,6 +175,61 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"show the N slowest cases and kinds of steps (default: {SHOWN_DURATIONS}; 0: all)",
     )
+    _add_repeating(parser)
+
+
+def _add_repeating(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-x",
+        action="store_const",
+        const=1,
+        dest="maxfail",
+        help="stop at the first case that is not as expected",
+    )
+    parser.add_argument(
+        "--maxfail",
+        type=lambda text: whole_number(text, 1),
+        metavar="N",
+        help="stop after N cases that are not as expected",
+    )
+    parser.add_argument(
+        "--last-failed",
+        action="store_true",
+        help="only what failed in the last run; all of it, if nothing did",
+    )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="play what failed again, each time when a file of the programs has changed",
+    )
+    parser.add_argument(
+        "--hold",
+        action="store_true",
+        help="stop at each failure while the programs run, and say their pids; one case at a time",
+    )
+
+
+def _add_next(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=show_next)
+    _add_results(parser, "results", nargs="?", default=OUTPUT)
+
+
+def _add_exec(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=execute)
+    parser.usage = "%(prog)s [-h] [--suite DIR] [--implementation DIR] NAME [-- OPTION ...]"
+    parser.add_argument(
+        "name", metavar="NAME", help="its name; server-NAME, if a client has it too"
+    )
+    parser.add_argument(
+        "--suite",
+        type=Path,
+        default=Path(SUITE),
+        metavar="DIR",
+        help=f"the suite that names it (default: {SUITE})",
+    )
+    _add_options(parser, {"implementation": CHOOSING["implementation"]})
+    _add_options(parser, {"output": PLAYING["output"]})
+    parser.set_defaults(output=OUTPUT)
 
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
@@ -177,10 +246,14 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[SUITE],
         metavar="PATH",
-        help=f"a suite's folder, scenario files, or ids of cases (default: {SUITE})",
+        help=f"a suite's folder, scenario files, ids of cases, or rules (default: {SUITE})",
     )
     parser.add_argument(
-        "-k", dest="keyword", metavar="TEXT", default="", help="only cases with TEXT in their id"
+        "-k",
+        dest="keyword",
+        metavar="TEXT",
+        default="",
+        help="only cases with TEXT in their id, or that prove the rule TEXT",
     )
     _add_options(parser, CHOOSING)
 
@@ -261,59 +334,9 @@ def _add_results(
 # The commands
 
 
-def run(arguments: Arguments) -> int:
-    """Build, play, show and write."""
-    with closing(Session(_request(arguments))) as session:
-        jobs, note = fitting_jobs(session.cases, arguments.jobs)
-        progress = Progress(len(session.cases), partial(tell, sys.stderr), sys.stderr.isatty())
-        session.build(progress.note)
-        if note:
-            progress.note(note)
-        played = _played(session, jobs, progress)
-        outcome = session.run(played.results, planned=len(session.cases))
-        unwritten = _published(session, outcome)
-    if arguments.durations is not None:
-        show(played.durations.table(arguments.durations) + "\n")
-    status = _show(outcome, None if unwritten else session.request.output)
-    if unwritten:
-        raise unwritten
-    return INTERRUPTED if played.interrupted else status
-
-
-@dataclass(slots=True)
-class _Played:
-    """The results of the cases that were played."""
-
-    results: list[Result] = field(default_factory=list)
-    durations: Durations = field(default_factory=Durations)
-    interrupted: bool = False
-
-
-def _played(session: Session, jobs: int, progress: Progress) -> _Played:
-    """Play them until all are done or Ctrl+C comes; cases without a result make the run red."""
-    played = _Played()
-    try:
-        for result in session.results(jobs, played.durations):
-            played.results.append(result)
-            progress.played(result)
-    except KeyboardInterrupt:
-        played.interrupted = True
-    progress.close()
-    return played
-
-
-def _published(session: Session, outcome: Run) -> Mistake | None:
-    """Write the reports. An error is returned, because the results are to be shown first."""
-    try:
-        session.publish(outcome)
-    except Mistake as mistake:
-        return mistake
-    return None
-
-
 def show_list(arguments: Arguments) -> int:
     """Show what there is, and play nothing."""
-    session = Session(_request(arguments))
+    session = Session(asked(arguments))
     if arguments.requirements:
         show(requirements_table(session.suite, session.scenarios))
     else:
@@ -347,7 +370,14 @@ def check(arguments: Arguments) -> int:
 def show_again(arguments: Arguments) -> int:
     """Draw every report of a run from its results."""
     path = arguments.results
-    return _show(draw_again(path), path if path.is_dir() else path.parent)
+    return show_run(draw_again(path), path if path.is_dir() else path.parent)
+
+
+def show_next(arguments: Arguments) -> int:
+    """Show the first rule that is not kept in a run."""
+    outcome = results.read(arguments.results)
+    show(next_step(outcome))
+    return GREEN if is_done(outcome) else RED
 
 
 def diff(arguments: Arguments) -> int:
@@ -375,31 +405,10 @@ def write_schemas(arguments: Arguments) -> int:
     return GREEN
 
 
-def _request(arguments: Arguments) -> Request:
-    """Which cases the command line chooses."""
-    paths = [Path(word.partition("::")[0]) for word in arguments.paths]
-    if absent := [path for path in paths if not path.exists()]:
-        raise Mistake([_absent(path) for path in absent])
-    return request(paths, vars(arguments), _ids(arguments.paths), arguments.keyword)
-
-
-def _absent(path: Path) -> str:
-    if path == Path(SUITE):  # the default
-        return f"{path}: no such folder here; name a suite: conformance run path/to/{SUITE}"
-    return f"{path}: no such file or folder"
-
-
-def _ids(words: Sequence[str]) -> tuple[str, ...]:
-    """The cases that are named one by one; none if a whole folder is named beside them."""
-    split = [word.partition("::") for word in words]
-    ids = tuple(f"{Path(path)}{colons}{rest}" for path, colons, rest in split)
-    return () if any(Path(word).is_dir() for word in words) else ids
-
-
 def _read(path: Path) -> str:
     """Read what a path names; say what it holds. Raises Mistake."""
     if not path.exists():
-        raise Mistake([_absent(path)])
+        raise Mistake([absent(path)])
     if path.name == SUITE_FILE:
         return counted(len(load_suite(path.parent).requirements), "rule")
     if path.name == manifest.MANIFEST_FILE:
@@ -418,19 +427,3 @@ def _check_names(paths: Sequence[Path]) -> None:
     with_manifests = [folder for folder in folders if not (folder / SUITE_FILE).is_file()]
     if len(suites) == 1 and with_manifests:
         manifest.check_against(manifest.find(with_manifests), *scenario.load(suites))
-
-
-# What a person sees
-
-
-def _show(outcome: Run, folder: Path | None) -> int:
-    """Show a run; return the exit status. `folder` is that of the reports, if written."""
-    for text in [*findings_shown(outcome, folder), *failures_shown(outcome, folder)]:
-        show(text + "\n")
-    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    look = Look(color, shutil.get_terminal_size().columns, streams.is_plain(sys.stdout))
-    for text in ending_shown(outcome, look):
-        show(text)
-    if folder:
-        show(f"reports: {folder / PAGE}")
-    return RED if red(outcome) else GREEN

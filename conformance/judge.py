@@ -6,11 +6,25 @@ anything is played, from the manifests and the builds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TypeAlias
 
 from conformance.build import Build
-from conformance.model import Case, Implementation, Outcome, Result, Suite, Verdict
+from conformance.model import (
+    Case,
+    Failure,
+    FailureKind,
+    Implementation,
+    Outcome,
+    Requirement,
+    Result,
+    Suite,
+    Verdict,
+)
+
+Rules: TypeAlias = Mapping[str, Requirement]
 
 
 def expectation(case: Case, builds: Mapping[str, Build]) -> tuple[Verdict, str] | None:
@@ -21,6 +35,8 @@ def expectation(case: Case, builds: Mapping[str, Build]) -> tuple[Verdict, str] 
     for implementation in case.implementations:
         if reason := _unsupported(case, implementation):
             return Verdict.UNSUPPORTED, reason
+    if reason := _miss_each_other(case):
+        return Verdict.UNSUPPORTED, reason
     for implementation in case.implementations:
         build = builds[implementation.label]
         if build.error:
@@ -34,6 +50,18 @@ def _unsupported(case: Case, implementation: Implementation) -> str:
     missing = ", ".join(sorted(_lacking(case, implementation)))
     who = f"{implementation.role} {implementation.name}"
     return f"{who} does not list the feature {missing}" if missing else ""
+
+
+def _miss_each_other(case: Case) -> str:
+    """Why a client cannot find its server, where neither can be told its address or its port."""
+    servers = [case.server, *case.successors] if case.server else []
+    players = [*servers, *case.clients] if case.clients else []
+    for what in ("port", "host"):
+        own = {one.label: value for one in players if (value := getattr(one, what))}
+        if len(set(own.values())) > 1:
+            words = ", ".join(f"{label} always has {value}" for label, value in own.items())
+            return f"these cannot meet at one {what}: {words}"
+    return ""
 
 
 def _lacking(case: Case, implementation: Implementation) -> frozenset[str]:
@@ -51,19 +79,46 @@ def is_probe(case: Case, suite: Suite) -> bool:
     return suite.probes.get(role, {}).get(feature) == case.scenario.key
 
 
-def judge(case: Case, outcome: Outcome) -> Result:
-    """The verdict on a case that was played. A known failure that passes is not expected."""
+def judge(
+    case: Case, outcome: Outcome, rules: Rules = MappingProxyType({}), *, strict: bool = False
+) -> Result:
+    """The verdict on a case that was played. A known failure that passes is not expected.
+
+    A rule that only recommends or allows something is not broken; if `strict`, a SHOULD counts as
+    a MUST.
+    """
     unsupported = next(filter(None, (_unsupported(case, one) for one in case.implementations)), "")
     if unsupported and outcome.error is None:
         return _judge_probe(case, outcome, unsupported)
-    known = _known_failure(case)
     if outcome.error is not None:
         return _result(case, Verdict.ERRORED, False, outcome.error, outcome)
     if outcome.failure is not None:
-        reason = f"known failure of {known}" if known else ""
-        return _result(case, Verdict.FAILED, bool(known), reason, outcome)
-    reason = f"passed, but is listed as a known failure of {known}" if known else ""
-    return _result(case, Verdict.PASSED, not known, reason, outcome)
+        excuse = _excuse(case, outcome.failure)
+        if not excuse and (level := _advice(outcome.failure, rules, strict)):
+            reason = f"{outcome.failure.requirement} is a {level}"
+            return _result(case, Verdict.WARNED, True, reason, outcome)
+        result = _result(
+            case, Verdict.FAILED, bool(excuse), excuse.words if excuse else "", outcome
+        )
+        return replace(result, known=excuse.key, may_fail=excuse.may) if excuse else result
+    if certain := next((one for one in _excuses(case) if one.must_fail), None):
+        reason = f"passed, but is listed as a {certain.words}"
+        return _result(case, Verdict.PASSED, False, reason, outcome)
+    excuse = _excuse(case, outcome.afterwards) if outcome.afterwards else None
+    if excuse is None:
+        return _result(case, Verdict.PASSED, True, "", outcome)
+    reason = f"passed; what went wrong after its steps is a {excuse.words}"
+    passed = _result(case, Verdict.PASSED, True, reason, replace(outcome, afterwards=None))
+    return replace(passed, known=excuse.key)
+
+
+def _advice(failure: Failure, rules: Rules, strict: bool) -> str:
+    """`SHOULD` or `MAY`, where the rule that is not kept does not demand it; else nothing."""
+    rule = rules.get(failure.requirement)
+    if failure.kind is not FailureKind.STEP:
+        return ""
+    demanded = ("MUST", "SHOULD") if strict else ("MUST",)
+    return "" if rule is None or rule.level in demanded else rule.level
 
 
 def _judge_probe(case: Case, outcome: Outcome, unsupported: str) -> Result:
@@ -81,14 +136,94 @@ def unplayed(case: Case, verdict: Verdict, reason: str, *, required: bool = Fals
     return _result(case, verdict, expected, reason, Outcome(seconds=0.0))
 
 
-def _known_failure(case: Case) -> str:
-    """`server go: why`, if an implementation that takes part lists this scenario."""
-    for implementation in case.implementations:
-        for listed in case.scenario.names:
-            if listed in implementation.known_failures:
-                why = implementation.known_failures[listed]
-                return f"{implementation.role} {implementation.name}: {why}"
-    return ""
+# Failures that manifests list
+
+
+@dataclass(frozen=True, slots=True)
+class _Excuse:
+    """One entry of a manifest that concerns a case."""
+
+    key: str
+    words: str  # `known failure of server go: why`
+    must_fail: bool  # the case itself is named, and not only some that it is among
+    may: bool  # it fails now and then
+
+
+def _excuses(case: Case, failure: Failure | None = None) -> Iterator[_Excuse]:
+    """The entries that name a case, the most exact ones first; with a failure, by its rule too."""
+    found = []
+    for one in case.implementations:
+        for entries, may in ((one.known_failures, False), (one.may_fail, True)):
+            title = "failure that may come, of" if may else "known failure of"
+            for key, why in entries.items():
+                exact = key in case.scenario.names
+                by_rule = failure is not None and key == failure.requirement
+                if exact or by_rule or case.scenario.is_named_by(key):
+                    words = f"{title} {one.role} {one.name}: {why}"
+                    found.append(_Excuse(key, words, exact and not may, may))
+    yield from sorted(found, key=lambda one: (one.key not in case.scenario.names, one.may))
+
+
+def _excuse(case: Case, failure: Failure) -> _Excuse | None:
+    """Why a failure was to be expected."""
+    return next(_excuses(case, failure), None)
+
+
+def unneeded(
+    cases: Iterable[Case], results: Iterable[Result], rules: Container[str]
+) -> Iterator[str]:
+    """Known failures by pattern or by rule of which nothing failed, once all cases were played."""
+    needed = {(label, one.known) for one in results for label in _labels(one)}
+    players = {one.label: one for case in cases for one in case.implementations}
+    for one in players.values():
+        for key in one.known_failures:
+            if ("*" in key or key in rules) and (one.label, key) not in needed:
+                fails = f"nothing fails of its known failures `{key}`"
+                yield f"{one.role} {one.name}: {fails}; take them out of its manifest"
+
+
+def _labels(result: Result) -> list[str]:
+    """The implementations that took part."""
+    servers = [f"server-{result.server}"] if result.server else []
+    return servers + [f"client-{name}" for name in result.clients]
+
+
+# Cases that are played several times
+
+
+@dataclass(slots=True)
+class Tries:
+    """The results of one case so far, of which the worst is kept with what was said."""
+
+    played: int = 0
+    passed: int = 0
+    seconds: float = 0.0
+    worst: tuple[Result, Outcome] | None = field(default=None)
+
+    def add(self, result: Result, outcome: Outcome) -> None:
+        """One more."""
+        self.played += 1
+        self.passed += result.verdict is Verdict.PASSED
+        self.seconds += result.seconds
+        if self.worst is None or _badness(result) > _badness(self.worst[0]):
+            self.worst = result, outcome
+
+    @property
+    def result(self) -> Result:
+        """What they mean together."""
+        assert self.worst
+        result = self.worst[0]
+        if self.played == 1:
+            return result
+        seconds = round(self.seconds, 4)
+        return replace(result, seconds=seconds, played=self.played, passed=self.passed)
+
+
+def _badness(result: Result) -> tuple[bool, ...]:
+    """What is not as expected is worst, then what failed, then advice that is not kept."""
+    failed = result.verdict not in (Verdict.PASSED, Verdict.WARNED)
+    warned = result.verdict is Verdict.WARNED
+    return not result.expected, failed, warned, result.afterwards is not None
 
 
 def _result(case: Case, verdict: Verdict, expected: bool, reason: str, outcome: Outcome) -> Result:

@@ -6,12 +6,14 @@ scenario file → Scenario → Case → (processes, steps) → Outcome → Resul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from conformance.arguments import Ready
 from conformance.mistakes import Place
 
 T = TypeVar("T")
@@ -93,6 +95,7 @@ class Verdict(StrEnum):
     """What an outcome means. Never merged, never inferred from failing."""
 
     PASSED = "PASSED"
+    WARNED = "WARNED"  # something that the text only recommends, or allows, is not done
     FAILED = "FAILED"  # a requirement is broken
     UNSUPPORTED = "UNSUPPORTED"  # needs a feature that the manifest does not list
     UNAVAILABLE = "UNAVAILABLE"  # its toolchain is not on this machine
@@ -137,16 +140,23 @@ class Implementation:
     role: Role
     language: str
     folder: Path  # where its manifest stands; its commands run here
-    run: str  # command line; {build}, {python} are filled in
+    run: str  # command line; {build}, {cache}, {python} are filled in
     build: str | None = None  # command line; None: nothing to build
+    sources: tuple[str, ...] = ()  # what it is built from, as patterns; none: all in its folder
     needs: tuple[str, ...] = ()  # programs that must be on PATH
     features: frozenset[str] = frozenset()
-    known_failures: Mapping[str, str] = field(default_factory=dict)  # scenario key → reason
+    # Scenario key, a pattern of those, or rule → reason.
+    known_failures: Mapping[str, str] = field(default_factory=dict)
+    may_fail: Mapping[str, str] = field(default_factory=dict)  # likewise: these fail now and then
     arguments: str | None = None  # its own words for host, port, name; None: the suite's
-    ready: str | None = None  # pattern of its ready line; None: the suite's; "": it has none
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside what all programs have
+    ready: Ready | None = None  # None: as the suite says
+    start: float | None = None  # seconds that its start may take; None: the harness's
+    host: str | None = None  # the address that it listens at, or connects to, whatever it is told
     port: int | None = None  # for one that cannot be told its port
+    children: bool = False  # the process that listens is one that it has started
     place: Place = field(default=Place("", 0))
-    places: Mapping[str, Place] = field(default_factory=dict)  # of features and known failures
+    places: Mapping[str, Place] = field(default_factory=dict)  # of features and failures
 
     @property
     def label(self) -> str:
@@ -160,6 +170,15 @@ class Trait(StrEnum):
     LASTS = "its argument is a time in seconds, for which it lasts"
     WAITS_FOR_A_START = "a program may be starting, which has a deadline of its own"
     OF_ITSELF = "a program is seen by itself: where it fails, no other program is at fault"
+    HEARS = "it takes lines, a prompt or the end from what the actor gets"
+    ACTS = "it sends something, so that times may count from it"
+
+
+class Split(StrEnum):
+    """What is played where a step stands for several dialogues."""
+
+    EITHER = "either"  # the one of which the first step comes true
+    TOGETHER = "together"  # all at the same time, each of another actor
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +195,9 @@ class Step:
     source: str = ""  # the step as written, shortened, for people
     origin: Origin = Origin.WRITTEN
     traits: frozenset[Trait] = frozenset()  # its verb's
+    # In place of one step of one actor: several dialogues, and how they are played.
+    split: Split | None = None
+    branches: tuple[tuple[Step, ...], ...] = ()
 
     def takes(self, kind: type[T]) -> T:
         """The argument, which must be of this type; raises TypeError where it is not."""
@@ -183,6 +205,15 @@ class Step:
             return self.argument
         got = type(self.argument).__name__
         raise TypeError(f"{self.place}: `{self.verb}` needs {kind.__name__}, and has {got}")
+
+
+def single(steps: Iterable[Step]) -> Iterator[Step]:
+    """All steps of single actors, those of several dialogues among them."""
+    for step in steps:
+        if not step.split:
+            yield step
+        for branch in step.branches:
+            yield from single(branch)
 
 
 # What not every machine has, and some scenarios need.
@@ -215,13 +246,24 @@ class Scenario:
 
         What shorthands are tagged with is not among them: else everything would prove joining.
         """
-        own = (step.proves for step in self.steps if step.proves)
+        own = (step.proves for step in self.single_steps if step.proves)
         return tuple(dict.fromkeys((*self.proves, *own)))
+
+    @property
+    def single_steps(self) -> Iterable[Step]:
+        """All steps of single actors."""
+        return single(self.steps)
 
     @property
     def names(self) -> tuple[str, ...]:
         """What names it: its key, and the key without its example, which names all of them."""
         return tuple(dict.fromkeys((self.key, self.key.partition(":")[0])))
+
+    def is_named_by(self, key: str) -> bool:
+        """Whether a key names it: one of its names, or a pattern of these, as `join/*`."""
+        if "*" not in key:
+            return key in self.names
+        return re.fullmatch(".*".join(map(re.escape, key.split("*"))), self.key) is not None
 
     @property
     def id(self) -> str:
@@ -249,6 +291,11 @@ class Case:
     def id(self) -> str:
         """`scenarios/chat.yaml::everyone-but-the-sender[go+c]`."""
         return f"{self.scenario.file}::{self.scenario.id}[{self.pairing}]"
+
+    @property
+    def key(self) -> str:
+        """`chat/everyone-but-the-sender[go+c]`: the same wherever a run was started."""
+        return f"{self.scenario.key}[{self.pairing}]"
 
     @property
     def implementations(self) -> tuple[Implementation, ...]:
@@ -282,6 +329,9 @@ class Outcome:
     afterwards: Failure | None = None  # an ENDING or a LEFT_OVER, where every step came true
     transcript: str = ""  # step by step, without times or ports: equal for equal behaviour
     output: str = ""  # where something went wrong: all that the programs wrote
+    reached: int = 0  # how many steps came true
+    stalled: bool = False  # the next one let its deadline pass
+    hurried: bool = False  # which was shorter than usual: other cases waited for it in vain
     # By who (`server-go`, `wire`) and what (`starts`): how many steps, and their seconds.
     spent: Mapping[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
 
@@ -303,6 +353,20 @@ class Result:
     reason: str = ""  # why unsupported, unavailable, errored, or expected to fail
     failure: Failure | None = None
     afterwards: Failure | None = None  # see Outcome; it makes the run red, and not this case
+    known: str = ""  # the key of the manifest that excuses its failure
+    may_fail: bool = False  # and that key says that it fails now and then
+    played: int = 1  # how often
+    passed: int = 0  # how often, where it was played more than once
+
+    @property
+    def repeated(self) -> str:
+        """`17 of 20 passed`, of a case that was played several times; else nothing."""
+        return f"{self.passed} of {self.played} passed" if self.played > 1 else ""
+
+    @property
+    def key(self) -> str:
+        """As that of the case."""
+        return f"{self.scenario}[{self.pairing}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +377,7 @@ class Program:
     proves: str | None = None  # the rule that one breaks that does not get ready
     errors: str = "free"  # "accounted": a line on standard error that no step names is a failure
     options: Mapping[str, str | None] | None = None  # given unless a step says otherwise
-    ready: str = ""  # its ready line, `Listening on {host}:{port}`; "": it has none
+    ready: Ready = field(default_factory=Ready)  # how one says that it is ready
     takes: frozenset[str] | None = None  # the options that it can be given; None: any
 
 
@@ -328,3 +392,4 @@ class Suite:
     programs: Mapping[Role, Program]
     # By role and feature: the scenario that must fail where a manifest does not list the feature.
     probes: Mapping[Role, Mapping[str, str]]
+    line_end: str = field(default="\n", kw_only=True)  # of what goes over connections

@@ -30,6 +30,11 @@ def seconds(text: str) -> float:
     return value
 
 
+def times(text: str) -> int:
+    """How often, once at least."""
+    return whole_number(text, 1)
+
+
 def folder(text: str) -> str:
     """The path of a folder, which need not exist yet."""
     if not text:
@@ -70,6 +75,10 @@ PLAYING: Options = {
         "action": "store_true",
         "help": "an implementation that cannot run on this machine makes the run red",
     },
+    "strict": {
+        "action": "store_true",
+        "help": "a rule that is a SHOULD, and is not kept, makes the run red",
+    },
     "probe-features": {
         "action": "store_true",
         "help": "play one scenario for each feature that a manifest does not list: it must fail",
@@ -78,6 +87,12 @@ PLAYING: Options = {
         "type": seconds,
         "metavar": "SECONDS",
         "help": "how long to wait for whatever must come (default: %(default)g)",
+    },
+    "repeat": {
+        "type": times,
+        "metavar": "N",
+        "default": 1,
+        "help": "play each case N times; the report says how often it passed",
     },
     "output": {
         "type": folder,

@@ -18,7 +18,9 @@ class Selection:
     servers: frozenset[str] | None = None
     clients: frozenset[str] | None = None
     ids: tuple[str, ...] = ()  # case ids, or scenario ids: `scenarios/chat.yaml::to-all[go+c]`
-    keyword: str = ""  # part of a case id, case aside
+    keyword: str = ""  # part of a case id, case aside, or a rule
+    rules: tuple[str, ...] = ()  # cases that prove one of these; a section names all of its rules
+    only: frozenset[str] | None = None  # keys of cases, such as those that failed in the last run
 
 
 def plan(
@@ -97,7 +99,17 @@ def _may_play(scenario: Scenario, one: Implementation) -> bool:
 def _selected(case: Case, selection: Selection) -> bool:
     if selection.ids and not any(_names(name, case) for name in selection.ids):
         return False
-    return selection.keyword.lower() in case.id.lower()
+    if selection.rules and not any(_proves(rule, case) for rule in selection.rules):
+        return False
+    if selection.only is not None and case.key not in selection.only:
+        return False
+    keyword = selection.keyword
+    return keyword.lower() in case.id.lower() or keyword.upper() in case.scenario.claims
+
+
+def _proves(rule: str, case: Case) -> bool:
+    """Whether a case proves a rule, or one of a section."""
+    return any(rule in (one, one.rpartition("-")[0]) for one in case.scenario.claims)
 
 
 def _names(name: str, case: Case) -> bool:
@@ -112,5 +124,7 @@ def _scenario_id(case: Case) -> str:
 
 def _nothing(selection: Selection, scenarios: int, servers: int, clients: int) -> str:
     words = f" for `-k {selection.keyword}`" if selection.keyword else ""
+    words += f" that proves {' or '.join(selection.rules)}" if selection.rules else ""
+    words += " of those that failed in the last run," if selection.only is not None else ""
     counts = ((scenarios, "scenario"), (servers, "server"), (clients, "client"))
     return f"no case is left{words} of {', '.join(counted(*each) for each in counts)}"

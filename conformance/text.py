@@ -13,6 +13,7 @@ from wcwidth import wcwidth
 
 _PLACE = re.compile(r"\{\{|\{([a-z_]+)\}")
 _BRACE = re.compile(r"\{\{|\{[a-z_]+\}|(\{)")
+_REPEATED = re.compile(r"\{\{|\{([^{}]+)\*([1-9][0-9]{0,8})\}")
 
 # Signs of the reports, in plain characters.
 PLAIN = {
@@ -27,6 +28,8 @@ PLAIN = {
     "→": "->",
     "·": "-",
     "⏎": "\\n",
+    "█": "#",
+    "░": ".",
 }
 _PLAIN = str.maketrans(PLAIN)
 
@@ -117,6 +120,16 @@ def quoted(text: str) -> str:
 def places(text: str) -> list[str]:
     """The names of the places that are still to be filled."""
     return [found[1] for found in _PLACE.finditer(text) if found[1]]
+
+
+def repeated(text: str, most: int) -> str | None:
+    """The text with each `{x*1000}` spelled out; None where that would be too long."""
+    if "*" not in text:
+        return text
+    found = [one for one in _REPEATED.finditer(text) if one[1]]
+    if sum(len(one[1]) * int(one[2]) for one in found) > most:
+        return None
+    return _REPEATED.sub(lambda one: one[1] * int(one[2]) if one[1] else one[0], text)
 
 
 def lone_brace(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from conformance.build import (
     toolchains,
     version_of,
 )
-from conformance.cache import COMPLETE, KEPT
+from conformance.cache import COMPLETE, KEPT, UNUSED_SECONDS
 from conformance.mistakes import Place
 from conformance.model import Implementation, Role
 
@@ -73,6 +74,22 @@ def test_the_same_inputs_are_built_once(program: Implementation, tmp_path: Path)
     assert times_built(program) == 1
 
 
+def test_a_cache_outlives_builds(program: Implementation, tmp_path: Path) -> None:
+    keeps = 'sh -c \'cp source "$1"; echo kept >> "$0"/notes; cat "$0"/notes > "$1.notes"\''
+    program = replace(
+        program, build=f"{keeps} {{cache}} {{build}}/program", run="cat {build}/program.notes"
+    )
+    assert says(built(program, tmp_path)) == "kept"
+    (program.folder / "source").write_text("another")
+    assert says(built(program, tmp_path)) == "kept\nkept"
+    assert says(built(replace(program, run="cat {cache}/notes"), tmp_path)) == "kept\nkept"
+
+
+def test_a_folder_without_a_build_may_have_a_cache(program: Implementation, tmp_path: Path) -> None:
+    build = built(replace(program, build=None, run="ls -d {cache}"), tmp_path)
+    assert says(build) == str(tmp_path / "builds" / "server-sample.cache")
+
+
 def test_another_source_is_built_again(program: Implementation, tmp_path: Path) -> None:
     built(program, tmp_path)
     (program.folder / "source").write_text("#!/bin/sh\necho other\n")
@@ -96,9 +113,10 @@ def folders(output: Path) -> set[str]:
 
 
 def use(build: Build, moment: int) -> None:
-    """Let the build have been used at a time of the past."""
+    """Let the build have been used at a time of the past: so many seconds after the first."""
     home = Path(build.argv[0]).parents[1]
-    os.utime(home, (moment, moment))
+    then = time.time() - 1000 + moment
+    os.utime(home, (then, then))
 
 
 def test_old_builds_are_removed_and_the_latest_used_ones_stay(
@@ -129,7 +147,72 @@ def test_builds_of_a_program_with_a_longer_name_are_not_its_own(
     assert sum(name.startswith("server-sample-b-") for name in homes) == KEPT + 1
 
 
-@pytest.mark.parametrize("name", [".hidden", "__pycache__/x.pyc", "target/debug/x"])
+def test_builds_that_nothing_has_used_for_long_are_removed(
+    program: Implementation, tmp_path: Path
+) -> None:
+    """Also those of programs that are gone."""
+    gone, recent = (replace(program, name=name) for name in ("gone", "recent"))
+    use(built(gone, tmp_path), -int(UNUSED_SECONDS))
+    use(built(recent, tmp_path), 0)
+    (tmp_path / "builds" / "a-folder-of-a-person").mkdir()
+    built(program, tmp_path)
+    found = {path.name.rpartition("-")[0] for path in (tmp_path / "builds").glob("*-*[!k]")}
+    assert found == {"server-recent", "server-sample", "a-folder-of-a"}
+
+
+def test_named_sources_alone_are_inputs(program: Implementation, tmp_path: Path) -> None:
+    (program.folder / "lib" / "deep").mkdir(parents=True)
+    (program.folder / "lib" / "deep" / "part").write_text("one")
+    named = replace(program, sources=("sou*", "lib"))
+    built(named, tmp_path)
+    for other in ("data", "state.db"):
+        (program.folder / other).write_text("written by the program")
+    built(named, tmp_path)
+    assert times_built(program) == 1
+    (program.folder / "lib" / "deep" / "part").write_text("another")
+    built(named, tmp_path)
+    source(program, "another")
+    built(named, tmp_path)
+    assert times_built(program) == 3
+
+
+def test_run_time_words_are_no_inputs(program: Implementation, tmp_path: Path) -> None:
+    built(program, tmp_path)
+    words = {"arguments": "{port}", "features": frozenset({"x"}), "environment": {"A": "b"}}
+    built(replace(program, run="{build}/program", **words), tmp_path)  # type: ignore[arg-type]
+    assert times_built(program) == 1
+
+
+def test_what_is_built_among_the_sources_is_only_the_last(
+    program: Implementation, tmp_path: Path
+) -> None:
+    """Going back to other sources builds again, and so does the lack of what was built."""
+    inside = replace(
+        program, build=BUILD.replace("{build}", "."), run="./program", sources=("source",)
+    )
+    first = (program.folder / "source").read_text()
+    built(inside, tmp_path)
+    built(inside, tmp_path)
+    assert times_built(program) == 1
+    source(program, "other")
+    assert says(built(inside, tmp_path)) == "other"
+    (program.folder / "source").write_text(first)
+    assert says(built(inside, tmp_path)) == "one"
+    (program.folder / "program").unlink()
+    assert says(built(inside, tmp_path)) == "one"
+    assert times_built(program) == 4
+
+
+def test_an_environment_knows_the_build(program: Implementation, tmp_path: Path) -> None:
+    given = {"HOME": "{build}/{scratch}", "PORT": "{port}"}
+    build = built(replace(program, environment=given), tmp_path / "a {port}")
+    made = str(Path(build.argv[0]).parent).replace("{", "{{")
+    assert build.environment == {"HOME": f"{made}/{{scratch}}", "PORT": "{port}"}
+
+
+@pytest.mark.parametrize(
+    "name", [".hidden", "__pycache__/x.pyc", "target/debug/x", "server.log", "run/server.pid"]
+)
 def test_what_tools_leave_behind_is_no_input(
     program: Implementation, tmp_path: Path, name: str
 ) -> None:
@@ -276,6 +359,14 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
     version_of.cache_clear()
     return tool
+
+
+def test_a_service_is_found_outside_of_path(
+    tmp_path: Path, tool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conformance.build.SERVICES", (str(tool.parent),))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_program("sample-tool") == str(tool)
 
 
 @pytest.mark.usefixtures("tool")

@@ -113,6 +113,19 @@ def test_a_failure_is_red_and_shown(suite: Path) -> None:
     assert "FAILED echo/lines.yaml::comes-back[shouting]" in done.stderr
 
 
+def test_a_should_that_is_not_kept_is_red_only_where_that_is_asked(suite: Path) -> None:
+    add_server(suite / "servers", "shouting", SHOUTING_SERVER)
+    rules = suite / "PROTOCOL.md"
+    rules.write_text(rules.read_text().replace("MUST", "SHOULD"))
+    done = conformance("run", str(suite))
+    assert done.returncode == 0, done
+    assert "advice: ECHO-1 (SHOULD) is not kept in 1 case, first: echo/lines.yaml::" in done.stdout
+    assert results()["comes-back[shouting]"]["verdict"] == "WARNED"
+    done = conformance("run", str(suite), "--strict")
+    assert done.returncode == 1, done
+    assert "red: 1 FAILED" in done.stdout
+
+
 def test_the_order_of_results_is_that_of_the_plan(suite: Path) -> None:
     for name in ("a", "b", "z"):
         add_server(suite / "servers", name, SERVER)

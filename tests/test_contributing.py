@@ -11,11 +11,12 @@ import checkout
 import pytest
 
 from conformance.build import find_program
-from conformance.read import schema
-from conformance.read.verbs import COMMON_OPTIONS, VERBS
+from conformance.read import manifest, schema
+from conformance.read.verbs import COMMON_OPTIONS
 from conformance.read.yaml_tree import read
 
 PAGE = "CONTRIBUTING.md"
+IMPLEMENTATION = "An implementation in five minutes"
 TEXT = (checkout.ROOT / PAGE).read_text("utf-8")
 
 
@@ -23,7 +24,7 @@ TEXT = (checkout.ROOT / PAGE).read_text("utf-8")
 
 
 def test_the_manifest_is_that_of_the_example() -> None:
-    manifest, *_ = checkout.blocks(PAGE, "yaml")
+    manifest, *_ = checkout.blocks(PAGE, "yaml", IMPLEMENTATION)
     folder = checkout.ROOT / "tests" / "third_party" / "perl"
     assert (folder / "implementation.yaml").read_text() == manifest
 
@@ -31,8 +32,8 @@ def test_the_manifest_is_that_of_the_example() -> None:
 def test_the_example_fails_as_shown(tmp_path: Path) -> None:
     if not find_program("perl"):
         pytest.skip("perl is not on PATH")
-    (command,) = checkout.commands(PAGE)
-    (shown,) = checkout.blocks(PAGE, "text")
+    (command,) = checkout.commands(PAGE, IMPLEMENTATION)
+    (shown,) = checkout.blocks(PAGE, "text", IMPLEMENTATION)
     done = checkout.run(command, checkout.copy(tmp_path))
     assert done.returncode == 1
     assert [line for line in shown.splitlines() if line not in done.stdout.splitlines()] == []
@@ -41,20 +42,43 @@ def test_the_example_fails_as_shown(tmp_path: Path) -> None:
 def test_a_known_failure_makes_it_green(tmp_path: Path) -> None:
     if not find_program("perl"):
         pytest.skip("perl is not on PATH")
-    _, known, _ = checkout.blocks(PAGE, "yaml")
+    _, known, _ = checkout.blocks(PAGE, "yaml", IMPLEMENTATION)
     copy = checkout.copy(tmp_path)
     with (copy / "tests/third_party/perl/implementation.yaml").open("a") as manifest:
         manifest.write(known)
-    (command,) = checkout.commands(PAGE)
+    (command,) = checkout.commands(PAGE, IMPLEMENTATION)
     done = checkout.run(f"{command} -k double-slash", copy)
     assert done.returncode == 0, done.stdout
+
+
+def test_failures_are_listed_as_told(tmp_path: Path) -> None:
+    _, _, listed = checkout.blocks(PAGE, "yaml", IMPLEMENTATION)
+    copy = checkout.copy(tmp_path)
+    with (copy / "tests/third_party/perl/implementation.yaml").open("a") as file:
+        file.write(listed)
+    done = checkout.run("conformance check scenarios tests/third_party/perl", copy)
+    assert done.returncode == 0, done.stdout
+
+
+def test_keys_of_manifests_are_as_told(tmp_path: Path) -> None:
+    """Each row of their table can be added to a manifest, and no key but common ones is missing."""
+    rows = re.findall(r"^\| `(\w+)(: [^|]*?)` \|", TEXT, re.MULTILINE)
+    keys = [key for key, _ in rows]
+    least = "name: it\nrole: server\nlanguage: C\nrun: ./it\n"
+    for number, (key, value) in enumerate(rows):
+        path = tmp_path / str(number) / "implementation.yaml"
+        path.parent.mkdir()
+        path.write_text(f"{least}{key}{value}\n")
+        assert manifest.load(path)
+    common = {"name", "role", "language", "needs", "build", "run", "features"}
+    assert set(manifest.KEYS) - common - {"known_failures", "may_fail"} == set(keys)
 
 
 @pytest.mark.parametrize(
     ("wanted", "status"), [("alice:   two before", 0), ("alice: two before", 1)]
 )
 def test_the_scenario_is_played_as_told(wanted: str, status: int, tmp_path: Path) -> None:
-    *_, scenario = checkout.blocks(PAGE, "yaml")
+    (scenario,) = checkout.blocks(PAGE, "yaml", "A scenario in five minutes")
     copy = checkout.copy(tmp_path)
     with (copy / "scenarios" / "frame.yaml").open("a") as file:
         file.write("\n" + scenario.replace("alice:   two before", wanted))
@@ -66,6 +90,28 @@ def test_the_scenario_is_played_as_told(wanted: str, status: int, tmp_path: Path
     assert ("FRAME-7 (MUST)" in done.stdout) == bool(status)
 
 
+@pytest.mark.parametrize(("sent", "status"), [("data", 0), ("data.upper()", 1)])
+def test_the_protocol_is_made_and_played_as_told(sent: str, status: int, tmp_path: Path) -> None:
+    heading = "A protocol of your own in ten minutes"
+    (text,) = checkout.blocks(PAGE, "md", heading)
+    suite, manifest, scenario = checkout.blocks(PAGE, "yaml", heading)
+    (server,) = checkout.blocks(PAGE, "python", heading)
+    for name, content in {
+        "PROTOCOL.md": text,
+        "suite.yaml": suite,
+        "servers/mine/implementation.yaml": manifest,
+        "servers/mine/server.py": server.replace("sendall(data)", f"sendall({sent})"),
+        "lines.yaml": scenario,
+    }.items():
+        path = tmp_path / "echo" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, "utf-8")
+    (command,) = checkout.commands(PAGE, heading)
+    done = checkout.run(command, tmp_path)
+    assert done.returncode == status, done.stdout
+    assert ("ECHO-1 (MUST)" in done.stdout) == bool(status)
+
+
 @pytest.mark.parametrize("name", re.findall(r"`make ([^`]*)`", TEXT))
 def test_make_knows_how(name: str) -> None:
     done = checkout.run(f"make -n {name}", checkout.ROOT)
@@ -73,7 +119,7 @@ def test_make_knows_how(name: str) -> None:
 
 
 def test_the_verb_can_be_added_as_told(tmp_path: Path) -> None:
-    grammar, entry, method, test, *_ = checkout.blocks(PAGE, "python")
+    grammar, entry, method, test = checkout.blocks(PAGE, "python", "A verb in ten minutes")
     for name in ("conformance", "tests/play", "tests/support"):
         shutil.copytree(checkout.ROOT / name, tmp_path / name)
     for name in ("pyproject.toml", PAGE):
@@ -110,8 +156,8 @@ def edit(path: Path, behind: str, text: str) -> None:
 
 def test_the_table_is_that_of_the_code() -> None:
     """Where this fails: `make format`."""
-    assert [line for line in TEXT.splitlines() if line in schema.table()] == schema.table()
-    assert len(re.findall(r"^\| `", TEXT, re.MULTILINE)) == len(VERBS)
+    rows = TEXT.partition("\n".join(schema.HEADER) + "\n")[2].partition("\n\n")[0]
+    assert [*schema.HEADER, *rows.splitlines()] == schema.table()
 
 
 def test_the_options_of_every_step_are_those_of_the_code() -> None:

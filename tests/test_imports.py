@@ -17,17 +17,18 @@ PROJECT = Path(__file__).parents[1]
 # What each part of the package may import of the others. The three packages `read`, `play` and
 # `report` never import each other; only a session and its faces see all of them.
 NOUNS = ("text", "mistakes", "arguments", "model")
-FACES = ("session", "cli", "pytest_cases", "pytest_plugin", "__main__")
+FACES = ("session", "playing", "cli", "pytest_cases", "pytest_plugin", "__main__")
 MAY_IMPORT = {
     **{noun: set(NOUNS[:place]) for place, noun in enumerate(NOUNS)},
     "options": set(),
     "commands": {"text"},
     **{part: set(NOUNS) for part in ("read", "report", "plan", "streams", "machine", "cache")},
     "build": {*NOUNS, "cache", "commands"},
+    "watch": {"build"},
     **{part: {*NOUNS, "build"} for part in ("play", "judge")},
 }
 
-# Modules of others that one module of ours keeps to itself; pytest has two.
+# Modules of others that one module of ours keeps to itself; two have two.
 KEPT = {
     "pexpect": {"play.terminal"},
     "pty": {"play.terminal"},
@@ -35,7 +36,7 @@ KEPT = {
     "psutil": {"play.system"},
     "jinja2": {"report.page"},
     "termios": {"play.terminal"},
-    "socket": {"play.tcp"},
+    "socket": {"play.tcp", "play.network"},
     "yaml": {"read.yaml_tree"},
     "pytest": {"pytest_cases", "pytest_plugin"},
 }

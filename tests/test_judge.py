@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conformance.build import Build
-from conformance.judge import expectation, judge, unplayed
+from conformance.judge import Tries, expectation, judge, unneeded, unplayed
 from conformance.mistakes import Place
 from conformance.model import (
     Case,
     Failure,
+    FailureKind,
     Implementation,
     Kind,
     Outcome,
+    Requirement,
     Result,
     Role,
     Scenario,
@@ -23,13 +26,18 @@ from conformance.model import (
     Verdict,
 )
 from conformance.report.blame import blame, faults
+from conformance.report.grid import total, totals
 
 FAILED = Outcome(0.5, failure=Failure("CHAT-1", "bob", "chat.yaml:3:1  bob: sees", "a", "b"))
 PASSED = Outcome(0.5)
 
 
 def implementation(
-    role: Role, name: str, *features: str, known: Mapping[str, str] | None = None
+    role: Role,
+    name: str,
+    *features: str,
+    known: Mapping[str, str] | None = None,
+    may: Mapping[str, str] | None = None,
 ) -> Implementation:
     return Implementation(
         name=name,
@@ -39,6 +47,7 @@ def implementation(
         run=name,
         features=frozenset(features),
         known_failures=known or {},
+        may_fail=may or {},
     )
 
 
@@ -119,6 +128,52 @@ def test_what_was_played(outcome: Outcome, verdict: Verdict, expected: bool) -> 
     assert result.failure is outcome.failure
 
 
+def rules(level: str) -> dict[str, Requirement]:
+    return {"CHAT-1": Requirement("CHAT-1", level, "It says hello.", None, Place("P", 1))}
+
+
+@pytest.mark.parametrize(
+    ("level", "strict", "verdict"),
+    [
+        ("MUST", False, Verdict.FAILED),
+        ("SHOULD", False, Verdict.WARNED),
+        ("SHOULD", True, Verdict.FAILED),
+        ("MAY", False, Verdict.WARNED),
+        ("MAY", True, Verdict.WARNED),
+    ],
+)
+def test_what_is_only_advised_is_told_apart(level: str, strict: bool, verdict: Verdict) -> None:
+    result = judge(case(GO, C), FAILED, rules(level), strict=strict)
+    assert (result.verdict, result.expected) == (verdict, verdict is Verdict.WARNED)
+    assert result.failure is FAILED.failure
+    assert result.reason == (f"CHAT-1 is a {level}" if verdict is Verdict.WARNED else "")
+
+
+@pytest.mark.parametrize("listed", ["chat/hello", "chat/*", "CHAT-1"])
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_known_failure_comes_before_advice(listed: str, strict: bool) -> None:
+    known = implementation(Role.SERVER, "go", known={listed: "ticket 1"})
+    result = judge(case(known, C), FAILED, rules("SHOULD"), strict=strict)
+    assert (result.verdict, result.expected) == (Verdict.FAILED, True)
+    assert (result.known, result.reason) == (listed, "known failure of server go: ticket 1")
+
+
+def test_of_several_tries_a_known_failure_is_worse_than_advice() -> None:
+    racing = implementation(Role.SERVER, "go", may={"CHAT-1": "a race"})
+    tries = Tries()
+    tries.add(judge(case(GO, C), FAILED, rules("SHOULD")), FAILED)
+    tries.add(judge(case(racing, C), FAILED, rules("SHOULD")), FAILED)
+    tries.add(judge(case(GO, C), PASSED), PASSED)
+    assert (tries.result.verdict, tries.result.may_fail) == (Verdict.FAILED, True)
+    assert tries.result.repeated == "1 of 3 passed"
+
+
+def test_no_advice_excuses_a_program_that_does_not_get_ready() -> None:
+    assert FAILED.failure
+    start = replace(FAILED, failure=replace(FAILED.failure, kind=FailureKind.START))
+    assert judge(case(GO, C), start, rules("SHOULD")).verdict is Verdict.FAILED
+
+
 def test_an_error_outweighs_a_failure_and_a_known_failure() -> None:
     known = implementation(Role.CLIENT, "c", known={"chat/hello": "ticket 1"})
     both = Outcome(0.5, failure=FAILED.failure, error="boom")
@@ -140,6 +195,99 @@ def test_known_failures_are_strict_both_ways(listed: str) -> None:
 def test_a_known_failure_of_one_example_says_nothing_of_another() -> None:
     known = implementation(Role.CLIENT, "c", known={"chat/hello:empty": "ticket 1"})
     assert not judge(case(GO, known, key="chat/hello:long"), FAILED).expected
+
+
+@pytest.mark.parametrize("key", ["chat/*", "*", "*/hel*o", "CHAT-1"])
+def test_known_failures_by_pattern_or_by_the_rule_that_is_broken(key: str) -> None:
+    """They may pass: only some of them must fail."""
+    known = implementation(Role.CLIENT, "c", known={key: "ticket 1"})
+    failed, passed = judge(case(GO, known), FAILED), judge(case(GO, known), PASSED)
+    assert (failed.verdict, failed.expected, failed.known) == (Verdict.FAILED, True, key)
+    assert failed.reason == "known failure of client c: ticket 1"
+    assert (passed.verdict, passed.expected, passed.known) == (Verdict.PASSED, True, "")
+
+
+@pytest.mark.parametrize("key", ["join/*", "chat/hello?", "CHAT-2", "chat/hell"])
+def test_known_failures_of_other_scenarios_or_rules(key: str) -> None:
+    known = implementation(Role.CLIENT, "c", known={key: "ticket 1"})
+    assert not judge(case(GO, known), FAILED).expected
+
+
+@pytest.mark.parametrize("key", ["chat/hello", "*", "CHAT-1"])
+def test_what_may_fail_may_pass_and_is_told_apart(key: str) -> None:
+    racing = implementation(Role.CLIENT, "c", may={key: "a race"})
+    failed, passed = judge(case(GO, racing), FAILED), judge(case(GO, racing), PASSED)
+    assert (failed.verdict, failed.expected, failed.may_fail) == (Verdict.FAILED, True, True)
+    assert failed.reason == "failure that may come, of client c: a race"
+    assert (passed.verdict, passed.expected, passed.may_fail) == (Verdict.PASSED, True, False)
+    assert totals(total([failed, passed])) == "1 PASSED · 1 FAILED (1 may fail)"
+
+
+def test_the_most_exact_entry_counts() -> None:
+    both = implementation(Role.CLIENT, "c", known={"*": "old"}, may={"chat/hello": "a race"})
+    assert judge(case(GO, both), FAILED).may_fail
+    strict = implementation(Role.CLIENT, "c", known={"chat/hello": "1"}, may={"chat/*": "a race"})
+    assert not judge(case(GO, strict), FAILED).may_fail
+    assert not judge(case(GO, strict), PASSED).expected
+
+
+def test_a_known_failure_by_rule_covers_the_ending_of_a_case() -> None:
+    assert FAILED.failure
+    late = Outcome(0.5, afterwards=FAILED.failure)
+    known = implementation(Role.SERVER, "go", known={"CHAT-1": "ticket 1"})
+    result = judge(case(known, C), late)
+    assert (result.verdict, result.expected, result.known) == (Verdict.PASSED, True, "CHAT-1")
+    assert result.afterwards is None
+    assert judge(case(GO, C), late).afterwards
+
+
+def test_known_failures_of_which_nothing_fails() -> None:
+    listed = {"CHAT-1": "x", "chat/*": "x", "*": "x", "chat/hello": "x"}
+    server = implementation(Role.SERVER, "s", known=listed)
+    client = implementation(Role.CLIENT, "c", known={"CHAT-1": "x"})
+    cases = [case(server, client)]
+    fails = "nothing fails of its known failures"
+    assert list(unneeded(cases, [judge(cases[0], PASSED)], {"CHAT-1"})) == [
+        f"server s: {fails} `CHAT-1`; take them out of its manifest",
+        f"server s: {fails} `chat/*`; take them out of its manifest",
+        f"server s: {fails} `*`; take them out of its manifest",
+        f"client c: {fails} `CHAT-1`; take them out of its manifest",
+    ]
+    only = [case(implementation(Role.SERVER, "s", known={"CHAT-1": "x"}))]
+    assert list(unneeded(only, [judge(only[0], FAILED)], {"CHAT-1"})) == []
+
+
+def test_of_several_tries_the_worst_is_shown() -> None:
+    tries = Tries()
+    for outcome in (PASSED, FAILED, PASSED):
+        tries.add(judge(case(GO, C), outcome), outcome)
+    result = tries.result
+    assert (result.verdict, result.expected, result.seconds) == (Verdict.FAILED, False, 1.5)
+    assert result.repeated == "2 of 3 passed"
+    assert tries.worst
+    assert tries.worst[1] is FAILED
+
+
+def test_one_try_is_as_it_is() -> None:
+    tries = Tries()
+    tries.add(judge(case(GO, C), PASSED), PASSED)
+    assert tries.result == judge(case(GO, C), PASSED)
+    assert tries.result.repeated == ""
+
+
+@pytest.mark.parametrize(("what", "values"), [("port", (80, 81)), ("host", ("::1", "127.0.0.1"))])
+def test_programs_that_cannot_meet(what: str, values: tuple[object, object]) -> None:
+    server, client = (
+        replace(one, **{what: value})  # type: ignore[arg-type]
+        for one, value in zip((GO, C), values, strict=True)
+    )
+    ready = builds(Build(server), Build(client))
+    words = f"server-go always has {values[0]}, client-c always has {values[1]}"
+    told = f"these cannot meet at one {what}: {words}"
+    assert expectation(case(server, client), ready) == (Verdict.UNSUPPORTED, told)
+    assert expectation(case(server, C), builds(Build(server), Build(C))) is None
+    same = replace(client, **{what: values[0]})  # type: ignore[arg-type]
+    assert expectation(case(server, same), builds(Build(server), Build(same))) is None
 
 
 def test_a_result_names_the_case_its_players_and_every_rule() -> None:

@@ -5,7 +5,7 @@ It plays nothing, and gives no verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from conformance.model import Case, Failure, FailureKind, Origin, Step, Trait
@@ -90,6 +90,18 @@ class Failures:
 
     def _programs(self) -> list[ProgramActor]:
         return [actor for actor in self.actors.values() if isinstance(actor, ProgramActor)]
+
+
+def none_of(steps: Sequence[Step], misses: Sequence[Missed]) -> Missed:
+    """What is told where none of several dialogues begins as it should."""
+    alone = len({step.actor for step in steps}) == 1
+    told = list(zip(steps, misses, strict=True))
+    wanted = [
+        missed.expected if alone else f"{one.actor}: {missed.expected}" for one, missed in told
+    ]
+    seen = [missed.seen if alone else f"{one.actor}: {missed.seen}" for one, missed in told]
+    reason = f"none of {len(steps)} dialogues begins so: {misses[0].reason}"
+    return Missed(" or ".join(wanted), "; ".join(dict.fromkeys(seen)), reason)
 
 
 def _kind(step: Step, missed: Missed) -> FailureKind:

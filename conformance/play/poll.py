@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import select
 import time
+from collections import deque
 from collections.abc import Callable
 
 from conformance.play.transcript import Transcript
@@ -36,6 +37,9 @@ class Loop:
 
     def __init__(self, transcript: Transcript) -> None:
         self.transcript = transcript
+        self.events = 0  # how often something was read
+        # How a step waits that is played together with others.
+        self.aside: Callable[[Callable[[], bool], float], bool] | None = None
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._full: dict[int, bool] = {}  # descriptors whose write blocked; True: writable again
@@ -61,12 +65,23 @@ class Loop:
 
     def wait(self, done: Callable[[], bool], deadline: float) -> bool:
         """Serve all until `done()`; False where the deadline (monotonic) comes first."""
+        if self.aside:
+            return self.aside(done, deadline)
         while not done():
             remaining = deadline - time.monotonic()
             self._turn(max(remaining, 0))
             if remaining <= 0:
                 return done()
         return True
+
+    def has_read_since(self, events: int) -> bool:
+        """Whether something was read after so many events."""
+        return self.events != events
+
+    def let_others_go_on(self) -> None:
+        """A good moment for other steps that are played at the same time, if there are any."""
+        if self.aside:
+            self.aside(lambda: True, 0.0)
 
     def serve(self) -> None:
         """Read what is there from all, without waiting."""
@@ -103,6 +118,7 @@ class Loop:
                 self._full[fd] = True
             handler = self._handlers.get(fd)
             if handler and events & _READABLE:
+                self.events += 1
                 handler()
 
 
@@ -117,6 +133,8 @@ class Source:
         self.how = how  # for the timeline: "seen", or "error" for standard error
         self.fd = fd
         self.unread = bytearray()
+        self.moments: deque[tuple[int, float]] = deque()  # how many bytes had come, and when
+        self.total = 0  # bytes that have come
         self.began = False  # whether anything has come
         self.end = ""  # once it has ended: "eof", "reset", or the error in the system's words
         self.take: Callable[[bytes], object] | None = None  # gets what comes at once; nothing waits
@@ -138,16 +156,19 @@ class Source:
 
     def _take(self, data: bytes) -> None:
         self.began = True
+        self.total += len(data)
         self.loop.transcript.note(self.actor, self.how, data)
         if self.take:
             self.take(data)
             return
+        self.moments.append((self.total, time.monotonic()))
         self.unread += data
         if len(self.unread) > MOST_UNREAD:
             raise Flood(self.actor)
 
     def _finish(self, end: str) -> None:
         self.end = end
+        self.moments.append((self.total + 1, time.monotonic()))
         self.loop.forget(self.fd)
         if self.how == "seen":
             words = {"eof": "end of file", "reset": "the connection was reset"}

@@ -3,6 +3,7 @@
 A worker inherits the cases. It gets the number of a case through a pipe of its own, and answers
 with the outcome. When a worker dies, the case that it played becomes an error of the harness, and
 another worker takes its place. The same happens when a case takes longer than its steps may take.
+Cases that need the same port, without a network of their own, are begun one after the other.
 However the iteration ends, no worker outlives it, nor this process.
 """
 
@@ -21,6 +22,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from conformance.model import Case, Outcome
+from conformance.play import network
 
 STOP_SECONDS = 10.0  # for a worker that is stopped in a case, to end the programs of that case
 MARGIN_SECONDS = 60.0  # for what a case does beside its steps: starting actors, ending them
@@ -28,33 +30,69 @@ MARGIN_SECONDS = 60.0  # for what a case does beside its steps: starting actors,
 _TURN_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
-Play = Callable[[Case], Outcome]
+Play = Callable[..., Outcome]  # of a case, and of what the hint for it says
+Hint = Callable[[Case], tuple[object, ...]]  # what is known when a case begins: plain data
 Limit = Callable[[Case], float]  # the longest that the steps of a case can take, in seconds
 
 _FORK = multiprocessing.get_context("fork")
 
 
+def no_hint(_: Case) -> tuple[object, ...]:
+    """Nothing is known when a case begins."""
+    return ()
+
+
 def play_all(
-    cases: Sequence[Case], play: Play, *, jobs: int, limit: Limit = lambda _: math.inf
+    cases: Sequence[Case],
+    play: Play,
+    *,
+    jobs: int,
+    limit: Limit = lambda _: math.inf,
+    hint: Hint = no_hint,
 ) -> Generator[tuple[Case, Outcome], None, None]:
     """Play every case once, `jobs` of them at a time; each outcome as it comes."""
-    workers = [_Worker(cases, play) for _ in range(min(jobs, len(cases)))]
-    numbers = iter(range(len(cases)))
+    workers = [_Worker(cases, play, hint) for _ in range(min(jobs, len(cases)))]
+    queue = _Queue(cases)
+    free, busy = list(workers), dict[Connection, _Worker]()
     try:
-        firsts = zip(workers, numbers, strict=False)
-        busy = {worker.begin(number, limit): worker for worker, number in firsts}
-        while busy:
-            for pipe in _next(busy):
-                worker = busy.pop(pipe)
-                case, outcome = cases[worker.number], worker.outcome()
-                if (number := next(numbers, None)) is not None:
-                    busy[worker.begin(number, limit)] = worker
-                yield case, outcome
+        while queue.waiting or busy:
+            while free and (number := queue.take(free[-1].apart)) is not None:
+                worker = free.pop()
+                busy[worker.begin(number, limit)] = worker
+            ended = [busy.pop(pipe) for pipe in _next(busy)]
+            outcomes = [(cases[worker.number], worker.outcome()) for worker in ended]
+            for worker in ended:
+                queue.give_back(worker.number)
+            free += ended
+            yield from outcomes
     finally:
         for worker in workers:
             worker.stop()
         for worker in workers:
             worker.wait()
+
+
+class _Queue:
+    """The numbers of the cases that wait, in their order."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.waiting = list(range(len(cases)))
+        self._apart = [network.is_apart(case) for case in cases]
+        self._ports = [network.turns(case) for case in cases]
+        self._taken: set[int] = set()
+
+    def take(self, apart: bool) -> int | None:
+        """The next case that can begin; rather one for a worker that is apart, or is not."""
+        able = [number for number in self.waiting if not self._ports[number] & self._taken]
+        number = next((one for one in able if self._apart[one] is apart), next(iter(able), None))
+        if number is not None:
+            self.waiting.remove(number)
+            self._taken |= self._ports[number]
+        return number
+
+    def give_back(self, number: int) -> None:
+        """A case has ended, and others may use its ports."""
+        self._taken -= self._ports[number]
 
 
 def _next(busy: Mapping[Connection, _Worker]) -> Sequence[Connection]:
@@ -72,26 +110,34 @@ def _next(busy: Mapping[Connection, _Worker]) -> Sequence[Connection]:
 class _Worker:
     """One process at a time, started when there is a case for it to play."""
 
-    def __init__(self, cases: Sequence[Case], play: Play) -> None:
+    def __init__(self, cases: Sequence[Case], play: Play, hint: Hint) -> None:
         self._cases = cases
         self._play = play
+        self._hint = hint
         self._process: BaseProcess | None = None
         self._pipe: Connection
         self._began = 0.0
         self._gave_up = False
+        self.apart = False  # the process has a network of its own, from which it does not return
         self.until = math.inf  # when its case has to be over (monotonic)
         self.number = 0
 
     def begin(self, number: int, limit: Limit) -> Connection:
         """Have a case played; the pipe through which its outcome will come."""
+        apart = network.is_apart(self._cases[number])
+        if self.apart and not apart:
+            self.stop()
+            self.wait()
+            self._process = None
         if self._process is None:
             self._start()
+        self.apart = apart
         self.number = number
         self._began = time.monotonic()
         self._gave_up = False
         self.until = self._began + limit(self._cases[number]) + MARGIN_SECONDS
         with suppress(BrokenPipeError):  # it has died since its last case: `outcome` says so
-            self._pipe.send(number)
+            self._pipe.send((number, self._hint(self._cases[number])))
         return self._pipe
 
     def outcome(self) -> Outcome:
@@ -161,14 +207,19 @@ def _serve(
         # A parent that is killed stops nothing, so the kernel does it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         while os.getppid() == parent:
-            pipe.send(_outcome(cases[pipe.recv()], play))
+            number, hint = pipe.recv()
+            pipe.send(_outcome(cases[number], play, hint))
 
 
-def _outcome(case: Case, play: Play) -> Outcome:
+def _outcome(case: Case, play: Play, hint: tuple[object, ...]) -> Outcome:
     """Play a case; an exception of the harness itself is an error, not a failure."""
     began = time.monotonic()
     try:
-        return play(case)
+        if network.is_apart(case):
+            network.enter()
+        return play(case, *hint)
+    except OSError as problem:
+        return Outcome(time.monotonic() - began, error=f"this machine: {problem}")
     except Exception as fault:
         (*_, words) = traceback.format_exception_only(fault)
         error = f"a fault of the harness, please report it: {words.strip()}"

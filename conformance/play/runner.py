@@ -12,9 +12,9 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,19 +27,23 @@ from conformance.model import (
     Implementation,
     Outcome,
     Role,
+    Split,
     Step,
     Suite,
 )
+from conformance.play import network
 from conformance.play.actors import ACTORS
 from conformance.play.actors.base import Actor, Part, Scene
-from conformance.play.actors.missed import Lacking, Missed
+from conformance.play.actors.missed import Lacking, Lingering, Missed
 from conformance.play.actors.program import GROUP_SECONDS, ProgramActor
 from conformance.play.deadlines import DEADLINES, Deadlines, timed
-from conformance.play.failures import Failures
+from conformance.play.failures import Failures, none_of
 from conformance.play.files import Files
+from conformance.play.hold import Hold
 from conformance.play.poll import Flood, Loop
 from conformance.play.process import guard
 from conformance.play.system import bury, children
+from conformance.play.together import together
 from conformance.play.transcript import Transcript
 
 OVERDUE_SECONDS = 30.0  # after its deadline, a step is taken for one that never ends
@@ -53,18 +57,43 @@ _GIVEN |= {"PYTHONDONTWRITEBYTECODE": "1"}  # nothing is written beside the sour
 
 Arm = Callable[[float], object]
 
-_loopback = itertools.count(2)  # numbers of addresses, for programs that have a port of their own
-
 
 def play(
-    case: Case, suite: Suite, builds: Mapping[str, Build], deadlines: Deadlines = DEADLINES
+    case: Case,
+    suite: Suite,
+    builds: Mapping[str, Build],
+    deadlines: Deadlines = DEADLINES,
+    hold: Hold | None = None,
 ) -> Outcome:
-    """Play a case. Never raises for what programs do."""
+    """Play a case. Never raises for what programs do. `hold` gets it where a step fails."""
+    ports = network.ports(case)
+    play_once = partial(_outcome, case, suite, builds, deadlines, hold)
+    try:
+        with network.turn_at(ports):
+            try:
+                return play_once()
+            except Lingering:  # in a network that earlier cases have used, too
+                network.wait_until_free(ports)
+                return play_once()
+    except Lacking as lacking:
+        return Outcome(0.0, error=str(lacking))
+
+
+def _outcome(
+    case: Case,
+    suite: Suite,
+    builds: Mapping[str, Build],
+    deadlines: Deadlines,
+    hold: Hold | None,
+) -> Outcome:
+    """Play a case; raises Lingering where its port is not free yet."""
     began = time.monotonic()
-    playing = _Playing(case, suite, builds, deadlines)
+    playing = _Playing(case, suite, builds, deadlines, hold)
     failure, error, afterwards = None, None, None
     try:
         failure, afterwards = playing.play()
+    except Lingering:
+        raise
     except Lacking as lacking:
         error = str(lacking)
     except OSError as problem:  # out of descriptors, processes, terminals …
@@ -76,6 +105,9 @@ def play(
         afterwards=afterwards,
         transcript=playing.transcript.text,
         output=playing.transcript.output if failure or error or afterwards else "",
+        reached=playing.reached,
+        stalled=playing.stalled,
+        hurried=playing.hurried,
         spent=playing.spent,
     )
 
@@ -88,6 +120,10 @@ class _Playing:
     suite: Suite
     builds: Mapping[str, Build]
     deadlines: Deadlines
+    hold: Hold | None = None
+    reached: int = 0  # these three: see Outcome
+    stalled: bool = False
+    hurried: bool = False
     transcript: Transcript = field(default_factory=Transcript)
     spent: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)  # see Outcome
 
@@ -100,6 +136,8 @@ class _Playing:
                 failures = Failures(self.case, actors, self.transcript)
                 with alarm() as arm:
                     failure = self._play_steps(actors, failures, arm)
+                if failure and self.hold:
+                    self.hold(self.case.id, failure, actors)
         except BaseException:  # Ctrl+C, just when a program had started: no actor has it yet
             bury(before, 0.0)
             raise
@@ -112,26 +150,81 @@ class _Playing:
         self, actors: Mapping[str, Actor], failures: Failures, arm: Arm
     ) -> Failure | None:
         steps = self.case.scenario.steps
+        *_, last = self.case.scenario.single_steps
         ends = [
             Step(self.case.scenario.place, name, "finish", source="at the end") for name in actors
         ]
         try:
             for step in steps:
-                self._play_step(actors[step.actor], step, arm)
+                self._play_step(actors, step, arm)
+                self.reached += 1
             for step in ends:
-                actors[step.actor].scene.begin(steps[-1])
-                actors[step.actor].finish(step)
-        except (Missed, Flood) as missed:
-            return failures.of(step, missed)
+                with _told_of(step):
+                    actors[step.actor].until = time.monotonic() + self.deadlines.allow(last)
+                    actors[step.actor].finish(step)
+        except _Failed as failed:
+            self._see_whether_it_stalled(actors[failed.step.actor], failed.step)
+            return self._noted(failures.of(failed.step, failed.problem), failed.step)
         except Overdue:
             remedy = "does a pattern in it take for ever?"
             raise Lacking(f"{step.place}: this step does not end; {remedy}") from None
         return None
 
-    def _play_step(self, actor: Actor, step: Step, arm: Arm) -> None:
+    def _see_whether_it_stalled(self, actor: Actor, step: Step) -> None:
+        """Of several dialogues, and after the last step, it is not known."""
+        is_of_case = step in self.case.scenario.steps[self.reached : self.reached + 1]
+        self.stalled = is_of_case and time.monotonic() >= actor.deadline(step)
+        self.hurried = self.stalled and step is self.deadlines.hurried
+
+    def _noted(self, failure: Failure, step: Step) -> Failure:
+        """The failure, where it had less time than usual, with that said."""
+        if not self.hurried:
+            return failure
+        usual = f"not {self.deadlines.whole(step):g} s, as other cases waited for this in vain"
+        return replace(failure, reason=f"{failure.reason}; {usual}")
+
+    def _play_step(self, actors: Mapping[str, Actor], step: Step, arm: Arm) -> None:
+        """One step, or the dialogues that it stands for."""
+        match step.split:
+            case Split.EITHER:
+                for one in self._chosen(actors, step, arm)[1:]:
+                    self._play_step(actors, one, arm)
+            case Split.TOGETHER:
+                loop = next(iter(actors.values())).scene.loop
+                together(loop, [partial(self._play_all, actors, b, arm) for b in step.branches])
+            case None:
+                with _told_of(step):
+                    self._play_single(actors[step.actor], step, arm)
+
+    def _play_all(self, actors: Mapping[str, Actor], steps: Sequence[Step], arm: Arm) -> None:
+        for step in steps:
+            self._play_step(actors, step, arm)
+
+    def _chosen(self, actors: Mapping[str, Actor], step: Step, arm: Arm) -> Sequence[Step]:
+        """Of several dialogues the one whose first step has come true, with what has come."""
+        firsts = [branch[0] for branch in step.branches]
+        for first in firsts:
+            actors[first.actor].begin(first)
+        deadline = max(actors[first.actor].deadline(first) for first in firsts)
+        arm(deadline - time.monotonic() + OVERDUE_SECONDS)
+        loop = next(iter(actors.values())).scene.loop
+        while True:
+            is_last, before, misses = time.monotonic() > deadline, loop.events, []
+            for branch in step.branches:
+                with _told_of(branch[0]):
+                    missed = actors[branch[0].actor].tries(branch[0])
+                if missed is None:
+                    return branch
+                misses.append(missed)
+            if is_last or not any(missed.late for missed in misses):
+                raise _Failed(firsts[0], none_of(firsts, misses))
+            loop.wait(partial(loop.has_read_since, before), deadline)
+
+    def _play_single(self, actor: Actor, step: Step, arm: Arm) -> None:
         began = time.monotonic()
-        actor.scene.begin(step)
-        arm(actor.scene.until - began + self.deadlines.start + OVERDUE_SECONDS)
+        actor.begin(step)
+        start = self.deadlines.longest_start(self.case)
+        arm(max(actor.until - began, 0.0) + start + OVERDUE_SECONDS)
         actor.play(step)
         doing = (actor.label, "(time that a rule names)" if timed(step) else step.verb)
         count, seconds = self.spent.get(doing, (0, 0.0))
@@ -156,15 +249,16 @@ class _Playing:
             yield actors
 
     def _scene(self, files: Files) -> Scene:
-        server = self.case.server
-        fixed = server is not None and server.port is not None
+        hosts = (one.host for one in self.case.implementations if one.host)
         return Scene(
             loop=Loop(self.transcript),
-            host=_own_address() if fixed else "127.0.0.1",
+            host=next(hosts, "127.0.0.1"),
             deadlines=self.deadlines,
             environment=_environment(),
             folder=self.suite.folder,
+            line_end=self.suite.line_end,
             files=files,
+            fixed_port=next((one.port for one in self.case.clients if one.port), 0),
         )
 
     def _cast(self, scene: Scene) -> Mapping[str, Actor]:
@@ -192,12 +286,25 @@ def _environment() -> dict[str, str]:
     return kept | _GIVEN
 
 
-def _own_address() -> str:
-    """A loopback address that no other case has: a fixed port is free on it."""
-    return f"127.{1 + os.getpid() % 250}.{os.getpid() // 250 % 250}.{next(_loopback) % 250 + 1}"
-
-
 # --- Steps that never end ---
+
+
+class _Failed(Exception):
+    """A step did not come true."""
+
+    def __init__(self, step: Step, problem: Missed | Flood) -> None:
+        super().__init__()
+        self.step = step
+        self.problem = problem
+
+
+@contextmanager
+def _told_of(step: Step) -> Iterator[None]:
+    """What goes wrong in the block goes wrong in this step."""
+    try:
+        yield
+    except (Missed, Flood) as problem:
+        raise _Failed(step, problem) from None
 
 
 class Overdue(Exception):

@@ -26,7 +26,7 @@ def turn(case: Case) -> tuple[float, bool, int]:
     end. Otherwise the order is that of a checksum. It mixes the cases of all files, because cases
     that wait often stand in one file, and should be played beside cases that compute.
     """
-    steps = case.scenario.steps
+    steps = list(case.scenario.single_steps)
     times = [step.options.get("within", 0.0) for step in steps]
     longest = max(time for time in times if isinstance(time, int | float))
     short = len(steps) <= SHORT_STEPS and not any(map(timed, steps))

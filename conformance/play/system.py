@@ -12,11 +12,21 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 LOOK_SECONDS = 0.002  # between two looks at something that changes without an event
+
+# States of connections that a program has closed, and that still keep their port.
+_ENDED = {
+    psutil.CONN_FIN_WAIT1,
+    psutil.CONN_FIN_WAIT2,
+    psutil.CONN_TIME_WAIT,
+    psutil.CONN_CLOSING,
+    psutil.CONN_LAST_ACK,
+}
 
 
 def cpu_seconds(pid: int) -> float:
@@ -41,6 +51,56 @@ def listening_ports(pid: int) -> Iterator[int]:
         yield from _ports(process)
         for child in process.children(recursive=True):
             yield from _ports(child)
+
+
+def listener(pid: int, port: int) -> Descendant | None:
+    """Which of the processes that a process started, directly or not, listens at a port."""
+    with suppress(psutil.Error):
+        for child in psutil.Process(pid).children(recursive=True):
+            if port in _ports(child):
+                return Descendant(child)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Descendant:
+    """A process that a program has started; another one may get its number once it has ended."""
+
+    _process: psutil.Process
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return int(self._process.pid)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return bool(self._process.is_running()) and _lives(self.pid)
+
+    def signal(self, name: str) -> None:
+        """Send it a signal, unless it has ended."""
+        with suppress(psutil.NoSuchProcess):
+            self._process.send_signal(signal.Signals[name])
+
+
+def port_use(port: int) -> str:
+    """Whether a TCP port is free: "", else who keeps it.
+
+    "ours" are programs of this process, "others" those of other processes, and what "lingers" are
+    connections that have ended.
+    """
+    found = psutil.net_connections("tcp")
+    states = {one.status for one in found if one.laddr and one.laddr.port == port}
+    if states <= _ENDED:
+        return "lingers" if states else ""
+    programs = psutil.Process().children(recursive=True)
+    return "ours" if any(port in _ports(program) for program in programs) else "others"
+
+
+def look_again(seconds: float) -> None:
+    """Let time pass between two looks at something that changes without an event."""
+    select.select([], [], [], seconds)
 
 
 def _ports(process: psutil.Process) -> list[int]:
@@ -85,7 +145,7 @@ def bury(kept: set[int], seconds: float) -> int:
     deadline, count = time.monotonic() + seconds, 0
     while left := {pid for pid in children() - kept if not _has_ended(pid)}:
         if time.monotonic() < deadline:
-            select.select([], [], [], LOOK_SECONDS)  # no event says that an orphan ends
+            look_again(LOOK_SECONDS)  # no event says that an orphan ends
             continue
         for pid in left:
             os.kill(pid, signal.SIGKILL)

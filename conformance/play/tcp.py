@@ -1,4 +1,4 @@
-"""TCP connections that can do what no program does: the one module that imports socket.
+"""TCP connections that can do what no program does; beside `network`, this alone imports socket.
 
 It knows no actor and no step.
 """
@@ -105,8 +105,10 @@ def has_ipv6() -> bool:
 class Listener:
     """The listening socket of a scripted server."""
 
-    def __init__(self, host: str) -> None:
-        self._socket = socket.create_server((host, 0))
+    def __init__(self, host: str, port: int) -> None:
+        """Listen at a port; 0: at any that is free."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family)
         self._socket.setblocking(False)
 
     @property
@@ -116,7 +118,7 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port that the kernel has chosen."""
+        """Its port, which the kernel may have chosen."""
         return int(self._socket.getsockname()[1])
 
     def accept(self, loop: Loop, deadline: float) -> Connection | None:
@@ -140,11 +142,15 @@ class Listener:
 # --- Other programs' sockets -----------------------------------------------------------------
 
 
-def socket_options(pid: int, pidfd: int, name: str) -> list[int]:
+def socket_options(pid: int, name: str) -> list[int]:
     """An option's value on every connected TCP socket of a program, read from the kernel."""
     option = getattr(socket, name)
     level = socket.IPPROTO_TCP if name.startswith("TCP_") else socket.SOL_SOCKET
-    return [sock.getsockopt(level, option) for sock in _connected(pid, pidfd)]
+    pidfd = os.pidfd_open(pid)
+    try:
+        return [sock.getsockopt(level, option) for sock in _connected(pid, pidfd)]
+    finally:
+        os.close(pidfd)
 
 
 def knows_option(name: str) -> bool:

@@ -36,7 +36,6 @@ _FLAGS = {  # settings that programs change, in words; and where each stands in 
     "CR into LF": (0, termios.ICRNL),
 }
 
-_WHOLE_LINES = re.compile(rb"(?s)\A.*\n")
 _FOUND, _ENDED, _LATE = range(3)  # what pexpect answers
 
 
@@ -72,56 +71,133 @@ class _Spawn(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic in its stu
         del source.unread[:size]
         return data
 
+    @property
+    def unmatched(self) -> bytes:
+        """What has come and was in no answer; of this, `buffer` has only what a search needs."""
+        found: bytes = self._before.getvalue()  # type: ignore[attr-defined]
+        return found
+
 
 class Ear:
-    """Takes lines and prompts from a source."""
+    """Takes lines, prompts and bytes from a source, in which each line ends in the same bytes."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, line_end: bytes) -> None:
         self._source = source
+        self._line_end = line_end
+        self._whole_lines = re.compile(b"(?s)\\A.*" + re.escape(line_end))
         self._spawn = _Spawn(source)
         self._lines: deque[bytes] = deque()  # taken from pexpect, and not asked for yet
+        self._kept: bytearray | None = None  # what was asked for since `keep`
+        self._asked = 0  # bytes that were asked for, so far
+        self.ended = False  # the last answer was that there is an end
+
+    # --- Asking once more ---
+
+    def keep(self) -> None:
+        """Keep what is asked for from here on, so that it can be put back."""
+        self._kept = bytearray()
+
+    def put_back(self, all_of_it: bool) -> None:
+        """Put it back, to be asked for again; or keep nothing any more."""
+        assert self._kept is not None
+        kept, self._kept = self._kept, None
+        if all_of_it:
+            self._asked -= len(kept)
+            self._read_anew(bytes(kept))
+            self.ended = False
+
+    def _read_anew(self, before: bytes = b"") -> None:
+        """Take nothing that was not asked for as taken; `before` comes once more before it."""
+        self._source.unread[:0] = before + self._taken
+        self._lines.clear()
+        self._spawn = _Spawn(self._source)
+
+    @property
+    def _taken(self) -> bytes:
+        """What was taken from the source, and not asked for yet."""
+        return b"".join(line + self._line_end for line in self._lines) + self._spawn.unmatched
+
+    @property
+    def came(self) -> float:
+        """When what was last asked for had come (monotonic)."""
+        moments, wanted = self._source.moments, self._asked + self.ended
+        while len(moments) > 1 and moments[0][0] < wanted:
+            moments.popleft()
+        return moments[0][1] if moments else time.monotonic()
+
+    def _given(self, data: bytes) -> None:
+        self._asked += len(data)
+        if self._kept is not None:
+            self._kept += data
+
+    # --- Asking ---
 
     def line(self, deadline: float) -> Heard:
         """The next line."""
         if not self._lines:
-            found = self._spawn.expect_exact([b"\n", pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
+            end = self._line_end
+            found = self._spawn.expect_exact([end, pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
             heard = self._heard(found)
             if heard.why:
                 return heard
-            self._lines.append(heard.text[:-1])
-            if b"\n" in (self._spawn.buffer or b""):  # all that came with it, at the cost of one
-                lines = self._heard(self._spawn.expect_list([_WHOLE_LINES]))
-                self._lines.extend(lines.text[:-1].split(b"\n"))
-        return Heard(self._lines.popleft())
+            self._lines.append(heard.text.removesuffix(end))
+            if end in (self._spawn.buffer or b""):  # all that came with it, at the cost of one
+                lines = self._heard(self._spawn.expect_list([self._whole_lines]))
+                self._lines.extend(lines.text.removesuffix(end).split(end))
+        return Heard(self._next())
 
     def line_at_hand(self) -> bytes | None:
         """The next line, if it was taken from pexpect already; of a thousand, most were."""
-        return self._lines.popleft() if self._lines else None
+        return self._next() if self._lines else None
+
+    def _next(self) -> bytes:
+        line = self._lines.popleft()
+        self._given(line + self._line_end)
+        return line
+
+    def line_before(self, text: bytes, deadline: float) -> bytes | None:
+        """The next line, which stays; None where this text comes first, or no line in time."""
+
+        def is_decided() -> bool:
+            rest = self.rest()
+            return self._line_end in rest or rest.startswith(text) or bool(self._source.end)
+
+        self._source.loop.wait(is_decided, deadline)
+        line, end, _ = self.rest().partition(self._line_end)
+        return line if end and not line.startswith(text) else None
 
     def rest(self) -> bytes:
         """What has come and was not asked for yet. It stays, to be asked for."""
         self._source.loop.serve()
-        taken = b"".join(line + b"\n" for line in self._lines)
-        return taken + (self._spawn.buffer or b"") + bytes(self._source.unread)
+        return self._taken + bytes(self._source.unread)
 
     def text(self, length: int, deadline: float) -> Heard:
         """The next `length` bytes, or a whole line where one ends before that."""
-        if self._lines:
-            return Heard(self._start_of_line(length))
-        pattern = re.compile(rb"\A(?:[^\n]{%d}|[^\n]*\n)" % length)
-        found = self._spawn.expect_list([pattern, pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
-        return self._heard(found)
+        end = re.escape(self._line_end)
+        within = b"(?:(?!%s).)" % end
+        return self._found(b"%s{%d}|%s*%s" % (within, length, within, end), deadline)
 
-    def _start_of_line(self, length: int) -> bytes:
-        line = self._lines.popleft()
-        if len(line) < length:
-            return line + b"\n"
-        self._lines.appendleft(line[length:])
-        return line[:length]
+    def some(self, length: int, deadline: float) -> Heard:
+        """The next bytes, as many as have come, `length` of them at the most."""
+        return self._found(b".{1,%d}" % length, deadline)
+
+    def _found(self, expression: bytes, deadline: float) -> Heard:
+        """What has come, as far as it is what the expression asks for."""
+        if self._lines:
+            self._read_anew()
+        pattern = re.compile(b"(?s)\\A(?:%s)" % expression)
+        found = self._spawn.expect_list([pattern, pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
+        heard = self._heard(found)
+        if not heard.why:
+            self._given(heard.text)
+        return heard
 
     def _heard(self, found: int) -> Heard:
         """What pexpect has found, from the beginning of what came on; or why it has not."""
         text, after = self._spawn.before or b"", self._spawn.after
+        self.ended = found == _ENDED
+        if self.ended:
+            self._given(text)  # nothing can come behind it
         if found == _FOUND:
             assert isinstance(after, bytes)
             return Heard(text + after)

@@ -41,12 +41,11 @@ class Spoken:
             del self.tail[:surplus]
             self.left_out += surplus
 
-    @property
-    def text(self) -> str:
+    def text(self, line_end: str) -> str:
         """All that was kept, made visible; of control characters only line ends are in it."""
-        gap = f"\n[... {self.left_out} bytes ...]\n" if self.left_out else ""
+        gap = f"{line_end}[... {self.left_out} bytes ...]{line_end}" if self.left_out else ""
         whole = decode(bytes(self.head)) + gap + decode(bytes(self.tail))
-        return "\n".join(visible(line) for line in whole.split("\n"))
+        return "\n".join(visible(line) for line in whole.split(line_end))
 
 
 @dataclass(slots=True)
@@ -54,6 +53,7 @@ class Transcript:
     """The record of one case, which all its actors share."""
 
     started: float = field(default_factory=time.monotonic)
+    line_ends: dict[str, str] = field(default_factory=dict)  # by actor, where it is not LF
     _steps: list[str] = field(default_factory=list)
     _chunks: deque[tuple[float, str, str, bytes]] = field(
         default_factory=lambda: deque(maxlen=TIMELINE_CHUNKS)
@@ -66,7 +66,7 @@ class Transcript:
         """A chunk, as it came or went. `how`: sent, seen, error (standard error), event."""
         if how in _STREAMS:
             self._spoken[actor, how].add(data)
-        chunk = data if len(data) <= TIMELINE_BYTES else data[:TIMELINE_BYTES] + b" [...]\n"
+        chunk = data if len(data) <= TIMELINE_BYTES else data[:TIMELINE_BYTES] + b" [...]"
         self._chunks.append((time.monotonic() - self.started, actor, how, chunk))
 
     def step(self, actor: str, mark: str, text: str, port: str = "") -> None:
@@ -84,15 +84,21 @@ class Transcript:
         """The last lines of every actor, in the order in which they came."""
         rows: list[tuple[str, str]] = []
         for moment, actor, how, data in self._chunks:
-            for line in decode(data).split("\n")[: -1 if data.endswith(b"\n") else None]:
+            lines = decode(data).split(self.line_ends.get(actor, "\n"))
+            for line in lines if lines[-1] else lines[:-1]:
                 row = f"{moment * 1000:8.1f} ms  {actor} {_MARKS[how]} {visible(line)}"
                 rows.append((actor, row))
         return tuple(_last_of_each(rows, lines_per_actor))
 
+    def said(self, actor: str) -> str:
+        """What an actor wrote, on all of its streams."""
+        mine = [one for (name, _), one in self._spoken.items() if name == actor]
+        return "\n".join(one.text("\n") for one in mine)
+
     def errors(self, actor: str, count: int) -> tuple[str, ...]:
         """The first and the last lines of an actor's standard error, `count` of each."""
         spoken = self._spoken.get((actor, "error"))
-        lines = spoken.text.rstrip("\n").split("\n") if spoken else []
+        lines = spoken.text("\n").rstrip("\n").split("\n") if spoken else []
         between = len(lines) - 2 * count
         if between <= 1:  # saying so would take a line, too
             return tuple(lines)
@@ -103,7 +109,8 @@ class Transcript:
         """All that the actors wrote, by stream; of long streams the beginning and the end."""
         parts = []
         for (actor, how), spoken in self._spoken.items():
-            if text := spoken.text.rstrip("\n"):
+            end = self.line_ends.get(actor, "\n")
+            if text := spoken.text(end).rstrip("\n"):
                 parts.append(f"--- {actor}: {_STREAMS[how]} ---\n{text}\n")
         return "\n".join(parts)
 

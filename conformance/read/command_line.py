@@ -101,15 +101,6 @@ def program_arguments(node: Node) -> str:
     return arguments
 
 
-def ready_line(node: Node) -> str:
-    """What a server prints once it is ready, `Listening on {host}:{port}`."""
-    text = node.text("`ready`")
-    check_template(node, text, ("host", "port"))
-    if "\n" in text:
-        raise node.fault("a ready line is one line")
-    return text
-
-
 def check_template(node: Node, text: str, known: Collection[str]) -> None:
     """Refuse placeholders that nothing fills, and a brace that belongs to no placeholder."""
     check_filled(text, node.place, known)

@@ -6,14 +6,17 @@ added. What a step means stands in `steps`, what it leads to in `state`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from conformance.mistakes import Fault, Place, Problems, meant
-from conformance.model import CastMember, Origin, Step
-from conformance.read.fences import FenceLine, FenceWriter
-from conformance.read.placeholders import filled
+from conformance.model import ActorKind, CastMember, Origin, Split, Step
+from conformance.read.dialogues import by_actor, check_begins, dialogues, split_of
+from conformance.read.fences import WITNESS, FenceLine, FenceWriter
+from conformance.read.placeholders import Unfilled, filled
 from conformance.read.state import Part, State
 from conformance.read.steps import Doing, Source, StepMaker, actor_and_doing, doing_of
 from conformance.read.suite import Shorthand, SuiteFile
@@ -24,13 +27,21 @@ _MOST_DEEP = 10  # shorthands within shorthands
 
 
 def expand(suite: SuiteFile, cast: Mapping[str, CastMember], steps: list[Node]) -> list[Step]:
-    """All steps of a scenario, with the suite's ending; raises Mistake with all that is wrong."""
-    state = State({actor: Part(member) for actor, member in cast.items()})
+    """All steps of a scenario, with the suite's ending; raises Mistake with all that is wrong.
+
+    Where a fence needs a witness, that is an actor of them, and is not in the cast.
+    """
+    parts = {actor: Part(member) for actor, member in cast.items()}
+    if suite.fence and suite.fence.witness:
+        parts[WITNESS] = Part(CastMember(ActorKind.WIRE))
+    state = State(parts)
     expander = _Expander(suite, state)
     problems = Problems()
+    names = _captured_in(steps)
     for node in steps:
         try:
-            expander.perform(node)
+            with _told_of_captures(names):
+                expander.perform(node)
         except Fault as fault:
             if not (problems.found and isinstance(fault, Misstep)):
                 problems.add(fault)
@@ -41,6 +52,10 @@ def expand(suite: SuiteFile, cast: Mapping[str, CastMember], steps: list[Node]) 
 
 def check_shorthands(suite: SuiteFile, problems: Problems) -> None:
     """See that the suite's own verbs and its ending are steps with verbs that exist."""
+    witness = suite.fence.witness if suite.fence else None
+    for doing in (witness.comes, witness.goes) if witness else ():
+        with problems.gathered():
+            doing_of(doing, suite.shorthands)
     nodes = list(suite.ending)
     for name, shorthand in suite.shorthands.items():
         nodes += [node for steps in shorthand.steps.values() for node in steps]
@@ -49,7 +64,16 @@ def check_shorthands(suite: SuiteFile, problems: Problems) -> None:
             problems.add(Fault(shorthand.place, message))
     for node in nodes:
         with problems.gathered():
-            doing_of(actor_and_doing(node)[1], suite.shorthands)
+            _check_shorthand_step(node, suite)
+
+
+def _check_shorthand_step(node: Node, suite: SuiteFile) -> None:
+    split = split_of(node)
+    for branch in dialogues(*split) if split else ():
+        for inner in branch:
+            _check_shorthand_step(inner, suite)
+    if not split:
+        doing_of(actor_and_doing(node)[1], suite.shorthands)
 
 
 @dataclass(slots=True)
@@ -60,12 +84,16 @@ class _Expander:
     state: State
     fences: FenceWriter | None = field(init=False)
     taken: set[str] = field(default_factory=set)  # options of a shorthand that a step of it took
+    captured: frozenset[str] | None = None  # while steps are together: what was captured before
 
     def __post_init__(self) -> None:
         self.fences = FenceWriter(self.suite.fence, self.state) if self.suite.fence else None
 
     def perform(self, node: Node) -> None:
         """Take one step as a person wrote it."""
+        if split := split_of(node):
+            self._take_dialogues(*split, self.perform, node.place)
+            return
         who, doing = actor_and_doing(node)
         place = node.keys[who]
         actors = _addressed(who, self.state, place)
@@ -79,9 +107,50 @@ class _Expander:
     def _perform_inner(self, node: Node, source: Source, within: str) -> None:
         """Take one step that the suite wrote; a mistake in it is reported in the scenario."""
         with _reported_at(source.place, within):
+            if split := split_of(node):
+                take = partial(self._perform_inner, source=source, within=within)
+                self._take_dialogues(*split, take, source.place)
+                return
             who, doing = actor_and_doing(node)
             for actor in _addressed(who, self.state, source.place):
                 self._do(actor, doing_of(doing, self.suite.shorthands), source)
+
+    def _take_dialogues(
+        self, split: Split, node: Node, take: Callable[[Node], None], place: Place
+    ) -> None:
+        """Take the dialogues of one step, each from where the scenario stands now."""
+        before, ends, branches = self.state.snapshot(), [], []
+        for nodes in dialogues(split, node):
+            self.state.go_back(before)
+            with self._nothing_new_captured(split is Split.TOGETHER):
+                branches.append(self._dialogue(nodes, take))
+            ends.append(self.state.snapshot())
+        if split is Split.EITHER:
+            check_begins(branches, node)
+        else:
+            branches = by_actor(branches, node)
+        self.state.go_on_from(ends, place)
+        step = Step(place, "", split, split=split, branches=tuple(branches))
+        self.state.steps.append(step)
+
+    def _dialogue(self, nodes: Iterable[Node], take: Callable[[Node], None]) -> tuple[Step, ...]:
+        """The steps of one dialogue, which are no steps of the scenario by themselves."""
+        steps = self.state.steps
+        start = len(steps)
+        for inner in nodes:
+            take(inner)
+        taken = tuple(steps[start:])
+        del steps[start:]
+        return taken
+
+    @contextmanager
+    def _nothing_new_captured(self, holds: bool) -> Iterator[None]:
+        """At the same time, no step can use what another one captures."""
+        self.captured = frozenset(self.state.captured) if holds else self.captured
+        try:
+            yield
+        finally:
+            self.captured = None if holds else self.captured
 
     def finish(self, place: Place) -> None:
         """Add the suite's ending, where the server still runs, and check what is left over."""
@@ -114,7 +183,8 @@ class _Expander:
 
     def _step(self, actor: str, doing: Doing, source: Source) -> Step:
         member = self.state.parts[actor].member
-        maker = StepMaker(actor, member, VERBS[doing.name], self.suite.requirements)
+        known = self.state.captured if self.captured is None else self.captured
+        maker = StepMaker(actor, member, VERBS[doing.name], self.suite.requirements, known)
         self.taken |= maker.fitting(source.options).keys()
         return maker.make(doing, source)
 
@@ -154,15 +224,30 @@ class _Expander:
 
     def _fence(self, place: Place, options: Mapping[str, Node]) -> None:
         """Add a fence; the options are those of its steps."""
-        for line in self.fences.write(place) if self.fences else ():
+        if self.fences is None:
+            return
+        self.fences.check(place)
+        witness = self.fences.fence.witness if self.fences.needs_witness else None
+        if witness:
+            self._witnessed(witness.comes, place)
+        for line in self.fences.write():
             self._add_fence_line(line, place, options)
+        if witness:
+            self._witnessed(witness.goes, place)
+
+    def _witnessed(self, doing: Node, place: Place) -> None:
+        """Add what the witness of a fence does."""
+        source = Source(place, Origin.FENCE, depth=1)
+        with _reported_at(place, "the suite's fence"):
+            self._do(WITNESS, doing_of(doing, self.suite.shorthands), source)
 
     def _add_fence_line(self, line: FenceLine, place: Place, options: Mapping[str, Node]) -> None:
         """Where the line does not arrive, it is the rule of the fence that is broken."""
         rows = [(line.actor, FENCE_SAYS, line.said)]
-        rows += [(actor, FENCE_SEES, text) for actor, text in line.seen.items()]
-        for actor, verb, text in rows:
-            doing = Doing(verb.name, place, Node(place, text))
+        rows += [(actor, FENCE_SEES, lines) for actor, lines in line.seen.items()]
+        for actor, verb, lines in rows:
+            texts = [Node(place, text) for text in lines]
+            doing = Doing(verb.name, place, texts[0] if len(texts) == 1 else Node(place, texts))
             step = self._step(actor, doing, Source(place, Origin.FENCE, options))
             self.state.follow(replace(step, proves=step.own_rule, own_rule=line.rule), place)
 
@@ -206,10 +291,41 @@ def _steps_of(shorthand: Shorthand, actor: str, state: State, place: Place) -> l
 
 
 def _values(actor: str, groups: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """`{actor}`, `{name}` (in its group, else the actor's own), `{GROUP}` (its size)."""
+    """What the steps of a shorthand are filled with.
+
+    `{actor}`, `{name}` (in its group, else the actor's own); of each group `{GROUP}` (its size),
+    `{GROUP_names}`, and `{GROUP_others}` (all names but the actor's).
+    """
     names = [members[actor] for members in groups.values() if actor in members]
     values = {"actor": actor, "name": names[0] if names else actor}
-    return values | {group: str(len(members)) for group, members in groups.items()}
+    for group, members in groups.items():
+        others = [name for other, name in members.items() if other != actor]
+        values[group] = str(len(members))
+        values[f"{group}_names"] = ", ".join(members.values())
+        values[f"{group}_others"] = ", ".join(others)
+    return values
+
+
+def _captured_in(nodes: Iterable[Node]) -> set[str]:
+    """Names that look as if some step captured a part of a line by them."""
+    found = set()
+    for node in nodes:
+        if isinstance(node.value, str):
+            found |= set(re.findall(r"\(\?P<([a-z_]+)>", node.value))
+        found |= _captured_in(node.children)
+    return found
+
+
+@contextmanager
+def _told_of_captures(names: Collection[str]) -> Iterator[None]:
+    """Say of a placeholder that nothing fills where it could come from."""
+    try:
+        yield
+    except Unfilled as fault:
+        if fault.name not in names:
+            raise
+        remedy = "no step before this one captures it; let the one that does come first"
+        raise Fault(fault.place, f"nothing fills `{{{fault.name}}}` yet: {remedy}") from None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from conformance.mistakes import Fault, meant
 from conformance.read.command_line import OPTIONS_SCHEMA, any_command_line, command_line, options
 from conformance.read.keys import TEXT, Grammar, Schema, grammar, list_of, mapping_schema, reference
-from conformance.read.lines import check_count, check_unfilled, expression, one_line
+from conformance.read.lines import check_count, check_unfilled, expression, one_line, spelled
 from conformance.read.yaml_tree import Node
 from conformance.text import places, plain
 
@@ -107,7 +107,7 @@ def text(node: Node) -> str:
     if not node.text("a text"):
         raise node.fault("an empty text says nothing")
     check_count(node)
-    return one_line(node)
+    return spelled(node, one_line(node))
 
 
 @grammar("file", {"type": "string", "minLength": 1})

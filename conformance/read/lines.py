@@ -8,18 +8,23 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
-from conformance.arguments import Bytes, Pattern, compiled
+from conformance.arguments import ITEMS, Bytes, Pattern, compiled
+from conformance.mistakes import Fault, Place
 from conformance.read.keys import TEXT, Schema, grammar, list_of, mapping_schema, reference
+from conformance.read.placeholders import LATER
 from conformance.read.yaml_tree import Node
-from conformance.text import encode, places, plain
+from conformance.text import encode, fill, places, plain, repeated
 
 MOST_LINES = 1_000_000  # that one step names
 MOST_BYTES = 64 << 20  # that one step sends, or names
 
 _PATTERNS = ("starts", "ends", "contains", "matches", "json")
 _HOW = ("line", *_PATTERNS)
+_BETWEEN = ", "  # stands between two items, unless a line says otherwise
 
 # What placeholders in an expression are likely to be filled with.
 _LIKELY = {"host": "127.0.0.1", "port": "8080", "scratch": "/tmp/a-b"}
@@ -50,10 +55,20 @@ DEFINITIONS: dict[str, Schema] = {
     "lines": _one_or_several(
         "lines",
         mapping_schema(
-            {"line": TEXT, **dict.fromkeys(_PATTERNS, _SOME_TEXT), "json": _JSON, "times": _TIMES},
+            {
+                "line": TEXT,
+                **dict.fromkeys(_PATTERNS, _SOME_TEXT),
+                "json": _JSON,
+                "times": _TIMES,
+                "items": {"anyOf": [TEXT, list_of(TEXT)]},
+                "between": _SOME_TEXT,
+                "optional": reference("lines"),
+            },
             minProperties=1,
         ),
-        "A line; several as a list; or a pattern. `{n}` in the text of `times` counts from 1.",
+        "A line; several as a list; or a pattern. `{n}` in the text of `times` counts from 1; "
+        "`items` stand at `{items}` in any order; what is `optional` may come, or not; "
+        "`{x*1000}` is x a thousand times.",
     ),
     "said": _one_or_several(
         "said",
@@ -79,35 +94,82 @@ _LINES_OR_LAST: Schema = {"anyOf": [reference("lines"), _LAST]}
 
 @grammar("lines", reference("lines"))
 def lines(node: Node) -> tuple[Pattern, ...]:
-    """One line or several, as text or by pattern."""
+    """One line or several, as text or by pattern; some of them may be optional."""
     if node.value == []:
         raise node.fault("no line at all claims nothing; name a line, or leave the step out")
-    return lines_or_none(node)
+    return _lines_or_none(node)
 
 
 @grammar("lines, or `[]`", reference("lines"))
 def lines_or_none(node: Node) -> tuple[Pattern, ...]:
-    """The same, or `[]`, where it is a claim that there is none."""
+    """Lines that all must come, or `[]`, where it is a claim that there is none."""
+    return _all_certain(node, _lines_or_none(node))
+
+
+def _all_certain(node: Node, patterns: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
+    """Refuse optional lines where nothing could tell whether they came."""
+    for pattern in patterns:
+        if pattern.optional:
+            message = "a line is `optional` only where what comes behind it is compared as well"
+            raise Fault(pattern.place or node.place, message)
+    return patterns
+
+
+def _lines_or_none(node: Node) -> tuple[Pattern, ...]:
+    if node.is_mapping and "optional" in node.mapping("a line"):
+        return _optional(node)
     if not isinstance(node.value, list):
         return (_line(node),)
     patterns = tuple(pattern for item in node.value for pattern in lines(item))
+    _check_size(node, patterns)
+    _check_told_apart(patterns)
+    return patterns
+
+
+def _optional(node: Node) -> tuple[Pattern, ...]:
+    """Lines of which each may come, in this order."""
+    node.allow(("optional",), "a line that may come")
+    inner = node.mapping("a line")["optional"]
+    for pattern in (patterns := lines(inner)):
+        if pattern.captures:
+            message = "an optional line may not come, so no part of it can be captured"
+            raise Fault(pattern.place or node.place, message)
+    return tuple(replace(pattern, optional=True) for pattern in patterns)
+
+
+def _check_told_apart(patterns: Sequence[Pattern]) -> None:
+    """Refuse an optional line before one that looks the same: which of them came?"""
+    for one, other in pairwise(patterns):
+        if one.optional and not other.optional and _look_alike(one, other):
+            message = f"nothing tells this optional line from the next one, `{other}`"
+            raise Fault(one.place or Place("", 0), message)
+
+
+def _look_alike(one: Pattern, other: Pattern) -> bool:
+    same = (one.how, one.text, one.items) == (other.how, other.text, other.items)
+    exact = other.how == "is" and "{" not in one.text + other.text
+    return same or (exact and one.meets(other.text))
+
+
+def _check_size(node: Node, patterns: Sequence[Pattern]) -> None:
     if sum(pattern.times for pattern in patterns) > MOST_LINES:
         raise node.fault(f"more than {MOST_LINES} lines")
     if sum(len(pattern.text) * pattern.times for pattern in patterns) > MOST_BYTES:
         raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
-    return patterns
 
 
 def _line(node: Node) -> Pattern:
     if not node.is_mapping:
         check_count(node)
-        return Pattern(one_line(node), place=node.place)
-    node.allow((*_HOW, "times"), "a line")
+        return Pattern(spelled(node, one_line(node)), place=node.place)
+    node.allow((*_HOW, "times", "items", "between", "optional"), "a line")
     parts = node.mapping("a line")
     named = [key for key in _HOW if key in parts]
     if len(named) != 1:
         raise node.fault(f"say what the line is by one of: {', '.join(_HOW)}")
     (how,) = named
+    if "items" in parts or "between" in parts:
+        return _line_of_items(node, how)
     if how == "json":
         if "times" in parts:
             raise parts["times"].fault("`times` goes with a line's text, not with `json`")
@@ -119,16 +181,60 @@ def _lines(node: Node, how: str, part: Node, times: Node | None) -> Pattern:
     """A line by its text or a part of it, which may stand for many lines."""
     count = times.count("times", most=MOST_LINES) if times else 1
     text = _part_of_line(how, part)
-    if not times:
+    if times:
+        _check_items(part)
+    else:
         check_count(part)
     if len(text) * count > MOST_BYTES:
         raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
-    return Pattern(text, "is" if how == "line" else how, count, node.place)
+    captures = _captures(part, text) if how == "matches" else ()
+    how = "is" if how == "line" else how
+    return Pattern(text, how, count, node.place, captures=captures)
+
+
+def _captures(node: Node, text: str) -> tuple[str, ...]:
+    """The names of the parts that an expression captures; later steps use them as `{name}`."""
+    names = tuple(expression(node, text).groupindex)
+    for name in names:
+        if name in LATER or places(f"{{{name}}}") != [name]:
+            remedy = "use lower-case letters and `_`, and none of " + ", ".join(sorted(LATER))
+            raise node.fault(f"`{name}` cannot be the name of what is captured; {remedy}")
+    return names
+
+
+def _line_of_items(node: Node, how: str) -> Pattern:
+    """`{line: "here: {items}", items: [ann, bob]}`: these in any order, and `between` them."""
+    parts = node.mapping("a line")
+    if how != "line" or "times" in parts or "items" not in parts:
+        raise node.fault("items stand in a line: `{line: TEXT, items: LIST, between: TEXT}`")
+    text = spelled(parts["line"], one_line(parts["line"]))
+    if places(text).count("items") != 1 or "n" in places(text):
+        raise parts["line"].fault("say where the items stand by one `{items}`")
+    between = one_line(parts["between"]) if "between" in parts else _BETWEEN
+    if not between:
+        raise parts["between"].fault("an empty text would not part two items")
+    items = _items_of(parts["items"], between)
+    whole = fill(text, {"items": ITEMS})
+    return Pattern(whole, "items", place=node.place, items=items, between=between)
+
+
+def _items_of(node: Node, between: str) -> tuple[str, ...]:
+    """A list of texts; or one text, with `, ` between them."""
+    if not isinstance(node.value, list):
+        text = one_line(node)
+        check_count(node)
+        return tuple(text.split(_BETWEEN)) if text else ()
+    for item in node.value:
+        check_count(item)
+        if between in one_line(item) or not item.value:
+            raise item.fault(f"an item is a text without `{between}`, which stands between two")
+    return tuple(one_line(item) for item in node.value)
 
 
 def _part_of_line(how: str, node: Node) -> str:
     """The text of a line, or what it starts with, ends with …; refuses what any line has."""
     text = one_line(node)
+    text = text if how == "matches" else spelled(node, text)
     if how == "matches":
         pattern = expression(node, text)
         if not text:
@@ -165,6 +271,21 @@ def check_count(node: Node) -> None:
     """Refuse `{n}` where nothing is counted."""
     if isinstance(node.value, str) and "n" in places(node.value):
         raise node.fault("`{n}` counts lines; write `{line: …, times: …}`, or `{{n}` for itself")
+    _check_items(node)
+
+
+def _check_items(node: Node) -> None:
+    """Refuse `{items}` where there are none."""
+    if isinstance(node.value, str) and "items" in places(node.value):
+        raise node.fault("`{items}` needs `{line: …, items: …}`; write `{{items}` for itself")
+
+
+def spelled(node: Node, text: str) -> str:
+    """The text with each `{x*1000}` spelled out."""
+    whole = repeated(text, MOST_BYTES)
+    if whole is None:
+        raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
+    return whole
 
 
 def expression(node: Node, text: str) -> re.Pattern[str]:
@@ -189,7 +310,7 @@ def lines_to_say(node: Node) -> tuple[Pattern, ...]:
     """Lines without patterns: what is typed must be known exactly."""
     said = lines(node)
     for pattern in said:
-        if pattern.how != "is":
+        if pattern.how != "is" or pattern.optional:
             raise node.fault("what is typed must be a text, not a pattern")
     return said
 
@@ -210,7 +331,7 @@ def errors(node: Node) -> tuple[str, tuple[Pattern, ...]]:
         return "next", lines(node)
     node.allow(("last",), "standard error")
     last = node.mapping("standard error")["last"]
-    patterns = lines(last)
+    patterns = _all_certain(last, lines(last))
     if len(patterns) != 1 or patterns[0].times != 1:
         raise last.fault("the last line is one line")
     return "last", patterns
@@ -222,7 +343,8 @@ def rows(node: Node) -> tuple[str, tuple[Pattern, ...]]:
     if not (node.is_mapping and "last" in node.mapping("rows")):
         return "all", lines_or_none(node)
     node.allow(("last",), "rows")
-    return "last", lines(node.mapping("rows")["last"])
+    last = node.mapping("rows")["last"]
+    return "last", _all_certain(last, lines(last))
 
 
 # --- Bytes ---
@@ -231,7 +353,7 @@ def rows(node: Node) -> tuple[str, tuple[Pattern, ...]]:
 @grammar("bytes", reference("bytes"))
 def data(node: Node) -> Bytes:
     """Bytes: text, `{hex: "ff 0a"}`, `{text: x, times: 9}`, or a list of them."""
-    pieces: list[tuple[bytes, int]] = []
+    pieces: list[tuple[bytes | str, int]] = []
     room = MOST_BYTES
     for item in _items(node):
         piece, times = _piece(item)
@@ -253,7 +375,7 @@ def _items(node: Node) -> Iterator[Node]:
         yield from _items(item)
 
 
-def _piece(node: Node) -> tuple[bytes, int]:
+def _piece(node: Node) -> tuple[bytes | str, int]:
     """Bytes, and how often they come."""
     if not node.is_mapping:
         return _text_bytes(node), 1
@@ -265,10 +387,10 @@ def _piece(node: Node) -> tuple[bytes, int]:
     return _text_bytes(parts["text"]) if "text" in parts else _hex_bytes(parts["hex"]), times
 
 
-def _text_bytes(node: Node) -> bytes:
-    text = node.text("bytes")
-    check_unfilled(node, text)
-    return encode(plain(text))
+def _text_bytes(node: Node) -> bytes | str:
+    text = spelled(node, node.text("bytes"))
+    check_count(node)
+    return text if places(text) else encode(plain(text))
 
 
 def _hex_bytes(node: Node) -> bytes:

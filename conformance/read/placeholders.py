@@ -12,7 +12,8 @@ from conformance.mistakes import Fault, Place, meant
 from conformance.read.yaml_tree import Node
 from conformance.text import fill, places
 
-LATER = frozenset({"port", "host", "scratch", "n"})  # filled in when the case is played
+# Filled in when the case is played; `n` and `items` only in lines that have these.
+LATER = frozenset({"port", "host", "scratch", "n", "items"})
 
 Values = Mapping[str, str]
 
@@ -43,12 +44,21 @@ def _filled_mapping(node: Node, old: Mapping[str, Node], values: Values) -> Node
     return replace(node, value=entries, keys=keys)
 
 
+class Unfilled(Fault):
+    """A placeholder that nothing fills."""
+
+    def __init__(self, place: Place, message: str, name: str = "") -> None:
+        super().__init__(place, message)
+        self.name = name
+
+
 def check_filled(text: str, place: Place, known: Collection[str]) -> None:
     """Raise a fault where a text holds a placeholder other than the known ones."""
     for name in places(text):
         if name not in known:
             remedy = f"; {meant(name, known)}" if known else ""
-            raise Fault(place, f"nothing fills the placeholder `{{{name}}}`{remedy}")
+            message = f"nothing fills the placeholder `{{{name}}}`{remedy}"
+            raise Unfilled(place, message, name)
 
 
 def check_tree(node: Node, known: Collection[str]) -> None:

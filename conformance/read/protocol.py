@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from conformance.mistakes import Fault, Place, Problems
+from conformance.mistakes import Fault, Place, Problems, meant
 from conformance.model import Requirement
 from conformance.read.yaml_tree import Node
 
@@ -43,6 +43,30 @@ def requirements(node: Node, folder: Path) -> dict[str, Requirement]:
     if not rules:
         raise node.fault(f"{path} holds no rule; {_REMEDY}")
     return rules
+
+
+def ordered(rules: Mapping[str, Requirement], order: Sequence[Node]) -> dict[str, Requirement]:
+    """The rules in the order in which one builds a program: that of these rules and sections.
+
+    What is not named comes last, in the order of the text.
+    """
+    places = {node.text("a rule or a section"): place for place, node in enumerate(order)}
+    known = {name for rule in rules for name in (rule, _section(rule))}
+    problems = Problems()
+    for node in order:
+        if node.value not in known:
+            problems.add(node.fault(f"no such rule or section; {meant(str(node.value), known)}"))
+    problems.report()
+
+    def place(rule: str) -> int:
+        return places.get(rule, places.get(_section(rule), len(places)))
+
+    return {rule: rules[rule] for rule in sorted(rules, key=place)}
+
+
+def _section(rule: str) -> str:
+    """`JOIN` of `JOIN-4`."""
+    return rule.rpartition("-")[0]
 
 
 def _lines(node: Node, path: Path) -> Sequence[str]:

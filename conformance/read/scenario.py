@@ -6,10 +6,12 @@ It does not know how a step is written or played; see `expand`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from conformance.arguments import patterns_in
 from conformance.mistakes import Fault, Mistake, Place, Problems, meant
 from conformance.model import (
     CAST_MEMBERS,
@@ -20,16 +22,20 @@ from conformance.model import (
     Kind,
     Role,
     Scenario,
+    Split,
     Step,
+    single,
 )
 from conformance.read.command_line import Options
 from conformance.read.expand import check_shorthands, expand
+from conformance.read.fences import WITNESS
 from conformance.read.keys import (
     TEXT,
     Key,
     Keys,
     Schema,
     alone,
+    described,
     list_of,
     partial_record,
     record,
@@ -59,6 +65,16 @@ class _File:
 
 
 @dataclass(frozen=True, slots=True)
+class _Example:
+    """One example of a scenario: what it puts into the steps, and what it alone needs."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[Role, frozenset[str]] = field(default_factory=dict)
+    without: Mapping[Role, frozenset[str]] = field(default_factory=dict)
+    machine: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class _Head:
     """What a scenario says before its examples; wrong parts are missing, and reported."""
 
@@ -69,7 +85,7 @@ class _Head:
     steps: Sequence[Node] = ()
     clients: str = ""  # "mixed"
     servers: str = ""  # "in turn"
-    examples: Sequence[Mapping[str, str]] = ({"id": ""},)
+    examples: Sequence[_Example] = ()
     needs: Mapping[Role, frozenset[str]] = field(default_factory=dict)
     without: Mapping[Role, frozenset[str]] = field(default_factory=dict)
     machine: frozenset[str] = frozenset()
@@ -152,30 +168,31 @@ def _scenarios(file: _File, node: Node) -> list[Scenario]:
     if not head.steps:
         problems.report()
     scenarios = []
-    for example in head.examples:
+    for example in head.examples or [_Example()]:
         with problems.gathered():
             scenarios.append(_scenario(file, node, head, example))
     problems.report()
     return scenarios
 
 
-def _scenario(file: _File, node: Node, head: _Head, example: Mapping[str, str]) -> Scenario:
-    kind = _kind(head, node)
-    steps = expand(file.suite, head.cast, [filled(step, example) for step in head.steps])
+def _scenario(file: _File, node: Node, head: _Head, example: _Example) -> Scenario:
+    kind, values = _kind(head, node), example.values
+    steps = expand(file.suite, head.cast, [filled(step, values) for step in head.steps])
     _check_options(file.suite, head.cast, steps)
+    _check_captures(steps, values)
     _check_parts(steps, node)
-    name = f":{example['id']}" if example["id"] else ""
+    name = f":{values['id']}" if values else ""
     return Scenario(
         key=f"{file.path.stem}/{head.id}{name}",
         file=str(file.path),
-        title=_filled_title(head.title, example) if head.title else "",
+        title=_filled_title(head.title, values) if head.title else "",
         proves=head.proves,
         kind=kind,
-        cast=head.cast,
+        cast=_whole_cast(head.cast, steps),
         steps=tuple(steps),
-        needs=head.needs,
-        without=head.without,
-        machine=head.machine,
+        needs=_both(head.needs, example.needs),
+        without=_both(head.without, example.without),
+        machine=head.machine | example.machine,
         place=node.place,
         in_turn=bool(head.servers),
     )
@@ -190,16 +207,41 @@ def _filled_title(node: Node, example: Mapping[str, str]) -> str:
 def _check_options(suite: SuiteFile, cast: Mapping[str, CastMember], steps: Iterable[Step]) -> None:
     """See that each program takes the options that it is given."""
     problems = Problems()
-    for step in steps:
+    for step in single(steps):
         if isinstance(step.argument, Options):
             with problems.gathered():
                 step.argument.check(suite.programs[Role(cast[step.actor].kind)].takes)
     problems.report()
 
 
+def _whole_cast(cast: Mapping[str, CastMember], steps: Iterable[Step]) -> dict[str, CastMember]:
+    """The cast, and the witness of a fence where one comes."""
+    comes = any(step.actor == WITNESS for step in single(steps))
+    return {**cast, WITNESS: CastMember(ActorKind.WIRE)} if comes else dict(cast)
+
+
+def _check_captures(steps: Iterable[Step], values: Collection[str]) -> None:
+    """See that no example fills in the places that are meant for what a step captures."""
+    for step in single(steps):
+        for pattern in patterns_in(step.argument):
+            for name in pattern.captures:
+                if name in values:
+                    message = f"`{{{name}}}` is filled in by the example; capture by another name"
+                    raise Fault(pattern.place or step.place, message)
+
+
+def _both(
+    one: Mapping[Role, frozenset[str]], other: Mapping[Role, frozenset[str]]
+) -> dict[Role, frozenset[str]]:
+    """The features of both, by role."""
+    return {
+        role: one.get(role, frozenset()) | other.get(role, frozenset()) for role in {*one, *other}
+    }
+
+
 def _check_parts(steps: Iterable[Step], node: Node) -> None:
     """See that each actor of the cast does something."""
-    playing = {step.actor for step in steps}
+    playing = {step.actor for step in single(steps)}
     cast = node.mapping("a scenario").get("cast")
     for actor, place in cast.keys.items() if cast else ():
         if actor not in playing and actor != "server":
@@ -248,29 +290,32 @@ def _in_turn(node: Node) -> str:
     return "in turn"
 
 
-def _examples(node: Node) -> list[dict[str, str]]:
-    """Each example's id, and the values that it puts into the steps."""
+def _examples(node: Node, file: _File) -> list[_Example]:
+    """Each example's values, with its id among them, and what it needs."""
     problems = Problems()
     seen: dict[str, Place] = {}
     examples = []
     for entry in node.items("`examples`"):
         with problems.gathered():
-            examples.append(_example(entry, seen))
+            examples.append(_example(entry, seen, file))
     problems.report()
     if not examples:
         raise node.fault("no examples; leave the key out")
     return examples
 
 
-def _example(node: Node, seen: dict[str, Place]) -> dict[str, str]:
-    entries = node.mapping("an example")
+def _example(node: Node, seen: dict[str, Place], file: _File) -> _Example:
+    entries = dict(node.mapping("an example"))
+    needs = {key: entries.pop(key) for key in _NEEDS if key in entries}
     if "id" not in entries:
         raise node.fault("an example needs an `id`")
     _id(entries["id"], seen)
     for key, place in node.keys.items():
         if not re.fullmatch(_PLACEHOLDER, key):
             raise Fault(place, f"`{key}` cannot be a placeholder; use lower-case letters and `_`")
-    return {key: entry.text(f"`{key}`") for key, entry in entries.items()}
+    values = {key: entry.text(f"`{key}`") for key, entry in entries.items()}
+    read: dict[str, Any] = {key: _NEEDS[key].read(part, file) for key, part in needs.items()}
+    return _Example(values, **read)
 
 
 def _cast(node: Node, file: _File) -> dict[str, CastMember]:
@@ -279,7 +324,7 @@ def _cast(node: Node, file: _File) -> dict[str, CastMember]:
     cast = dict(_SERVER)
     for actor, entry in node.mapping("`cast`").items():
         with problems.gathered():
-            _check_actor(actor, node.keys[actor])
+            _check_actor(actor, node.keys[actor], file.suite)
             cast[actor] = _member(file.suite, actor, entry)
     problems.report()
     kind = cast["server"].kind
@@ -292,8 +337,11 @@ def _cast(node: Node, file: _File) -> dict[str, CastMember]:
     return cast
 
 
-def _check_actor(actor: str, place: Place) -> None:
-    if not re.fullmatch(_ACTOR, actor) or actor == "everyone":
+def _check_actor(actor: str, place: Place, suite: SuiteFile) -> None:
+    if actor == WITNESS and suite.fence and suite.fence.witness:
+        message = f"`{actor}` comes by itself where a fence needs it; give this one another name"
+        raise Fault(place, message)
+    if not re.fullmatch(_ACTOR, actor) or actor in ("everyone", *Split):
         raise Fault(place, f"`{actor}` is no name for an actor; use letters and digits")
 
 
@@ -385,6 +433,17 @@ _FEATURE_KEYS: Keys[SuiteFile] = {
     str(role): Key(_feature_names, list_of(TEXT, minItems=1)) for role in Role
 }
 
+# What a scenario needs, and what one example of it may need beside that.
+_NEEDS: Mapping[str, Key[_File]] = {
+    "needs": Key(_features, reference("features")),
+    "without": Key(_features, reference("features")),
+    "machine": Key(
+        alone(_machine),
+        list_of({"enum": list(MACHINE)}, minItems=1),
+        "What the machine must have; elsewhere the scenario is unavailable.",
+    ),
+}
+
 KEYS: Keys[_File] = {
     "id": Key(lambda node, file: _id(node, file.ids), reference("words"), needed=True),
     "title": Key(
@@ -420,26 +479,24 @@ KEYS: Keys[_File] = {
         "Each time the server starts, it is the next implementation.",
     ),
     "examples": Key(
-        alone(_examples),
+        _examples,
         list_of(
             {
                 "type": "object",
-                "properties": {"id": reference("words")},
+                "properties": {
+                    "id": reference("words"),
+                    **{name: described(key.schema, key.meaning) for name, key in _NEEDS.items()},
+                },
                 "required": ["id"],
                 "propertyNames": {"pattern": f"^{_PLACEHOLDER}$"},
                 "additionalProperties": TEXT,
             },
             minItems=1,
         ),
-        "One case for each; its values fill `{placeholders}` in the title and the steps.",
+        "One case for each; its values fill `{placeholders}` in the title and the steps; one that "
+        "`needs` more than the others says so.",
     ),
-    "needs": Key(_features, reference("features")),
-    "without": Key(_features, reference("features")),
-    "machine": Key(
-        alone(_machine),
-        list_of({"enum": list(MACHINE)}, minItems=1),
-        "What the machine must have; elsewhere the scenario is unavailable.",
-    ),
+    **_NEEDS,
 }
 
 DEFINITIONS: dict[str, Schema] = {

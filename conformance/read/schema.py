@@ -12,7 +12,7 @@ from pathlib import Path
 
 from conformance.mistakes import Mistake
 from conformance.model import PEERS, PROGRAMS
-from conformance.read import grammar, lines, manifest, scenario, suite
+from conformance.read import dialogues, grammar, lines, manifest, scenario, suite
 from conformance.read.keys import Schema, described, list_of, record_schema, reference
 from conformance.read.verbs import ALL, ON_SCREEN, SCRIPTED, VERBS, WIRE, Option, Verb
 
@@ -84,6 +84,7 @@ _STEP: Schema = {
     "description": "One actor and what it does or sees: `ann: {types: hello}`. Several actors: "
     "`ann, tom`, `everyone`, `everyone in GROUP`, `everyone in GROUP but ann`, `everyone "
     "outside GROUP`.",
+    "properties": dialogues.SCHEMAS,
     "minProperties": 1,
     "maxProperties": 1,
     "additionalProperties": reference("doing"),

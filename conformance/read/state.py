@@ -6,11 +6,22 @@ module knows verbs only by their entries, and no step as it is written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from conformance.mistakes import Fault, Place
-from conformance.model import PEERS, PROGRAMS, ActorKind, CastMember, Medium, Step
+from conformance.arguments import patterns_in
+from conformance.mistakes import Fault, Place, meant
+from conformance.model import (
+    PEERS,
+    PROGRAMS,
+    ActorKind,
+    CastMember,
+    Medium,
+    Origin,
+    Step,
+    single,
+)
 from conformance.read.verbs import (
     READ_REMEDY,
     SCREEN_REMEDY,
@@ -59,6 +70,9 @@ class State:
     # Actors whose last act has had no effect that a step has seen, in the order of these acts.
     unproven: dict[str, Place] = field(default_factory=dict)
     last: str = ""  # the actor that acted last
+    # Actors that have acted, and these with the verbs by which they did: `ann starts`.
+    acted: set[str] = field(default_factory=set)
+    captured: set[str] = field(default_factory=set)  # names of what steps have captured
 
     @property
     def present(self) -> list[str]:
@@ -75,7 +89,9 @@ class State:
             raise Misstep(place, f"{step.actor} has no input any more")
         if verb.check:
             verb.check(Situation(step, part.member, self.steps, place))
+        self._check_times(step, verb, place)
         _apply(verb.effect, part, step)
+        self.captured |= {name for one in patterns_in(step.argument) for name in one.captures}
         self._note_act(step, verb, place)
         self.steps.append(step)
 
@@ -87,6 +103,17 @@ class State:
             self._check_server(step, part, place)
         elif verb.stands is When.RUNNING and not part.is_on:
             raise Misstep(place, f"{step.actor} {part.phase.value}")
+
+    def _check_times(self, step: Step, verb: Verb, place: Place) -> None:
+        """Times count from an act that was there before."""
+        since = step.options.get("since")
+        if since is not None and since not in self.acted:
+            known = meant(str(since), self.acted)
+            raise Misstep(place, f"times cannot count from `{since}`: no such act before; {known}")
+        if since is not None and not {"within", "not_before"} & step.options.keys():
+            raise Fault(place, "`since` goes with `within` or `not_before`")
+        if "not_before" in step.options and not self.acted:
+            raise Misstep(place, "`not_before` counts from an act, and nobody has acted before")
 
     def _check_server(self, step: Step, part: Part, place: Place) -> None:
         """The port of a server is known once it has run, or stands in the step itself."""
@@ -101,12 +128,49 @@ class State:
         """Remember an act until some step sees something: by then it has been handled."""
         if verb.acts:
             self.last = step.actor
+            if step.origin is not Origin.FENCE:
+                self.acted |= {step.actor, f"{step.actor} {step.verb}"}
             self.unproven.pop(step.actor, None)
             is_server = self.parts[step.actor].member.kind is ActorKind.SERVER
             if not (verb.effect is Effect.STARTS and is_server):  # a server says when it is ready
                 self.unproven[step.actor] = place
         elif verb.observes:
             self.unproven.clear()
+
+    # --- Several dialogues ---
+
+    def snapshot(self) -> State:
+        """Where the scenario stands now; its steps are not among that."""
+        return State(
+            {actor: replace(part) for actor, part in self.parts.items()},
+            groups={group: dict(members) for group, members in self.groups.items()},
+            unproven=dict(self.unproven),
+            last=self.last,
+            acted=set(self.acted),
+            captured=set(self.captured),
+        )
+
+    def go_back(self, to: State) -> None:
+        """Stand where the scenario stood then; the steps stay."""
+        then = to.snapshot()
+        self.parts, self.groups, self.unproven = then.parts, then.groups, then.unproven
+        self.last, self.acted, self.captured = then.last, then.acted, then.captured
+
+    def go_on_from(self, ends: Sequence[State], place: Place) -> None:
+        """Stand where each of several dialogues has led to; raises Fault where these differ."""
+        first, *others = ends
+        for other in others:
+            for actor, part in first.parts.items():
+                if part != other.parts[actor]:
+                    raise Misstep(place, _differing(actor, part, other.parts[actor]))
+            if first.groups != other.groups:
+                remedy = "let all end with the same actors in the same groups"
+                raise Misstep(place, f"these dialogues end with other groups; {remedy}")
+        self.go_back(first)
+        for other in others:
+            self.unproven |= other.unproven
+            self.acted &= other.acted
+            self.captured &= other.captured
 
     # --- Groups ---
 
@@ -141,10 +205,20 @@ class State:
             kind = part.member.kind
             if part.is_on and kind is not ActorKind.SCRIPTED:
                 raise Misstep(place, f"{actor} is still there at the end; {end_remedy(kind)}")
-            last = next((step.verb for step in reversed(self.steps) if step.actor == actor), "")
+            mine = [step.verb for step in single(self.steps) if step.actor == actor]
+            last = mine[-1] if mine else ""
             on_screen = kind in PROGRAMS and part.member.medium.is_screen
             if on_screen and last and VERBS[last].effect is Effect.ENDS:
                 raise Misstep(place, f"{actor} has exited; {SCREEN_REMEDY}")
+
+
+def _differing(actor: str, one: Part, other: Part) -> str:
+    """Why a scenario cannot go on behind dialogues that end in different ways."""
+    remedy = "let all dialogues end alike, with what differs in them to its end"
+    if one.phase is not other.phase:
+        ends = f"{one.phase.value} after one dialogue, and {other.phase.value} after another"
+        return f"{actor} {ends}; {remedy}"
+    return f"what {actor} reads or writes differs after these dialogues; {remedy}"
 
 
 def _apply(effect: Effect | None, part: Part, step: Step) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from conformance.mistakes import Fault, Place, meant
-from conformance.model import PROGRAMS, ActorKind, CastMember, Origin, Step
+from conformance.model import PROGRAMS, ActorKind, CastMember, Origin, Step, Trait
 from conformance.read.placeholders import LATER, check_tree
 from conformance.read.verbs import COMMON_OPTIONS, MEDIUM_REMEDIES, VERBS, Option, Verb
 from conformance.read.yaml_tree import Node
@@ -81,6 +81,7 @@ class StepMaker:
     member: CastMember
     verb: Verb
     rules: Collection[str]  # of the protocol text
+    captured: Collection[str] = ()  # names of what steps before have captured
 
     def fitting(self, options: Mapping[str, Node]) -> dict[str, Node]:
         """Those of the options that this verb takes of this actor."""
@@ -98,7 +99,7 @@ class StepMaker:
         self._check_options(doing, source.place)
         for node in (doing.argument, *doing.options.values()):
             if node:
-                check_tree(node, LATER)
+                check_tree(node, {*LATER, *self.captured})
         return self._step(doing, source)
 
     def _step(self, doing: Doing, source: Source) -> Step:
@@ -115,7 +116,7 @@ class StepMaker:
             own_rule=None if written else rule,
             source=_written(self.actor, self.verb.name, doing.argument),
             origin=source.origin,
-            traits=self.verb.traits,
+            traits=self.verb.traits | ({Trait.ACTS} if self.verb.acts else frozenset()),
         )
 
     def _check_actor(self, place: Place) -> None:

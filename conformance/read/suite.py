@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from conformance.mistakes import Fault, Place, Problems, meant
@@ -18,9 +19,8 @@ from conformance.read.command_line import (
     check_option,
     options,
     program_arguments,
-    ready_line,
 )
-from conformance.read.fences import Fence
+from conformance.read.fences import Fence, Witness
 from conformance.read.keys import (
     TEXT,
     Key,
@@ -34,13 +34,15 @@ from conformance.read.keys import (
     reference,
     words,
 )
-from conformance.read.protocol import requirements
+from conformance.read.protocol import ordered, requirements
+from conformance.read.ready import READY_SCHEMA, ready
 from conformance.read.yaml_tree import Node, read
 from conformance.text import places
 
 SUITE_FILE = "suite.yaml"
 
 _ERRORS = ("free", "accounted")
+_MOST_LINE_END = 8  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def load_suite(folder: Path) -> SuiteFile:
     return SuiteFile(
         folder=folder,
         name=parts["name"],
-        requirements=parts["protocol"],
+        requirements=ordered(parts["protocol"], parts.get("order", [])),
         implementation_folders=sorted({path for _, found in patterns for path in found}),
         unmatched=[node for node, found in patterns if not found],
         programs=parts["programs"],
@@ -95,6 +97,7 @@ def load_suite(folder: Path) -> SuiteFile:
             for role, some in nodes.items()
         },
         probe_nodes=nodes,
+        line_end=parts.get("line_end", "\n"),
     )
 
 
@@ -135,6 +138,16 @@ def _folders(folder: Path, node: Node) -> list[Path]:
     return [path for path in folders if (path / "implementation.yaml").is_file()]
 
 
+# --- Lines ---
+
+
+def _line_end(node: Node) -> str:
+    end = node.text("`line_end`")
+    if not 0 < len(end) <= _MOST_LINE_END:
+        raise node.fault('a line ends in a few characters; write them in quotes, such as "\\r\\n"')
+    return end
+
+
 # --- Programs ---
 
 
@@ -165,9 +178,10 @@ PROGRAM_KEYS: Keys[object] = {
         "Options that it is given unless a step says otherwise.",
     ),
     "ready": Key(
-        alone(ready_line),
-        TEXT,
-        "What a server prints once it can be connected to, `Listening on {host}:{port}`.",
+        alone(ready),
+        READY_SCHEMA,
+        "What a server prints first, once it can be connected to, `Listening on {host}:{port}`; or "
+        "a mapping that says how to know the line among others.",
     ),
     "proves": Key(
         lambda node, _: node.text("`proves`"),
@@ -229,6 +243,7 @@ def _some_steps(node: Node) -> list[Node]:
 
 
 STEPS = reference("steps")
+_DOING: Schema = {"$ref": "scenarios.json#/definitions/doing"}
 
 SHORTHAND_KEYS: Keys[object] = {
     "meaning": Key(words("meaning"), TEXT, "What it says of the actor, for people."),
@@ -260,27 +275,70 @@ def _shorthands(node: Node) -> dict[str, Shorthand]:
 # --- The fence, and the probes ---
 
 
-def _line(key: str, meaning: str = "", needed: bool = True) -> Key[object]:
-    return Key(words(key), TEXT, meaning, needed)
+def _rule(key: str, meaning: str) -> Key[object]:
+    return Key(words(key), TEXT, meaning)
+
+
+def _lines(key: str, meaning: str) -> Key[object]:
+    return Key(alone(partial(_some_lines, key)), {"anyOf": [TEXT, list_of(TEXT)]}, meaning)
+
+
+def _some_lines(key: str, node: Node) -> tuple[str, ...]:
+    """One line with something in it, or a list of lines."""
+    if not isinstance(node.value, list):
+        return (node.words(f"`{key}`"),)
+    if not node.value:
+        raise node.fault(f"`{key}` names no line; write one, or leave the key out")
+    return tuple(entry.text(f"`{key}`") for entry in node.value)
+
+
+_PAIRS = (("types", "others_see"), ("alone_types", "alone_sees"))  # what is said, and seen of it
+
+
+_WITNESS_KEYS: Keys[object] = {
+    "comes": Key(lambda node, _: node, _DOING, "What it does to come, such as `joins`.", True),
+    "goes": Key(lambda node, _: node, _DOING, "What it does to go, such as `quits`.", True),
+}
+
+
+def _witness(node: Node) -> Witness:
+    return Witness(**record(node, "a witness", _WITNESS_KEYS, None))
 
 
 FENCE_KEYS: Keys[object] = {
-    "group": _line("group"),
-    "types": _line("types"),
-    "others_see": _line("others_see"),
-    "alone_types": _line("alone_types", "What an actor that is alone in the group asks."),
-    "alone_sees": _line("alone_sees", "The answer to it."),
-    "proves": _line(
-        "proves", "The rule that is broken where its line does not reach the others.", needed=False
+    "group": Key(words("group"), TEXT, needed=True),
+    "types": _lines(
+        "types",
+        "What one in the group says to all others; left out, with `others_see`: nothing is passed "
+        "on, and each in the group asks by itself.",
     ),
-    "alone_proves": _line(
-        "alone_proves", "The rule that is broken where one that is alone gets no answer.", False
+    "others_see": _lines("others_see", "What the others see of it."),
+    "alone_types": _lines("alone_types", "What an actor that is alone in the group asks."),
+    "alone_sees": _lines("alone_sees", "The answer to it."),
+    "witness": Key(
+        alone(_witness),
+        record_schema(_WITNESS_KEYS),
+        "Where nothing is answered to one that is alone: how another connection comes into the "
+        "group for a fence, and goes again.",
+    ),
+    "proves": _rule("proves", "The rule that is broken where its line does not reach the others."),
+    "alone_proves": _rule(
+        "alone_proves", "The rule that is broken where one that is alone gets no answer."
     ),
 }
 
 
 def _fence(node: Node) -> Fence:
-    return Fence(**record(node, "a fence", FENCE_KEYS, None))
+    parts = record(node, "a fence", FENCE_KEYS, None)
+    for pair in _PAIRS:
+        if len([key for key in pair if key in parts]) == 1:
+            raise node.fault(f"a fence has both, or neither: `{'` and `'.join(pair)}`")
+    if "witness" in parts and "types" not in parts:
+        raise node.fault("a `witness` sees what others say: a fence with one needs `types`")
+    if ("alone_types" in parts) == ("witness" in parts):
+        remedy = "`alone_types` and `alone_sees`, or `witness: {comes: …, goes: …}`"
+        raise node.fault(f"a fence says what is done where one is alone in the group: {remedy}")
+    return Fence(**parts)
 
 
 def _probes(node: Node) -> dict[Role, dict[str, Node]]:
@@ -301,6 +359,18 @@ KEYS: Keys[Path] = {
         TEXT,
         "The text with the rules, from this folder on; a rule is a line `- NAME-1 (MUST) text`.",
         needed=True,
+    ),
+    "order": Key(
+        lambda node, _: node.items("`order`"),
+        list_of(TEXT),
+        "The order in which one builds a program: sections of the text (`JOIN`), or single rules "
+        "(`PROG-3`). Those that are not named come after them, in the order of the text.",
+    ),
+    "line_end": Key(
+        alone(_line_end),
+        {"type": "string", "minLength": 1, "maxLength": _MOST_LINE_END},
+        'What each line ends in that goes over a connection, both ways; left out: "\\n". What '
+        'programs print ends in "\\n" in any case.',
     ),
     "implementations": Key(
         _patterns, list_of(TEXT), "Folders that hold implementations, such as `../servers/*`."

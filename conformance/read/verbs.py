@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypedDict
 
 from conformance.mistakes import Fault, Place
 from conformance.model import PEERS, PROGRAMS, ActorKind, CastMember, Medium, Step, Trait
@@ -115,13 +116,15 @@ class Verb:
     effect: Effect | None = None
     acts: bool = False  # it sends something, so what follows may answer it
     observes: bool = False  # it waits for something that a program or a connection does
+    decides: bool = False  # it can be tried, and tried again: it may begin a dialogue of `either`
     traits: frozenset[Trait] = frozenset()  # for those who play and judge a step
     check: Callable[[Situation], None] | None = None  # raises Fault where it cannot stand
 
     @property
     def all_options(self) -> Mapping[str, Option]:
         """Its own options, and those of every step."""
-        return {**self.options, **COMMON_OPTIONS} if self.common else self.options
+        times = TIME_OPTIONS if self.observes else {}
+        return {**self.options, **COMMON_OPTIONS, **times} if self.common else self.options
 
     @property
     def needs_input(self) -> bool:
@@ -150,7 +153,7 @@ def _not_just_typed(now: Situation) -> None:
     last = now.before[-1] if now.before else None
     if now.step.argument != b"\x03" or last is None or last.actor != now.step.actor:
         return
-    if VERBS[last.verb].effect is Effect.SAYS:
+    if not last.split and VERBS[last.verb].effect is Effect.SAYS:
         raise Fault(
             now.place,
             "Ctrl+C wipes out what was typed just before, where the program has not read it "
@@ -179,12 +182,24 @@ AT_KEYS = frozenset({Medium.TERMINAL}) | ON_SCREEN
 BY_ITSELF = frozenset(Medium) - {Medium.SHELL}  # its process is known
 
 ACTOR = Grammar(text.read, "actor", TEXT)
+ACT = Grammar(lambda node: " ".join(text(node).split()), "act", TEXT)
 GROUP = Grammar(lambda node: node.text("a group"), "group", TEXT)
 NAME = Grammar(lambda node: node.text("a name"), "name", TEXT)
 
 COMMON_OPTIONS = {
     "proves": Option(ALL, rule, "the rule that this very step proves; else the scenario's first"),
     "within": Option(ALL, seconds, "seconds that this step may wait, where a rule names a time"),
+}
+TIME_OPTIONS = {
+    "since": Option(
+        ALL,
+        ACT,
+        "the last act of an actor, `ann`, or its last one by a verb, `ann starts`: that step is "
+        "the cause, and times count from it",
+    ),
+    "not_before": Option(
+        ALL, seconds, "the least seconds that must pass since the last act of all, or since `since`"
+    ),
 }
 _START_OPTIONS = {
     "arguments": Option(
@@ -223,7 +238,22 @@ _MAKE_OPTIONS = {
 _ENTER_OPTIONS = {"as": Option(ALL, NAME, "its name in the group")}
 
 # Where the text leaves open what else comes: at the same time as a signal, or as a closing.
+_CLOSE_OPTIONS = {
+    "by_reset": Option(
+        PEERS, yes, "whether a reset is as good as an end in order, where the text leaves it open"
+    )
+}
 _REST_OPTIONS = {"rest": Option(ALL, ignored, "output that no step names may be left")}
+
+
+class _Hearing(TypedDict):
+    observes: bool
+    decides: bool
+    traits: frozenset[Trait]
+
+
+# What all verbs have in common by which an actor gets something.
+_HEARING: _Hearing = {"observes": True, "decides": True, "traits": frozenset({Trait.HEARS})}
 
 
 # --- The table, in the order in which people read it ---
@@ -254,6 +284,7 @@ VERBS = {
             options=_REST_OPTIONS,
             effect=Effect.ENDS,
             observes=True,
+            decides=True,
             traits=frozenset({Trait.OF_ITSELF}),
         ),
         Verb(
@@ -281,6 +312,7 @@ VERBS = {
             media=ON_SCREEN,
             stands=When.ANY_TIME,
             observes=True,
+            decides=True,
         ),
         Verb(
             "is_sent",
@@ -361,15 +393,23 @@ VERBS = {
             effect=Effect.OPENS_INPUT,
             traits=frozenset({Trait.WAITS_FOR_A_START}),
         ),
-        Verb("sees", ALL, "the next lines", argument=lines, media=IN_LINES, observes=True),
-        Verb("receives", PEERS, "the next lines, as `sees`", argument=lines, observes=True),
+        Verb("sees", ALL, "the next lines", argument=lines, media=IN_LINES, **_HEARING),
+        Verb("receives", PEERS, "the next lines, as `sees`", argument=lines, **_HEARING),
+        Verb(
+            "gets",
+            ALL,
+            "the next bytes, exactly these, where lines cannot say it",
+            argument=data,
+            media=IN_LINES,
+            observes=True,
+        ),
         Verb(
             "sees_all",
             ALL,
             "several sequences, mingled in any order",
             argument=interleaved,
             media=IN_LINES,
-            observes=True,
+            **_HEARING,
         ),
         Verb(
             "sees_as",
@@ -387,12 +427,20 @@ VERBS = {
             effect=Effect.FENCES,
         ),
         Verb(
+            "sees_nothing_for",
+            ALL,
+            "for so long, nothing comes to it, whatever group it is in",
+            argument=seconds,
+            media=IN_LINES,
+            traits=frozenset({Trait.LASTS}),
+        ),
+        Verb(
             "is_asked",
             ALL,
             "a prompt: exactly this, without a line end",
             argument=text,
             media=IN_LINES,
-            observes=True,
+            **_HEARING,
         ),
         Verb(
             "prints",
@@ -441,11 +489,13 @@ VERBS = {
         Verb(
             "is_closed",
             PEERS,
-            "the other side ends in order, and nothing comes before that",
+            "the other side ends in order (or `by_reset: yes`: in either way), and nothing comes "
+            "before that",
+            options=_CLOSE_OPTIONS,
             effect=Effect.ENDS,
-            observes=True,
+            **_HEARING,
         ),
-        Verb("is_reset", PEERS, "the other side resets", effect=Effect.ENDS, observes=True),
+        Verb("is_reset", PEERS, "the other side resets", effect=Effect.ENDS, **_HEARING),
         Verb("is_refused", WIRE, "connecting is refused", stands=When.APART),
         Verb(
             "has_socket_option",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from conformance.mistakes import Mistake, meant
 from conformance.model import Kind, Result, Role, Verdict
@@ -10,6 +10,7 @@ from conformance.report.run import Run
 from conformance.text import counted, visible
 
 BAD = (Verdict.FAILED, Verdict.ERRORED)
+RACES = "may fail"  # what changes between these cases means nothing
 
 Groups = dict[str, list[str]]  # title → one line for each case
 Verdicts = Mapping[str, Verdict]  # by a name of the case
@@ -30,23 +31,25 @@ def difference(old: Run, new: Run) -> str:
     """What broke, what was mended, what changed otherwise, what is new, and what is gone."""
     before, after = _verdicts(old), _verdicts(new)
     nothing = f"no case of {len(new.results)} changed its verdict"
-    return _grouped(_changes(before, after)) or nothing
+    racing = {visible(one.key) for run in (old, new) for one in run.results if one.may_fail}
+    return _grouped(_changes(before, after, racing)) or nothing
 
 
 def _verdicts(run: Run) -> Verdicts:
     """By names that do not depend on where the run was started: `chat/to-all[go+c]`."""
-    return {visible(f"{one.scenario}[{one.pairing}]"): one.verdict for one in run.results}
+    return {visible(one.key): one.verdict for one in run.results}
 
 
-def _changes(before: Verdicts, after: Verdicts) -> Groups:
+def _changes(before: Verdicts, after: Verdicts, racing: Container[str]) -> Groups:
     """The cases whose verdict is not what it was, by what that means."""
-    groups: Groups = {"broke": [], "mended": [], "changed": [], "new": [], "gone": []}
+    groups: Groups = {"broke": [], "mended": [], "changed": [], RACES: [], "new": [], "gone": []}
     for name, verdict in after.items():
         was = before.get(name)
         if was is None:
             groups["new"].append(f"{name}: {verdict}")
         elif was is not verdict:
-            groups[_meaning(was, verdict)].append(f"{name}: {was} → {verdict}")
+            meaning = RACES if name in racing else _meaning(was, verdict)
+            groups[meaning].append(f"{name}: {was} → {verdict}")
     groups["gone"] = [f"{name}: was {was}" for name, was in before.items() if name not in after]
     return groups
 

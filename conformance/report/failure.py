@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from conformance.model import Failure, Requirement, Result, Verdict
-from conformance.report.findings import Finding
+from conformance.report.groups import Group, ids
 from conformance.text import clipped, columns, visible
 
 LINES = 15
@@ -17,6 +17,7 @@ WIDTH = 100
 STDERR_LINES = 3  # the first one, and the last ones
 REQUIREMENT_LINES = 2
 NO_RULE = "(No rule names this: a program that has ended leaves nothing that runs.)"
+ALSO = 2  # other cases of a group that are named
 LABEL = 11  # columns before what a line shows: `  expected `
 
 _ACTOR = re.compile(r"^\s*[\d.]+ ms  (\S+) ")  # how a line of the timeline begins
@@ -33,6 +34,8 @@ def failure_text(
     `folders` are those that --implementation added, `output` is the file of all that was said.
     """
     head = [clipped(f"{result.verdict} {visible(result.id)}", WIDTH)]
+    if result.repeated:
+        head.append(_labelled("repeated", result.repeated))
     tail = _tail(result.id, folders, output)
     if result.failure is None or result.verdict is Verdict.PASSED:
         return "\n".join(head + _reason(result.reason, LINES - len(head + tail)) + tail)
@@ -42,15 +45,38 @@ def failure_text(
     return _block(head, result.failure, tail)
 
 
-def finding_text(
-    finding: Finding,
+def group_text(
+    group: Group,
     requirements: Mapping[str, Requirement],
     folders: Sequence[str] = (),
     output: Path | None = None,
+    brief: bool = False,
 ) -> str:
-    """What concerns a program as a whole, as the first of its cases shows it."""
-    head = [clipped(visible(finding.title), WIDTH), *_what(finding.first, requirements)]
-    return _block(head, finding.first, _tail(finding.cases[0], folders, output))
+    """What a group needs to have mended, as the first of its cases shows it.
+
+    `brief` leaves out what is told beside it: the rule, and the command that plays it again.
+    """
+    first = group.cases[0]
+    tail = [] if brief else _tail(first.id, folders, output)
+    if also := _also(group):
+        tail.insert(0, _labelled("also", also))
+    title = group.title if group.is_of_a_program else f"{first.verdict} {first.id}"
+    head = [clipped(visible(title), WIDTH)]
+    if first.repeated:
+        head.append(_labelled("repeated", first.repeated))
+    if group.failure is None or (first.verdict is Verdict.PASSED and group.fails_them):
+        return "\n".join(head + _reason(first.reason, LINES - len(head + tail)) + tail)
+    head += _differs(group.failure) if brief else _what(group.failure, requirements)
+    if first.reason and group.fails_them:
+        head.append(_labelled("note", first.reason))
+    return _block(head, group.failure, tail)
+
+
+def _also(group: Group) -> str:
+    """The other cases of a group: some by name."""
+    others = [visible(name) for name in ids(group)][1:]
+    more = f" and {len(others) - ALSO} more" if len(others) > ALSO else ""
+    return ", ".join(others[:ALSO]) + more
 
 
 def _tail(case_id: str, folders: Sequence[str], output: Path | None) -> list[str]:
@@ -72,8 +98,13 @@ def _block(head: Sequence[str], failure: Failure, tail: Sequence[str]) -> str:
 
 def replay(case_id: str, folders: Sequence[str] = ()) -> str:
     """The command that plays a case again."""
-    options = [word for folder in folders for word in ("--implementation", folder)]
+    options = folder_options(folders)
     return shlex.join(["conformance", "run", *map(visible, options), visible(case_id)])
+
+
+def folder_options(folders: Iterable[str]) -> list[str]:
+    """The options that let the implementations in these folders take part."""
+    return [word for folder in folders for word in ("--implementation", folder)]
 
 
 def rule_text(rule_id: str, requirements: Mapping[str, Requirement]) -> str:
@@ -90,8 +121,12 @@ def _what(failure: Failure, requirements: Mapping[str, Requirement]) -> list[str
         max_lines=REQUIREMENT_LINES,
         placeholder=" …",
     )
-    lines = [f"  {line}" for line in rule]
-    lines.append(_labelled("step", failure.step))
+    return [*(f"  {line}" for line in rule), *_differs(failure)]
+
+
+def _differs(failure: Failure) -> list[str]:
+    """The step, and what differed there."""
+    lines = [_labelled("step", failure.step)]
     if failure.reason:
         lines.append(_labelled("why", failure.reason))
     expected, seen, mark = difference(failure.expected, failure.seen, WIDTH - LABEL)

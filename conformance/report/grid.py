@@ -22,7 +22,7 @@ WIRE: Heading = (2, "wire")  # the column of servers judged alone, by wire actor
 
 LEGEND = {
     "✓": "passed",
-    "~": "some known failures",
+    "~": "some known failures, or advice not kept",
     "✗": "not as expected",
     "!": "errored",
     "−": "unsupported",
@@ -41,10 +41,12 @@ class Tally:
 
     counts: Counter[Verdict] = field(default_factory=Counter)
     unexpected: Counter[Verdict] = field(default_factory=Counter)
+    may_fail: int = 0  # failures that come now and then, as their manifests say
 
     def add(self, result: Result) -> None:
         """Count one more case."""
         self.counts[result.verdict] += 1
+        self.may_fail += result.may_fail
         if not result.expected:
             self.unexpected[result.verdict] += 1
 
@@ -56,7 +58,8 @@ class Tally:
     @property
     def played(self) -> int:
         """Cases that were played, or could not be because of an error."""
-        return self.passed + self.counts[Verdict.FAILED] + self.counts[Verdict.ERRORED]
+        others = (Verdict.WARNED, Verdict.FAILED, Verdict.ERRORED)
+        return self.passed + sum(self.counts[verdict] for verdict in others)
 
     @property
     def mark(self) -> str:
@@ -126,11 +129,11 @@ def total(results: Iterable[Result]) -> Tally:
 
 
 def totals(tally: Tally) -> str:
-    """`608 PASSED · 3 FAILED (1 known) · 2 UNSUPPORTED`."""
+    """`608 PASSED · 3 FAILED (1 known, 1 may fail) · 2 UNSUPPORTED`."""
     words = []
     for verdict in Verdict:
         if count := tally.counts[verdict]:
-            words.append(f"{count} {verdict}{_aside(verdict, count, tally.unexpected[verdict])}")
+            words.append(f"{count} {verdict}{_aside(verdict, tally)}")
     return " · ".join(words) or "no cases"
 
 
@@ -140,9 +143,12 @@ def at_fault(results: Sequence[Result]) -> list[str]:
     return blame(results) if len(pairings) > 1 else []
 
 
-def _aside(verdict: Verdict, count: int, unexpected: int) -> str:
-    if verdict is Verdict.FAILED and count > unexpected:
-        return f" ({count - unexpected} known)"
+def _aside(verdict: Verdict, tally: Tally) -> str:
+    count, unexpected = tally.counts[verdict], tally.unexpected[verdict]
+    if verdict is Verdict.FAILED:
+        counts = {"known": count - unexpected - tally.may_fail, "may fail": tally.may_fail}
+        words = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        return words and f" ({words})"
     if verdict is Verdict.PASSED and unexpected:
         known = "a known failure" if unexpected == 1 else "known failures"
         return f" ({unexpected} of them {known})"

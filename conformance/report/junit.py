@@ -71,9 +71,10 @@ def _ending(result: Result) -> str | None:
 
 
 def _message(result: Result) -> str:
+    often = f"{result.repeated}; " if result.repeated else ""
     if result.failure and not result.expected:
-        return f"expected {result.failure.expected}, seen {result.failure.seen}"
-    return f"{result.verdict}: {result.reason}"
+        return f"{often}expected {result.failure.expected}, seen {result.failure.seen}"
+    return f"{often}{result.verdict}: {result.reason}"
 
 
 def _type(result: Result) -> str:

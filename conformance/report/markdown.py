@@ -5,23 +5,21 @@ from __future__ import annotations
 import html
 import re
 
-from conformance.model import Result
-from conformance.report.failure import failure_text, finding_text
-from conformance.report.findings import findings, others
+from conformance.report.failure import group_text
 from conformance.report.grid import CORNER, Grid, at_fault, grid, total, totals
-from conformance.report.run import Run, lacking, red
+from conformance.report.groups import groups
+from conformance.report.run import Run, advice, lacking, red, unsteady
+from conformance.report.way import bars, entry
 from conformance.text import visible
 
-SHOWN_FAILURES = 20  # in full; CI systems cut long summaries
+SHOWN_GROUPS = 20  # in full; CI systems cut long summaries
 
 
 def summary_markdown(run: Run) -> str:
-    """Whether the run is green, the matrix, and each case that is not as expected."""
-    lines = [*_head(run), *_table(grid(run.results)), ""]
-    lines += [*(f"- {_md(line)}" for line in [*lacking(run), *at_fault(run.results)]), ""]
-    for finding in findings(run.results):
-        lines += _details(finding.title, finding_text(finding, run.requirements, run.folders))
-    lines += _surprises(run, others(run.results))
+    """Whether the run is green, what to mend first, how far each section is, and the matrix."""
+    lines = [*_head(run), *_mend(run), *_bars(run), *_table(grid(run.results)), ""]
+    told = [*lacking(run), *advice(run), *unsteady(run), *at_fault(run.results)]
+    lines += [f"- {_md(line)}" for line in told]
     return re.sub("\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
@@ -41,16 +39,23 @@ def _table(whole: Grid) -> list[str]:
     return lines if whole.rows else []
 
 
-def _surprises(run: Run, surprises: list[Result]) -> list[str]:
-    """The first ones in full, the others by name."""
-    lines = []
-    for result in surprises[:SHOWN_FAILURES]:
-        text = failure_text(result, run.requirements, run.folders)
-        lines += _details(f"{result.id}: {result.verdict}", text)
-    if more := surprises[SHOWN_FAILURES:]:
+def _mend(run: Run) -> list[str]:
+    """A line for each group of what is not as expected; behind the first ones, the details."""
+    found = groups(run.results)
+    played = total(run.results).played
+    lines = ["### Mend first", ""] if found else []
+    for group in found[:SHOWN_GROUPS]:
+        text = group_text(group, run.requirements, run.folders)
+        lines += _details(entry(run, group, played), text)
+    if more := found[SHOWN_GROUPS:]:
         lines += [f"and {len(more)} more:", ""]
-        lines += [f"- {_md(result.id)}: {result.verdict}" for result in more]
-    return lines
+        lines += [f"- {_md(entry(run, group, played))}" for group in more]
+    return [*lines, ""]
+
+
+def _bars(run: Run) -> list[str]:
+    shown = bars(run)
+    return ["```text", *shown, "```", ""] if shown else []
 
 
 def _details(title: str, text: str) -> list[str]:

@@ -20,7 +20,7 @@ from conformance.report.grid import (
     total,
     totals,
 )
-from conformance.report.run import Run, lacking
+from conformance.report.run import Run, lacking, unsteady
 from conformance.text import columns, padded, visible
 from conformance.text import plain_signs as plain
 
@@ -50,7 +50,9 @@ class Look:
 def matrix(run: Run, look: Look) -> str:
     """Servers × clients with counts; at the edges those judged alone; then totals and blame."""
     counts = f"{totals(total(run.results))} in {run.seconds:.1f} s"
-    notes = [visible(line) for line in [counts, *lacking(run), *at_fault(run.results)]]
+    notes = [
+        visible(line) for line in [counts, *lacking(run), *unsteady(run), *at_fault(run.results)]
+    ]
     text = "\n".join([*_table(run.results, look), *_wrapped(notes, look.width)])
     return plain(text) if look.plain else text
 

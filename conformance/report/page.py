@@ -16,8 +16,10 @@ from jinja2 import Environment, StrictUndefined
 from conformance.model import Failure, Result
 from conformance.report.failure import parts, replay
 from conformance.report.grid import CORNER, at_fault, grid, legend, position, total, totals
-from conformance.report.run import Run, lacking, red
+from conformance.report.groups import groups
+from conformance.report.run import Run, advice, lacking, red, unsteady
 from conformance.report.transcripts import transcript_name
+from conformance.report.way import bars, entry
 from conformance.text import visible
 
 TEMPLATE = "page.html"
@@ -47,11 +49,17 @@ def _data(run: Run, transcripts: Path | None) -> dict[str, Any]:
     texts: dict[str, int] = {}  # each once: programs that behave alike leave the same transcript
     rules = {rule.id: f"({rule.level}) {rule.text}" for rule in run.requirements.values()}
     reasons = red(run)
+    played = total(run.results).played
     plain = {
         "green": not reasons,
         "totals": totals(total(run.results)),
-        "notes": reasons + lacking(run) + at_fault(run.results),
+        "notes": [
+            *(reasons + lacking(run) + advice(run)),
+            *(unsteady(run) + at_fault(run.results)),
+        ],
         "facts": _facts(run),
+        "mend": [[entry(run, one, played), one.cases[0].id] for one in groups(run.results)],
+        "bars": bars(run),
         "rules": rules,
         "cases": [_case(run, result, transcripts, texts) for result in run.results],
     }
@@ -80,7 +88,7 @@ def _case(
         "verdict": str(result.verdict),
         "expected": result.expected,
         "seconds": round(result.seconds, 3),
-        "reason": result.reason.splitlines(),
+        "reason": [*filter(None, [result.repeated]), *result.reason.splitlines()],
         "replay": replay(result.id, run.folders),
         "failure": _failure(result.failure) if result.failure else None,
         "afterwards": _failure(result.afterwards) if result.afterwards else None,

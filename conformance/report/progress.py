@@ -8,6 +8,7 @@ from collections.abc import Callable
 from conformance.model import Result
 from conformance.text import counted, visible
 
+NAMED = 10  # surprises; the end of the run tells all of them
 CLEAR = "\r\033[K"  # to the beginning of the line, and nothing on it
 
 
@@ -19,7 +20,8 @@ class Progress:
         self._write = write
         self._live = live
         self._played = 0
-        self._surprises = 0
+        self._seen: set[str] = set()
+        self.surprises = 0
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -27,10 +29,14 @@ class Progress:
 
     def played(self, result: Result) -> None:
         """One more result."""
+        if result.id in self._seen:  # it was played once more, and this one counts
+            return
+        self._seen.add(result.id)
         self._played += 1
         if not result.expected:
-            self._surprises += 1
-            self.note(f"{result.verdict} {visible(result.id)}")
+            self.surprises += 1
+            if self.surprises <= NAMED:
+                self.note(f"{result.verdict} {visible(result.id)}")
         if self._live:
             width = shutil.get_terminal_size().columns - 1
             self._write(CLEAR + f"{self._counts()}  {visible(result.id)}"[:width])
@@ -46,5 +52,5 @@ class Progress:
         return 10 * played // self._planned
 
     def _counts(self) -> str:
-        surprises = f", {self._surprises} not as expected" if self._surprises else ""
+        surprises = f", {self.surprises} not as expected" if self.surprises else ""
         return f"{self._played} of {counted(self._planned, 'case')}{surprises}"

@@ -22,8 +22,10 @@ MOST_WORDS = 200  # characters of the reason why a file cannot be read
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLAIN = ("suite", "version", "started", "seconds", "planned")  # fields of a Run that JSON has
-_PLAIN_LISTS = ("toolchains", "implementations", "folders")
-_OPTIONAL = ("reason", "failure", "afterwards")  # not written for a case without them
+_PLAIN_LISTS = ("toolchains", "implementations", "folders", "unneeded")
+# Not written for a case without them.
+_OPTIONAL = ("reason", "failure", "afterwards", "known", "may_fail")
+_OF_REPEATED = ("played", "passed")  # not written for a case that was played once
 
 
 def write(run: Run, folder: Path) -> None:
@@ -77,7 +79,9 @@ def run_from_json(data: Any) -> Run:
 def result_to_json(result: Result) -> dict[str, Any]:
     """One case; `reason` and `failure` only if there is one."""
     data = asdict(result)
-    checked: dict[str, Any] = _encodable(_without(data, *(k for k in _OPTIONAL if not data[k])))
+    left_out = [key for key in _OPTIONAL if not data[key]]
+    left_out += _OF_REPEATED if result.played == 1 else ()
+    checked: dict[str, Any] = _encodable(_without(data, *left_out))
     return checked
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from conformance.model import Implementation, Requirement, Result, Verdict
-from conformance.report.findings import findings
+from conformance.report.groups import groups
 from conformance.text import counted
+
+SHOWN_UNSTEADY = 10  # cases that passed some of the times
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,9 @@ class Run:
     toolchains: dict[str, str] = field(default_factory=dict)  # "go" → "go1.22.1"
     implementations: list[dict[str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
-    requirements: Mapping[str, Requirement] = field(default_factory=dict)  # in the text's order
+    requirements: Mapping[str, Requirement] = field(default_factory=dict)  # in order to build
     folders: list[str] = field(default_factory=list)  # given by --implementation
+    unneeded: list[str] = field(default_factory=list)  # known failures of which nothing fails
 
 
 def describe(implementation: Implementation, unavailable: str = "") -> dict[str, Any]:
@@ -37,6 +40,7 @@ def describe(implementation: Implementation, unavailable: str = "") -> dict[str,
         "folder": str(implementation.folder),
         "features": sorted(implementation.features),
         "known_failures": dict(implementation.known_failures),
+        "may_fail": dict(implementation.may_fail),
         "unavailable": unavailable,
     }
 
@@ -59,7 +63,31 @@ def incomplete(run: Run) -> list[str]:
     unplayed = (Verdict.UNSUPPORTED, Verdict.UNAVAILABLE)
     if run.results and all(result.verdict in unplayed for result in run.results):
         reasons.append("no case was played: all are unsupported or unavailable")
-    return reasons + [one.title for one in findings(run.results) if not one.fails_them]
+    reasons += run.unneeded
+    return reasons + [one.title for one in groups(run.results) if not one.fails_them]
+
+
+def advice(run: Run) -> list[str]:
+    """What the text recommends or allows and programs do not do, one line for each rule."""
+    cases: dict[str, list[Result]] = {}
+    for result in run.results:
+        if result.verdict is Verdict.WARNED and result.failure:
+            cases.setdefault(result.failure.requirement, []).append(result)
+    return [_advised(run.requirements.get(id), id, some) for id, some in cases.items()]
+
+
+def _advised(rule: Requirement | None, id: str, results: list[Result]) -> str:
+    """`LEAVE-5 (SHOULD) is not kept in 2 cases, first: …`."""
+    level = f" ({rule.level})" if rule else ""
+    return f"{id}{level} is not kept in {counted(len(results), 'case')}, first: {results[0].id}"
+
+
+def unsteady(run: Run) -> list[str]:
+    """The cases that were played several times and did not always end alike, one line for each."""
+    some = [one for one in run.results if 0 < one.passed < one.played]
+    lines = [f"{one.repeated}: {one.id}" for one in some[:SHOWN_UNSTEADY]]
+    more = len(some) - len(lines)
+    return [*lines, f"and {counted(more, 'more case')} that passed now and then"] if more else lines
 
 
 def lacking(run: Run) -> list[str]:

@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from conformance.report.failure import failure_text, finding_text
-from conformance.report.findings import findings, others
+from conformance.report.failure import group_text
+from conformance.report.groups import Group, groups
 from conformance.report.matrix import Look, matrix
 from conformance.report.reports import PAGE
-from conformance.report.run import Run, red
+from conformance.report.run import Run, advice, red
 from conformance.report.transcripts import output_of
-
-SHOWN_FAILURES = 10  # in full; the reports have them all
-
-
-def findings_shown(run: Run, folder: Path | None) -> list[str]:
-    """What concerns a program as a whole. `folder` is the output folder, if it was written."""
-    return [
-        finding_text(one, run.requirements, run.folders, output_of(folder, one.cases[0]))
-        for one in findings(run.results)
-    ]
+from conformance.report.way import SHOWN_GROUPS, bars, mend_first
+from conformance.text import clipped, plain_signs, visible
 
 
-def failures_shown(run: Run, folder: Path | None) -> list[str]:
-    """The first cases that are not as expected, and how many more there are."""
-    surprises = others(run.results)
-    texts = [
-        failure_text(one, run.requirements, run.folders, output_of(folder, one.id))
-        for one in surprises[:SHOWN_FAILURES]
-    ]
-    if more := len(surprises) - len(texts):
-        texts.append(f"... and {more} more" + (f", in {folder / PAGE}" if folder else ""))
+def groups_shown(run: Run, folder: Path | None) -> list[str]:
+    """What is to be mended first, then a block for each group; the reports have all groups.
+
+    `folder` is the output folder, if it was written.
+    """
+    found = groups(run.results)
+    some = mend_first(run, found)
+    texts = ["\n".join(["Mend first:", *some])] if some else []
+    texts += _blocks(run, found[:SHOWN_GROUPS], folder)
+    if len(found) > SHOWN_GROUPS:
+        where = f", in {folder / PAGE}" if folder else ""
+        texts.append(f"... and {len(found) - SHOWN_GROUPS} more{where}")
     return texts
 
 
+def programs_shown(run: Run, folder: Path | None) -> list[str]:
+    """What concerns a program as a whole, and what is to be mended first, beside failed cases."""
+    found = groups(run.results)
+    texts = _blocks(run, (one for one in found if one.is_of_a_program), folder)
+    some = mend_first(run, [one for one in found if not one.is_of_a_program])
+    return [*texts, "\n".join(["Mend first:", *some])] if some else texts
+
+
+def _blocks(run: Run, some: Iterable[Group], folder: Path | None) -> list[str]:
+    return [
+        group_text(one, run.requirements, run.folders, output_of(folder, one.cases[0].id))
+        for one in some
+    ]
+
+
 def ending_shown(run: Run, look: Look) -> list[str]:
-    """The matrix, and why the run is red."""
-    return [matrix(run, look), *(f"red: {reason}" for reason in red(run))]
+    """How far the programs are, rule by rule; the matrix; what is only advised; why it is red."""
+    rules = "\n".join([*(clipped(line, look.width) for line in bars(run)), ""])
+    shown = [plain_signs(rules) if look.plain else rules] if rules else []
+    advised = [f"advice: {visible(line)}" for line in advice(run)]
+    return [*shown, matrix(run, look), *advised, *(f"red: {reason}" for reason in red(run))]

@@ -920,7 +920,9 @@ def test_like_behaviour_leaves_like_transcripts(suite: SuiteFile) -> None:
     - bob: {sees: [b, {line: "c{n}", times: 1000}]}
     """
     cast = "{ann: wire, bob: client}"
-    server = answering("connection.sendall(line + b'\\n')")
+    server = answering(
+        "connection.sendall((b'it said %b, first' if b':' in line else b'%b') % line + b'\\n')"
+    )
     steps += "- bob: ends_input\n    - bob: {exits: 0}\n"
     first, second = (passes(suite, server, steps, cast).transcript for _ in range(2))
     assert first == second
@@ -931,7 +933,7 @@ server * starts
 ann * connects
 bob * starts
 ann > over :{port}
-ann < a line that contains over :{port}
+ann < it said over :{port}, first
 ann * ends its side
 ann * is closed
 bob > b

@@ -5,14 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conformance.mistakes import Place
-from conformance.model import Case, Kind, Outcome, Scenario
-from conformance.play import pool
+from conformance.model import Case, Implementation, Kind, Outcome, Role, Scenario
+from conformance.play import network, pool
 from conformance.play.pool import play_all
 
 CASES = [
@@ -145,3 +147,66 @@ def test_a_case_that_takes_longer_than_its_steps_may_is_stopped(
     outcomes = {case.id: one for case, one in play_all(CASES, never_ends, jobs=2, limit=limit)}
     assert str(outcomes[FIRST.id].error).endswith("longer than all its steps may take")
     assert [one.error for id, one in outcomes.items() if id != FIRST.id] == [None] * 5
+
+
+# --- Cases whose programs always take the same port ---
+
+ALWAYS = Implementation("always", Role.SERVER, "Python", Path(), "", port=19999)
+TAKING = [replace(case, server=ALWAYS) for case in CASES[:3]]
+
+
+def in_which_network() -> str:
+    return os.readlink("/proc/self/ns/net")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_each_has_a_network_of_its_own(jobs: int) -> None:
+    """With a loopback, and with the port, which other cases and this process hold; others not."""
+    if not network.is_available():
+        pytest.skip("this machine gives no process a network of its own")
+    held = []  # also after the case
+
+    def listen(case: Case) -> Outcome:
+        if case.server:
+            held.append(socket.create_server(("", 19999)))
+            socket.create_connection(("127.0.0.1", 19999)).close()
+        return Outcome(0.0, transcript=in_which_network())
+
+    cases = [*TAKING, *CASES[3:]]
+    with socket.create_server(("127.0.0.1", 19999)):
+        outcomes = played(listen, jobs, cases)
+    assert [outcome.error for outcome in outcomes.values()] == [None] * len(cases)
+    at_home = {id for id, one in outcomes.items() if one.transcript == in_which_network()}
+    assert at_home == {case.id for case in CASES[3:]}
+
+
+def test_without_such_networks_one_at_a_time_for_each_port(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(network, "is_available", lambda: False)
+    meeting = multiprocessing.get_context("fork").Barrier(2)
+
+    def alone(case: Case) -> Outcome:
+        if case.server is None:
+            meeting.wait()  # as many others as there is room for are played meanwhile
+            return Outcome(0.0)
+        (tmp_path / "taken").touch(exist_ok=False)
+        if case is TAKING[0]:
+            meeting.wait()
+        (tmp_path / "taken").unlink()
+        return Outcome(0.0, transcript=in_which_network())
+
+    outcomes = played(alone, 2, [*TAKING, CASES[5]])
+    assert [outcome.error for outcome in outcomes.values()] == [None] * 4
+    assert outcomes[TAKING[1].id].transcript == in_which_network()
+
+
+def test_a_network_that_cannot_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "is_available", lambda: True)
+
+    def refuse() -> None:
+        raise OSError("no more networks")
+
+    monkeypatch.setattr(network, "enter", refuse)
+    errors = {outcome.error for outcome in played(says_its_id, 1, TAKING).values()}
+    assert errors == {"this machine: no more networks"}

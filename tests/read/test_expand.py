@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny import read_scenarios, scenario, write_suite
+from tiny import SUITE, read_scenarios, scenario, write_suite
 
 from conformance.arguments import Pattern
-from conformance.model import ActorKind, CastMember, Kind, Origin, Scenario, Step
+from conformance.model import ActorKind, CastMember, Kind, Origin, Role, Scenario, Step
 from conformance.read.suite import SuiteFile
 
 ROOM = "{ann: wire, bob: wire, carl: wire}"
@@ -144,6 +144,35 @@ def test_a_fence_is_double_and_begins_with_who_acted_last(suite: SuiteFile) -> N
         "bob sees ann: fence 2",
         "carl sees ann: fence 2",
     ]
+
+
+TOLD = '  types: "fence {n}"\n  others_see: "{name}: fence {n}"\n'
+
+
+def test_a_fence_where_nothing_is_passed_on(tmp_path: Path) -> None:
+    """Each asks by itself, and those first that acted unseen: the others ask behind their acts."""
+    asking = write_suite(tmp_path, SUITE.replace(TOLD, "").replace("fence?", '[fence, "?"]'))
+    acts = "- carl: comes\n- bob: {types: hello}\n- ann: {types: hello}\n- carl: sees_nothing"
+    steps = [shown(step) for step in scenario(asking, COMES + acts, ROOM).steps]
+    at = steps.index("ann types hello") + 1
+    assert steps[at : at + 8] == [
+        "bob types fence | ?",
+        "bob sees fence!",
+        "ann types fence | ?",
+        "ann sees fence!",
+        "bob types fence | ?",  # ann's act may have reached bob behind the first answer
+        "bob sees fence!",
+        "carl types fence | ?",
+        "carl sees fence!",
+    ]
+
+
+def test_such_a_fence_begins_with_who_acted_last(tmp_path: Path) -> None:
+    asking = write_suite(tmp_path, SUITE.replace(TOLD, ""))
+    acts = "- bob: {types: hello}\n- bob: {sees: hello}\n- ann: sees_nothing"
+    steps = [shown(step) for step in scenario(asking, COMES + acts, ROOM_OF_TWO).steps]
+    at = steps.index("bob sees hello") + 1
+    assert steps[at : at + 4 : 2] == ["bob types fence?", "ann types fence?"]
 
 
 def test_each_fence_has_a_number_of_its_own(suite: SuiteFile) -> None:
@@ -312,3 +341,74 @@ def test_the_step_as_written_is_kept_for_people(suite: SuiteFile) -> None:
         "ann: starts",
         'ann: {types: ["a", "' + "b" * 70 + "…}",
     ]
+
+
+# --- Names, examples, witnesses ------------------------------------------------------------------
+
+
+def test_the_names_of_those_in_a_group_stand_in_shorthands(tmp_path: Path) -> None:
+    text = SUITE.replace(
+        "verbs:\n",
+        """\
+verbs:
+  looks:
+    steps:
+      - "{actor}": {sees: "{hall_names} ({hall}), not {hall_others}"}
+""",
+    )
+    steps = COMES + "- bob: looks\n"
+    one = scenario(write_suite(tmp_path / "names", text), steps, ROOM_OF_TWO)
+    assert "bob sees ann, bob (2), not ann" in spelled_out(one)
+
+
+def test_one_example_needs_more_than_the_others(suite: SuiteFile) -> None:
+    text = """
+    - id: it
+      title: It
+      proves: [ECHO-1]
+      cast: {}
+      steps: [server: starts]
+      examples:
+        - {id: plain}
+        - {id: loud, needs: {server: [loud]}, machine: [ipv6]}
+        - {id: quiet, without: {server: [loud]}}
+    """
+    plain, loud, quiet = read_scenarios(suite, text)
+    assert (plain.needs, plain.without, plain.machine) == ({}, {}, frozenset())
+    assert (loud.needs, loud.machine) == ({Role.SERVER: frozenset({"loud"})}, frozenset({"ipv6"}))
+    assert (quiet.key, quiet.without) == ("file/it:quiet", {Role.SERVER: frozenset({"loud"})})
+
+
+def test_a_witness_comes_where_one_is_alone(tmp_path: Path) -> None:
+    text = SUITE.replace(
+        "  alone_types: fence?\n  alone_sees: fence!\n",
+        "  witness: {comes: comes, goes: parts}\n",
+    ).replace(
+        "fence:\n",
+        """\
+  parts:
+    steps:
+      - "{actor}": closes
+      - "{actor}": {leaves: hall}
+fence:
+""",
+    )
+    suite = write_suite(tmp_path / "witness", text)
+    steps = (
+        "- server: starts\n- ann: comes\n- ann: {types: hm}\n- ann: sees_nothing\n- ann: closes\n"
+    )
+    one = scenario(suite, steps + "- ann: {leaves: hall}")
+    came = [shown(step) for step in one.steps][5:-3]
+    assert came == [
+        "witness starts",
+        "witness types I am witness",
+        "witness sees hello witness, one of 2",
+        "ann sees witness is here",
+        "witness types fence 1",
+        "ann sees witness: fence 1",
+        "ann types fence 2",
+        "witness sees ann: fence 2",
+        "witness closes",
+    ]
+    assert one.cast["witness"].kind is ActorKind.WIRE
+    assert {step.origin for step in one.steps if step.actor == "witness"} == {Origin.FENCE}

@@ -270,10 +270,10 @@ STEPS: dict[str, tuple[str, ...]] = {
         "8:19",
         "nothing fills the placeholder `{nmae}`",
     ),
-    "a port among bytes": (
-        '- ann: starts\n- ann: {sends: "{port}"}',
+    "a count among bytes": (
+        '- ann: starts\n- ann: {sends: "{n}"}',
         "8:20",
-        "`{port}` cannot be filled in here",
+        "`{n}` counts lines",
     ),
     "an unknown key of the keyboard": (
         "- server: {presses: Ctrl-C}",
@@ -581,6 +581,160 @@ STEPS: dict[str, tuple[str, ...]] = {
         "7:28",
         "the option `size` must be a text, a number, yes or no",
     ),
+    # What may come or not, what is captured, what stands in any order.
+    "an optional line that is typed": (
+        "- ann: starts\n- ann: {types: {optional: hello}}",
+        "8:20",
+        "what is typed must be a text, not a pattern",
+    ),
+    "an optional line of a file": (
+        "- server: {writes: {optional: hello}, to: a.log}",
+        "7:35",
+        "a line is `optional` only where what comes behind it is compared as well",
+    ),
+    "an optional line with more in its mapping": (
+        "- ann: {sees: {optional: hello, times: 2}}",
+        "7:37",
+        "unknown key `times` in a line that may come; known: optional",
+    ),
+    "an optional line before one that is the same": (
+        "- ann: starts\n- ann: {sees: [{optional: {starts: he}}, hello]}",
+        "8:31",
+        "nothing tells this optional line from the next one, `hello`",
+    ),
+    "a use before the capture": (
+        "- ann: starts\n- ann: {types: 'a {it}'}\n- ann: {sees: {matches: 'a (?P<it>.)'}}",
+        "8:20",
+        "nothing fills `{it}` yet: no step before this one captures it",
+    ),
+    "a use in the step that captures": (
+        "- ann: starts\n- ann: {sees: [{matches: 'a (?P<it>.)'}, '{it}']}",
+        "8:46",
+        "nothing fills `{it}` yet",
+    ),
+    "a use of what one dialogue alone captures": (
+        "- ann: starts\n- either:\n"
+        "    - [ann: {sees: {matches: 'a (?P<it>.)'}}]\n    - [ann: {sees: b}]\n"
+        "- ann: {types: '{it}'}",
+        "11:20",
+        "nothing fills `{it}` yet",
+    ),
+    "a use beside the capture": (
+        "- ann, bob: starts\n- together:\n"
+        "    - ann: {sees: {matches: 'a (?P<it>.)'}}\n    - bob: {types: '{it}'}",
+        "10:24",
+        "nothing fills `{it}` yet",
+    ),
+    "a capture by a name that is taken": (
+        "- ann: starts\n- ann: {sees: {matches: 'a (?P<port>.)'}}",
+        "8:29",
+        "`port` cannot be the name of what is captured; use lower-case letters and `_`, and none",
+    ),
+    "a capture that may not come": (
+        "- ann: starts\n- ann: {sees: {optional: {matches: 'a (?P<it>.)'}}}",
+        "8:30",
+        "an optional line may not come, so no part of it can be captured",
+    ),
+    "items without their place": (
+        "- ann: starts\n- ann: {sees: {line: here, items: [a]}}",
+        "8:26",
+        "say where the items stand by one `{items}`",
+    ),
+    "a place without items": (
+        "- ann: starts\n- ann: {sees: '{items}'}",
+        "8:19",
+        "`{items}` needs `{line: …, items: …}`; write `{{items}` for itself",
+    ),
+    "items of a pattern": (
+        "- ann: starts\n- ann: {sees: {starts: '{items}', items: [a]}}",
+        "8:19",
+        "items stand in a line: `{line: TEXT, items: LIST, between: TEXT}`",
+    ),
+    "an item that looks like two": (
+        "- ann: starts\n- ann: {sees: {line: '{items}', items: ['a, b']}}",
+        "8:45",
+        "an item is a text without `, `, which stands between two",
+    ),
+    "nothing between items": (
+        "- ann: starts\n- ann: {sees: {line: '{items}', items: [a], between: ''}}",
+        "8:58",
+        "an empty text would not part two items",
+    ),
+    "a text that is repeated too often": (
+        "- ann: starts\n- ann: {types: '{xxxxxxxxxx*99999999}'}",
+        "8:20",
+        "more than 64 MiB",
+    ),
+    # Several dialogues.
+    "one dialogue": (
+        "- ann: starts\n- either:\n    - [ann: is_closed]",
+        "9:9",
+        "`either` needs two or more; else leave it out",
+    ),
+    "dialogues that are none": ("- either: hello", "7:15", "`either` must be a list, not text"),
+    "a dialogue without steps": (
+        "- ann: starts\n- either:\n    - []\n    - [ann: is_closed]",
+        "9:11",
+        "a dialogue without steps; say how one sees that it is the one",
+    ),
+    "a dialogue that nothing tells": (
+        "- ann: starts\n- either:\n    - [ann: closes]\n    - [ann: is_closed]",
+        "9:11",
+        "a dialogue of `either` begins with what an actor certainly sees: `exits`, `shows`, `sees`",
+    ),
+    "a dialogue that begins with what may come": (
+        "- ann: starts\n- either:\n    - [ann: {sees: {optional: a}}]\n    - [ann: {sees: b}]",
+        "9:11",
+        "a dialogue of `either` begins with what an actor certainly sees",
+    ),
+    "dialogues that begin alike": (
+        "- ann: starts\n- either:\n    - [ann: {sees: a}]\n    - [ann: {sees: a}, ann: closes]",
+        "10:11",
+        "nothing tells this dialogue from one before it; put what they share before `either`",
+    ),
+    "dialogues that end differently": (
+        "- ann: starts\n- either:\n    - [ann: {sees: a}]\n    - [ann: is_closed]",
+        "8:7",
+        "ann takes part after one dialogue, and is gone after another; let all dialogues end alike",
+    ),
+    "dialogues that leave other groups": (
+        "- ann: starts\n- either:\n"
+        "    - [ann: {sees: a}, ann: {enters: hall}]\n    - [ann: {sees: b}]",
+        "8:7",
+        "these dialogues end with other groups",
+    ),
+    "dialogues beside a step": (
+        "- {either: [[server: {sees: a}], [server: {sees: b}]], server: starts}",
+        "7:7",
+        "`either` stands alone in its step; make two steps",
+    ),
+    "together, but alone": (
+        "- ann: starts\n- together:\n    - ann: {types: a}\n    - ann: {types: b}",
+        "9:9",
+        "`together` is for two or more actors; write its steps one after the other",
+    ),
+    "dialogues together": (
+        "- ann, bob: starts\n- together:\n    - bob: {types: a}\n"
+        "    - either: [[ann: {sees: a}], [ann: {sees: b}]]",
+        "9:9",
+        "steps that are `together` are plain steps of actors",
+    ),
+    # Times.
+    "a time from one who did nothing": (
+        "- ann: starts\n- ann: {sees: a, within: 1, since: bob}",
+        "8:12",
+        "times cannot count from `bob`: no such act before; known: ann, ann starts, server",
+    ),
+    "a moment without a time": (
+        "- ann: starts\n- ann: {sees: a, since: ann}",
+        "8:12",
+        "`since` goes with `within` or `not_before`",
+    ),
+    "a least time of an act": (
+        "- ann: starts\n- ann: {types: a, not_before: 1}",
+        "8:23",
+        "`types` has no option `not_before`",
+    ),
 }
 
 # Whole files; each with all of its problems.
@@ -711,6 +865,19 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {
         RIGHT.replace("ann: wire", "server: scripted, tom: server"),
         ["4:9: the server is scripted: nothing says which program tom is"],
     ),
+    "a name of several dialogues": (
+        RIGHT.replace("ann: wire", "either: wire"),
+        ["4:10: `either` is no name for an actor; use letters and digits"],
+    ),
+    "an example that fills what is captured": (
+        RIGHT.replace("- ann: closes", "- ann: {sees: {matches: 'a (?P<id>.)'}}\n    - ann: closes")
+        + "  examples: [{id: one}]\n",
+        ["8:19: `{id}` is filled in by the example; capture by another name"],
+    ),
+    "an example that needs no feature that there is": (
+        RIGHT + "  examples: [{id: one, needs: {server: [lout]}}]\n",
+        ["9:41: no rule is marked with the feature `lout`; did you mean `loud`?"],
+    ),
     "a name that is none": (
         RIGHT.replace("ann: wire", "everyone: wire"),
         ["4:10: `everyone` is no name for an actor; use letters and digits"],
@@ -792,6 +959,10 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {
 }
 
 SUITES = {
+    "an order of what is not there": (
+        SUITE.replace("PROTOCOL.md\n", "PROTOCOL.md\norder: [ECHO-2, ECHOES]\n"),
+        ["suite.yaml:3:17: no such rule or section; did you mean `ECHO`?"],
+    ),
     "an empty suite": ("", ["suite.yaml:1:1: a suite must be a mapping (`key: value`), not empty"]),
     "no protocol": (
         SUITE.replace("protocol: PROTOCOL.md", ""),
@@ -887,9 +1058,52 @@ SUITES = {
         SUITE.replace("everyone: ends", "everyone: end"),
         ["suite.yaml:43:15: unknown verb `end`; did you mean `ends`?"],
     ),
+    "a fence that leaves one who is alone out": (
+        SUITE.replace("  alone_types: fence?\n  alone_sees: fence!\n", ""),
+        ["suite.yaml:36:3: a fence says what is done where one is alone in the group: `alone_ty"],
+    ),
+    "a witness by a verb that is none": (
+        SUITE.replace(
+            "  alone_types: fence?\n  alone_sees: fence!\n",
+            "  witness: {comes: come, goes: closes}\n",
+        ),
+        ["suite.yaml:39:20: unknown verb `come`; did you mean `comes`?"],
+    ),
+    "half a witness": (
+        SUITE.replace(
+            "  alone_types: fence?\n  alone_sees: fence!\n", "  witness: {comes: comes}\n"
+        ),
+        ["suite.yaml:39:12: a witness needs `goes`"],
+    ),
     "half a fence": (
         SUITE.replace("  alone_sees: fence!\n", ""),
-        ["suite.yaml:36:3: a fence needs `alone_sees`"],
+        ["suite.yaml:36:3: a fence has both, or neither: `alone_types` and `alone_sees`"],
+    ),
+    "half of what a fence says to others": (
+        SUITE.replace('  others_see: "{name}: fence {n}"\n', ""),
+        ["suite.yaml:36:3: a fence has both, or neither: `types` and `others_see`"],
+    ),
+    "a fence of no lines": (
+        SUITE.replace("fence!", "[]"),
+        ["suite.yaml:40:15: `alone_sees` names no line; write one, or leave the key out"],
+    ),
+    "a witness that hears nothing": (
+        SUITE.replace('  types: "fence {n}"\n  others_see: "{name}: fence {n}"\n', "").replace(
+            "  alone_types: fence?\n  alone_sees: fence!\n",
+            "  witness: {comes: comes, goes: closes}\n",
+        ),
+        ["suite.yaml:36:3: a `witness` sees what others say: a fence with one needs `types`"],
+    ),
+    "a line end of nothing": (
+        SUITE.replace("programs:", 'line_end: ""\nprograms:', 1),
+        [
+            "suite.yaml:4:11: a line ends in a few characters; write them in quotes, such as "
+            '"\\r\\n"'
+        ],
+    ),
+    "a line end that is a line": (
+        SUITE.replace("programs:", "line_end: CR and LF\nprograms:", 1),
+        ["suite.yaml:4:11: a line ends in a few characters"],
     ),
     "a fence of numbers": (
         SUITE.replace("fence!", "5"),
@@ -995,6 +1209,77 @@ MANIFESTS = {
     "a known failure without a reason": (
         MANIFEST + "known_failures: {file/it: }\n",
         ["5:27: the reason of a known failure must be text, not empty"],
+    ),
+    "a failure that must come and may come": (
+        MANIFEST + "known_failures: {file/it: why}\nmay_fail: {file/it: why}\n",
+        ["6:12: `file/it` stands among the known failures, too; it must fail, or it may"],
+    ),
+    "a failure that may come for no reason": (
+        MANIFEST + 'may_fail: {file/it: ""}\n',
+        ["5:21: the reason why it may fail is empty"],
+    ),
+    "an environment with wrong variables": (
+        MANIFEST + 'environment: {A-B: x, C: yes, D: "{prot}", E: "{", F: 1.50, G: "\\0"}\n',
+        ["5:15: `A-B` is no name of a variable; write it as `PORT`"],
+    ),
+    "a variable that is no text": (
+        MANIFEST + "environment: {F: 1.50, C: yes}\n",
+        ["5:27: the variable `C` must be text, not yes/no; put it in quotes"],
+    ),
+    "a variable that cannot be filled": (
+        MANIFEST + 'environment: {D: "{prot}"}\n',
+        ["5:18: nothing fills the placeholder `{prot}`; did you mean `port`?"],
+    ),
+    "a variable with a NUL": (
+        MANIFEST + 'environment: {G: "\\0"}\n',
+        ["5:18: the variable `G` cannot hold a NUL"],
+    ),
+    "a host that is a name": (
+        MANIFEST + "host: localhost\n",
+        ["5:7: `localhost` is no address; write `127.0.0.1` or `::1`"],
+    ),
+    "a host of one machine": (
+        MANIFEST + "host: 192.0.2.1\n",
+        ["5:7: `192.0.2.1` is an address of one machine; only one of the loopback"],
+    ),
+    "children that are counted": (MANIFEST + "children: 2\n", ["5:11: say `yes`, or leave it out"]),
+    "a start without end": (MANIFEST + "start: 4000\n", ["5:8: `start` must be 3600 or less"]),
+    "a ready line of two lines": (
+        MANIFEST + 'ready: "a\\nb"\n',
+        ["5:8: a line holds no line end"],
+    ),
+    "a ready line that cannot be filled": (
+        MANIFEST + 'ready: {contains: "{prot}"}\n',
+        ["5:19: nothing fills the placeholder `{prot}`; did you mean `port`?"],
+    ),
+    "a ready line by no expression": (
+        MANIFEST + 'ready: {matches: "(", on: errors}\n',
+        ["5:18: not a regular expression: "],
+    ),
+    "an expression for a ready line that cannot be filled": (
+        MANIFEST + 'ready: {matches: "on {prot}"}\n',
+        ["5:18: nothing fills the placeholder `{prot}`; did you mean `port`?"],
+    ),
+    "two ready lines": (
+        MANIFEST + "ready: {line: a, contains: b}\n",
+        ["5:8: say what the line is by one of: line, contains, matches"],
+    ),
+    "a ready line of nothing": (
+        MANIFEST + 'ready: {contains: ""}\n',
+        ["5:19: `contains` is empty; say what it prints, or leave the key out"],
+    ),
+    "a ready line on no stream": (
+        MANIFEST + "ready: {line: a, on: stderr}\n",
+        ["5:22: no such stream `stderr`; known: errors, output"],
+    ),
+    "no source at all": (MANIFEST + "sources: []\n", ["5:10: no source at all; name some"]),
+    "a source of others": (
+        MANIFEST + "sources: [../x]\n",
+        ["5:11: sources are named from this folder on, such as `src` or `*.c`"],
+    ),
+    "a source by a strange pattern": (
+        MANIFEST + 'sources: ["src/**.c"]\n',
+        ["5:11: `**` stands for folders, and alone between two `/`"],
     ),
     "arguments that cannot be filled": (
         MANIFEST + 'arguments: "-p {ports}"\n',

@@ -10,10 +10,11 @@ from test_mistakes import assert_told
 from tiny import SUITE, implementation, read_scenarios, scenario, write_files, write_suite
 
 from conformance.arguments import Pattern
-from conformance.cli import GREEN, MISTAKEN, main
+from conformance.cli import main
 from conformance.mistakes import Mistake
 from conformance.model import Role, Step
 from conformance.plan import Selection
+from conformance.playing import GREEN, MISTAKEN
 from conformance.read import manifest
 from conformance.read.scenario import load
 from conformance.session import Request, Session
@@ -71,9 +72,21 @@ def told(more: str, text: str = MANIFEST) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("name", ["both", "both:one", "alone"])
+@pytest.mark.parametrize("name", ["both", "both:one", "alone", "*", "bo*"])
 def test_known_failures_that_there_are(name: str) -> None:
     assert told(f"known_failures: {{file/{name}: why}}\nfeatures: [loud]\n") == []
+
+
+@pytest.mark.parametrize("name", ["'*'", "ECHO-2", "other/*", "'*one'"])
+@pytest.mark.parametrize("excuse", ["known_failures", "may_fail"])
+def test_failures_by_pattern_or_rule(name: str, excuse: str) -> None:
+    assert told(f"{excuse}: {{{name}: why}}\n") == []
+
+
+@pytest.mark.parametrize("name", ["file/bath*", "ECHO-3", "another/*"])
+def test_patterns_and_rules_that_there_are_not(name: str) -> None:
+    (problem,) = told(f"may_fail: {{{name}: why}}\n")
+    assert problem.startswith(f"implementation.yaml:5:12: no such scenario or rule `{name}`, ")
 
 
 def test_names_that_there_are_not_are_told_at_once() -> None:
@@ -84,10 +97,10 @@ def test_names_that_there_are_not_are_told_at_once() -> None:
         Mistake(told(more)),
         "implementation.yaml:5:12: no rule of the protocol text is marked with the feature "
         "`laud`; did you mean `loud`?",
-        "implementation.yaml:7:3: no such scenario `file/bath`, written `FILE/ID` or "
-        "`FILE/ID:EXAMPLE`; did you mean `file/both`?",
-        "implementation.yaml:8:3: no such scenario `file/both:three`",
-        "implementation.yaml:9:3: no such scenario `both`",
+        "implementation.yaml:7:3: no such scenario or rule `file/bath`, written "
+        "`FILE/ID` or `FILE/ID:EXAMPLE`, with `*` for any part; did you mean `file/both`?",
+        "implementation.yaml:8:3: no such scenario or rule `file/both:three`",
+        "implementation.yaml:9:3: no such scenario or rule `both`",
     )
 
 

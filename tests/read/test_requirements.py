@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,16 @@ def binding(rule: Requirement) -> bool:
 @pytest.mark.parametrize("rule", [id for id, one in SUITE.requirements.items() if binding(one)])
 def test_every_rule_has_a_scenario(rule: str) -> None:
     assert rule in PROVED
+
+
+def test_rules_stand_in_the_order_of_building_that_the_text_names() -> None:
+    text = (PROJECT / "PROTOCOL.md").read_text("utf-8")
+    (said,) = re.findall(r"^Build it in this order: (.*)\.$", text, re.MULTILINE)
+    named = [word.rpartition(" ")[2] for word in said.split(", ")]
+    sections = [one if one in named else one.rpartition("-")[0] for one in SUITE.requirements]
+    first = [name for name, _ in groupby(sections)][: len(named)]
+    assert first == named
+    assert set(SUITE.requirements) == set(re.findall(r"^- ([A-Z]+-[0-9]+) \(", text, re.MULTILINE))
 
 
 def test_every_scenario_proves_something_that_binds_those_who_play_it() -> None:

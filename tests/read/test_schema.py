@@ -44,13 +44,12 @@ def plain(node: Node) -> Any:
 
 def our_files() -> list[tuple[str, Path]]:
     """Every YAML file of the project, with the schema that it keeps."""
-    suite = ROOT / "scenarios" / "suite.yaml"
-    scenarios = [path for path in sorted(suite.parent.glob("*.yaml")) if path != suite]
-    manifests = sorted(ROOT.glob("*/*/implementation.yaml"))
+    suites = [ROOT / "scenarios" / "suite.yaml", *sorted(ROOT.glob("examples/*/suite.yaml"))]
+    files = [path for suite in suites for path in sorted(suite.parent.glob("*.yaml"))]
+    manifests = [*ROOT.glob("*/*/implementation.yaml"), *ROOT.glob("examples/*/*/*/*.yaml")]
     return [
-        ("suite", suite),
-        *(("scenarios", path) for path in scenarios),
-        *(("implementation", path) for path in manifests),
+        *(("suite" if path in suites else "scenarios", path) for path in files),
+        *(("implementation", path) for path in sorted(manifests)),
     ]
 
 
@@ -104,6 +103,12 @@ MISTAKES = {
         ("types: hello", "has_socket_option: {}"),
         ("cast:", "needs: {server: []}\n  cast:"),
         ("cast:", "without: {}\n  cast:"),
+        ("- alice: {sees: hello, within: 1}", "- either: [[alice: {sees: hello}]]"),
+        ("- alice: {sees: hello, within: 1}", "- together: {alice: starts}"),
+        ("sees: hello", "sees: {line: hello, items: 5}"),
+        ("within: 1", "not_before: 0"),
+        ("types: hello", "types: hello, not_before: 1"),
+        ("cast:", "examples: [{id: a, needs: {}}]\n  cast:"),
     ],
     "implementation": [
         ("role: server", "role: proxy"),
@@ -113,6 +118,7 @@ MISTAKES = {
     "suite": [
         ("others_see:", "others:"),
         ("meaning:", "means:"),
+        ("alone_types: fence?", "witness: {comes: comes}"),
         ("ready:", "redy:"),
         ('arguments: "{port}"', "takes: [--port]"),
     ],
@@ -130,6 +136,22 @@ def test_a_mistake_is_found(name: str, right: str, wrong: str, tmp_path: Path) -
     assert problems(name, path) == []
     path.write_text(RIGHT[name].replace(right, wrong))
     assert problems(name, path) != []
+
+
+def test_several_dialogues_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "it.yaml"
+    path.write_text(
+        SCENARIO
+        + """\
+    - either:
+        - - alice: {sees: {line: "{items}", items: [a, b]}, since: alice starts, not_before: 1}
+        - - alice: {sees: [{optional: hello}, {matches: "(?P<it>.)"}]}
+          - either: [[alice: {sees: a}], [alice: {sees: b}]]
+    - together: [alice: {types: "{x*9}"}, server: {sees_nothing_for: 1}]
+  examples: [{id: one, needs: {server: [loud]}}]
+"""
+    )
+    assert problems("scenarios", path) == []
 
 
 # --- Made from the code --------------------------------------------------------------------------

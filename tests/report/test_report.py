@@ -35,6 +35,7 @@ from conformance.report.matrix import Look, matrix
 from conformance.report.page import index_html
 from conformance.report.rules import requirements_table
 from conformance.report.run import Run
+from conformance.report.terminal import ending_shown
 from conformance.report.transcripts import transcript_name
 from conformance.text import columns
 
@@ -163,13 +164,31 @@ def test_the_matrix_has_servers_down_clients_across_and_those_alone_at_the_edges
         "────────────────┼───────────────┼──────────────\n"
         "scripted        │ ?1            │\n"
         "\n"
-        "✓ passed   ~ some known failures   ✗ not as expected   − unsupported\n"
-        "? unavailable   mixed: each client another program\n"
+        "✓ passed   ~ some known failures, or advice not kept   ✗ not as expected\n"
+        "− unsupported   ? unavailable   mixed: each client another program\n"
         "wire: raw connections as clients   scripted: steps as the server\n"
         "\n"
         "5 PASSED · 2 FAILED (1 known) · 1 UNSUPPORTED · 1 UNAVAILABLE in 41.2 s\n"
         "go+py fail only together: chat/hello"
     )
+
+
+def test_advice_that_is_not_kept_is_told_apart_and_is_not_red() -> None:
+    """Once for each rule, in every report."""
+    advised = replace(FAILURE, requirement="FILE-1")
+    warned = [
+        result(name, "go", "c", verdict=Verdict.WARNED, reason="FILE-1 is a MAY", failure=advised)
+        for name in ("one", "two")
+    ]
+    whole = run(*warned, result("three", "go", "c"))
+    line = "FILE-1 (MAY) is not kept in 2 cases, first: scenarios/chat.yaml::one[go+c]"
+    shown, advice, *others = ending_shown(whole, Look())
+    assert "go              │ ~ 1/3" in shown
+    assert "1 PASSED · 2 WARNED" in shown
+    assert (advice, others) == (f"advice: {line}", [])
+    assert "(MAY) is not kept in 2 cases" in summary_markdown(whole)
+    assert line in index_html(whole)
+    assert junit_xml(whole).count("<skipped") == 2
 
 
 @pytest.mark.parametrize("width", [60, 80])
@@ -373,11 +392,15 @@ def test_a_green_summary_is_short() -> None:
     assert len(text.splitlines()) < 8
 
 
-def test_a_summary_of_many_surprises_lists_most_of_them_by_name() -> None:
-    text = summary_markdown(run(*(failed(f"n{i}", "go", "c") for i in range(30))))
+def test_a_summary_of_many_groups_lists_most_of_them_in_a_line() -> None:
+    cases = [
+        replace(failed(f"n{i}", "go", "c"), failure=replace(FAILURE, requirement=f"R-{i}"))
+        for i in range(30)
+    ]
+    text = summary_markdown(run(*cases))
     assert text.count("<details>") == 20
     assert "and 10 more:" in text
-    assert "n29" in text
+    assert "- R-29 " in text
 
 
 def test_junit_has_what_both_schemas_ask_for() -> None:
@@ -451,6 +474,14 @@ def test_the_page_holds_each_transcript_once(tmp_path: Path) -> None:
     data = page_data(index_html(run(*SMALL), tmp_path))
     assert data["transcripts"] == ["alice > hello\n", "other\n"]
     assert [case.get("transcript") for case in data["cases"]][:6] == [0, 1, 1, 0, 0, None]
+
+
+def test_the_page_says_what_to_mend_first() -> None:
+    data = page_data(index_html(run(*SMALL, failed("two", "go", "python"))))
+    ((text, first),) = data["mend"]
+    assert text.startswith("CHAT-1 `alice: hello`: 2 of ")
+    assert first in {case["id"] for case in data["cases"]}
+    assert data["bars"] == ["CHAT-1  ░░░░░░░░░░░░░░░░░░░░  0 of 1  broken: CHAT-1"]
 
 
 def test_a_cell_of_the_page_leads_to_its_cases() -> None:
@@ -534,6 +565,13 @@ def test_the_difference_of_two_runs_names_what_changed() -> None:
         "new (1):\n  chat/e[go+c]: PASSED\n\n"
         "gone (1):\n  chat/d[go+c]: was PASSED"
     )
+
+
+def test_what_may_fail_does_not_break_between_two_runs() -> None:
+    racing = replace(failed("a", "go", "c"), expected=True, may_fail=True)
+    old, new = run(result("a", "go", "c")), run(racing)
+    assert difference(old, new) == "may fail (1):\n  chat/a[go+c]: PASSED → FAILED"
+    assert difference(new, old) == "may fail (1):\n  chat/a[go+c]: FAILED → PASSED"
 
 
 def test_runs_are_compared_wherever_they_were_started() -> None:

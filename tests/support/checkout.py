@@ -47,16 +47,26 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def blocks(page: str, language: str) -> Iterator[str]:
+def section(page: str, heading: str) -> str:
+    """What stands under a heading of a page; of the whole page where none is named."""
+    text = (ROOT / page).read_text("utf-8")
+    if not heading:
+        return text
+    _, found, rest = text.partition(f"\n## {heading}\n")
+    assert found, f"{page} has no section `{heading}`"
+    return rest.partition("\n## ")[0]
+
+
+def blocks(page: str, language: str, heading: str = "") -> Iterator[str]:
     """The code blocks of one language in a page, without the indentation of a list around them."""
     fence = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-    for found in fence.finditer((ROOT / page).read_text("utf-8")):
+    for found in fence.finditer(section(page, heading)):
         yield re.sub(f"(?m)^{found[1]}", "", found[2])
 
 
-def commands(page: str) -> Iterator[str]:
+def commands(page: str, heading: str = "") -> Iterator[str]:
     """The lines of a page's shell blocks, without comments."""
-    for block in blocks(page, "sh"):
+    for block in blocks(page, "sh", heading):
         for line in block.splitlines():
             if command := re.sub(r"(^| )\s*# .*", "", line).strip():
                 yield command

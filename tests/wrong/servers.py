@@ -64,6 +64,17 @@ class LosesTheSecondLine(Server):
         return line
 
 
+@wrong("FRAME-3", "frame/two-byte-by-byte", "carol: {sees_all: ")
+class MixesHalfLines(Server):
+    """What has come, and is no whole line yet, is kept for all in one place."""
+
+    BUFFER: ClassVar[bytearray] = bytearray()
+
+    def greet(self, user: User) -> None:
+        user.inbox = self.BUFFER
+        super().greet(user)
+
+
 @wrong("FRAME-3", "frame/lines-cut-anywhere", 'bob: {receives: "alice: second"}')
 class TakesPacketsForLines(Server):
     def store(self, user: User, data: bytes) -> None:

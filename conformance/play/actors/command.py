@@ -71,10 +71,10 @@ class Command:
         return self.step.takes(dict) if self.step.argument else {}
 
     def _environment(self) -> Mapping[str, str]:
-        environment = self.part.scene.environment
-        if self.part.medium.is_screen:
-            return {**environment, "TERM": "xterm-256color"}
-        return environment
+        screen = {"TERM": "xterm-256color"} if self.part.medium.is_screen else {}
+        own, port = self.build.environment, self._port()
+        filled = {name: self._filled(text, port) for name, text in own.items()}
+        return {**self.part.scene.environment, **screen, **filled}
 
     def _input(self) -> str:
         text = self._filled(self._option("input"))
@@ -95,12 +95,17 @@ class Command:
                 called += [f"--{name}"] + ([self._filled(value)] if value else [])
         return called
 
+    @property
+    def fixed_port(self) -> int:
+        """The port that a server has to take; 0: any that is free."""
+        scene = self.part.scene
+        again = scene.port if self.step.options.get("same_port") else 0
+        return again or self.build.implementation.port or scene.fixed_port
+
     def _port(self) -> int:
-        """What `{port}` means in a program's own words: for a server, mostly any free one."""
-        implementation = self.build.implementation
-        if implementation.role is Role.SERVER and not self.step.options.get("same_port"):
-            return implementation.port or 0
-        return self.part.scene.port
+        """What `{port}` means in a program's own words."""
+        is_server = self.build.implementation.role is Role.SERVER
+        return self.fixed_port if is_server else self.part.scene.port
 
     def _filled(self, word: str, port: int | None = None) -> str:
         values = self.part.scene.values | {"name": self.part.name}

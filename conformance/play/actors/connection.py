@@ -9,7 +9,7 @@ from conformance.arguments import Bytes
 from conformance.model import Step, Trait
 from conformance.play.actors.base import Actor, Part, verb
 from conformance.play.actors.hearing import Stream
-from conformance.play.actors.missed import Missed
+from conformance.play.actors.missed import Lacking, Missed
 from conformance.play.poll import Source
 from conformance.play.tcp import Connection, Listener, Refused, connect
 from conformance.text import decode
@@ -38,10 +38,12 @@ class Peer(Actor):
     def __init__(self, part: Part) -> None:
         super().__init__(part)
         self._lines: list[_Line] = []  # the last one is the one in use
+        self.line_end = part.scene.line_end
+        part.scene.loop.transcript.line_ends[self.name] = self.line_end
 
     def _open(self, connection: Connection) -> None:
         source = Source(self.scene.loop, self.name, "seen", connection.fd, connection.read)
-        self._output = Stream(source, self)
+        self._output = Stream(source, self, self.line_end)
         self._lines.append(_Line(connection, source, self._output))
 
     @property
@@ -68,10 +70,11 @@ class Peer(Actor):
     @verb
     def dribbles(self, step: Step) -> None:
         """Each byte in a packet of its own."""
-        data = step.takes(Bytes).whole()
-        for byte in data:
+        data = step.takes(Bytes)
+        for byte in data.whole(self.scene.values):
             self.send(bytes([byte]), step)
-        self.note(">.", decode(data))
+            self.scene.loop.let_others_go_on()
+        self.note(">.", decode(data.whole(self.scene.shown)))
 
     @verb
     def ends_input(self, step: Step) -> None:
@@ -118,7 +121,7 @@ class Peer(Actor):
     @verb
     def is_closed(self, step: Step) -> None:
         end = self.output.end("end of file", step)
-        if end != "eof":
+        if end != "eof" and not (end == "reset" and step.options.get("by_reset")):
             seen = "a reset" if end == "reset" else end
             raise Missed("end of file", seen, "closed, but not in order")
         self._let_go()
@@ -173,7 +176,11 @@ class ScriptedServer(Peer):
 
     @verb
     def starts(self, step: Step) -> None:
-        self._listener = Listener(self.scene.host)
+        try:
+            self._listener = Listener(self.scene.host, self.scene.fixed_port)
+        except OSError as error:
+            place = f"{self.scene.host}, port {self.scene.fixed_port}"
+            raise Lacking(f"the scripted server cannot listen at {place}: {error}") from None
         self.scene.port = self._listener.port
         self.did("listens")
 
@@ -195,8 +202,8 @@ class ScriptedServer(Peer):
         """A client that has not written anything yet may still be starting."""
         waits = Trait.WAITS_FOR_A_START in step.traits and self.scene.someone_starts()
         if not waits or "within" in step.options:
-            return self.scene.until
-        return self.scene.until + self.scene.deadlines.start
+            return self.until
+        return self.until + self.scene.deadlines.starting(step)
 
     def finish(self, step: Step) -> None:
         """Every connection is read to its end, and none is left that no step has accepted."""

@@ -19,11 +19,11 @@ class Metered(Running):
 
     @verb
     def has_socket_option(self, step: Step) -> None:
-        process = self.alive
+        pid = self.served_by.pid
         for name, (least, most) in step.takes(dict).items():
             if not knows_option(name):
                 raise Missed(f"a socket option {name}", "none of that name on this machine")
-            values = socket_options(process.pid, process.pidfd, name)
+            values = socket_options(pid, name)
             if not values or not all(least <= value <= most for value in values):
                 wanted = f"{least}" if least == most else f"{least} to {most}"
                 seen = f"{values}" if values else "no connection"
@@ -33,7 +33,7 @@ class Metered(Running):
     @verb
     def idles_for(self, step: Step) -> None:
         seconds, process = step.takes(float), self.alive
-        before = system.cpu_seconds(process.pid)
+        before = system.cpu_seconds(process.pid)  # of its children, too
         self.scene.loop.wait(lambda: not process.running, time.monotonic() + seconds)
         used = system.cpu_seconds(self.alive.pid) - before
         if used > seconds * _IDLE_SHARE:
@@ -43,7 +43,7 @@ class Metered(Running):
     @verb
     def grows_less_than(self, step: Step) -> None:
         most = step.takes(int)
-        grown = system.resident(self.alive.pid) - self.memory_at_first
+        grown = system.resident(self.served_by.pid) - self.memory_at_first
         if grown >= most:
             limit = f"grown by less than {most >> 10} KiB since it was ready"
             raise Missed(limit, f"grown by {grown >> 10} KiB")

@@ -10,12 +10,15 @@ class Missed(Exception):
 
     kind = FailureKind.STEP
 
-    def __init__(self, expected: str, seen: str, reason: str = "", extra: bool = False) -> None:
+    def __init__(
+        self, expected: str, seen: str, reason: str = "", extra: bool = False, late: bool = False
+    ) -> None:
         super().__init__(reason)
         self.expected = expected
         self.seen = seen
         self.reason = reason
         self.extra = extra  # something came that no step names, perhaps before what was expected
+        self.late = late  # it may come yet, to one who waits longer
 
 
 class NeverReady(Missed):
@@ -26,3 +29,7 @@ class NeverReady(Missed):
 
 class Lacking(Exception):
     """This machine lacks what a step needs; the text says what, where, and what to do."""
+
+
+class Lingering(Lacking):
+    """A port is not free yet, because connections of an earlier case linger."""

@@ -25,9 +25,9 @@ class OnScreen(Running):
 
     @verb
     def pastes(self, step: Step) -> None:
-        data = step.takes(Bytes).whole()
-        self.send(self.screen.pasted(data), step)
-        self.note(">>", decode(data))
+        data = step.takes(Bytes)
+        self.send(self.screen.pasted(data.whole(self.scene.values)), step)
+        self.note(">>", decode(data.whole(self.scene.shown)))
 
     @verb
     def resizes(self, step: Step) -> None:
@@ -41,7 +41,7 @@ class OnScreen(Running):
         """The screen is, in time, as named: every row of it, or its last ones."""
         which, patterns = step.takes(tuple)
         self.awaits(list(self.each(patterns)), step, which)
-        self.note_lines("|", patterns)
+        self.note_seen("|", patterns, self.screen.rows(cursor=False))
 
     def awaits(self, wanted: list[Pattern], step: Step, which: str = "all") -> None:
         """Wait until the screen is as wanted; raises Missed."""
@@ -49,7 +49,7 @@ class OnScreen(Running):
         while wrong := self.screen.differs(which, wanted, marked):
             if not self._goes_on(self.deadline(step)):
                 expected, seen = wrong
-                raise Missed(expected, seen, "the screen is another")
+                raise Missed(expected, seen, "the screen is another", late=True)
 
     def _goes_on(self, deadline: float) -> bool:
         """Wait until something else is shown; False where that does not come in time."""

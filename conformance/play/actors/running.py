@@ -13,6 +13,7 @@ from conformance.play.actors.base import Actor, Part, verb
 from conformance.play.actors.hearing import Stream
 from conformance.play.actors.missed import Missed
 from conformance.play.process import Process, ending
+from conformance.play.system import Descendant
 
 if TYPE_CHECKING:
     from conformance.play.screen import Screen
@@ -27,6 +28,8 @@ class Running(Actor):
         self.left_over = 0  # processes that went on when it had ended
         self.process: Process | None = None
         self.memory_at_first = 0  # bytes, when it was ready
+        self.gets_ready = False  # it has started, and is not ready yet
+        self.descendant: Descendant | None = None  # which listens in its place
         self.turns = cycle(part.turns)
         self.build = part.turns[0]
         self.errors: Stream  # unless it is on a screen
@@ -64,6 +67,13 @@ class Running(Actor):
         return process
 
     @property
+    def served_by(self) -> Process | Descendant:
+        """The process that does the work; raises Missed where the program has ended."""
+        if self.descendant and not self.descendant.running:
+            raise Missed("a running program", "none", "the process that listened has ended")
+        return self.descendant or self.alive
+
+    @property
     def screen(self) -> Screen:
         """What a person sees of it."""
         if self._screen is None:
@@ -82,15 +92,28 @@ class Running(Actor):
         if process.errors:
             self.errors = Stream(process.errors, self)
 
+    @property
+    def streams(self) -> list[Stream]:
+        if self._output is None:
+            return []
+        return [self._output, self.errors] if self.running.errors else [self._output]
+
     def deadline(self, step: Step) -> float:
         """A program that has not written anything yet may still be starting."""
-        if "within" in step.options or self.process is None or self.process.output.began:
-            return self.scene.until
-        return max(self.scene.until, self.process.started + self.scene.deadlines.start)
+        if self.trying or "within" in step.options or self.process is None:
+            return self.until
+        if self.process.output.began and not self.gets_ready:
+            return self.until
+        seconds = self.scene.deadlines.starting(step, self.implementation)
+        has_own = self.gets_ready and self.implementation.start is not None
+        start = self.process.started + seconds
+        return start if has_own else max(self.until, start)
 
     def silence(self, step: Step) -> str:
         if self.process and not self.process.running:
             return "it has ended, but another process holds its output open"
+        if self.process and self.gets_ready and "within" not in step.options:
+            return f"nothing more came within {self.deadline(step) - self.process.started:.3g} s"
         return super().silence(step)
 
     def destroy(self) -> None:
@@ -107,7 +130,7 @@ class Running(Actor):
 
     @verb
     def is_sent(self, step: Step) -> None:
-        self.running.signal(step.takes(str))
+        (self.descendant or self.running).signal(step.takes(str))
         self.did(f"is sent {step.argument}")
 
     @verb

@@ -23,15 +23,16 @@ class Writing(Actor):
     def writes(self, step: Step) -> None:
         """The next lines of a file; none: nothing more has come."""
         name = str(step.options.get("to", ""))
-        patterns = list(self.each(step.takes(tuple)))
+        patterns, seen = list(self.each(step.takes(tuple))), []
         for pattern in patterns:
             line = self._line_of(name, str(pattern), self.deadline(step))
             if not pattern.meets(line):
-                expected, seen, why = pattern.compared(line)
-                raise Missed(expected, seen, f"another line in {name}" + (why and f": {why}"))
+                expected, shown, why = pattern.compared(line)
+                raise Missed(expected, shown, f"another line in {name}" + (why and f": {why}"))
+            seen.append(line)
         if not patterns:
             self._writes_no_more(name)
-        self.note_lines(f"<{name}", step.takes(tuple))
+        self.note_seen(f"<{name}", step.takes(tuple), seen)
 
     @verb
     def makes(self, step: Step) -> None:
