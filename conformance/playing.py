@@ -260,5 +260,5 @@ def _named(name: str, found: Sequence[Implementation]) -> Implementation:
     if some:
         both = " or ".join(one.label for one in some)
         raise Mistake([f"{name}: that is a server and a client; say {both}"])
-    known = [word for one in found for word in (one.name, one.label)]
+    known = sorted({word for one in found for word in (one.name, one.label)})
     raise Mistake([f"{name}: no such implementation; {meant(name, known)}"])

@@ -89,8 +89,8 @@ def enter() -> None:
 def turn_at(wanted: Iterable[int]) -> Iterator[None]:
     """Hold these ports while the block runs; raises Lacking where others hold them for too long.
 
-    Whoever has a turn listens at a name that this network alone has: in a network of its own a
-    case never waits, and a turn ends with its process.
+    The process that has a turn listens at a name that this network alone has: in a network of its
+    own a case never waits, and a turn ends with its process.
     """
     deadline = time.monotonic() + TURN_SECONDS
     with ExitStack() as held:
