@@ -155,13 +155,7 @@ static void lose(struct client *client);
 static void end_row(struct client *client);
 static void answer_prompt(struct client *client);
 static void come_back(struct client *client, const char *line, const char *welcomed);
-
-/* Ends the program, with these last words. */
-static void end(struct client *client, const char *words, int status)
-{
-    snprintf(client->words, sizeof client->words, "%s", words);
-    client->status = status;
-}
+static void end(struct client *client, const char *words, int status);
 
 /* There is room: a source is read only while less than MAX_WAITING waits. */
 static void put(struct queue *queue, const char *bytes, size_t length)
@@ -1050,6 +1044,13 @@ static void give_up(const struct client *client)
 }
 
 /* ---- 8. Loop -------------------------------------------------------------------------------- */
+
+/* Ends the program, with these last words. */
+static void end(struct client *client, const char *words, int status)
+{
+    snprintf(client->words, sizeof client->words, "%s", words);
+    client->status = status;
+}
 
 /* How long to wait for work, in ms. No signal tells that the terminal has become ours again. */
 static int patience(const struct client *client)

@@ -257,6 +257,7 @@ struct server {
     struct accounts accounts;
 };
 
+static void show_address(char text[MAX_ADDRESS], const union address *address);
 static void dismiss(struct server *s, struct user *user, const char *reason);
 static void retire(struct server *s, struct user *user, const char *reason);
 static void set_deadline(struct server *s, struct user *user, int64_t deadline);
@@ -432,17 +433,6 @@ static void tell(struct server *s, struct user *user, const char *text)
     touch(s, user);
 }
 
-/* An address in figures (PROG-3). One of IPv4 that IPv6 has mapped is written as IPv4. */
-static void show_address(char text[MAX_ADDRESS], const union address *address)
-{
-    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
-    getnameinfo(&address->any, sizeof *address, host, sizeof host, port, sizeof port,
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    bool is_mapped = strncmp(host, "::ffff:", 7) == 0 && strchr(host, '.');
-    const char *figures = is_mapped ? host + 7 : host;
-    snprintf(text, MAX_ADDRESS, strchr(figures, ':') ? "[%s]:%s" : "%s:%s", figures, port);
-}
-
 /* A line of the log about a connection; about the server where user is NULL. */
 static void log_about(struct server *s, const struct user *user, const char *msg, const char *name,
                       const char *reason)
@@ -514,6 +504,15 @@ static void leave(struct server *s, struct user *user, const char *reason)
     detach(&s->stream, &user->cursor);
     log_about(s, user, "leave", user->name, reason);
     broadcast(s, formatted("%s has left the chat\n", user->name), NULL);
+}
+
+/* A message to all but its sender (NULL: the operator). Of `//`, the first is removed (CHAT-5). */
+static void say(struct server *s, struct user *user, const char *line)
+{
+    const char *name = user ? user->name : "server";
+    const char *text = line[0] == '/' ? line + 1 : line;
+    log_event(&s->log, "message", "name", name, "text", text, NULL);
+    broadcast(s, formatted("%s: %s\n", name, text), user);
 }
 
 /* ---- 5. Commands ---------------------------------------------------------------------------- */
@@ -782,15 +781,6 @@ static void password_checked(struct server *s, struct user *user, const struct j
         refuse_name(s, user, "name", error);
     else
         enter(s, user);
-}
-
-/* A message to all but its sender (NULL: the operator). Of `//`, the first is removed (CHAT-5). */
-static void say(struct server *s, struct user *user, const char *line)
-{
-    const char *name = user ? user->name : "server";
-    const char *text = line[0] == '/' ? line + 1 : line;
-    log_event(&s->log, "message", "name", name, "text", text, NULL);
-    broadcast(s, formatted("%s: %s\n", name, text), user);
 }
 
 /* A command of the user's table, or the operator's, for whom user is NULL. */
@@ -1348,6 +1338,17 @@ static void run(struct server *s)
 }
 
 /* ---- 10. Start and stop --------------------------------------------------------------------- */
+
+/* An address in figures (PROG-3). One of IPv4 that IPv6 has mapped is written as IPv4. */
+static void show_address(char text[MAX_ADDRESS], const union address *address)
+{
+    char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
+    getnameinfo(&address->any, sizeof *address, host, sizeof host, port, sizeof port,
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    bool is_mapped = strncmp(host, "::ffff:", 7) == 0 && strchr(host, '.');
+    const char *figures = is_mapped ? host + 7 : host;
+    snprintf(text, MAX_ADDRESS, strchr(figures, ':') ? "[%s]:%s" : "%s:%s", figures, port);
+}
 
 /* What was read before the signal comes before the notice (STOP-2), for a moment. */
 static void finish_turns(struct server *s)
