@@ -13,7 +13,7 @@ from wcwidth import wcwidth
 
 _PLACE = re.compile(r"\{\{|\{([a-z_]+)\}")
 _BRACE = re.compile(r"\{\{|\{[a-z_]+\}|(\{)")
-_REPEATED = re.compile(r"\{\{|\{([^{}]+)\*([1-9][0-9]{0,8})\}")
+_REPEATED = re.compile(r"\{\{|\{([^{}]+)\*([1-9][0-9]{0,99})\}")
 
 # Signs of the reports, in plain characters.
 PLAIN = {

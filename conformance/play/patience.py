@@ -5,8 +5,8 @@ steps, word for word. Behind several dialogues, of which one came true, each cas
 its own. A program that has let the deadline pass in one situation several times, and has never done
 in it what the step waits for, gets less time for this step in further cases. That is taken back as
 soon as one case shows that the wait can end well: then the cases that had less time are played
-again with all of it. So a pass never becomes a failure because of what other cases did, and a run
-without failures never waits less.
+again with all of it. So a run without failures never waits less. What is left: where no case at all
+gets beyond a situation, one that would have got beyond it after the shorter time stays failed.
 """
 
 from __future__ import annotations
