@@ -74,7 +74,7 @@ type Terminal struct {
 	since   time.Time
 	pasting bool
 
-	library   *readline.Instance
+	editor    *readline.Instance
 	config    *readline.Config
 	columns   int
 	onResized func()        // has the library ask for these
@@ -485,7 +485,7 @@ func (t *Terminal) enter(typed func(line string) bool) {
 	if !typed(t.entered) {
 		t.entered = "" // the library then forgets the line
 	}
-	t.library.SaveToHistory(t.entered)
+	t.editor.SaveToHistory(t.entered)
 }
 
 // complete completes the word before the cursor, where one command or name begins so (EDIT-6).
@@ -547,10 +547,10 @@ func (t *Terminal) startLibrary() {
 		FuncGetSize:        func() (int, int) { return t.columns, 0 },
 		FuncOnWidthChanged: func(ask func()) { t.onResized = ask },
 	}
-	t.library, _ = readline.NewFromConfig(t.config) // it fails on Windows alone
+	t.editor, _ = readline.NewFromConfig(t.config) // it fails on Windows alone
 	go func() {
 		for {
-			t.entered, _ = t.library.ReadLine()
+			t.entered, _ = t.editor.ReadLine()
 		}
 	}()
 	<-t.idle
@@ -567,7 +567,7 @@ func (t *Terminal) feed(keys string) {
 // change has the library take its line off the screen, calls f, and has it drawn anew.
 func (t *Terminal) change(f func()) {
 	t.between = f
-	t.library.Write(nil)
+	t.editor.Write(nil)
 }
 
 // A fake is what the library takes for the terminal.
