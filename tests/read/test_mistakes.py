@@ -665,6 +665,11 @@ STEPS: dict[str, tuple[str, ...]] = {
         "8:20",
         "more than 64 MiB",
     ),
+    "a text that is repeated by a huge number": (
+        "- ann: starts\n- ann: {types: '{x*99999999999}'}",
+        "8:20",
+        "more than 64 MiB",
+    ),
     # Several dialogues.
     "one dialogue": (
         "- ann: starts\n- either:\n    - [ann: is_closed]",
