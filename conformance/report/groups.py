@@ -88,7 +88,7 @@ def _key(result: Result, failure: Failure | None, fails: bool) -> _Key:
         return (str(result.verdict), result.reason.partition("\n")[0])
     if failure.kind is not FailureKind.STEP:
         return (str(fails), failure.program, failure.kind, failure.requirement)
-    return (failure.requirement, _beginning(_opened(failure)))
+    return (failure.requirement, _beginning(_opened(failure))[:SHOWN])  # no two look the same
 
 
 def _opened(failure: Failure) -> str:

@@ -131,6 +131,14 @@ def test_what_differs_otherwise_is_several_groups() -> None:
     assert len(found) == len(failures)
 
 
+def test_no_two_groups_look_the_same() -> None:
+    """What is too long to be shown whole is told apart only as far as it is shown."""
+    beginning = "as the last line of standard error: a line that contains "
+    failures = [missed("R-1", beginning + word) for word in ("--port", "--host", "--bad")]
+    (one,) = groups([result(str(n), failure) for n, failure in enumerate(failures)])
+    assert len(one.cases) == len(failures)
+
+
 def test_errors_with_one_reason_are_one_group() -> None:
     broken = [
         replace(result(name), verdict=Verdict.ERRORED, expected=False, reason=f"{why}\nmore {name}")
