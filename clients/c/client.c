@@ -1,30 +1,29 @@
 /*
- * chat_client: the chat client in C, for Linux. PROTOCOL.md is the contract that it keeps; ids
- * such as CLIENT-4 name its rules.
+ * chat_client: a chat client for a terminal or a pipe. PROTOCOL.md is its contract.
  *
  *     gcc -o chat_client client.c && ./chat_client        (--help lists the options)
  *     gcc -DLINE_EDITING -o chat_client client.c -lreadline        (with GNU readline's editing)
  *
- * One poll loop, with two ways of a line through it:
+ * The two paths of a line:
  *
  *     keyboard -> typed -> outbox -> server
  *     server -> screen
  *
- * The states of a connection, where one that is lost is tried again:
+ * The phases, with a reconnection:
  *
  *     ASKED -> JOINED -> AWAY -> RETURNING -> JOINED
  *
- * What always holds:
- *  1. The loop waits in `poll` alone: neither direction, nor Ctrl+C, waits for another. To connect
- *     once more is the work of a second thread. Only a terminal that Ctrl+S holds up may hold up
- *     the drawing of a line; then an alarm ends the program.
- *  2. What waits is bounded: where it is too much, its source is not read.
- *  3. Nothing from the server reaches the screen unless it was made harmless (`show`).
- *  4. A typed line leaves the outbox once all of it is sent, and what was typed while there was no
- *     connection (`kept`) enters it once the server has welcomed us: never at a prompt.
- *  5. The terminal gets its mode back, however the program ends or is stopped (terminal.h).
+ * Invariants:
+ *  1. The loop waits only in `poll`, and a second thread reconnects, so neither direction waits for
+ *     the other, and Ctrl+C always works. Only drawing a line may block, on a terminal that Ctrl+S
+ *     has stopped; then an alarm ends the program.
+ *  2. Buffers are bounded: while a buffer is full, its source is not read.
+ *  3. Only `show` writes text from the server to the screen, and sanitizes it.
+ *  4. A line leaves the outbox when all of it was sent. Lines typed without a connection are in
+ *     `kept`, and enter the outbox after the welcome, so they never answer a prompt.
+ *  5. The terminal's mode is restored, however the program ends or is stopped (terminal.h).
  *
- * Exit status: 0 ended by the user, or by the server in peace; 1 the connection failed or was
+ * Exit status: 0 ended by the user, or by the server in order; 1 the connection failed or was
  * refused; 2 the command line is wrong.
  */
 #define _GNU_SOURCE
@@ -55,22 +54,22 @@
 
 /* ---- 1. Limits ------------------------------------------------------------------------------ */
 
-#define MAX_WAITING       (64 * 1024) /* bytes that may wait one way; then its source does */
-#define READ_SIZE         (16 * 1024) /* bytes read in one go */
+#define MAX_WAITING       (64 * 1024) /* bytes in a queue from which on its source is not read */
+#define READ_SIZE         (16 * 1024) /* bytes read in one system call */
 #define LINE_KEPT         1280        /* bytes kept of a server's line: two names and a text fit */
-#define MAX_LINE          1024        /* bytes that a server takes as one line */
-#define NAME_SIZE         33          /* a name, and its end */
-#define SECRET_SIZE       96          /* the longest password, and its end */
+#define MAX_LINE          1024        /* bytes that a server accepts as one line */
+#define NAME_SIZE         33          /* a name, and a NUL */
+#define SECRET_SIZE       96          /* the longest password, and a NUL */
 #define MAX_ANSWERS       8           /* to prompts on one connection: no server asks more often */
-#define MAX_OFFERS        64    /* commands that wait for their reply, as far as we follow them */
-#define MAX_PROMPT        2048  /* bytes of an unfinished line that may stand before a typed one */
+#define MAX_OFFERS        64          /* account commands without a reply yet */
+#define MAX_PROMPT        2048  /* bytes of a server's incomplete line that are shown as a prompt */
 #define MAX_ADDRESSES     32    /* of one host */
-#define NEXT_MS           1000  /* for an address to answer before the next is tried, too */
-#define TRY_MS            30000 /* to connect; and for the welcome, on the way back */
-#define CLOSE_MS          1000  /* for the server to end its side, once we have ended ours */
-#define SAY_MS            500   /* for standard error to take a line */
-#define END_SECONDS       2     /* for all of the end, after a signal */
-#define LOOK_MS           1000  /* between two looks whether the terminal is ours */
+#define NEXT_MS           1000  /* for an address to answer, before the next one is tried, too */
+#define TRY_MS            30000 /* to connect; when reconnecting, also to be welcomed */
+#define CLOSE_MS          1000  /* for the server to end its side after we have ended ours */
+#define SAY_MS            500   /* for standard error to accept a line */
+#define END_SECONDS       2     /* to end the program after a signal */
+#define LOOK_MS           1000  /* between two checks whether we are in the foreground */
 #define MAX_RETRY_SECONDS 30
 #define NEVER             INT64_MAX
 
@@ -81,72 +80,72 @@ static const char PASSWORD_PROMPT[] = "Password: ";
 
 /* ---- 2. Types ------------------------------------------------------------------------------- */
 
-/* Where the client is with the server. */
+/* The state of the conversation with the server. */
 enum phase {
-    ASKED,     /* connected, and never welcomed yet: the user answers the prompts */
+    ASKED,     /* never welcomed yet: the user answers the prompts */
     JOINED,    /* welcomed */
-    AWAY,      /* the connection is lost, and the next try is not due, or is being made */
-    RETURNING, /* connected again: what we remember answers the prompts */
+    AWAY,      /* the connection was lost: waiting for the next attempt, or connecting */
+    RETURNING, /* connected again, not welcomed yet: the client answers the prompts */
 };
 
-/* What waits in one direction. It is not read for more once it holds MAX_WAITING. */
+/* A buffer for one direction. */
 struct queue {
     size_t length;
-    char bytes[MAX_WAITING + 8 * READ_SIZE]; /* and room for what one round may bring */
+    char bytes[MAX_WAITING + 8 * READ_SIZE]; /* with space for what one round may add */
 };
 
-/* One connection, and what is known of it. */
+/* One connection. */
 struct link {
-    int fd;        /* -1: there is none */
-    size_t sent;   /* bytes of the outbox: the beginning of a line */
-    bool sent_all; /* the input has ended, and so has, in order, our side */
-    bool broken;   /* the server takes no more, or has reset the connection */
-    bool refused;  /* a try that failed: our side is ended, and what comes is discarded */
-    bool ended;    /* nothing more comes from the server */
+    int fd;        /* -1 in the phase AWAY */
+    size_t sent;   /* bytes of the outbox that were sent, but are not a complete line yet */
+    bool sent_all; /* the input has ended, and we have ended our side */
+    bool broken;   /* sending has failed, or the server has reset the connection */
+    bool refused;  /* the attempt to reconnect has failed: we have ended our side */
+    bool ended;    /* closed by the server, or the attempt to reconnect has failed */
 
-    size_t length;             /* bytes of what follows */
-    char line[LINE_KEPT];      /* what the server's last line has so far, and ... */
-    char last_line[LINE_KEPT]; /* ... its last whole one; both without prompts */
-    bool halfway;              /* the last byte that came ends no line */
-    size_t prompts;            /* how often it has asked */
-    const char *asked;         /* its last prompt */
-    size_t answered;           /* lines that were sent before the welcome: */
-    char answers[MAX_ANSWERS][SECRET_SIZE];
+    size_t length;             /* of `line` */
+    char line[LINE_KEPT];      /* the server's incomplete line, without prompts, up to LINE_KEPT */
+    char last_line[LINE_KEPT]; /* its last complete line, likewise */
+    bool halfway;              /* the last byte from the server was not a line end */
+    size_t prompts;            /* that it has sent */
+    const char *asked;         /* the last prompt */
+    size_t answered;           /* how many `answers` there are */
+    char answers[MAX_ANSWERS][SECRET_SIZE]; /* the first lines sent before the welcome */
 
-    size_t held_length; /* bytes of what follows */
-    char held[4];       /* the beginning of a character, or a CR that may belong to a line end */
+    size_t held_length;
+    char held[4]; /* an incomplete character, or a CR that may belong to a line end */
 };
 
-/* Everything. */
+/* All state of the client. */
 struct client {
     struct options options;
-    struct link link; /* the connection; AWAY: none */
+    struct link link;
     enum phase phase;
-    const char *answer; /* to the prompt for the name, by --name, until it is refused */
+    const char *answer; /* --name answers the prompt, until it is refused; then NULL */
 
-    struct queue typed;  /* of a line that is not whole yet */
-    struct queue outbox; /* lines for the server */
-    struct queue kept;   /* lines that were typed while there was no connection */
-    bool forgets;        /* the next line of the input is dropped: it may be a password */
+    struct queue typed;  /* an incomplete line */
+    struct queue outbox; /* lines to send */
+    struct queue kept;   /* lines typed while there is no connection */
+    bool forgets;        /* drop the next line: it may be a password (BACK-10) */
     bool typed_all;      /* the input has ended */
-    struct queue screen; /* for standard output */
-    size_t prompted;     /* bytes of it that are on the screen, as the prompt of the typed line */
+    struct queue screen; /* text for standard output */
+    size_t prompted;     /* bytes of it on the screen, as the prompt of the half-typed line */
 
-    char name[NAME_SIZE];        /* the one we have, or last had; empty before the first welcome */
-    char proven[SECRET_SIZE];    /* the password that the server took last, and ... */
-    char proven_name[NAME_SIZE]; /* ... its one name */
-    size_t offered;              /* commands that the server has not answered: */
-    char offers[MAX_OFFERS][SECRET_SIZE]; /* the password in each, if it has one */
+    char name[NAME_SIZE];        /* our name, or the last one; empty before the first welcome */
+    char proven[SECRET_SIZE];    /* the password that the server accepted last, and ... */
+    char proven_name[NAME_SIZE]; /* ... its name */
+    size_t offered;              /* how many `offers` there are */
+    char offers[MAX_OFFERS][SECRET_SIZE]; /* passwords in account commands without a reply yet */
 
-    int tries;        /* since the last welcome */
-    int64_t deadline; /* AWAY: for the next try; RETURNING: for its end */
-    int tried;        /* the connection that it has made, or -1 */
+    int tries;        /* attempts to reconnect since the last welcome */
+    int64_t deadline; /* AWAY: for the next attempt; RETURNING: for its end */
+    int tried;        /* the descriptor that the attempt has connected, or -1 */
 
-    int status;     /* the exit status; -1: it goes on */
-    char words[64]; /* the last ones */
+    int status;     /* the exit status; -1 while the program runs */
+    char words[64]; /* the final message */
 };
 
-/* What follows from what comes: sections 6 and 7. */
+/* Declared here, because sections 3 to 5 call them. */
 static void pass_on(struct client *client, const char *bytes, size_t length);
 static void remember(struct client *client, const char *line, size_t length);
 static bool has_no_answer(const struct client *client);
@@ -157,28 +156,28 @@ static void answer_prompt(struct client *client);
 static void come_back(struct client *client, const char *line, const char *welcomed);
 static void end(struct client *client, const char *words, int status);
 
-/* There is room: a source is read only while less than MAX_WAITING waits. */
+/* Appends bytes. There is always space, because a source is not read at MAX_WAITING. */
 static void put(struct queue *queue, const char *bytes, size_t length)
 {
     memcpy(queue->bytes + queue->length, bytes, length);
     queue->length += length;
 }
 
-/* Removes bytes at the front. */
+/* Removes bytes from the front. */
 static void consume(struct queue *queue, size_t length)
 {
     queue->length -= length;
     memmove(queue->bytes, queue->bytes + length, queue->length);
 }
 
-/* How much of some bytes is whole lines. */
+/* Returns the length of all complete lines. */
 static size_t whole_lines(const char *bytes, size_t length)
 {
     const char *end = memrchr(bytes, '\n', length);
     return end ? (size_t)(end - bytes) + 1 : 0;
 }
 
-/* The length of the first of several lines, with its end; of an unfinished one, all there is. */
+/* Returns the length of the first line with its end, or of all bytes if it is incomplete. */
 static size_t piece_length(const char *bytes, size_t length)
 {
     const char *end = memchr(bytes, '\n', length);
@@ -192,7 +191,7 @@ static bool begins(const char *text, const char *beginning)
 
 /* ---- 3. Screen ------------------------------------------------------------------------------ */
 
-/* C0 except TAB, DEL and C1, what breaks a line or turns its direction, and what is BROKEN. */
+/* C0 except TAB, DEL, C1, line separators, bidirectional controls (FRAME-6), and BROKEN. */
 static bool is_control(uint32_t code)
 {
     return (code < 0x20 && code != '\t') || (code >= 0x7F && code <= 0x9F) ||
@@ -200,11 +199,8 @@ static bool is_control(uint32_t code)
            code > 0x10FFFF;
 }
 
-/*
- * Puts what came, READ_SIZE bytes at most, on the screen, made harmless (CLIENT-6). What cannot be
- * judged yet, the beginning of a character or a carriage return, is held back; `last` says that
- * nothing follows.
- */
+/* Shows text from the server, READ_SIZE bytes at the most, sanitized (CLIENT-6). An incomplete
+ * character and a carriage return are held until more arrives; `last` says that nothing follows. */
 static void show(struct client *client, const char *bytes, size_t length, bool last)
 {
     struct link *link = &client->link;
@@ -229,10 +225,8 @@ static void show(struct client *client, const char *bytes, size_t length, bool l
     memcpy(link->held, next, link->held_length);
 }
 
-/*
- * Writes on standard error, above the half-typed line. Once it was not read for a moment, what it
- * does not take at once is lost: it never holds up an ending.
- */
+/* Writes to standard error, above the half-typed line. After standard error has not accepted text
+ * for SAY_MS, text that it does not accept at once is lost. */
 static void say(const char *bytes, size_t length)
 {
     static bool stuck;
@@ -247,11 +241,10 @@ static void say(const char *bytes, size_t length)
     stuck = length > 0;
 }
 
-static void announce(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void announce(const char *format, ...)
+/* Writes a message to standard error. */
+static void __attribute__((format(printf, 1, 2))) announce(const char *format, ...)
 {
-    char text[NI_MAXHOST + 256]; /* only a host that is given can be long */
+    char text[NI_MAXHOST + 256]; /* only the host can be long */
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -259,25 +252,31 @@ static void announce(const char *format, ...)
     say(text, strlen(text));
 }
 
-/* In the background, a client that edits lines waits quietly, and only connects. */
+/* Whether a system call has failed that can be repeated. */
+static bool is_for_now(void)
+{
+    return errno == EAGAIN || errno == EINTR;
+}
+
+/* Whether to write to standard output: in the background, an editor waits (EDIT-5). */
 static bool may_show(void)
 {
     return !terminal.edits || terminal.ours;
 }
 
-/* Whether the screen has all that came: what we say is to follow it. */
+/* Whether the screen has all text from the server, so that our messages may follow it. */
 static bool has_shown_all(const struct client *client)
 {
     return may_show() && client->screen.length == client->prompted;
 }
 
-/* Whether something waits for the screen: text, or the half-typed line. */
+/* Whether there is something to write or draw. */
 static bool has_to_write(const struct client *client)
 {
     return may_show() && (!has_shown_all(client) || (is_editing() && !terminal.drawn));
 }
 
-/* Draws the half-typed line, behind the server's unfinished one or our own prompt (EDIT-2). */
+/* Draws the half-typed line after its prompt: the server's incomplete line, or our own (EDIT-2). */
 static void draw_line(struct client *client)
 {
     char own[NAME_SIZE + sizeof " (away)> "] = "";
@@ -291,14 +290,35 @@ static void draw_line(struct client *client)
         draw(own, strlen(own), true);
 }
 
-/*
- * Writes some of what waits for standard output: no more than PIPE_BUF, which may be written
- * without waiting where `poll` agrees. A line without its end waits, to be a prompt.
- */
+/* Writes text to standard output while a password is typed. An incomplete line also stays in the
+ * queue: it may become the prompt of a line to edit. */
+static void write_as_it_is(struct client *client)
+{
+    struct queue *screen = &client->screen;
+    size_t length = MIN(screen->length - client->prompted, PIPE_BUF);
+    ssize_t n = write(STDOUT_FILENO, screen->bytes + client->prompted, length);
+    if (n < 0 && !is_for_now())
+        end(client, "", EXIT_FAILURE); /* CLIENT-10 */
+    client->prompted += n > 0 ? (size_t)n : 0;
+    size_t done = whole_lines(screen->bytes, client->prompted);
+    if (done == 0 && client->prompted > MAX_PROMPT)
+        done = client->prompted;
+    consume(screen, done);
+    client->prompted -= done;
+}
+
+/* Writes text to standard output, PIPE_BUF bytes at the most, which a writable pipe takes without
+ * blocking. While lines are edited, an incomplete line waits, to be drawn as a prompt. */
 static void write_screen(struct client *client)
 {
     struct queue *screen = &client->screen;
     size_t length = is_editing() ? whole_lines(screen->bytes, screen->length) : screen->length;
+    if (terminal.edits && terminal.hidden) {
+        write_as_it_is(client);
+        return;
+    }
+    if (client->prompted > 0 && !terminal.drawn)
+        putchar('\r'); /* write_as_it_is has written it; write it again in the same row */
     client->prompted = 0;
     if (length == 0 && screen->length > MAX_PROMPT)
         length = screen->length;
@@ -309,11 +329,11 @@ static void write_screen(struct client *client)
     ssize_t n = print_above(screen->bytes, MIN(length, PIPE_BUF));
     if (n > 0)
         consume(screen, (size_t)n);
-    else if (errno != EAGAIN)
-        end(client, "", EXIT_FAILURE); /* standard output is gone */
+    else if (!is_for_now())
+        end(client, "", EXIT_FAILURE); /* CLIENT-10 */
 }
 
-/* Forgets the server's unfinished line: it is a part of the screen now, or is taken off it. */
+/* Forgets the server's incomplete line, which stays on the screen or is erased as a prompt. */
 static void forget_row(struct client *client)
 {
     take_off();
@@ -323,7 +343,7 @@ static void forget_row(struct client *client)
 
 /* ---- 4. Connection -------------------------------------------------------------------------- */
 
-/* Small lines go out without delay; a server that vanishes is noticed within two minutes. */
+/* Sends small lines without delay (FRAME-9), and notices a server that has vanished. */
 static void prepare(int fd)
 {
     static const int options[][3] = {
@@ -335,7 +355,7 @@ static void prepare(int fd)
         setsockopt(fd, options[i][0], options[i][1], &options[i][2], sizeof(int));
 }
 
-/* Begins to connect to one address; -1 where that fails at once. */
+/* Starts to connect to one address; -1 where that fails at once. */
 static int connect_to(const struct addrinfo *address, int *error)
 {
     int type = address->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK;
@@ -351,7 +371,7 @@ static int connect_to(const struct addrinfo *address, int *error)
     return -1;
 }
 
-/* What came of it: 0 or an error. Where TCP connects us to ourselves, none answers (CLIENT-9). */
+/* Returns 0 or an error. A connection to ourselves counts as refused (CLIENT-9). */
 static int connection_error(int fd)
 {
     struct sockaddr_storage ours = {0}, theirs = {0};
@@ -366,7 +386,7 @@ static int connection_error(int fd)
     return memcmp(&ours, &theirs, sizeof ours) == 0 ? ECONNREFUSED : 0;
 }
 
-/* Takes the first connection that is made; drops those that have failed. -1: none is made yet. */
+/* Returns a connection that has succeeded, or -1; closes those that have failed. */
 static int take_made(struct pollfd *tries, nfds_t *count, int *error)
 {
     for (nfds_t i = *count; i-- > 0;) {
@@ -382,10 +402,8 @@ static int take_made(struct pollfd *tries, nfds_t *count, int *error)
     return -1;
 }
 
-/*
- * Connects to the first address of the host that answers. Where one fails, or does not answer for
- * a while, the next is tried beside it (CLIENT-7). -1: the reason says why there is none.
- */
+/* Connects to the first address of the host that answers; -1, with the reason, where none does.
+ * Where one fails or does not answer soon, the next one is tried in parallel (CLIENT-7). */
 static int connect_any(const struct options *options, const char **reason)
 {
     struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM};
@@ -416,7 +434,7 @@ static int connect_any(const struct options *options, const char **reason)
     return fd;
 }
 
-/* Whether something waits that can be sent. */
+/* Whether there is something to send. */
 static bool has_unsent(const struct client *client)
 {
     const struct link *link = &client->link;
@@ -424,11 +442,9 @@ static bool has_unsent(const struct client *client)
     return may_send && client->outbox.length > link->sent;
 }
 
-/*
- * Sends what was typed, as far as the kernel takes it; after the end of the input, ends our side.
- * A line of which only a part was sent stays in the outbox: to a server it is none before its end
- * comes. Of one that is too long, the last of that part is enough: it will be refused again.
- */
+/* Sends the outbox; after the end of the input, ends our side. A line that was sent only in part
+ * stays in the outbox, to be sent again on the next connection. Of a line that is too long, a part
+ * is enough: the server will refuse it again. */
 static void send_typed(struct client *client)
 {
     struct link *link = &client->link;
@@ -436,7 +452,7 @@ static void send_typed(struct client *client)
     if (has_unsent(client)) {
         const char *unsent = outbox->bytes + link->sent;
         ssize_t n = send(link->fd, unsent, outbox->length - link->sent, MSG_NOSIGNAL);
-        link->broken = n < 0 && errno != EAGAIN; /* what the server said can still be read */
+        link->broken = n < 0 && !is_for_now(); /* what the server has sent can still be received */
         link->sent += n > 0 ? (size_t)n : 0;
         size_t done = whole_lines(outbox->bytes, link->sent);
         if (link->sent - done > MAX_LINE + 1)
@@ -451,10 +467,8 @@ static void send_typed(struct client *client)
     }
 }
 
-/*
- * Ends our side, and discards what comes until the server ends its own: to close a connection
- * with something unread in it would reset it (CLIENT-2).
- */
+/* Ends our side, and discards input until the server ends its side. Closing a connection with
+ * unread input would reset it (CLIENT-2). */
 static void close_in_order(int fd)
 {
     char bytes[READ_SIZE];
@@ -464,7 +478,7 @@ static void close_in_order(int fd)
     shutdown(fd, SHUT_WR);
     while ((left = end - now_ms()) > 0 && is_ready(fd, POLLIN, (int)left)) {
         ssize_t n = recv(fd, bytes, sizeof bytes, 0);
-        if (n == 0 || (n < 0 && errno != EAGAIN))
+        if (n == 0 || (n < 0 && !is_for_now()))
             break;
     }
     close(fd);
@@ -472,11 +486,9 @@ static void close_in_order(int fd)
 
 /* ---- 5. From the server --------------------------------------------------------------------- */
 
-/*
- * Takes the prompts off the front of the line; says whether there was one. The user's line end,
- * which ends a prompt on the screen, is not sent back by the server. No user can say what looks
- * like a prompt: none is called Password (JOIN-3).
- */
+/* Removes the prompts from the front of the line; returns whether there was one. A prompt has no
+ * line end, so the server's next text follows on the same line. No message of a user can look like
+ * a prompt, because the name Password is reserved (JOIN-3). */
 static bool take_prompts(struct link *link)
 {
     static const char *const prompts[] = {PROMPT, PASSWORD_PROMPT};
@@ -491,7 +503,7 @@ static bool take_prompts(struct link *link)
     return link->prompts > before;
 }
 
-/* Answers as --name says, on each connection, until it is asked again there (CLIENT-8). */
+/* Answers the first prompt of a connection with --name, until it is refused (CLIENT-8). */
 static void give_name(struct client *client)
 {
     const char *name = client->answer;
@@ -505,7 +517,7 @@ static void give_name(struct client *client)
     show(client, "\n", 1, false);
 }
 
-/* Ends the hiding of a password. What is half typed of it is dropped (HIDE-2). */
+/* Shows typing again, and drops a half-typed password (HIDE-2). */
 static void end_hiding(struct client *client)
 {
     if (terminal.hidden) {
@@ -515,7 +527,7 @@ static void end_hiding(struct client *client)
     show_typing();
 }
 
-/* Sees to it that the prompt that is pending is answered, and a password hidden. */
+/* Answers the pending prompt where the client can; hides the typing of a password. */
 static void on_prompt(struct client *client)
 {
     const char *asked = client->link.asked;
@@ -523,13 +535,15 @@ static void on_prompt(struct client *client)
         answer_prompt(client);
         return;
     }
-    if (client->phase == RETURNING) { /* the name is asked anew (BACK-10) */
+    if (client->phase == RETURNING) { /* lost before the first welcome (BACK-10) */
         client->phase = ASKED;
         client->deadline = NEVER;
         show(client, asked, strlen(asked), false);
     }
     client->forgets = false;
     if (asked == PASSWORD_PROMPT) {
+        if (!terminal.hidden)
+            client->prompted = 0; /* hide_typing erases it, so write it again */
         hide_typing();
         return;
     }
@@ -538,14 +552,15 @@ static void on_prompt(struct client *client)
         give_name(client);
 }
 
-/* Keeps the password that was accepted, with its one name (BACK-3). */
+/* Remembers the password that was accepted, with its name (BACK-3). */
 static void keep_password(struct client *client, const char *password)
 {
     strcpy(client->proven, password);
     strcpy(client->proven_name, client->name);
 }
 
-/* Is welcomed: remembers what let us in, and sends what was kept. */
+/* Handles the welcome: remembers the password that was accepted, and sends the kept lines. Lines
+ * sent ahead of the welcome that answered no prompt may be account commands. */
 static void enter(struct client *client, const char *name)
 {
     struct link *link = &client->link;
@@ -554,7 +569,7 @@ static void enter(struct client *client, const char *name)
     if (client->phase == ASKED && answered)
         keep_password(client, link->answers[link->prompts - 1]);
     client->phase = JOINED;
-    for (size_t i = link->prompts; i < link->answered; i++) /* typed ahead: no answers */
+    for (size_t i = link->prompts; i < link->answered; i++)
         remember(client, link->answers[i], strlen(link->answers[i]));
     client->answer = NULL;
     client->tries = 0;
@@ -564,20 +579,20 @@ static void enter(struct client *client, const char *name)
     client->kept.length = 0;
 }
 
-/* Whether a line tells of a new name. */
+/* Whether a line is a rename notice. */
 static bool is_rename(const char *line, char old[NAME_SIZE], char new[NAME_SIZE])
 {
     char more;
     return sscanf(line, NAME " is now known as " NAME "%c", old, new, &more) == 2;
 }
 
-/* Whether a line is some words and our name. */
+/* Whether a line is `words` and our name. */
 static bool is_about_us(const struct client *client, const char *line, const char *words)
 {
     return begins(line, words) && strcmp(line + strlen(words), client->name) == 0;
 }
 
-/* Whether a line, which ends at '\n' or '\0', is a command, as a server reads it. */
+/* Whether a line, which ends at '\n' or '\0', is a command. */
 static bool is_command(const char *line, const char *word)
 {
     size_t length = strlen(word);
@@ -589,13 +604,13 @@ static bool has_password(const char *line)
     return is_command(line, "/register") || is_command(line, "/passwd");
 }
 
-/* Whether the server's reply to a line tells what we are called, or what our password is. */
+/* Whether a command may change our name or our password. */
 static bool is_account_command(const char *line)
 {
     return has_password(line) || is_command(line, "/unregister") || is_command(line, "/nick");
 }
 
-/* Whether a line refuses such a command. */
+/* Whether a reply refuses such a command. */
 static bool is_refusal(const char *line)
 {
     static const char unknown[] = "! unknown command: ";
@@ -609,7 +624,7 @@ static bool is_refusal(const char *line)
     return begins(line, unknown) && is_account_command(line + strlen(unknown));
 }
 
-/* Learns of a new name, or a new password, of ours. Commands are answered in order. */
+/* Notices a new name or password of ours. The server replies to commands in order. */
 static void follow_name(struct client *client, const char *line)
 {
     char old[NAME_SIZE], new[NAME_SIZE];
@@ -625,7 +640,7 @@ static void follow_name(struct client *client, const char *line)
         memmove(client->offers, client->offers + 1, --client->offered * SECRET_SIZE);
 }
 
-/* Notes who is in the room, for TAB. */
+/* Notices who is in the room, for TAB (EDIT-6). */
 static void follow_others(const char *line)
 {
     char name[NAME_SIZE], new[NAME_SIZE];
@@ -648,7 +663,7 @@ static void follow_others(const char *line)
     }
 }
 
-/* Follows what happens to us by the server's whole lines. */
+/* Handles a complete line from the server. */
 static void on_line(struct client *client, const char *line)
 {
     char name[NAME_SIZE], next;
@@ -663,7 +678,7 @@ static void on_line(struct client *client, const char *line)
     }
 }
 
-/* Shows a line, or a piece of one, and takes its meaning; on the way back, that comes first. */
+/* Shows and handles a line, or a piece of one; when reconnecting, handles it first. */
 static void on_server(struct client *client, const char *piece, size_t length)
 {
     struct link *link = &client->link;
@@ -687,13 +702,13 @@ static void on_server(struct client *client, const char *piece, size_t length)
     on_line(client, link->last_line);
 }
 
-/* Receives once from the server, and takes that line by line, or learns that it has ended. */
+/* Receives once from the server, and handles that line by line, and its end. */
 static void receive(struct client *client)
 {
     struct link *link = &client->link;
     char bytes[READ_SIZE];
     ssize_t n = recv(link->fd, bytes, sizeof bytes, 0);
-    if (n < 0 && errno == EAGAIN)
+    if (n < 0 && is_for_now())
         return;
     size_t length, left = n > 0 ? (size_t)n : 0;
     for (const char *next = bytes; left > 0 && !link->refused; next += length, left -= length) {
@@ -709,10 +724,7 @@ static void receive(struct client *client)
     }
 }
 
-/*
- * Sees how the connection ended, as the server's last line says (CLIENT-5): whether that ends the
- * program, or the connection is tried again.
- */
+/* Decides from the server's last line whether the program ends or reconnects (CLIENT-5). */
 static void ending(struct client *client)
 {
     const struct link *link = &client->link;
@@ -731,7 +743,8 @@ static void ending(struct client *client)
         lose(client);
 }
 
-/* Whether the server is read: once all is on the screen, as a flood would keep the keys from it. */
+/* Whether to receive from the server: only after everything is on the screen, because otherwise a
+ * flood of messages would delay the keys. */
 static bool may_hear(const struct client *client)
 {
     return client->link.fd >= 0 && !client->link.ended && has_shown_all(client);
@@ -739,7 +752,7 @@ static bool may_hear(const struct client *client)
 
 /* ---- 6. From the keyboard ------------------------------------------------------------------- */
 
-/* Whether a server takes a line (FRAME-4 to FRAME-6). */
+/* Whether a server accepts a line (FRAME-4 to FRAME-6). */
 static bool is_good(const char *line, size_t length)
 {
     bool good = length <= MAX_LINE;
@@ -751,10 +764,8 @@ static bool is_good(const char *line, size_t length)
     return good;
 }
 
-/*
- * Keeps a line for as long as it may turn out to be the password that is accepted. One that the
- * server drops is answered otherwise.
- */
+/* Remembers a line that may have a password, until the server's reply to it. A line that the server
+ * refuses by FRAME-4 to FRAME-6 gets another reply. */
 static void remember(struct client *client, const char *line, size_t length)
 {
     struct link *link = &client->link;
@@ -771,7 +782,7 @@ static void remember(struct client *client, const char *line, size_t length)
              line + start);
 }
 
-/* Sends lines, or a piece of one. */
+/* Appends lines, or a piece of one, to the outbox. */
 static void pass_on(struct client *client, const char *bytes, size_t length)
 {
     put(&client->outbox, bytes, length);
@@ -782,7 +793,8 @@ static void pass_on(struct client *client, const char *bytes, size_t length)
     }
 }
 
-/* Puts a line where it belongs; of one that is longer than MAX_WAITING, a piece. */
+/* Sends a typed line, keeps it while there is no connection, or drops it. A line that is longer
+ * than MAX_WAITING comes in pieces. */
 static void on_typed(struct client *client, const char *line, size_t length)
 {
     if (client->forgets)
@@ -795,7 +807,7 @@ static void on_typed(struct client *client, const char *line, size_t length)
         pass_on(client, line, length);
 }
 
-/* Takes a line that was edited, with its end; says whether the history may have it (HIDE-3). */
+/* Handles an edited line, with its end; returns whether the history may keep it (HIDE-3). */
 static bool on_edited(void *context, const char *line, size_t length)
 {
     struct client *client = context;
@@ -805,10 +817,7 @@ static bool on_edited(void *context, const char *line, size_t length)
     return keep;
 }
 
-/*
- * Takes what the terminal, or the pipe, hands over: keys, or lines. An unfinished last line gets
- * its end (CLIENT-1).
- */
+/* Handles input: keys or lines. An incomplete last line gets a line end (CLIENT-1). */
 static void on_input(struct client *client)
 {
     struct queue *typed = &client->typed;
@@ -817,7 +826,7 @@ static void on_input(struct client *client)
         n = read(STDIN_FILENO, typed->bytes + typed->length, READ_SIZE);
     else if (!read_line())
         return;
-    if (n < 0 && (errno == EAGAIN || !is_ours()))
+    if (n < 0 && (is_for_now() || !is_ours()))
         return;
     if (n > 0) {
         typed->length += (size_t)n;
@@ -829,8 +838,10 @@ static void on_input(struct client *client)
             put(typed, "\n", 1);
     }
     size_t ready = whole_lines(typed->bytes, typed->length);
+    if (ready > 0 && terminal.hidden)
+        forget_row(client); /* the terminal has moved the cursor below it */
     if (ready == 0 && typed->length >= MAX_WAITING)
-        ready = typed->length;
+        ready = typed->length - 1; /* the last byte waits for the line end */
     for (size_t at = 0, length; at < ready; at += length) {
         length = piece_length(typed->bytes + at, ready - at);
         on_typed(client, typed->bytes + at, length);
@@ -840,16 +851,14 @@ static void on_input(struct client *client)
         end(client, "Connection lost\n", EXIT_FAILURE);
 }
 
-/* Whether a prompt for the name would find none, as the input has ended. */
+/* Whether a prompt for the name cannot be answered: the input has ended. */
 static bool has_no_answer(const struct client *client)
 {
     return client->typed_all && !*client->name && !client->answer;
 }
 
-/*
- * Whether there is room for more input, and the name that --name gives was sent. Where lines are
- * edited, the half-typed one is to be on the screen.
- */
+/* Whether there is space for more input, and --name was sent (CLIENT-8). While lines are edited,
+ * the half-typed one must be on the screen. */
 static bool may_read(const struct client *client)
 {
     const struct link *link = &client->link;
@@ -861,13 +870,13 @@ static bool may_read(const struct client *client)
 
 /* ---- 7. Away and back ----------------------------------------------------------------------- */
 
-/* Whether the connection was lost, and we are not back yet: what is typed is kept. */
+/* Whether the connection was lost and we are not welcomed again: typed lines are kept. */
 static bool is_away(const struct client *client)
 {
     return client->phase == AWAY || client->phase == RETURNING;
 }
 
-/* Whether a password is asked for, and was not typed yet. */
+/* Whether a password was asked for, and not typed yet. */
 static bool is_at_password(const struct client *client)
 {
     const struct link *link = &client->link;
@@ -875,7 +884,7 @@ static bool is_at_password(const struct client *client)
            link->prompts > link->answered;
 }
 
-/* Ends the line that the server cannot end; a name may be half typed behind its prompt. */
+/* Ends the server's incomplete line, but not a prompt for a name that is being typed. */
 static void end_row(struct client *client)
 {
     bool begun = client->link.length > 0 || is_at_password(client);
@@ -883,10 +892,8 @@ static void end_row(struct client *client)
         put(&client->screen, "\n", 1);
 }
 
-/*
- * Keeps what was typed and not sent, unless it was for prompts: they are not asked again. A
- * password that has not been typed yet is for no one (BACK-10).
- */
+/* Keeps the lines that were not sent, unless they answered prompts. If a password was asked for and
+ * not typed yet, drops the next line (BACK-10). */
 static void keep_unsent(struct client *client)
 {
     if (client->phase == JOINED) {
@@ -900,7 +907,7 @@ static void keep_unsent(struct client *client)
     client->outbox.length = 0;
 }
 
-/* Says how soon and how often it is tried again; the delay without needless zeros. */
+/* Announces an attempt to reconnect, with the delay as BACK-1 requires. */
 static void announce_try(const struct client *client, double seconds)
 {
     char delay[32];
@@ -913,7 +920,7 @@ static void announce_try(const struct client *client, double seconds)
              client->options.retries);
 }
 
-/* Begins to wait for the next try (BACK-1), or gives up after the last one (BACK-6). */
+/* Starts to wait for the next attempt (BACK-1), or gives up after the last one (BACK-6). */
 static void lose(struct client *client)
 {
     char words[sizeof client->words];
@@ -927,26 +934,26 @@ static void lose(struct client *client)
         end(client, words, EXIT_FAILURE);
         return;
     }
-    double delay = ldexp(client->options.retry_delay, client->tries++); /* twofold each time */
+    double delay = ldexp(client->options.retry_delay, client->tries++); /* doubled each time */
     delay = MIN(delay, MAX_RETRY_SECONDS);
     announce_try(client, delay);
     client->deadline = now_ms() + (int64_t)(delay * 1000 + 1);
 }
 
-static int wake[2] = {-1, -1}; /* a pipe: signals, and a try that is made, wake the loop */
+static int wake[2] = {-1, -1}; /* a pipe: signals, and a finished attempt, wake the loop */
 
-/* Connects, in a thread of its own, and wakes the loop. */
+/* Connects, and wakes the loop. This is a thread. */
 static void *make_try(void *argument)
 {
     struct client *client = argument;
     const char *reason;
     client->tried = connect_any(&client->options, &reason);
     ssize_t written = write(wake[1], "", 1);
-    (void)written; /* the pipe has room */
+    (void)written; /* the pipe has space */
     return NULL;
 }
 
-/* Begins to connect once more. */
+/* Starts to connect again; without a thread, it blocks. */
 static void try_again(struct client *client)
 {
     pthread_t thread;
@@ -956,7 +963,7 @@ static void try_again(struct client *client)
         make_try(client);
 }
 
-/* Goes on with the connection, if there is one. The prompt of the last one is forgotten. */
+/* Continues with the new connection, if any; limits the time until the welcome (BACK-5). */
 static void on_tried(struct client *client)
 {
     client->link.fd = client->tried;
@@ -969,7 +976,7 @@ static void on_tried(struct client *client)
     client->deadline = now_ms() + TRY_MS;
 }
 
-/* Ends a try that did not bring us back, in order (BACK-5). */
+/* Ends a failed attempt to reconnect (BACK-5). */
 static void refuse(struct client *client)
 {
     struct link *link = &client->link;
@@ -978,7 +985,7 @@ static void refuse(struct client *client)
     client->deadline = now_ms() + CLOSE_MS;
 }
 
-/* The next try is due, or has taken too long. */
+/* The next attempt is due, or has taken too long. */
 static void on_deadline(struct client *client)
 {
     client->deadline = NEVER;
@@ -990,13 +997,13 @@ static void on_deadline(struct client *client)
         refuse(client);
 }
 
-/* The password for our name, empty where there is none (BACK-3). */
+/* Returns the password for our name; empty where there is none (BACK-3). */
 static const char *find_password(const struct client *client)
 {
     return strcasecmp(client->proven_name, client->name) == 0 ? client->proven : "";
 }
 
-/* Answers in the user's place, each prompt once; any other makes it a failed try. */
+/* Answers each prompt once for the user; at any further prompt, the attempt fails. */
 static void answer_prompt(struct client *client)
 {
     const struct link *link = &client->link;
@@ -1013,7 +1020,7 @@ static void answer_prompt(struct client *client)
     put(&client->outbox, "\n", 1);
 }
 
-/* Takes a line of the server's on the way back: the welcome, a refusal, or one to show. */
+/* Handles a line when reconnecting: the welcome, a refusal, or a line to show. */
 static void come_back(struct client *client, const char *line, const char *welcomed)
 {
     if (welcomed && strcmp(welcomed, client->name) == 0) {
@@ -1029,7 +1036,7 @@ static void come_back(struct client *client, const char *line, const char *welco
         refuse(client);
 }
 
-/* Leaves the terminal; shows the lines that will not be sent (BACK-9), and the last words. */
+/* Restores the terminal; prints the lines that were not sent (BACK-9), and the message. */
 static void give_up(const struct client *client)
 {
     const struct queue *kept = &client->kept;
@@ -1045,21 +1052,21 @@ static void give_up(const struct client *client)
 
 /* ---- 8. Loop -------------------------------------------------------------------------------- */
 
-/* Ends the program, with these last words. */
+/* Ends the program, with a final message. */
 static void end(struct client *client, const char *words, int status)
 {
     snprintf(client->words, sizeof client->words, "%s", words);
     client->status = status;
 }
 
-/* How long to wait for work, in ms. No signal tells that the terminal has become ours again. */
+/* Returns how long to wait, in ms. No signal reports that we are in the foreground again. */
 static int patience(const struct client *client)
 {
     int64_t left = client->deadline - now_ms();
     return left < 0 ? 0 : (int)MIN(left, terminal.ours ? INT_MAX : LOOK_MS);
 }
 
-/* Acts on what woke the loop. */
+/* Handles what has woken the loop. */
 static void on_wake(struct client *client)
 {
     char number;
@@ -1082,7 +1089,7 @@ static void on_wake(struct client *client)
 
 enum source { WAKE, SERVER, ROOM, KEYBOARD, SCREEN, SOURCES };
 
-/* Waits until something can be done, and does it; poll passes over a descriptor of -1. */
+/* Waits for events, and handles them. poll ignores a descriptor of -1. */
 static void work(struct client *client)
 {
     int fd = client->link.fd;
@@ -1097,7 +1104,7 @@ static void work(struct client *client)
         continue;
     if (ready[WAKE].revents) {
         on_wake(client);
-        return; /* what the others have may not be wanted any more */
+        return; /* the other events may not be wanted any more */
     }
     if (ready[SCREEN].revents)
         write_screen(client);
@@ -1109,7 +1116,7 @@ static void work(struct client *client)
         on_deadline(client);
 }
 
-/* Passes on what comes, both ways, until it ends for good; gives the exit status. */
+/* Runs the client; returns the exit status. */
 static int run(struct client *client)
 {
     while (client->status < 0) {
@@ -1127,10 +1134,10 @@ static int run(struct client *client)
 
 /* ---- 9. Start and stop ---------------------------------------------------------------------- */
 
-/* What ends the program ends it at once: there is no connection yet, or it was told before. */
+/* A signal ends the program at once: there is no connection yet, or it is the second signal. */
 static volatile sig_atomic_t at_once = true;
 
-/* Opens what the caller left closed of descriptors 0 to 2, so that the connection is none. */
+/* If one of the descriptors 0 to 2 was closed, a connection could get its number. */
 static void open_standard_files(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -1146,7 +1153,7 @@ static void quit(int number)
     _exit(EXIT_SUCCESS);
 }
 
-/* Wakes the loop. What ends the program ends it in time, whatever stands in the way. */
+/* Wakes the loop. A signal that ends the program sets an alarm, in case the loop is blocked. */
 static void on_signal(int number)
 {
     int saved = errno;
@@ -1158,11 +1165,11 @@ static void on_signal(int number)
         alarm(END_SECONDS);
     }
     ssize_t written = write(wake[1], &byte, 1);
-    (void)written; /* the pipe has room, and nothing could be done about it here */
+    (void)written; /* the pipe has space */
     errno = saved;
 }
 
-/* What was ignored stays so, as shells mean it, SIGTERM excepted (PROG-10). */
+/* Ignored signals stay ignored, except SIGTERM (PROG-10). */
 static void catch_signal(int number)
 {
     struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
@@ -1171,21 +1178,21 @@ static void catch_signal(int number)
         sigaction(number, &action, NULL);
 }
 
-/* Has the first signal that is to end the program end it in order, a second one at once. */
+/* Lets the first signal end the program in order, and a second one at once. */
 static void catch_signals(void)
 {
     static const int endings[] = {SIGTERM, SIGINT,  SIGHUP,    SIGQUIT, SIGUSR1,
                                   SIGUSR2, SIGXCPU, SIGVTALRM, SIGPROF};
     sigset_t none;
     if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) < 0) {
-        perror("chat-client: pipe");
+        announce("cannot start: %s\n", strerror(errno));
         exit(EXIT_FAILURE);
     }
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
         catch_signal(endings[i]);
     signal(SIGALRM, quit);
-    signal(SIGPIPE, SIG_IGN); /* standard output gone is noticed where it is written to */
-    signal(SIGTTIN, SIG_IGN); /* in the background we wait, and do not stop */
+    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe fails instead */
+    signal(SIGTTIN, SIG_IGN); /* do not stop in the background (EDIT-5) */
     signal(SIGTTOU, SIG_IGN);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -1197,7 +1204,7 @@ int main(int argc, char **argv)
     struct options *options = &client.options;
     const char *reason;
     (void)argc;
-    setlocale(LC_CTYPE, "C.UTF-8"); /* glibc has it always */
+    setlocale(LC_CTYPE, "C.UTF-8"); /* built into glibc */
     open_standard_files();
     catch_signals();
     parse_options(options, argv + 1);

@@ -1,8 +1,7 @@
 /*
- * options.h: the command line of the client (PROG-2, PROG-4 to PROG-8).
+ * options.h: the command line (PROG-2, PROG-4 to PROG-8).
  *
- * Offers `struct options` and `parse_options`, which returns only for a good command line.
- * Needs nothing.
+ * Exports: struct options, parse_options.
  */
 #ifndef OPTIONS_H
 #define OPTIONS_H
@@ -14,42 +13,46 @@
 #include <string.h>
 
 #define VERSION  "0.1.0"
-#define MAX_NAME (16 * 1024) /* bytes of --name */
+#define MAX_NAME 1024 /* bytes of --name (PROG-7) */
 
+/* The values of all options. */
 struct options {
     const char *host;
-    const char *port; /* as typed, once it is known to be a number */
-    const char *name; /* the answer to the prompt for the name, or NULL: the user is asked */
+    const char *port;
+    const char *name; /* answers the prompt for the name, or NULL */
     int retries;
-    double retry_delay;
+    double retry_delay; /* seconds */
 };
 
-static const char usage[] =
-    "usage: chat-client [--host HOST] [--port PORT] [--name NAME]\n"
-    "                   [--retries N] [--retry-delay SECONDS] [--help] [--version]\n";
+static const char usage[] = "usage: chat-client [OPTION]...\n";
 
 static const char help[] =
     "\n"
-    "A chat client. It shows what the server sends and sends each line of its input.\n"
-    "Nothing is encrypted, passwords neither. On a network that is not yours, use an SSH tunnel\n"
-    "or a TLS proxy (README.md explains how).\n\n"
-    "  --host HOST            where the server is (default localhost)\n"
-    "  --port PORT            its port (default 8080)\n"
-    "  --name NAME            the screen name to give (default: the user is asked)\n"
-    "  --retries N            how often a lost connection is tried again; 0: never (default 10)\n"
-    "  --retry-delay SECONDS  before the first of these tries; it doubles with each, up to 30 s\n"
+    "A chat client. It shows what the server sends, and sends each line of its input.\n"
+    "Nothing is encrypted, not even passwords. On a network that is not yours, use an SSH tunnel\n"
+    "or a TLS proxy (see docs/chat.md).\n"
+    "\n"
+    "  --host HOST            host of the server (default localhost)\n"
+    "  --port PORT            port of the server (default 8080)\n"
+    "  --name NAME            answer to the server's prompt for a name (default: you answer it)\n"
+    "  --retries N            attempts to reconnect after the connection was lost; 0 for none\n"
+    "                         (default 10)\n"
+    "  --retry-delay SECONDS  delay before the first attempt; it doubles each time, up to 30 s\n"
     "                         (default 1)\n"
     "  --help                 print this and exit\n"
-    "  --version              print the version and exit\n\n"
-    "In the chat, /help lists the commands. Ctrl+C ends the client; so does Ctrl+D, once all is\n"
-    "sent.\n"
+    "  --version              print the version and exit\n"
+    "\n"
+    "In the chat, /help lists the commands. Ctrl+C ends the client. Ctrl+D ends it after "
+    "everything\n"
+    "was sent.\n"
 #ifdef LINE_EDITING
-    "On a terminal a line can be edited; Up brings back those typed before.\n";
+    "On a terminal, lines can be edited: Up recalls earlier lines, and TAB completes commands and\n"
+    "names.\n";
 #else
-    "To edit lines, build it so: gcc -DLINE_EDITING -o chat_client client.c -lreadline\n";
+    "To edit lines, build with: gcc -DLINE_EDITING -o chat_client client.c -lreadline\n";
 #endif
 
-/* Ends the program for a bad command line. */
+/* Prints what is wrong with the command line, and ends the program. */
 static _Noreturn void __attribute__((format(printf, 1, 2))) usage_error(const char *format, ...)
 {
     va_list arguments;
@@ -61,14 +64,14 @@ static _Noreturn void __attribute__((format(printf, 1, 2))) usage_error(const ch
     exit(2);
 }
 
-/* Goes past a number, which is one to nine ASCII digits; gives what stands behind it, or NULL. */
+/* Returns the text after a number, which has one to nine ASCII digits, or NULL. */
 static const char *skip_number(const char *value)
 {
     size_t digits = strspn(value, "0123456789");
     return digits >= 1 && digits <= 9 ? value + digits : NULL;
 }
 
-/* Sets the option of this name and length; *good says whether its value is. False: no such one. */
+/* Sets an option, and *good to whether the value is good; false where there is no such option. */
 static bool set_value(struct options *o, const char *name, size_t length, const char *value,
                       bool *good)
 {
@@ -81,7 +84,7 @@ static bool set_value(struct options *o, const char *name, size_t length, const 
     } else if (IS("--port")) {
         o->port = value;
         *good = end && !*end && number >= 1 && number <= 65535;
-    } else if (IS("--name")) { /* the server judges whether it is a good one */
+    } else if (IS("--name")) { /* must be one line; the server decides whether it is valid */
         o->name = value;
         *good = !strpbrk(value, "\r\n") && strlen(value) <= MAX_NAME;
     } else if (IS("--retries")) {
@@ -98,7 +101,7 @@ static bool set_value(struct options *o, const char *name, size_t length, const 
 #undef IS
 }
 
-/* Reads an option and its value, which stands behind `=` or is the next word; gives the last. */
+/* Reads an option with its value, which is after `=` or in the next word; returns its last word. */
 static char **set_option(struct options *options, char **word)
 {
     const char *name = *word;
@@ -106,7 +109,7 @@ static char **set_option(struct options *options, char **word)
     bool joined = name[length] == '=', good;
     const char *value = joined ? name + length + 1 : word[1];
     if (!set_value(options, name, length, value ? value : "", &good))
-        usage_error("%s: %s", *name == '-' ? "unknown option" : "not an option", name);
+        usage_error("not an option: %s", name);
     if (!value)
         usage_error("no value for %s", name);
     if (!good)
@@ -114,7 +117,7 @@ static char **set_option(struct options *options, char **word)
     return joined ? word : word + 1;
 }
 
-/* Reads the command line; the first word that asks for help or is wrong ends the program. */
+/* Reads the command line. The first error, --help or --version ends the program. */
 static void parse_options(struct options *options, char **word)
 {
     *options = (struct options){"localhost", "8080", NULL, 10, 1};

@@ -1,18 +1,15 @@
 /*
- * terminal.h: the terminal that standard input is, if it is one: typing while others talk (EDIT),
- * and passwords that are not shown (HIDE).
+ * terminal.h: the terminal of standard input: line editing (EDIT), passwords without echo (HIDE).
  *
  * It is in one of three modes:
  *
- *     plain    the terminal's own way to take lines; also where there is no terminal
+ *     plain    the terminal edits lines itself, or there is no terminal
  *     hidden   the same without echo, while a password is typed
- *     edited   readline has the half-typed line; it stands below all else, behind its prompt
+ *     edited   readline edits the line, which is drawn below everything else, after its prompt
  *
- * Offers `take`, which each round of the loop calls; what is on the screen: `print_above`, `draw`,
- * `take_off`; `read_line`, which calls `typed` for each line that Enter ends; what changes the
- * mode: `start_editing`, `end_editing`, `hide_typing`, `show_typing`, `stop`, `go_on`, `give_back`;
- * who is in the room, for TAB: `know`, `forget`, `forget_names`; and some small questions. Needs
- * -DLINE_EDITING and -lreadline for lines that are edited.
+ * Exports: take, start_editing, end_editing, hide_typing, show_typing, drop_typed, stop, go_on,
+ * give_back; print_above, draw, take_off, on_resized; read_line; know, forget, forget_names;
+ * is_editing, is_ours, is_ready, now_ms, decode. Line editing requires -lreadline.
  */
 #ifndef TERMINAL_H
 #define TERMINAL_H
@@ -33,25 +30,25 @@
 #include <unistd.h>
 #include <wchar.h>
 
-#define BROKEN UINT32_MAX /* a byte that is not UTF-8 */
+#define BROKEN UINT32_MAX /* the code of a byte that is not UTF-8 */
 
 static struct terminal {
-    struct termios before;         /* its mode as it was, and is to be at the end */
-    volatile sig_atomic_t changed; /* it has another mode now */
-    bool ours;                     /* we are in the foreground, and it has the mode that we need */
-    bool edits;                    /* lines can be edited; the end of the input ends that */
-    bool hidden;                   /* a password is typed */
+    struct termios before;         /* the original mode, to restore */
+    volatile sig_atomic_t changed; /* the terminal has another mode */
+    bool ours;                     /* we are in the foreground, and our mode is set */
+    bool edits;                    /* lines can be edited, until the end of the input */
+    bool hidden;                   /* a password is being typed */
     bool drawn;                    /* the half-typed line is on the screen */
-    bool marks;                    /* it marks what is pasted */
+    bool marks;                    /* bracketed paste is on */
 } terminal;
 
-/* Whether what is typed now is an edited line. */
+/* Whether the mode is `edited`. */
 static bool is_editing(void)
 {
     return terminal.edits && !terminal.hidden;
 }
 
-/* Whether we are in the foreground: the shell has not given the terminal to another job. */
+/* Whether we are in the foreground. */
 static bool is_ours(void)
 {
     pid_t group = tcgetpgrp(STDIN_FILENO);
@@ -65,14 +62,14 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Whether a descriptor can be read, or written, within some milliseconds. */
+/* Whether a descriptor is readable or writable within some milliseconds. */
 static bool is_ready(int fd, short events, int patience)
 {
     struct pollfd wanted = {.fd = fd, .events = events};
     return poll(&wanted, 1, patience) > 0;
 }
 
-/* Decodes the first character of some bytes. Gives its length, 0 where it has more bytes. */
+/* Decodes the first character. Returns its length; 0 where it is incomplete. */
 static size_t decode(const char *bytes, size_t length, uint32_t *code)
 {
     wchar_t letter = (unsigned char)*bytes;
@@ -83,7 +80,7 @@ static size_t decode(const char *bytes, size_t length, uint32_t *code)
 
 /* --- Modes --- */
 
-/* Asks the terminal to mark what is pasted, or not to, unless Ctrl+S holds it up. */
+/* Turns bracketed paste on or off, unless Ctrl+S has stopped the terminal. */
 static void mark_pastes(bool wanted)
 {
     const char *asked = wanted ? "\033[?2004h" : "\033[?2004l";
@@ -92,17 +89,17 @@ static void mark_pastes(bool wanted)
         terminal.marks = wanted;
 }
 
-/* Drops what is half typed of a password: no program is to read it (HIDE-2). */
+/* Discards a half-typed password (HIDE-2). */
 static void drop_typed(void)
 {
     if (!terminal.hidden || !is_ours())
         return;
     tcflush(STDIN_FILENO, TCIFLUSH);
-    is_ready(STDIN_FILENO, POLLIN, 0); /* the kernel hands over what it has taken */
+    is_ready(STDIN_FILENO, POLLIN, 0); /* makes the kernel deliver input still in its buffers */
     tcflush(STDIN_FILENO, TCIFLUSH);
 }
 
-/* Gives the terminal back as it was (HIDE-4, EDIT-8). A signal handler may call this. */
+/* Restores the original mode (HIDE-4, EDIT-8). A signal handler may call this. */
 static void give_back(void)
 {
     if (!terminal.changed || !is_ours())
@@ -113,7 +110,7 @@ static void give_back(void)
     terminal.changed = false;
 }
 
-/* Gives the terminal, which is ours, the mode that we need. What was typed ahead stays. */
+/* Sets the terminal's mode as we need it now. Input typed ahead stays. */
 static void set_mode(void)
 {
     if (!terminal.edits && !terminal.hidden) {
@@ -124,18 +121,18 @@ static void set_mode(void)
         return;
     struct termios wanted = terminal.before;
     wanted.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
-    if (terminal.hidden && terminal.before.c_lflag & ECHO) /* else another shows what is typed */
+    if (terminal.hidden && terminal.before.c_lflag & ECHO) /* else another program echoes */
         wanted.c_lflag |= ECHONL;
     if (is_editing()) {
         wanted.c_lflag &= ~(tcflag_t)(ICANON | IEXTEN);
-        wanted.c_iflag &= ~(tcflag_t)IXON; /* Ctrl+S searches; ICRNL stays: Enter is '\n' */
+        wanted.c_iflag &= ~(tcflag_t)IXON; /* Ctrl+S becomes a key */
     }
     terminal.changed = true;
     tcsetattr(STDIN_FILENO, TCSANOW, &wanted);
     mark_pastes(is_editing());
 }
 
-/* Finds out whether the terminal is ours, and gives it our mode where it has become ours. */
+/* Finds out whether we are in the foreground, and sets our mode when we have come there. */
 static void take(void)
 {
     bool ours = is_ours();
@@ -146,7 +143,7 @@ static void take(void)
     terminal.ours = ours;
 }
 
-/* Takes the terminal anew: others may have used it while the program was stopped. */
+/* Handles SIGCONT: sets up the terminal again, which other programs may have used. */
 static void go_on(void)
 {
     terminal.ours = false;
@@ -160,35 +157,35 @@ static void go_on(void)
 #include <readline/readline.h>
 #include <wctype.h>
 
-#define MAX_TYPED   4095 /* bytes of an edited line: what a terminal itself takes */
-#define MAX_HISTORY 500  /* lines that Up brings back */
-#define MAX_NAMES   1000 /* that TAB completes */
+#define MAX_TYPED   4095 /* bytes of an edited line, as in the kernel's own editing */
+#define MAX_HISTORY 500  /* lines */
+#define MAX_NAMES   1000 /* names that TAB completes */
 #define NAME_BYTES  33
-#define MAX_KEY     1024 /* bytes of what a key sends, or of what the terminal answers */
-#define ESCAPE_MS   500  /* after Escape, for what would make it the beginning of a key */
-#define SEQUENCE_MS 2000 /* for the rest of a longer one */
+#define MAX_KEY     1024 /* bytes of an escape sequence */
+#define ESCAPE_MS   500  /* to wait for more after Escape alone */
+#define SEQUENCE_MS 2000 /* to wait for more after a longer part of an escape sequence */
 
-/* What stands between the keys and readline, which has the half-typed line itself. */
+/* The state of line editing, besides readline's own, which includes the half-typed line. */
 static struct editor {
     bool (*typed)(void *context, const char *line, size_t length);
     void *context;
-    char names[MAX_NAMES][NAME_BYTES];
+    char names[MAX_NAMES][NAME_BYTES]; /* in the room */
     size_t name_count;
 
-    char key[MAX_KEY + 1]; /* the beginning of what a key sends */
+    char key[MAX_KEY + 1]; /* an incomplete key */
     size_t length;
-    int64_t since;    /* when its last byte came, in ms */
-    bool pasting;     /* keys are text, whatever they are */
-    const char *next; /* what readline reads next */
+    int64_t since; /* when its last byte came, in ms */
+    bool pasting;
+    const char *next; /* the input of readline */
     size_t left;      /* bytes of it */
     bool own;         /* the prompt is the client's own */
-    int rows, width;  /* of the window, as readline was given them */
-    bool one_row;     /* the line is higher than the window: it scrolls in one row */
+    int rows, width;  /* of the window */
+    bool one_row;     /* the line has more rows than the window, and scrolls in one row instead */
 } editor;
 
 /* --- Screen --- */
 
-/* The columns that a text takes; a TAB, whose width depends on where it stands, counts as eight. */
+/* Returns the columns of a text. A TAB, whose width depends on its position, counts as eight. */
 static int columns_of(const char *text, size_t length)
 {
     int columns = 0;
@@ -200,13 +197,13 @@ static int columns_of(const char *text, size_t length)
     return columns;
 }
 
-/* The columns from the beginning of the prompt to some byte of the line. */
+/* Returns the columns from the beginning of the prompt to an offset in the line. */
 static int columns_to(int point)
 {
     return columns_of(rl_prompt, strlen(rl_prompt)) + columns_of(rl_line_buffer, (size_t)point);
 }
 
-/* Gives readline the size of the window; it cannot draw in less than four columns. */
+/* Tells readline the size of the window. It needs four columns at least. */
 static void get_size(void)
 {
     struct winsize size = {0};
@@ -216,7 +213,7 @@ static void get_size(void)
     rl_set_screen_size(editor.rows, editor.width);
 }
 
-/* Draws as readline does; a line that is higher than the window is drawn in one row (EDIT-1). */
+/* Draws as readline does, but a line with more rows than the window in one row (EDIT-1). */
 static void redisplay(void)
 {
     bool one_row = columns_to(rl_end) / editor.width >= editor.rows - 1;
@@ -228,10 +225,10 @@ static void redisplay(void)
         rl_clear_visible_line();
     editor.one_row = one_row;
     rl_variable_bind("horizontal-scroll-mode", one_row ? "on" : "off");
-    rl_forced_update_display(); /* which comes here again */
+    rl_forced_update_display(); /* calls this function again */
 }
 
-/* Takes the half-typed line off the screen: it gives way to something above it. */
+/* Erases the half-typed line, to show something above it. */
 static void take_off(void)
 {
     if (terminal.drawn)
@@ -240,10 +237,8 @@ static void take_off(void)
     terminal.drawn = false;
 }
 
-/*
- * Draws the half-typed line in the cursor's row, behind a prompt; `own` says that it is one of the
- * client's own. A TAB in it becomes a blank, because readline takes each byte of it for a column.
- */
+/* Draws the half-typed line after a prompt; `own` says that it is the client's own. A TAB in it
+ * becomes a space, because readline counts one column for it. */
 static void draw(const char *text, size_t length, bool own)
 {
     char *prompt = strndup(text, length);
@@ -251,7 +246,7 @@ static void draw(const char *text, size_t length, bool own)
         return;
     for (char *tab = prompt; (tab = strchr(tab, '\t'));)
         *tab = ' ';
-    get_size(); /* no signal says that it has changed while we were stopped */
+    get_size(); /* it may have changed while we were stopped, without a signal */
     rl_set_prompt(prompt);
     free(prompt);
     editor.own = own;
@@ -261,7 +256,7 @@ static void draw(const char *text, size_t length, bool own)
     terminal.drawn = true;
 }
 
-/* Puts the cursor below the line, which stays, unless it is an own prompt alone (EDIT-3). */
+/* Leaves the half-typed line on the screen, but not the client's own prompt alone (EDIT-3). */
 static void leave(void)
 {
     int point = rl_point;
@@ -280,10 +275,8 @@ static void leave(void)
     terminal.drawn = false;
 }
 
-/*
- * The window has another size. Some terminals break the rows anew, others do not: go up as few
- * rows as either needs, because above them is the chat.
- */
+/* Handles a new size of the window. Some terminals wrap long rows again, others do not. The line is
+ * erased as if it had the smaller number of rows, so that the chat above it stays. */
 static void on_resized(void)
 {
     if (!terminal.edits)
@@ -303,17 +296,15 @@ static void on_resized(void)
 
 /* --- Keys --- */
 
-/* What readline, or the user's .inputrc, does at a key: NULL for nothing. */
+/* Returns the command that readline, or the user's .inputrc, binds to a key, or NULL. */
 static rl_command_func_t *command_of(const char *key, size_t length, int *type)
 {
     *type = ISFUNC;
     return rl_function_of_keyseq_len(key, length, NULL, type);
 }
 
-/*
- * Whether these bytes are a whole key: a letter, an escape sequence, or one or more control
- * characters. readline gets nothing else: it is to wait for no rest when a password is asked.
- */
+/* Whether these bytes are a complete key: a character, an escape sequence, or one or more control
+ * characters. readline gets only complete keys, so it never waits for the rest of one. */
 static bool is_whole(const char *key, size_t length)
 {
     uint32_t code;
@@ -325,14 +316,14 @@ static bool is_whole(const char *key, size_t length)
         return length == 2 && !strchr("[O]P_^X", last);
     if (key[1] == 'O')
         return true;
-    if (key[1] != '[') /* an answer of the terminal, which ends at BEL or ST */
+    if (key[1] != '[') /* a reply of the terminal, which ends with BEL or ST */
         return last == '\a' || (last == '\\' && key[length - 2] == '\033');
-    if (key[2] == 'M' || key[2] == '[') /* a click; F1 to F5 of Linux's own screen */
+    if (key[2] == 'M' || key[2] == '[') /* a mouse click; F1 to F5 on the Linux console */
         return length == (key[2] == 'M' ? 6 : 4);
     return last >= '@' && last <= '~';
 }
 
-/* What readline gets in place of a terminal; a command that asks for more than there is ends. */
+/* Reads a byte of the current key for readline. EOF ends a command that asks for more. */
 static int next_byte(FILE *file)
 {
     (void)file;
@@ -347,28 +338,34 @@ static int has_next_byte(void)
     return editor.left > 0;
 }
 
-/* Lets readline have one key. */
+/* Passes one key to readline. Up, Down and the searches of readline 8.2 keep pointers into the undo
+ * list, which other commands free. So the list is freed before each command; undo then goes back
+ * only to the last control key. */
 static void feed(const char *bytes, size_t length)
 {
+    int type;
+    rl_command_func_t *command = command_of(bytes, length, &type);
+    if (command != rl_insert && command != rl_undo_command && command != rl_revert_line)
+        rl_free_undo_list();
     editor.next = bytes;
     editor.left = length;
     while (editor.left > 0 || RL_ISSTATE(RL_STATE_MACROINPUT)) /* a macro of .inputrc */
         rl_callback_read_char();
 }
 
-/* Whether a key is a command; one that would wait for a number's other digits is none to us. */
+/* Whether a key is bound to a command that we allow. Not allowed are numeric arguments, which wait
+ * for more digits, and macros, which replay many keys at once (see `feed`), and make readline 8.2
+ * crash where one ends in a search that has not begun. */
 static bool is_bound(const char *key, size_t length)
 {
     int type;
     rl_command_func_t *command = command_of(key, length, &type);
     return command && type != ISKMAP && command != rl_digit_argument &&
-           command != rl_universal_argument;
+           command != rl_universal_argument && command != rl_start_kbd_macro &&
+           command != rl_end_kbd_macro && command != rl_call_last_kbd_macro;
 }
 
-/*
- * Does what one key wants. What is neither text nor a key that readline knows, such as an answer
- * of the terminal, does nothing; nor does a key other than Enter that is pasted.
- */
+/* Handles a key. Unknown keys do nothing (EDIT-7), nor do pasted keys other than Enter. */
 static void press(const char *key, size_t length)
 {
     uint32_t code;
@@ -388,10 +385,8 @@ static void press(const char *key, size_t length)
     }
 }
 
-/*
- * Takes what was typed, byte by byte; the rest stays in the terminal once a line has ended, until
- * the next one is drawn. True where the user has ended the input, whatever key came before.
- */
+/* Handles input from the terminal; returns true where the user has ended it (Ctrl+D). It reads byte
+ * by byte, so that input after a line stays in the terminal until the next line is drawn. */
 static bool read_line(void)
 {
     int64_t late = now_ms() - editor.since;
@@ -400,14 +395,14 @@ static bool read_line(void)
     while (terminal.drawn && is_editing() && is_ready(STDIN_FILENO, POLLIN, 0)) {
         char *next = editor.key + editor.length;
         ssize_t n = read(STDIN_FILENO, next, 1);
-        if (n < 0 && (errno == EAGAIN || !is_ours()))
+        if (n < 0 && (errno == EAGAIN || errno == EINTR || !is_ours()))
             break;
         bool ends = *next == '\004' && editor.length == 0 && rl_end == 0 && !editor.pasting;
         if (n <= 0 || ends)
             return true;
         editor.since = now_ms();
         bool begins = *next == '\033' && (editor.length == 1 || *editor.key != '\033');
-        if (begins) /* of several Escapes the last counts */
+        if (begins) /* the last of several Escapes counts */
             *editor.key = *next;
         editor.length = begins ? 1 : editor.length + 1;
         if (is_whole(editor.key, editor.length) || editor.length == MAX_KEY) {
@@ -420,12 +415,12 @@ static bool read_line(void)
     return false;
 }
 
-/* Passes on a line that was entered; readline has put the cursor below it. */
+/* Handles an entered line, which stays on the screen. readline has moved the cursor below it. */
 static void on_entered(char *line)
 {
     if (!line)
         return;
-    if (editor.one_row) /* now all of it is shown */
+    if (editor.one_row) /* show all of it now */
         printf("\033[A\r\033[K%s%s\n", rl_prompt, line);
     rl_set_prompt("");
     terminal.drawn = false;
@@ -442,6 +437,7 @@ static void on_entered(char *line)
 
 /* --- Completion --- */
 
+/* Forgets a name that has left the room. */
 static void forget(const char *name)
 {
     size_t i = editor.name_count;
@@ -451,7 +447,7 @@ static void forget(const char *name)
         memmove(editor.names[i - 1], editor.names[i], (editor.name_count-- - i) * NAME_BYTES);
 }
 
-/* Those who talk stand last, where they are found soon; with too many, the first goes. */
+/* Remembers a name in the room; with too many, forgets the oldest. */
 static void know(const char *name)
 {
     forget(name);
@@ -465,7 +461,7 @@ static void forget_names(void)
     editor.name_count = 0;
 }
 
-/* Gives the next command or name that begins as the word does; readline frees it. */
+/* Returns the next command or name that begins with the word, or NULL; readline frees it. */
 static char *next_match(const char *word, int state)
 {
     static const char *const commands[] = {"/help",     "/who",    "/msg",        "/nick", "/quit",
@@ -481,25 +477,25 @@ static char *next_match(const char *word, int state)
     return NULL;
 }
 
-/* Completes a command at the beginning of the line, a name anywhere else (EDIT-6). */
+/* Completes a command at the beginning of the line, or a name anywhere else (EDIT-6). */
 static char **complete(const char *word, int start, int end)
 {
     (void)end;
-    rl_attempted_completion_over = 1; /* no names of files */
+    rl_attempted_completion_over = 1; /* no file names */
     bool possible = *word && (*word != '/' || start == 0);
     return possible ? rl_completion_matches(word, next_match) : NULL;
 }
 
 /* --- Beginning and end --- */
 
-/* readline reads the user's .inputrc; the terminal's mode, signals and input are our business. */
+/* Initializes readline. The terminal's mode, signals and input stay ours. */
 static void start_editing(bool (*typed)(void *, const char *, size_t), void *context)
 {
     const char *term = getenv("TERM");
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) || !term || !*term ||
         strcmp(term, "dumb") == 0)
         return;
-    setenv("LC_ALL", "C.UTF-8", 1); /* readline goes by the environment */
+    setenv("LC_ALL", "C.UTF-8", 1); /* readline reads the locale from the environment */
     editor.typed = typed;
     editor.context = context;
     rl_readline_name = "chat";
@@ -512,14 +508,13 @@ static void start_editing(bool (*typed)(void *, const char *, size_t), void *con
     rl_attempted_completion_function = complete;
     rl_completer_word_break_characters = " ";
     rl_initialize();
-    if (!rl_get_termcap("up")) /* a terminal that terminfo does not know */
+    if (!rl_get_termcap("up")) /* terminfo does not know the terminal */
         rl_reset_terminal("xterm");
-    rl_redisplay_function = redisplay;      /* not before, because then readline leaves all to us */
-    rl_variable_bind("bell-style", "none"); /* it would ring on standard error */
+    rl_redisplay_function = redisplay;      /* rl_initialize would then not read terminfo */
+    rl_variable_bind("bell-style", "none"); /* a bell would go to standard error */
     rl_variable_bind("completion-ignore-case", "on");
-    rl_variable_bind("completion-query-items", "0"); /* it would wait for the answer */
+    rl_variable_bind("completion-query-items", "0"); /* a question would block */
     rl_variable_bind("page-completions", "off");     /* likewise */
-    rl_variable_bind("revert-all-at-newline", "on"); /* else a password may get into the history */
     rl_variable_bind("enable-bracketed-paste", "off");
     rl_tty_set_echoing(1);
     get_size();
@@ -528,22 +523,22 @@ static void start_editing(bool (*typed)(void *, const char *, size_t), void *con
     terminal.edits = true;
 }
 
-/* Drops what is half typed. */
+/* Discards the half-typed line. */
 static void drop_line(void)
 {
     if (!terminal.edits)
         return;
     take_off();
     rl_callback_sigcleanup();
-    rl_replace_line("", 1);
-    rl_point = 0;
+    rl_free_undo_list();
+    rl_initialize(); /* an empty line, after the newest one of the history */
     editor.length = 0;
     editor.pasting = false;
 }
 
 #else
 
-/* Without readline a half-typed line is the terminal's business. */
+/* Without readline, the terminal edits lines. */
 #define start_editing(typed, context) ((void)(typed), (void)(context))
 #define take_off()                    ((void)0)
 #define draw(text, length, own)       ((void)(text), (void)(length), (void)(own))
@@ -557,14 +552,14 @@ static void drop_line(void)
 
 #endif
 
-/* Writes lines above the half-typed one; gives what `write` gives. */
+/* Writes lines above the half-typed one; returns the result of `write`. */
 static ssize_t print_above(const char *bytes, size_t length)
 {
     take_off();
     return write(STDOUT_FILENO, bytes, length);
 }
 
-/* From here on what is typed is a password (HIDE-1); what is half typed is none. */
+/* Hides the typing of a password (HIDE-1). A half-typed line before it is dropped. */
 static void hide_typing(void)
 {
     if (terminal.hidden || !isatty(STDIN_FILENO))
@@ -574,7 +569,7 @@ static void hide_typing(void)
     terminal.ours = false;
 }
 
-/* Goes back to what was before. What is half typed stays; see `drop_typed`. */
+/* Shows typing again. Half-typed input stays; see `drop_typed`. */
 static void show_typing(void)
 {
     if (!terminal.hidden)
@@ -583,7 +578,7 @@ static void show_typing(void)
     terminal.ours = false;
 }
 
-/* Leaves the half-typed line on the screen, and the terminal as it was. */
+/* Ends line editing: leaves the half-typed line on the screen, and restores the mode. */
 static void end_editing(void)
 {
     leave();
@@ -591,7 +586,7 @@ static void end_editing(void)
     terminal.edits = false;
 }
 
-/* Stops, with the terminal as it was, until we are told to go on (Ctrl+Z). */
+/* Stops the program (Ctrl+Z), with the original mode, until SIGCONT. */
 static void stop(void)
 {
     leave();

@@ -1,30 +1,29 @@
-// Command client is a chat client for a terminal or a pipe. PROTOCOL.md is its contract; ids such
-// as CLIENT-4 name its rules.
+// Command client is a chat client for a terminal or a pipe. PROTOCOL.md is its contract.
 //
 //	go run client.go                connects to localhost:8080
 //	go run client.go --help         lists the options
 //
-// The two ways of a line:
+// The two paths of a line:
 //
 //	keyboard -> typed -> outbox -> server
 //	server -> screen
 //
-// The states of a connection, where one that is lost is tried again:
+// The phases, with a reconnection:
 //
 //	asked -> joined -> away -> returning -> joined
 //
-// What always holds:
+// Invariants:
 //
-//  1. One goroutine, run's, owns everything. All that may wait for long is done by others (begin),
-//     which send it what is to be done next: so neither direction, nor Ctrl+C, waits for a server
-//     that does not read or for a terminal that is held up.
-//  2. What waits is bounded: where it is too much, its source is not read.
-//  3. Nothing from the server reaches the screen unless it was made harmless (show).
-//  4. A typed line leaves the outbox once all of it is sent, and what was typed while there was no
-//     connection (kept) enters it once the server has welcomed us: never at a prompt.
-//  5. The terminal gets its mode back, however the program ends or is stopped (package terminal).
+//  1. One goroutine, run's, owns all state. Each call that may block is made by another goroutine
+//     (begin), which then sends run a function to call. So neither direction waits for the other,
+//     and Ctrl+C always works.
+//  2. Buffers are bounded: while a buffer is full, its source is not read.
+//  3. Only `show` writes text from the server to the screen, and sanitizes it.
+//  4. A line leaves the outbox when all of it was sent. Lines typed without a connection are in
+//     `kept`, and enter the outbox after the welcome, so they never answer a prompt.
+//  5. The terminal's mode is restored, however the program ends or is stopped (package terminal).
 //
-// Exit status: 0 ended by the user, or by the server in peace; 1 the connection failed or was
+// Exit status: 0 ended by the user, or by the server in order; 1 the connection failed or was
 // refused; 2 the command line is wrong.
 package main
 
@@ -52,23 +51,21 @@ import (
 	"chat/client/terminal"
 )
 
-// ---------------------------------------------------------------------------------------------
-// 1. Limits
-// ---------------------------------------------------------------------------------------------
+// ---------------------------------------- 1. Limits -----------------------------------------
 
 const (
-	maxWaiting   = 64 * 1024               // bytes that may wait in one direction; then its source does
-	readSize     = 64 * 1024               // bytes read in one go
+	maxWaiting   = 64 * 1024               // bytes in a buffer from which on its source is not read
+	readSize     = 64 * 1024               // bytes read in one system call
 	lineKept     = 1280                    // bytes kept of a server's line: two names and a text fit
-	maxLine      = 1024                    // bytes that a server takes as one line
+	maxLine      = 1024                    // bytes that a server accepts as one line
 	maxAnswers   = 8                       // to prompts on one connection: no server asks more often
-	maxOffers    = 64                      // commands that wait for their reply, as far as we follow them
-	nextTime     = time.Second             // for an address to answer before the next is tried, too
-	tryTime      = 30 * time.Second        // to connect; and for the welcome, on the way back
-	closeTime    = time.Second             // for the server to end its side, once we have ended ours
-	sayTime      = time.Second / 2         // for standard error to take a line
-	endTime      = 1500 * time.Millisecond // for all of the end, after a signal
-	lookTime     = time.Second             // between two looks whether the terminal is ours
+	maxOffers    = 64                      // account commands without a reply yet
+	nextTime     = time.Second             // for an address to answer, before the next is tried, too
+	tryTime      = 30 * time.Second        // to connect; when reconnecting, also to be welcomed
+	closeTime    = time.Second             // for the server to end its side after we have ended ours
+	sayTime      = time.Second / 2         // for standard error to accept a line
+	endTime      = 1500 * time.Millisecond // to end the program after a signal
+	lookTime     = time.Second             // between two checks whether we are in the foreground
 	maxRetryTime = 30.0                    // seconds
 )
 
@@ -85,74 +82,71 @@ var (
 	online   = regexp.MustCompile(`^Online \([0-9]+\): (.*)$`)
 	sentAway = regexp.MustCompile(`^! (?:too many attempts|timed out|server full|kicked by the operator)$`)
 
-	// Commands whose replies tell what we are called and what our password is, and the refusals of
-	// these commands.
+	// The commands that may change our name or our password, and the replies that refuse them.
 	accountCommand = regexp.MustCompile(`^/(?i:(?:register|passwd)( .*)?|(?:unregister|nick)(?: .*)?)$`)
 	refusal        = regexp.MustCompile(`^! (?:invalid name: |name in use: |name registered: |` +
 		`name not registered: |already registered: |not registered: |password must |accounts cannot |` +
 		`unknown command: /(?i:register|passwd|unregister|nick) )`)
 )
 
-// ---------------------------------------------------------------------------------------------
-// 2. Types
-// ---------------------------------------------------------------------------------------------
+// ----------------------------------------- 2. Types -----------------------------------------
 
-// A phase is where the client is with the server.
+// A phase is the state of the conversation with the server.
 type phase int
 
 const (
-	asked     phase = iota // connected, and never welcomed yet: the user answers the prompts
+	asked     phase = iota // never welcomed yet: the user answers the prompts
 	joined                 // welcomed
-	away                   // the connection is lost, and the next try is not due, or is being made
-	returning              // connected again: what we remember answers the prompts
+	away                   // the connection was lost: waiting for the next attempt, or connecting
+	returning              // connected again, not welcomed yet: the client answers the prompts
 )
 
-// A link is one connection, and what is known of it.
+// A link is one connection.
 type link struct {
-	conn    *net.TCPConn // nil: the next try is not due, or is being made
-	hearing bool         // it is being read
-	sending bool         // some of the outbox is being sent
-	sentAll bool         // the input has ended, and so has, in order, our side
-	broken  bool         // the server takes no more, or has reset the connection
-	ended   bool         // nothing more comes from the server, or is to come: a try has failed
+	conn    *net.TCPConn // nil in the phase away
+	hearing bool         // a goroutine receives
+	sending bool         // a goroutine sends
+	sentAll bool         // the input has ended, and we have ended our side
+	broken  bool         // sending has failed, or the server has reset the connection
+	ended   bool         // closed by the server, or the attempt to reconnect has failed
 
-	line     string   // what the server's last line has so far
-	lastLine string   // its last whole one; both without prompts, and cut at lineKept
-	prompts  int      // how often it has asked
-	asked    string   // its last prompt
-	answers  []string // the first lines typed, until the welcome
-	held     string   // what came and is not shown, before it is seen what follows
+	line     string   // the server's incomplete line, without prompts, up to lineKept
+	lastLine string   // its last complete line, likewise
+	prompts  int      // that it has sent
+	asked    string   // the last prompt
+	answers  []string // the first lines sent before the welcome
+	held     string   // an incomplete character, or a carriage return that may belong to a line end
 }
 
 // A secret is a password, and the one name that it is for.
 type secret struct{ name, password string }
 
-// A client is everything. It is touched by run's goroutine alone.
+// A client is all state of the client.
 type client struct {
 	options options.Options
 	tty     *terminal.Terminal
-	link    *link // the connection; away: the last one
+	link    *link
 	phase   phase
-	answers bool // --name answers the prompt for the name, until it is refused
+	answers bool // --name answers the prompt, until it is refused
 
-	reading  bool   // standard input is being read
-	typed    []byte // of a line that is not whole yet
-	outbox   []byte // lines for the server
-	kept     []byte // lines that were typed while there was no connection
-	forgets  bool   // the next line of the input is dropped: it may be a password
+	reading  bool   // a goroutine reads standard input
+	typed    []byte // an incomplete line
+	outbox   []byte // lines to send
+	kept     []byte // lines typed while there is no connection
+	forgets  bool   // drop the next line: it may be a password (BACK-10)
 	typedAll bool   // the input has ended
 
-	shown  chan error  // how the writing of standard output went; nil: it is not being written
-	saying atomic.Bool // standard error is being written
+	shown  chan error  // receives the result of writing to standard output; nil while idle
+	saying atomic.Bool // a goroutine writes to standard error
 
-	name    string   // the one we have, or last had; empty before the first welcome
-	proven  secret   // what the server took last
-	offered []string // the password in each command that it has not answered, empty where it has none
-	tries   int      // to come back, since the last welcome
+	name    string   // our name, or the last one; empty before the first welcome
+	proven  secret   // the password that the server accepted last, and its name
+	offered []string // the passwords in account commands without a reply yet
+	tries   int      // attempts to reconnect since the last welcome
 
-	done   chan func() // what is to be done next, now that something that was begun is done
+	done   chan func() // functions that the other goroutines send to run
 	over   bool        // the program ends ...
-	words  string      // ... with these last words
+	words  string      // ... with this final message
 	status int
 }
 
@@ -168,17 +162,15 @@ func newClient(o options.Options, tty *terminal.Terminal, conn *net.TCPConn) *cl
 	return c
 }
 
-// ---------------------------------------------------------------------------------------------
-// 3. Screen
-// ---------------------------------------------------------------------------------------------
+// ---------------------------------------- 3. Screen -----------------------------------------
 
-// show puts what came on the screen, made harmless (CLIENT-6). What cannot be judged yet, the
-// beginning of a character or a carriage return, is held back.
+// show shows text from the server, sanitized (CLIENT-6). An incomplete character and a carriage
+// return are held until more arrives.
 func (c *client) show(data string) {
 	data = strings.ReplaceAll(c.link.held+data, "\r\n", "\n")
 	var text []byte
 	for utf8.FullRuneInString(data) && data != "\r" {
-		r, size := utf8.DecodeRuneInString(data) // of what is not UTF-8, U+FFFD and 1
+		r, size := utf8.DecodeRuneInString(data) // for a byte that is not UTF-8, U+FFFD and 1
 		if isControl(r) && r != '\n' {
 			r = '\ufffd'
 		}
@@ -189,8 +181,8 @@ func (c *client) show(data string) {
 	c.tty.PrintAbove(string(text))
 }
 
-// isControl reports whether a character is one of C0 except TAB, DEL and C1, or of those that break
-// a line or turn its direction on the screen.
+// isControl tells whether a character is one of C0 except TAB, DEL, C1, the line and paragraph
+// separators, and the bidirectional controls (FRAME-6).
 func isControl(r rune) bool {
 	return r < ' ' && r != '\t' || r >= 0x7f && r <= 0x9f ||
 		r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
@@ -207,7 +199,7 @@ func (c *client) ownPrompt() string {
 	return c.name + " (away)> "
 }
 
-// writeScreen begins to write what waits for standard output, unless that is under way.
+// writeScreen starts to write to standard output what is in tty.Out, unless it is being written.
 func (c *client) writeScreen() {
 	text := c.tty.Out
 	if c.shown != nil || len(text) == 0 || !c.tty.MayShow() {
@@ -215,13 +207,22 @@ func (c *client) writeScreen() {
 	}
 	shown := make(chan error, 1)
 	c.shown, c.tty.Out = shown, nil
-	go func() {
-		_, err := os.Stdout.Write(text)
-		shown <- err
-	}()
+	go func() { shown <- writeAll(text) }()
 }
 
-// flush waits until all is on the screen; not for long, as it may be held up.
+// writeAll writes a text, even if another program has made the shared pipe non-blocking.
+func writeAll(text []byte) error {
+	for {
+		n, err := os.Stdout.Write(text)
+		if !errors.Is(err, unix.EAGAIN) {
+			return err
+		}
+		text = text[n:]
+		unix.Poll([]unix.PollFd{{Fd: 1, Events: unix.POLLOUT}}, -1)
+	}
+}
+
+// flush waits until everything is on the screen, but not for long: Ctrl+S may have stopped it.
 func (c *client) flush() {
 	late := time.After(closeTime)
 	for c.writeScreen(); c.shown != nil; c.writeScreen() {
@@ -234,8 +235,8 @@ func (c *client) flush() {
 	}
 }
 
-// announce says something on standard error, which may be the same terminal: above the half-typed
-// line. Where standard error has not taken what was said before, it is lost.
+// announce writes a message to standard error, after everything else on the screen. While standard
+// error has not accepted the last message, further ones are lost.
 func (c *client) announce(message string) {
 	c.tty.TakeOff()
 	c.flush()
@@ -244,7 +245,7 @@ func (c *client) announce(message string) {
 	}
 	said := make(chan struct{})
 	go func() {
-		os.Stderr.WriteString(message) // where that fails, nothing can be said about it
+		os.Stderr.WriteString(message) // an error could not be reported
 		c.saying.Store(false)
 		close(said)
 	}()
@@ -254,12 +255,10 @@ func (c *client) announce(message string) {
 	}
 }
 
-// ---------------------------------------------------------------------------------------------
-// 4. Connection
-// ---------------------------------------------------------------------------------------------
+// -------------------------------------- 4. Connection ---------------------------------------
 
-// connect connects to the first address of the host that answers. Where one fails, or does not
-// answer for a while, the next is tried beside it (CLIENT-7).
+// connect connects to the first address of the host that answers. Where one fails or does not
+// answer soon, the next one is tried in parallel (CLIENT-7).
 func connect(ctx context.Context, o *options.Options) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, tryTime, unix.ETIMEDOUT)
 	defer cancel()
@@ -286,13 +285,13 @@ func connect(ctx context.Context, o *options.Options) (*net.TCPConn, error) {
 	return nil, err
 }
 
-// A try is what came of connecting to one address.
+// A try is the result of connecting to one address.
 type try struct {
 	conn net.Conn
 	err  error
 }
 
-// connectTo connects to one address. Where TCP connects us to ourselves, none answers (CLIENT-9).
+// connectTo connects to one address. A connection to ourselves counts as refused (CLIENT-9).
 func connectTo(ctx context.Context, address string, tried chan<- try) {
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err == nil && conn.LocalAddr().String() == conn.RemoteAddr().String() {
@@ -308,7 +307,7 @@ func connectTo(ctx context.Context, address string, tried chan<- try) {
 	}
 }
 
-// dialer connects; package net sends small lines without delay.
+// dialer connects. Package net sets TCP_NODELAY (FRAME-9).
 var dialer = net.Dialer{
 	KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4,
@@ -316,16 +315,15 @@ var dialer = net.Dialer{
 	Control: prepare,
 }
 
-// prepare has the system, with the dialer's KeepAliveConfig, notice within two minutes that a
-// server has vanished.
+// prepare, with the dialer's KeepAliveConfig, makes the system notice a server that has vanished.
 func prepare(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) {
 		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 120_000)
 	})
 }
 
-// sendTyped begins to send what was typed; after the end of the input it ends our side. A line of
-// which only a part was sent stays in the outbox: to a server it is none before its end comes.
+// sendTyped starts to send the outbox; after the end of the input, it ends our side. A line that
+// was sent only in part stays in the outbox, to be sent again on the next connection.
 func (c *client) sendTyped() {
 	l, data := c.link, c.outbox
 	switch {
@@ -335,7 +333,7 @@ func (c *client) sendTyped() {
 			n, err := l.conn.Write(data)
 			return func() {
 				if err != nil {
-					l.broken = true // what the server said can still be read
+					l.broken = true // what the server has sent can still be received
 					n = bytes.LastIndexByte(data[:n], '\n') + 1
 				}
 				c.outbox = c.outbox[n:]
@@ -347,22 +345,20 @@ func (c *client) sendTyped() {
 	}
 }
 
-// closeInOrder ends our side, and discards what comes until the server ends its own: to close a
-// connection with something unread in it would reset it. Others may be at work on it.
+// closeInOrder ends our side, and discards input until the server ends its side. Closing a
+// connection with unread input would reset it (CLIENT-2).
 func (l *link) closeInOrder() {
 	if l.conn != nil {
 		l.conn.CloseWrite()
 		l.conn.SetDeadline(time.Now().Add(closeTime))
-		io.Copy(io.Discard, l.conn) // however it ends
+		io.Copy(io.Discard, l.conn)
 		l.conn.Close()
 	}
 }
 
-// ---------------------------------------------------------------------------------------------
-// 5. From the server
-// ---------------------------------------------------------------------------------------------
+// ------------------------------------ 5. From the server ------------------------------------
 
-// hear begins to read what the server sends.
+// hear starts to receive from the server.
 func (c *client) hear() {
 	l := c.link
 	if !c.mayHear() {
@@ -379,12 +375,12 @@ func (c *client) hear() {
 	})
 }
 
-// mayHear reports whether there is room for what the server sends.
+// mayHear tells whether there is space for more text from the server.
 func (c *client) mayHear() bool {
 	return c.link.conn != nil && !c.link.ended && c.tty.MayShow() && len(c.tty.Out) < maxWaiting
 }
 
-// receive takes what the server has sent, line by line, or learns that it has ended.
+// receive handles what the server has sent, line by line, and its end.
 func (c *client) receive(data string, err error) {
 	l := c.link
 	for piece := range strings.Lines(data) {
@@ -397,7 +393,7 @@ func (c *client) receive(data string, err error) {
 	}
 	l.broken = l.broken || err != io.EOF
 	l.ended = true
-	l.conn.SetWriteDeadline(time.Now()) // ends what is being sent: it may never be taken
+	l.conn.SetWriteDeadline(time.Now()) // ends a Write that may never finish
 	if l.held != "" {
 		c.tty.PrintAbove("\ufffd")
 	}
@@ -406,7 +402,7 @@ func (c *client) receive(data string, err error) {
 	}
 }
 
-// onServer shows a line, or a piece of one, and takes its meaning: first, on the way back.
+// onServer shows and handles a line, or a piece of one; when reconnecting, it handles it first.
 func (c *client) onServer(piece string) {
 	l := c.link
 	if c.phase != returning {
@@ -424,9 +420,9 @@ func (c *client) onServer(piece string) {
 	}
 }
 
-// takePrompts takes the prompts off the front of the line, and reports whether there was one. The
-// user's line end, which ends a prompt on the screen, is not sent back by the server. No user can
-// say what looks like a prompt: none is called Password (JOIN-3).
+// takePrompts removes the prompts from the front of the line, and returns whether there was one. A
+// prompt has no line end, so the server's next text follows on the same line. No message of a user
+// can look like a prompt, because the name Password is reserved (JOIN-3).
 func (l *link) takePrompts() bool {
 	before := l.prompts
 	for _, text := range []string{prompt, passwordPrompt} {
@@ -439,13 +435,13 @@ func (l *link) takePrompts() bool {
 	return l.prompts > before
 }
 
-// onPrompt sees to it that the prompt that is pending is answered, and a password hidden.
+// onPrompt answers the pending prompt where the client can, and hides the typing of a password.
 func (c *client) onPrompt() {
 	if c.phase == returning && c.name != "" {
 		c.answerPrompt()
 		return
 	}
-	if c.phase == returning { // the name is asked anew (BACK-10)
+	if c.phase == returning { // lost before the first welcome (BACK-10)
 		c.phase = asked
 		c.link.conn.SetReadDeadline(time.Time{})
 		c.show(c.link.asked)
@@ -461,7 +457,7 @@ func (c *client) onPrompt() {
 	}
 }
 
-// giveName answers as --name says, once on each connection, until it is refused (CLIENT-8).
+// giveName answers the first prompt of a connection with --name, until it is refused (CLIENT-8).
 func (c *client) giveName() {
 	if c.link.prompts > 1 {
 		c.answers = false
@@ -472,7 +468,7 @@ func (c *client) giveName() {
 	c.show(answer)
 }
 
-// showTyping shows again what is typed. What is half typed of a password is dropped (HIDE-2).
+// showTyping shows typing again, and drops a half-typed password (HIDE-2).
 func (c *client) showTyping() {
 	if c.tty.Hidden {
 		c.tty.DropTyped()
@@ -481,7 +477,7 @@ func (c *client) showTyping() {
 	c.tty.ShowTyping()
 }
 
-// onLine follows what happens to us by the server's whole lines.
+// onLine handles a complete line from the server.
 func (c *client) onLine(line string) {
 	welcomed := ""
 	if found := welcome.FindStringSubmatch(line); found != nil {
@@ -498,8 +494,8 @@ func (c *client) onLine(line string) {
 	}
 }
 
-// enter is called when we are welcomed: it remembers what let us in, and sends what was kept.
-// Commands that were typed ahead are no answers to prompts.
+// enter handles the welcome: it remembers the password that was accepted, and sends the kept lines.
+// Lines sent ahead of the welcome that answered no prompt may be account commands.
 func (c *client) enter(name string) {
 	l, kept := c.link, c.kept
 	answered := min(l.prompts, len(l.answers))
@@ -516,7 +512,7 @@ func (c *client) enter(name string) {
 	c.passOn(string(kept))
 }
 
-// followName learns of a new name, or a new password, of ours. Commands are answered in order.
+// followName notices a new name or password of ours. The server replies to commands in order.
 func (c *client) followName(line string) {
 	found := renamed.FindStringSubmatch(line)
 	isRenamed := found != nil && found[1] == c.name
@@ -536,7 +532,7 @@ func (c *client) followName(line string) {
 	}
 }
 
-// followOthers notes who is in the room, for TAB.
+// followOthers notices who is in the room, for TAB (EDIT-6).
 func (c *client) followOthers(line string) {
 	if found := online.FindStringSubmatch(line); found != nil {
 		for _, name := range strings.Split(found[1], ", ") {
@@ -554,7 +550,7 @@ func (c *client) followOthers(line string) {
 	}
 }
 
-// ending sees how the connection ended, as the server's last line says (CLIENT-5).
+// ending decides from the server's last line whether the program ends or reconnects (CLIENT-5).
 func (c *client) ending() {
 	l := c.link
 	switch last := l.lastLine; {
@@ -572,11 +568,9 @@ func (c *client) ending() {
 	}
 }
 
-// ---------------------------------------------------------------------------------------------
-// 6. From the keyboard
-// ---------------------------------------------------------------------------------------------
+// ----------------------------------- 6. From the keyboard -----------------------------------
 
-// read begins to read standard input.
+// read starts to read standard input.
 func (c *client) read() {
 	if !c.mayRead() {
 		return
@@ -587,7 +581,7 @@ func (c *client) read() {
 	})
 }
 
-// mayRead reports whether there is room for more, and the name that --name gives was sent.
+// mayRead tells whether there is space for more input, and --name was sent (CLIENT-8).
 func (c *client) mayRead() bool {
 	l := c.link
 	full := len(c.outbox)+len(c.kept) >= maxWaiting
@@ -595,8 +589,7 @@ func (c *client) mayRead() bool {
 	return c.tty.Ours && !c.typedAll && !full && (c.isAway() || !early)
 }
 
-// onInput takes what the terminal, or the pipe, hands over: keys, or lines. An unfinished last line
-// gets its end (CLIENT-1).
+// onInput handles input: keys or lines. An incomplete last line gets a line end (CLIENT-1).
 func (c *client) onInput(data []byte, ended bool) {
 	c.typed = append(c.typed, data...)
 	if c.tty.IsEditing() && !ended {
@@ -611,8 +604,8 @@ func (c *client) onInput(data []byte, ended bool) {
 		}
 	}
 	whole := bytes.LastIndexByte(c.typed, '\n') + 1
-	if len(c.typed) >= maxWaiting {
-		whole = len(c.typed)
+	if whole == 0 && len(c.typed) >= maxWaiting {
+		whole = len(c.typed) - 1 // the last byte waits for the line end
 	}
 	for line := range bytes.Lines(c.typed[:whole]) {
 		c.onTyped(string(line))
@@ -623,7 +616,7 @@ func (c *client) onInput(data []byte, ended bool) {
 	}
 }
 
-// onEdited takes a line that was edited, and reports whether the history may have it (HIDE-3).
+// onEdited handles an edited line, and returns whether the history may keep it (HIDE-3).
 func (c *client) onEdited(line string) bool {
 	found := accountCommand.FindStringSubmatch(line)
 	keep := c.name != "" && (found == nil || found[1] == "")
@@ -631,7 +624,7 @@ func (c *client) onEdited(line string) bool {
 	return keep
 }
 
-// onTyped puts a line where it belongs.
+// onTyped sends a typed line, keeps it while there is no connection, or drops it.
 func (c *client) onTyped(line string) {
 	switch {
 	case c.forgets:
@@ -645,13 +638,13 @@ func (c *client) onTyped(line string) {
 	}
 }
 
-// isQuit reports whether a line is /quit, as a server reads it (CMD-5).
+// isQuit tells whether a line is /quit.
 func isQuit(line string) bool {
 	word, _, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
 	return strings.EqualFold(word, "/quit")
 }
 
-// passOn sends lines.
+// passOn appends lines to the outbox.
 func (c *client) passOn(lines string) {
 	c.outbox = append(c.outbox, lines...)
 	for line := range strings.Lines(lines) {
@@ -661,8 +654,8 @@ func (c *client) passOn(lines string) {
 	}
 }
 
-// remember keeps a line for as long as it may turn out to be the password that is accepted. One
-// that the server drops (FRAME-4 to FRAME-6) is answered otherwise.
+// remember remembers a line that may have a password, until the server's reply to it. A line that
+// the server refuses by FRAME-4 to FRAME-6 gets another reply.
 func (c *client) remember(line string) {
 	if c.phase == asked && len(c.link.answers) < maxAnswers {
 		c.link.answers = append(c.link.answers, line[:min(len(line), maxLine)])
@@ -674,17 +667,15 @@ func (c *client) remember(line string) {
 	}
 }
 
-// hasNoAnswer reports whether a prompt for the name would find none, as the input has ended.
+// hasNoAnswer tells whether a prompt for the name cannot be answered: the input has ended.
 func (c *client) hasNoAnswer() bool { return c.typedAll && c.name == "" && !c.answers }
 
-// ---------------------------------------------------------------------------------------------
-// 7. Away and back
-// ---------------------------------------------------------------------------------------------
+// ------------------------------------- 7. Away and back -------------------------------------
 
-// isAway reports whether the connection was lost, and we are not back yet: what is typed is kept.
+// isAway tells whether the connection was lost and we are not welcomed again: typed lines are kept.
 func (c *client) isAway() bool { return c.phase == away || c.phase == returning }
 
-// lose begins to wait for the next try (BACK-1), or gives up after the last one (BACK-6).
+// lose starts to wait for the next attempt (BACK-1), or gives up after the last one (BACK-6).
 func (c *client) lose() {
 	c.endRow()
 	if c.tries == c.options.Retries {
@@ -701,16 +692,15 @@ func (c *client) lose() {
 	c.tryAgain(time.Duration(delay * float64(time.Second)))
 }
 
-// endRow ends the line that the server cannot end any more; but a name may be half typed behind the
-// prompt for it.
+// endRow ends the server's incomplete line, but not a prompt for a name that is being typed.
 func (c *client) endRow() {
 	if c.tty.Begun != prompt {
 		c.tty.EndRow()
 	}
 }
 
-// keepUnsent keeps what was typed and not sent, unless it was for prompts: they are not asked
-// again. A password that has not been typed yet is for no one (BACK-10).
+// keepUnsent keeps the lines that were not sent, unless they answered prompts. If a password was
+// asked for and not typed yet, the next line is dropped (BACK-10).
 func (c *client) keepUnsent() {
 	l := c.link
 	switch c.phase {
@@ -725,7 +715,7 @@ func (c *client) keepUnsent() {
 	c.outbox = nil
 }
 
-// tryAgain connects once more, after the delay; the time until the welcome is limited.
+// tryAgain connects again, after the delay; the time until the welcome is limited (BACK-5).
 func (c *client) tryAgain(delay time.Duration) {
 	go func() {
 		time.Sleep(delay)
@@ -742,7 +732,7 @@ func (c *client) tryAgain(delay time.Duration) {
 	}()
 }
 
-// answerPrompt answers in the user's place, each prompt once; any other makes it a failed try.
+// answerPrompt answers each prompt once for the user; at any further prompt, the attempt fails.
 func (c *client) answerPrompt() {
 	l, password := c.link, c.findPassword()
 	switch {
@@ -755,7 +745,7 @@ func (c *client) answerPrompt() {
 	}
 }
 
-// findPassword returns the password for our name, empty where there is none (BACK-3).
+// findPassword returns the password for our name; empty where there is none (BACK-3).
 func (c *client) findPassword() string {
 	if strings.EqualFold(c.proven.name, c.name) {
 		return c.proven.password
@@ -763,7 +753,7 @@ func (c *client) findPassword() string {
 	return ""
 }
 
-// comeBack takes a line of the server's on the way back: the welcome, a refusal, or one to show.
+// comeBack handles a line when reconnecting: the welcome, a refusal, or a line to show.
 func (c *client) comeBack(line, welcomed string) {
 	if welcomed != "" && welcomed == c.name {
 		c.link.conn.SetReadDeadline(time.Time{})
@@ -779,11 +769,10 @@ func (c *client) comeBack(line, welcomed string) {
 	}
 }
 
-// refuse ends a try that did not bring us back (BACK-5).
+// refuse ends a failed attempt to reconnect (BACK-5).
 func (c *client) refuse() { c.link.ended = true }
 
-// giveUp leaves the terminal, and shows the lines that were kept and will not be sent (BACK-9)
-// before the last words.
+// giveUp restores the terminal, and prints the lines that were not sent (BACK-9), and the message.
 func (c *client) giveUp() {
 	c.tty.EndEditing()
 	var text strings.Builder
@@ -796,11 +785,9 @@ func (c *client) giveUp() {
 	c.flush()
 }
 
-// ---------------------------------------------------------------------------------------------
-// 8. Loop
-// ---------------------------------------------------------------------------------------------
+// ----------------------------------------- 8. Loop ------------------------------------------
 
-// run passes on what comes, both ways, until it ends for good, and returns the exit status.
+// run runs the client, and returns the exit status.
 func (c *client) run(ctx context.Context) int {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGCONT, unix.SIGWINCH)
@@ -808,7 +795,7 @@ func (c *client) run(ctx context.Context) int {
 		c.tty.Take()
 		c.sendTyped()
 		c.tty.Own = c.ownPrompt()
-		if c.shown == nil { // so that the half-typed line is drawn once after many others
+		if c.shown == nil { // draws the half-typed line once after many other lines
 			c.tty.Draw()
 		}
 		c.writeScreen()
@@ -825,17 +812,17 @@ func (c *client) run(ctx context.Context) int {
 	return c.status
 }
 
-// isOver reports whether nothing more is to come of the connection, and the screen has all that
-// came: what we say is to follow it.
+// isOver tells whether the connection has ended, and the screen has all text from the server, so
+// that our messages may follow it.
 func (c *client) isOver() bool {
 	return c.link.ended && !c.link.sending &&
 		c.shown == nil && len(c.tty.Out) == 0 && c.tty.MayShow()
 }
 
-// wait waits for one thing that happens, and acts on it.
+// wait waits for one event, and handles it.
 func (c *client) wait(ctx context.Context, signals <-chan os.Signal) {
 	var look <-chan time.Time
-	if !c.tty.Ours { // no signal tells that it is again
+	if !c.tty.Ours { // no signal reports that we are in the foreground again
 		look = time.After(lookTime)
 	}
 	select {
@@ -852,14 +839,14 @@ func (c *client) wait(ctx context.Context, signals <-chan os.Signal) {
 	case err := <-c.shown:
 		c.shown = nil
 		if err != nil {
-			c.end("", 1) // standard output is gone
+			c.end("", 1) // CLIENT-10
 		}
 	case <-look:
 	}
 }
 
-// begin has work done that may wait for long, unless it is under way. What it returns is done
-// afterwards, by run's goroutine.
+// begin calls work, which may block, in another goroutine, unless it is running already. Run's
+// goroutine then calls the function that work returns.
 func (c *client) begin(underWay *bool, work func() func()) {
 	if *underWay {
 		return
@@ -874,24 +861,22 @@ func (c *client) begin(underWay *bool, work func() func()) {
 	}()
 }
 
-// end ends the program, with these last words.
+// end ends the program, with a final message.
 func (c *client) end(words string, status int) {
 	if !c.over {
 		c.over, c.words, c.status = true, words, status
 	}
 }
 
-// ---------------------------------------------------------------------------------------------
-// 9. Start and stop
-// ---------------------------------------------------------------------------------------------
+// ------------------------------------ 9. Start and stop -------------------------------------
 
-// catchSignals returns a context that ends at the first signal that is to end the program. A second
-// one, or an end that takes too long, ends it at once. What was blocked is unblocked by package
-// signal; what was ignored stays so, SIGTERM excepted (PROG-10).
+// catchSignals lets the first signal end the program in order, by the context that it returns, and
+// a second one, or endTime, at once. Package signal unblocks blocked signals; ignored ones stay
+// ignored, except SIGTERM (PROG-10).
 func catchSignals(tty *terminal.Terminal) context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
-	signal.Ignore(unix.SIGPIPE) // a write to a closed standard output fails, and run sees it
+	signal.Ignore(unix.SIGPIPE) // writing to a closed pipe fails instead
 	for _, s := range []syscall.Signal{unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
 		unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM, unix.SIGXCPU} {
 		if !signal.Ignored(s) {
@@ -919,11 +904,11 @@ func main() {
 	conn, err := connect(ctx, &o)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return // the user did not want to wait
+		return // ended by a signal
 	case err != nil:
-		var heart unix.Errno
-		if errors.As(err, &heart) { // package net adds the operation and the address
-			err = heart
+		var errno unix.Errno
+		if errors.As(err, &errno) { // without the operation and the address that package net adds
+			err = errno
 		}
 		fmt.Fprintf(os.Stderr, "cannot connect to %s: %v\n", o.Address(), err)
 		os.Exit(1)

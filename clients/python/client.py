@@ -1,31 +1,30 @@
 #!/usr/bin/env python3
-"""A chat client for a terminal or a pipe. PROTOCOL.md is its contract; ids such as CLIENT-4 name
-its rules.
+"""A chat client for a terminal or a pipe. PROTOCOL.md is its contract.
 
     python client.py                connects to localhost:8080
     python client.py --help         lists the options
 
-The two ways of a line:
+The two paths of a line:
 
     keyboard -> typed -> outbox -> server
     server -> screen
 
-The states of a connection, where one that is lost is tried again:
+The phases, with a reconnection:
 
     ASKED -> JOINED -> AWAY -> RETURNING -> JOINED
 
-What always holds:
+Invariants:
 
- 1. Each direction is a task of its own, and nothing in one waits for the other; what may wait in
-    the system (a look-up, a terminal that is held up) waits in a thread. So Ctrl+C always works.
- 2. What waits is bounded: where it is too much, its source is not read.
- 3. Nothing from the server reaches the screen unless it was made harmless (`show`).
- 4. A typed line leaves the outbox once all of it is sent, and what was typed while there was no
-    connection (`kept`) enters it once the server has welcomed us: never at a prompt.
- 5. The terminal gets its mode back, however the program ends or is stopped (terminal.py).
+ 1. Each direction is a task of its own, and does not wait for the other. System calls that may
+    block (a name look-up, a stopped terminal) run in a thread. So Ctrl+C always works.
+ 2. Buffers are bounded: while a buffer is full, its source is not read.
+ 3. Only `show` writes text from the server to the screen, and sanitizes it.
+ 4. A line leaves the outbox when all of it was sent. Lines typed without a connection are in
+    `kept`, and enter the outbox after the welcome, so they never answer a prompt.
+ 5. The terminal's mode is restored, however the program ends or is stopped (terminal.py).
 
-Exit status: 0 ended by the user, or by the server in peace; 1 the connection failed or was
-refused; 2 the command line is wrong.
+Exit status: 0 ended by the user, or by the server in order; 1 the connection failed or was refused;
+2 the command line is wrong.
 """
 
 from __future__ import annotations
@@ -55,20 +54,19 @@ if TYPE_CHECKING:
 
 # ---------------------------------------------------------------------------------------------
 # 1. Limits
-# ---------------------------------------------------------------------------------------------
 
-MAX_WAITING = 64 * 1024  # bytes that may wait in one direction; then its source does
-READ_SIZE = 64 * 1024  # bytes read in one go
+MAX_WAITING = 64 * 1024  # bytes in a buffer from which on its source is not read
+READ_SIZE = 64 * 1024  # bytes read in one system call
 LINE_KEPT = 1280  # bytes kept of a server's line: two names and a text fit
-MAX_LINE = 1024  # bytes that a server takes as one line
+MAX_LINE = 1024  # bytes that a server accepts as one line
 MAX_ANSWERS = 8  # to prompts on one connection: no server asks more often
-MAX_OFFERS = 64  # commands that wait for their reply, as far as we follow them
-NEXT_SECONDS = 1.0  # for an address to answer before the next is tried, too
-TRY_SECONDS = 30.0  # to connect; and for the welcome, on the way back
-CLOSE_SECONDS = 1.0  # for the server to end its side, once we have ended ours
-SAY_SECONDS = 0.5  # for standard error to take a line
-END_SECONDS = 1.5  # for all of the end, after a signal
-LOOK_SECONDS = 1.0  # between two looks whether the terminal is ours
+MAX_OFFERS = 64  # account commands without a reply yet
+NEXT_SECONDS = 1.0  # for an address to answer, before the next one is tried, too
+TRY_SECONDS = 30.0  # to connect; when reconnecting, also to be welcomed
+CLOSE_SECONDS = 1.0  # for the server to end its side after we have ended ours
+SAY_SECONDS = 0.5  # for standard error to accept a line
+END_SECONDS = 1.5  # to end the program after a signal
+LOOK_SECONDS = 1.0  # between two checks whether we are in the foreground
 MAX_RETRY_SECONDS = 30.0
 
 PROMPT = "Enter your screen name: "
@@ -82,93 +80,88 @@ ONLINE = re.compile(r"Online \([0-9]+\): (.*)")
 GOODBYE = re.compile(r"Goodbye, .*")
 SENT_AWAY = re.compile(r"! (?:too many attempts|timed out|server full|kicked by the operator)")
 
-# Commands whose replies tell what we are called and what our password is, and the refusals of these
-# commands.
+# The commands that may change our name or our password, and the replies that refuse them.
 ACCOUNT_COMMAND = re.compile(rb"/(?:(register|passwd)|unregister|nick)(?: +(.*))?", re.I)
-QUIT = re.compile(rb"/quit[ \r\n]", re.I)  # as a server reads it (CMD-5)
+QUIT = re.compile(rb"/quit[ \r\n]", re.I)
 REFUSAL = re.compile(
     r"! (?:invalid name: |name in use: |name registered: |name not registered: |already registered:"
-    r" |not registered: |password must |accounts cannot |unknown command: /(?i:register|passwd|"
+    r" |not registered: |password must |accounts cannot |unknown command: /(?ai:register|passwd|"
     r"unregister|nick) )"
 )
 
-PIECES = re.compile(rb"[^\n]*\n|[^\n]+")  # whole lines, and the beginning of one
-# C0 except TAB and line end, DEL and C1, and what breaks a line or turns its direction.
+PIECES = re.compile(rb"[^\n]*\n|[^\n]+")  # complete lines, and an incomplete one at the end
+# C0 except TAB and line end, DEL, C1, line and paragraph separators, and bidirectional controls.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 # ---------------------------------------------------------------------------------------------
 # 2. Types
-# ---------------------------------------------------------------------------------------------
 
 
 class Phase(Enum):
-    """Where the client is with the server."""
+    """The state of the conversation with the server."""
 
-    ASKED = auto()  # connected, and never welcomed yet: the user answers the prompts
+    ASKED = auto()  # never welcomed yet: the user answers the prompts
     JOINED = auto()  # welcomed
-    AWAY = auto()  # the connection is lost, and the next try is not due, or is being made
-    RETURNING = auto()  # connected again: what we remember answers the prompts
+    AWAY = auto()  # the connection was lost: waiting for the next attempt, or connecting
+    RETURNING = auto()  # connected again, not welcomed yet: the client answers the prompts
 
 
 class Link:
-    """One connection, and what is known of it."""
+    """One connection."""
 
     def __init__(self, sock: socket.socket | None) -> None:
         self.sock = sock
-        self.sent = 0  # bytes of the outbox: the beginning of a line
-        self.sent_all = False  # the input has ended, and so has, in order, our side
-        self.broken = False  # the server takes no more, or has reset the connection
-        self.refused = False  # a try that has failed
-        self.ended = sock is None  # nothing more comes from the server, or is to come
+        self.sent = 0  # bytes of the outbox that were sent, but are not a complete line yet
+        self.sent_all = False  # the input has ended, and we have ended our side
+        self.broken = False  # sending has failed, or the server has reset the connection
+        self.ended = sock is None  # closed by the server, or the attempt to reconnect has failed
 
-        self.line = bytearray()  # what the server's last line has so far
-        self.last_line = ""  # its last whole one; both without prompts, and cut at LINE_KEPT
-        self.prompts = 0  # how often it has asked
-        self.asked = ""  # its last prompt
-        self.answers: list[bytes] = []  # the first lines typed, until the welcome
-        self.named = False  # the answer that --name gives was given
+        self.line = bytearray()  # the server's incomplete line, without prompts, up to LINE_KEPT
+        self.last_line = ""  # its last complete line, likewise
+        self.prompts = 0  # that it has sent
+        self.asked = ""  # the last prompt
+        self.answers: list[bytes] = []  # the first lines sent before the welcome
 
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self.held = ""  # a carriage return, until it is seen if a line end follows
+        self.held = ""  # a carriage return that may belong to a line end
 
 
 class Client:
-    """Everything."""
+    """All state of the client."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.waiting: list[asyncio.Future[None]] = []  # tasks that wait in `until`
         self.tty = Terminal(self.own_prompt, self.moved)
-        self.link = Link(None)  # the connection; AWAY: the last one
+        self.link = Link(None)
         self.phase = Phase.ASKED
         self.answers = options.name is not None  # --name answers the prompt, until it is refused
 
-        self.typed = bytearray()  # of a line that is not whole yet
-        self.outbox = bytearray()  # lines for the server
-        self.kept = bytearray()  # lines that were typed while there was no connection
-        self.forgets = False  # the next line of the input is dropped: it may be a password
+        self.typed = bytearray()  # an incomplete line
+        self.outbox = bytearray()  # lines to send
+        self.kept = bytearray()  # lines typed while there is no connection
+        self.forgets = False  # drop the next line: it may be a password (BACK-10)
         self.typed_all = False  # the input has ended
 
-        self.name = ""  # the one we have, or last had; empty before the first welcome
-        self.proven = ("", b"")  # the password that the server took last, and its one name
-        self.offered: list[bytes] = []  # the password in each command that it has not answered
+        self.name = ""  # our name, or the last one; empty before the first welcome
+        self.proven = ("", b"")  # the password that the server accepted last, and its name
+        self.offered: list[bytes] = []  # the passwords in account commands without a reply yet
 
-        self.tries = 0  # since the last welcome
-        self.delay = 0.0  # before the next one
-        self.limit = asyncio.timeout(None)  # for the welcome, on the way back
+        self.tries = 0  # attempts to reconnect since the last welcome
+        self.delay = 0.0  # seconds before the next one
+        self.limit = asyncio.timeout(None)  # for the welcome when reconnecting
 
-        self.saying: asyncio.Future[None] | None = None  # the last words on standard error
+        self.saying: asyncio.Future[None] | None = None  # the last message on standard error
         self.over: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
 
     # -----------------------------------------------------------------------------------------
     # 3. Screen
-    # -----------------------------------------------------------------------------------------
 
     def show(self, data: bytes, last: bool = False) -> None:
-        """Put what came on the screen, made harmless (CLIENT-6).
+        """Show text from the server, sanitized (CLIENT-6).
 
-        What cannot be judged yet, the beginning of a character or a carriage return, is held back;
-        `last` says that nothing follows.
+        An incomplete character and a carriage return are held until more arrives; `last` says that
+        nothing follows.
         """
         link = self.link
         text = link.held + link.decoder.decode(data, last)
@@ -177,7 +170,7 @@ class Client:
         self.tty.print_above(CONTROL.sub("\ufffd", text))
 
     async def write_screen(self) -> None:
-        """Write what waits for standard output, and draw the half-typed line below all of it."""
+        """Write to standard output what is in `tty.out`, then draw the half-typed line below it."""
         while True:
             await self.until(self.has_to_write)
             if not self.tty.take() and not self.tty.may_show():
@@ -189,59 +182,63 @@ class Client:
             except BlockingIOError:
                 await self.ready(1, writing=True)
             except OSError:
-                self.end("", 1)  # standard output is gone
+                self.end("", 1)  # CLIENT-10
                 return
             else:
                 del self.tty.out[:written]
             self.moved()
 
     def has_to_write(self) -> bool:
-        """Whether something waits for the screen. No line is drawn while we say something."""
+        """Whether there is something to write or draw. No line is drawn during a message."""
         speaks = self.saying is not None and not self.saying.done()
         waits = bool(self.tty.out) or (not speaks and self.tty.wants_drawing())
         return waits and self.tty.may_show()
 
     def own_prompt(self) -> str:
-        """Give the client's own prompt (EDIT-2)."""
+        """Return the client's own prompt (EDIT-2)."""
         away = "" if self.phase is Phase.JOINED else " (away)"
         return f"{self.name}{away}> " if self.name else ""
 
     def has_shown_all(self) -> bool:
-        """Whether the screen has all that came: what we say is to follow it."""
+        """Whether the screen has all text from the server, so that our messages may follow it."""
         return not self.tty.out and self.tty.may_show()
 
     async def flush(self) -> None:
-        """Wait until all is on the screen; not for long, as it may be held up."""
+        """Wait until everything is on the screen, but not for long: Ctrl+S may have stopped it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 self.moved()
                 await self.until(lambda: not self.tty.out)
 
     async def announce(self, message: str) -> None:
-        """Say something on standard error, which may be the same terminal, after all else.
+        """Write a message to standard error, after everything else on the screen.
 
-        Where it does not take what was said before, this is lost.
+        While standard error has not accepted the last message, further ones are lost.
         """
-        if self.saying is not None and not self.saying.done():
-            return
+        if self.saying is not None:
+            _, late = await asyncio.wait({self.saying}, timeout=SAY_SECONDS)
+            if late:
+                return
         self.tty.take_off()
         self.saying = asyncio.ensure_future(self.say(message))
         await asyncio.wait({self.saying}, timeout=CLOSE_SECONDS + SAY_SECONDS)
         self.moved()
 
     async def say(self, message: str) -> None:
-        """Do that."""
+        """Write the message of `announce`."""
         await self.flush()
-        await asyncio.to_thread(complain, message)
+        try:
+            await asyncio.to_thread(complain, message)
+        except RuntimeError:  # no thread could be started
+            complain(message)
 
     # -----------------------------------------------------------------------------------------
     # 4. Connection
-    # -----------------------------------------------------------------------------------------
 
     async def connect(self) -> socket.socket:
         """Connect to the first address of the host that answers.
 
-        Where one fails, or does not answer for a while, the next is tried beside it (CLIENT-7).
+        Where one fails or does not answer soon, the next one is tried in parallel (CLIENT-7).
         """
         loop, host = asyncio.get_running_loop(), os.fsencode(self.options.host)
         tries: set[asyncio.Task[socket.socket]] = set()
@@ -258,6 +255,8 @@ class Client:
                     for task in done:
                         if not task.exception() or not (found or tries):
                             return task.result()
+        except RuntimeError as error:  # no thread could be started for the name look-up
+            raise OSError(errno.EAGAIN, str(error)) from None
         finally:
             for task in tries:
                 task.cancel()
@@ -266,7 +265,7 @@ class Client:
     async def connect_to(
         family: int, kind: int, protocol: int, _name: str, address: tuple[object, ...]
     ) -> socket.socket:
-        """Connect to one address. Where TCP connects us to ourselves, none answers (CLIENT-9)."""
+        """Connect to one address. A connection to ourselves counts as refused (CLIENT-9)."""
         sock = socket.socket(family, kind, protocol)
         try:
             Client.prepare(sock)
@@ -280,23 +279,24 @@ class Client:
 
     @staticmethod
     def prepare(sock: socket.socket) -> None:
-        """Send small lines without delay; notice within two minutes that a server has vanished."""
+        """Send small lines without delay (FRAME-9), and notice a server that has vanished."""
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
+        with suppress(OSError):  # they are not essential
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
 
     @staticmethod
     def reason(error: OSError) -> str:
-        """Give the heart of an error, without the address that asyncio adds to it."""
+        """Return the text of an error, without the address that asyncio adds."""
         number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or 0
         return os.strerror(number) if number > 0 else str(error.strerror)
 
     async def send_typed(self) -> None:
-        """Send what was typed, as the server takes it; after the end of the input, end our side."""
+        """Send the outbox; after the end of the input, end our side."""
         link = self.link
         assert link.sock is not None
         with suppress(OSError):
@@ -312,17 +312,17 @@ class Client:
                     await self.ready(link.sock.fileno(), writing=True)
                 self.forget_sent()
                 self.moved()
-        link.broken = True  # what the server said before it went can still be read
+        link.broken = True  # what the server has sent can still be received
 
     def has_said_all(self) -> bool:
-        """Whether it is time to end our side."""
+        """Whether all input was sent, so that our side can end."""
         return self.typed_all and not self.outbox and not self.kept and not self.is_away()
 
     def forget_sent(self) -> None:
-        """Take out of the outbox the lines that are sent.
+        """Remove the lines that were sent from the outbox.
 
-        A line of which only a part was sent stays: to a server it is none before its end comes. Of
-        one that is too long the beginning is enough: it will be refused again.
+        A line that was sent only in part stays, to be sent again on the next connection. Of a line
+        that is too long, the beginning is enough: the server will refuse it again.
         """
         link = self.link
         whole = self.outbox.rfind(b"\n", 0, link.sent) + 1
@@ -333,9 +333,9 @@ class Client:
             link.sent = MAX_LINE + 1
 
     async def close_in_order(self) -> None:
-        """End our side, and discard what comes until the server ends its own.
+        """End our side, and discard input until the server ends its side.
 
-        To close a connection with something unread in it would reset it.
+        Closing a connection with unread input would reset it (CLIENT-2).
         """
         sock, loop = self.link.sock, asyncio.get_running_loop()
         if sock is None:
@@ -349,10 +349,9 @@ class Client:
 
     # -----------------------------------------------------------------------------------------
     # 5. From the server
-    # -----------------------------------------------------------------------------------------
 
     async def hear(self) -> None:
-        """Take what the server sends, until it ends, or a try to come back has failed."""
+        """Receive from the server, until it ends or an attempt to reconnect has failed."""
         link, loop = self.link, asyncio.get_running_loop()
         if link.sock is None:
             return
@@ -371,14 +370,14 @@ class Client:
             await asyncio.wait({sender})
 
     def may_hear(self) -> bool:
-        """Whether there is room for what the server sends."""
+        """Whether there is space for more text from the server."""
         return self.tty.may_show() and len(self.tty.out) < MAX_WAITING
 
     async def receive(self, data: bytes) -> None:
-        """Take what the server has sent, line by line; nothing is its end."""
+        """Handle what the server has sent, line by line; no data is its end."""
         link = self.link
         for piece in PIECES.findall(data):
-            if not link.refused:
+            if not link.ended:
                 await self.on_server(piece)
         if data:
             return
@@ -388,7 +387,7 @@ class Client:
             self.show_typing()
 
     async def on_server(self, piece: bytes) -> None:
-        """Show a line, or a piece of one, and take its meaning: first, on the way back."""
+        """Show and handle a line, or a piece of one; when reconnecting, handle it first."""
         link = self.link
         if self.phase is not Phase.RETURNING:
             self.show(piece)
@@ -402,10 +401,10 @@ class Client:
             self.on_prompt()
 
     def take_prompts(self) -> bool:
-        """Take the prompts off the front of the line; whether there was one.
+        """Remove the prompts from the front of the line; return whether there was one.
 
-        The user's line end, which ends a prompt on the screen, is not sent back by the server. No
-        user can say what looks like a prompt: none is called Password (JOIN-3).
+        A prompt has no line end, so the server's next text follows on the same line. No message of
+        a user can look like a prompt, because the name Password is reserved (JOIN-3).
         """
         link = self.link
         before = link.prompts
@@ -417,11 +416,11 @@ class Client:
         return link.prompts > before
 
     def on_prompt(self) -> None:
-        """See to it that the prompt that is pending is answered, and a password hidden."""
+        """Answer the pending prompt where the client can; hide the typing of a password."""
         if self.phase is Phase.RETURNING and self.name:
             self.answer_prompt()
             return
-        if self.phase is Phase.RETURNING:  # the name is asked anew (BACK-10)
+        if self.phase is Phase.RETURNING:  # lost before the first welcome (BACK-10)
             self.phase = Phase.ASKED
             self.show(self.link.asked.encode())
         self.forgets = False
@@ -433,27 +432,23 @@ class Client:
             self.give_name()
 
     def give_name(self) -> None:
-        """Answer as --name says, once on each connection, until it is refused (CLIENT-8)."""
-        if self.link.named:
+        """Answer the first prompt of a connection with --name, until it is refused (CLIENT-8)."""
+        if self.link.prompts > 1:
             self.answers = False
             return
-        self.link.named = True
         answer = os.fsencode(f"{self.options.name}\n")
         self.pass_on(answer)
         self.show(answer)
 
     def show_typing(self, welcomed: bool = False) -> None:
-        """Show again what is typed.
-
-        What is half typed of a password is dropped, unless that was right (HIDE-2).
-        """
+        """Show typing again. Drop a half-typed password, unless we are welcomed (HIDE-2)."""
         if self.tty.hidden and not welcomed:
             self.tty.drop_typed()
             self.typed.clear()
         self.tty.show_typing()
 
     async def on_line(self, line: str) -> None:
-        """Follow what happens to us by the server's whole lines."""
+        """Handle a complete line from the server."""
         found = WELCOME.match(line)
         welcomed = found[1] if found else ""
         if self.phase is Phase.RETURNING:
@@ -465,9 +460,9 @@ class Client:
             self.follow_others(line)
 
     def enter(self, name: str) -> None:
-        """Be welcomed: remember what let us in, and send what was kept.
+        """Handle the welcome: remember the password that was accepted, and send the kept lines.
 
-        Commands that were typed ahead are no answers to prompts.
+        Lines sent ahead of the welcome that answered no prompt may be account commands.
         """
         link = self.link
         answered = min(link.prompts, len(link.answers))
@@ -484,7 +479,7 @@ class Client:
         self.pass_on(kept)
 
     def follow_name(self, line: str) -> None:
-        """Learn of a new name, or a new password, of ours. Commands are answered in order."""
+        """Notice a new name or password of ours. The server replies to commands in order."""
         renamed = RENAMED.fullmatch(line)
         is_renamed = renamed is not None and renamed[1] == self.name
         changed = line in ("Password changed", f"Registered {self.name}")
@@ -499,7 +494,7 @@ class Client:
             del self.offered[:1]
 
     def follow_others(self, line: str) -> None:
-        """Note who is in the room, for TAB."""
+        """Notice who is in the room, for TAB (EDIT-6)."""
         if found := ONLINE.fullmatch(line):
             for name in found[1].split(", "):
                 self.tty.know(name)
@@ -512,9 +507,9 @@ class Client:
             self.tty.know(found[1])
 
     def ending(self) -> tuple[str, int] | None:
-        """See how the connection ended, as the server's last line says (CLIENT-5).
+        """Decide from the server's last line whether the program ends or reconnects (CLIENT-5).
 
-        Gives the last words and the exit status, or nothing where it is to be tried again.
+        Returns the final message and the exit status, or None to reconnect.
         """
         link, last = self.link, self.link.last_line
         if last == SHUTDOWN or (GOODBYE.fullmatch(last) and not self.is_away()):
@@ -530,7 +525,6 @@ class Client:
 
     # -----------------------------------------------------------------------------------------
     # 6. From the keyboard
-    # -----------------------------------------------------------------------------------------
 
     async def read(self) -> None:
         """Read standard input until it ends."""
@@ -543,16 +537,16 @@ class Client:
                 self.moved()
 
     def may_read(self) -> bool:
-        """Whether there is room for more, and the name that --name gives was sent."""
+        """Whether there is space for more input, and --name was sent (CLIENT-8)."""
         link = self.link
         full = len(self.outbox) + len(self.kept) >= MAX_WAITING
-        early = link.broken or link.ended or (self.answers and not link.named)
+        early = link.broken or link.ended or (self.answers and link.prompts == 0)
         return self.tty.ours and not full and (self.is_away() or not early)
 
     async def on_input(self, data: bytes) -> None:
-        """Take what the terminal, or the pipe, hands over: keys, or lines; nothing is the end.
+        """Handle input, which is keys or lines; no data is its end.
 
-        An unfinished last line gets its end (CLIENT-1).
+        An incomplete last line gets a line end (CLIENT-1).
         """
         if data and self.tty.is_editing():
             if not await self.tty.read_line(data, self.on_edited):
@@ -564,8 +558,8 @@ class Client:
             self.tty.end_editing()
             self.typed += b"\n" if self.typed else b""
         whole = self.typed.rfind(b"\n") + 1
-        if len(self.typed) >= MAX_WAITING:
-            whole = len(self.typed)
+        if whole == 0 and len(self.typed) >= MAX_WAITING:
+            whole = len(self.typed) - 1  # the last byte waits for the line end
         for line in PIECES.findall(self.typed[:whole]):
             self.on_typed(line)
         del self.typed[:whole]
@@ -573,7 +567,7 @@ class Client:
             self.end("Connection lost\n", 1)
 
     def on_edited(self, text: str) -> bool:
-        """Take a line that was edited; whether the history may have it (HIDE-3)."""
+        """Handle an edited line; return whether the history may keep it (HIDE-3)."""
         line = text.encode(errors="replace")
         found = ACCOUNT_COMMAND.fullmatch(line)
         keep = self.name != "" and not (found and found[1])
@@ -582,7 +576,7 @@ class Client:
         return keep
 
     def on_typed(self, line: bytes) -> None:
-        """Put a line where it belongs."""
+        """Send a typed line, keep it while there is no connection, or drop it."""
         if self.forgets:
             self.forgets = False
         elif self.is_away() and QUIT.match(line):
@@ -593,16 +587,16 @@ class Client:
             self.pass_on(line)
 
     def pass_on(self, lines: bytes) -> None:
-        """Send lines."""
+        """Append lines to the outbox."""
         self.outbox += lines
         for line in PIECES.findall(lines):
             if line.endswith(b"\n"):
                 self.remember(line.removesuffix(b"\n").removesuffix(b"\r"))
 
     def remember(self, line: bytes) -> None:
-        """Keep a line for as long as it may turn out to be the password that is accepted.
+        """Remember a line that may have a password, until the server's reply to it.
 
-        One that the server drops (FRAME-4 to FRAME-6) is answered otherwise.
+        A line that the server refuses by FRAME-4 to FRAME-6 gets another reply.
         """
         if self.phase is Phase.ASKED and len(self.link.answers) < MAX_ANSWERS:
             self.link.answers.append(line[:MAX_LINE])
@@ -612,30 +606,26 @@ class Client:
 
     @staticmethod
     def is_good(line: bytes) -> bool:
-        """Whether a server takes a line (FRAME-4 to FRAME-6)."""
+        """Whether a server accepts a line (FRAME-4 to FRAME-6)."""
         try:
             return len(line) <= MAX_LINE and not CONTROL.search(line.decode())
         except UnicodeDecodeError:
             return False
 
     def has_no_answer(self) -> bool:
-        """Whether a prompt for the name would find none, as the input has ended."""
+        """Whether a prompt for the name cannot be answered: the input has ended."""
         return self.typed_all and not self.name and not self.answers
 
     # -----------------------------------------------------------------------------------------
     # 7. Away and back
-    # -----------------------------------------------------------------------------------------
 
     def is_away(self) -> bool:
-        """Whether the connection was lost, and we are not back yet: what is typed is kept."""
+        """Whether the connection was lost and we are not welcomed again: typed lines are kept."""
         return self.phase in (Phase.AWAY, Phase.RETURNING)
 
     async def lose(self) -> tuple[str, int] | None:
-        """Wait for the next try (BACK-1), or give up after the last one (BACK-6)."""
-        if self.link.refused:
-            await self.close_in_order()
-        elif self.link.sock is not None:
-            self.link.sock.close()
+        """Wait for the next attempt (BACK-1), or give up after the last one (BACK-6)."""
+        await self.close_in_order()
         self.end_row()
         self.keep_unsent()
         self.phase = Phase.AWAY
@@ -652,14 +642,14 @@ class Client:
         return None
 
     def end_row(self) -> None:
-        """End the line that the server cannot end; a name may be half typed behind its prompt."""
+        """End the server's incomplete line, but not a prompt for a name that is being typed."""
         if self.tty.begun != PROMPT:
             self.tty.end_row()
 
     def keep_unsent(self) -> None:
-        """Keep what was typed and not sent, unless it was for prompts: they are not asked again.
+        """Keep the lines that were not sent, unless they answered prompts.
 
-        A password that has not been typed yet is for no one (BACK-10).
+        If a password was asked for and not typed yet, drop the next line (BACK-10).
         """
         link = self.link
         if self.phase is Phase.JOINED:
@@ -673,7 +663,7 @@ class Client:
         self.outbox.clear()
 
     async def try_again(self) -> None:
-        """Connect once more, and hear that connection; its time is limited until the welcome."""
+        """Connect again, and receive; the time until the welcome is limited (BACK-5)."""
         try:
             sock = await self.connect()
         except OSError:
@@ -688,7 +678,7 @@ class Client:
             self.refuse()
 
     def answer_prompt(self) -> None:
-        """Answer in the user's place, each prompt once; any other makes it a failed try."""
+        """Answer each prompt once for the user; at any further prompt, the attempt fails."""
         link, password = self.link, self.find_password()
         if link.prompts == 1 and link.asked == PROMPT:
             self.outbox += f"{self.name}\n".encode()
@@ -698,16 +688,16 @@ class Client:
             self.refuse()
 
     def find_password(self) -> bytes:
-        """Give the password for our name, if there is one (BACK-3)."""
+        """Return the password for our name; empty where there is none (BACK-3)."""
         name, password = self.proven
         return password if name.lower() == self.name.lower() else b""
 
     async def come_back(self, line: str, welcomed: str) -> None:
-        """Take a line of the server's on the way back: the welcome, a refusal, or one to show."""
+        """Handle a line when reconnecting: the welcome, a refusal, or a line to show."""
         if welcomed and welcomed == self.name:
             self.limit.reschedule(None)
+            self.enter(welcomed)  # first: what is typed during the announcement is for the server
             await self.announce(f"Reconnected as {welcomed}\n")
-            self.enter(welcomed)
             return
         if line and not welcomed:
             self.show(f"{line}\n".encode())
@@ -715,11 +705,11 @@ class Client:
             self.refuse()
 
     def refuse(self) -> None:
-        """End a try that did not bring us back (BACK-5)."""
-        self.link.refused = self.link.ended = True
+        """End a failed attempt to reconnect (BACK-5)."""
+        self.link.ended = True
 
     async def give_up(self, words: str) -> None:
-        """Leave the terminal; show the lines that will not be sent (BACK-9), and the last words."""
+        """Restore the terminal; print the lines that were not sent (BACK-9), and the message."""
         self.tty.end_editing()
         lines = PIECES.findall(self.kept)
         message = "".join(f"not sent: {os.fsdecode(line)}" for line in lines) + words
@@ -729,10 +719,9 @@ class Client:
 
     # -----------------------------------------------------------------------------------------
     # 8. Loop
-    # -----------------------------------------------------------------------------------------
 
     async def run(self) -> int:
-        """Pass on what comes, both ways, until it ends for good; give the exit status."""
+        """Run the client; return the exit status."""
         self.catch_signals()
         talk = asyncio.create_task(self.talk())
         await asyncio.wait({talk, self.over}, return_when=asyncio.FIRST_COMPLETED)
@@ -746,7 +735,7 @@ class Client:
         return status
 
     async def talk(self) -> tuple[str, int]:
-        """Have one connection after the other; give the last words and the exit status."""
+        """Serve one connection after the other; return the final message and the exit status."""
         try:
             self.link = Link(await self.connect())
         except OSError as error:
@@ -763,7 +752,7 @@ class Client:
             await self.try_again()
 
     async def attend(self, part: Coroutine[None, None, None]) -> None:
-        """Run a part of the work beside `talk`; an error in it ends the program."""
+        """Run a task beside `talk`; an error in it ends the program."""
         try:
             await part
         except Exception as error:
@@ -771,19 +760,19 @@ class Client:
                 self.over.set_exception(error)
 
     def end(self, words: str, status: int) -> None:
-        """End the program, with these last words."""
+        """End the program, with a final message."""
         if not self.over.done():
             self.over.set_result((words, status))
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until a condition holds. What may change one calls `moved`."""
+        """Wait until a condition holds. Code that may change one calls `moved`."""
         while not condition():
             future = asyncio.get_running_loop().create_future()
             self.waiting.append(future)
             await future
 
     def moved(self) -> None:
-        """Let those who wait look again at their conditions."""
+        """Let all tasks in `until` check their conditions again."""
         waiting, self.waiting = self.waiting, []
         for future in waiting:
             if not future.done():
@@ -791,7 +780,7 @@ class Client:
 
     @staticmethod
     async def ready(descriptor: int, writing: bool = False) -> None:
-        """Wait until a descriptor can be read, or written."""
+        """Wait until a descriptor is readable or writable."""
         loop = asyncio.get_running_loop()
         event = asyncio.Event()
         add, remove = loop.add_reader, loop.remove_reader
@@ -804,7 +793,7 @@ class Client:
             remove(descriptor)
 
     async def look(self) -> None:
-        """Look from time to time whether the terminal is ours again: no signal tells of it."""
+        """Check periodically whether we are in the foreground again: no signal reports it."""
         while True:
             await self.until(lambda: not self.tty.ours)
             await asyncio.sleep(LOOK_SECONDS)
@@ -813,12 +802,11 @@ class Client:
 
     # -----------------------------------------------------------------------------------------
     # 9. Start and stop
-    # -----------------------------------------------------------------------------------------
 
     def catch_signals(self) -> None:
-        """Have the first signal that is to end the program end it in order, a second one at once.
+        """Let the first signal end the program in order, and a second one at once.
 
-        What was blocked is unblocked; what was ignored stays so, SIGTERM excepted (PROG-10).
+        Blocked signals are unblocked; ignored ones stay ignored, except SIGTERM (PROG-10).
         """
         loop = asyncio.get_running_loop()
         ending = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -827,15 +815,15 @@ class Client:
             if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self.on_signal)
         if self.tty.exists:
-            signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # the background does not stop us
+            signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # do not stop in the background (EDIT-5)
             signal.signal(signal.SIGTTOU, signal.SIG_IGN)
             loop.add_signal_handler(signal.SIGCONT, self.tty.go_on)
-        if self.tty.edits and signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
-            loop.add_signal_handler(signal.SIGTSTP, lambda: loop.create_task(self.stop()))
+            if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+                loop.add_signal_handler(signal.SIGTSTP, lambda: loop.create_task(self.stop()))
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
     def on_signal(self) -> None:
-        """End the program: first in order, then at once, also where the order takes too long."""
+        """End the program in order; at a second signal or after END_SECONDS, at once."""
         if self.over.done():
             self.quit()
         self.end("", 0)
@@ -847,7 +835,7 @@ class Client:
         os._exit(0)
 
     async def stop(self) -> None:
-        """Stop as the user wishes (Ctrl+Z), with all on the screen."""
+        """Stop the program (Ctrl+Z), after everything is on the screen."""
         self.tty.leave()
         self.tty.stops = True
         await self.flush()
@@ -855,14 +843,14 @@ class Client:
 
 
 def open_standard_files() -> None:
-    """Open what the caller left closed of descriptors 0 to 2, so that no connection becomes one."""
+    """If one of the descriptors 0 to 2 was closed, a connection could get its number."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
 
 
 async def start(options: Options) -> int:
-    """Run the client; give the exit status."""
+    """Run the client; return the exit status."""
     client = Client(options)
     try:
         return await client.run()
@@ -871,13 +859,17 @@ async def start(options: Options) -> int:
 
 
 def main() -> int:
-    """Run the program; give its exit status."""
-    open_standard_files()
-    options = parse_options(sys.argv[1:])
-    # Polling takes files, too, as standard input.
-    loop = asyncio.SelectorEventLoop(selectors.PollSelector())
+    """Run the program; return the exit status."""
+    try:
+        open_standard_files()
+        options = parse_options(sys.argv[1:])
+        # Unlike epoll, poll accepts a file as standard input.
+        loop = asyncio.SelectorEventLoop(selectors.PollSelector())
+    except OSError as error:
+        complain(f"cannot start: {error.strerror}\n")
+        os._exit(1)  # without the cleanup of an incomplete loop, which would print errors, too
     return loop.run_until_complete(start(options))
 
 
 if __name__ == "__main__":
-    os._exit(main())  # whatever still waits in a thread
+    os._exit(main())  # without waiting for threads

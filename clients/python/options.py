@@ -1,20 +1,20 @@
-"""The command line: what it may hold, and what --help and --version print (PROG-2, PROG-4, PROG-7).
+"""The command line (PROG-2, PROG-4 to PROG-8).
 
-Offers: Options, parse_options, complain.
+Exports: Options, parse_options, complain.
 """
 
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 
 VERSION = "0.1.0"
+MAX_NAME = 1024  # bytes of --name (PROG-7)
 
 
 class Options:
-    """What the command line says; here stands the default of what it leaves out."""
+    """The values of all options, and their defaults."""
 
     host = "localhost"
     port = 8080
@@ -24,35 +24,36 @@ class Options:
 
     @property
     def address(self) -> str:
-        """Where the server is; a host of IPv6 in brackets."""
+        """The host and port of the server, with an IPv6 address in brackets (CLIENT-4)."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 HELP = """\
 usage: chat-client [OPTION]...
 
-A chat client. It shows what the server sends and sends each line of its input.
-Nothing is encrypted, passwords neither. On a network that is not yours, use an SSH tunnel
-or a TLS proxy (see README.md).
+A chat client. It shows what the server sends, and sends each line of its input.
+Nothing is encrypted, not even passwords. On a network that is not yours, use an SSH tunnel
+or a TLS proxy (see docs/chat.md).
 
-  --host HOST            where the server is (default localhost)
-  --port PORT            its port (default 8080)
-  --name NAME            the screen name to give (default: be asked for it)
-  --retries N            how often a connection that was lost is tried again; 0: not at all
+  --host HOST            host of the server (default localhost)
+  --port PORT            port of the server (default 8080)
+  --name NAME            answer to the server's prompt for a name (default: you answer it)
+  --retries N            attempts to reconnect after the connection was lost; 0 for none
                          (default 10)
-  --retry-delay SECONDS  before the first of these tries; it doubles with each, up to 30 s
+  --retry-delay SECONDS  delay before the first attempt; it doubles each time, up to 30 s
                          (default 1)
   --help                 print this and exit
   --version              print the version and exit
 
-In the chat, /help lists the commands. Ctrl+C ends the client; so does, once all is sent, Ctrl+D.
-On a terminal, and with the package prompt_toolkit, a line can be edited; Up brings back those
-typed before, and TAB completes commands and names.
+In the chat, /help lists the commands. Ctrl+C ends the client. Ctrl+D ends it after everything
+was sent.
+On a terminal, with the package prompt_toolkit, lines can be edited: Up recalls earlier lines,
+and TAB completes commands and names.
 """
 
 
 def parse_options(words: list[str]) -> Options:
-    """Read the command line; the first word that asks for help or is wrong ends the program."""
+    """Read the command line. The first error, --help or --version ends the program."""
     options = Options()
     rest = iter(words)
     for word in rest:
@@ -69,7 +70,7 @@ def parse_options(words: list[str]) -> Options:
 
 
 def read_value(option: str, text: str | None) -> object:
-    """Read the value of an option, or end the program for a bad one."""
+    """Read the value of an option. A bad one ends the program."""
     if text is None:
         raise usage_error(f"no value for {option}")
     try:
@@ -79,15 +80,15 @@ def read_value(option: str, text: str | None) -> object:
 
 
 def host(text: str) -> str:
-    """Read a host. Nothing, or `*`, would be any address."""
+    """Read a host. An empty one, or `*`, would mean any address."""
     if text in ("", "*"):
         raise ValueError(text)
     return text
 
 
 def name(text: str) -> str:
-    """Read a name; whether it is a good one is for the server to say, if it is one line."""
-    if any(unicodedata.category(letter) == "Cc" for letter in text):
+    """Read a name, which must be one line. The server decides whether it is valid."""
+    if len(os.fsencode(text)) > MAX_NAME or not {"\r", "\n"}.isdisjoint(text):
         raise ValueError(text)
     return text
 
@@ -121,18 +122,18 @@ VALUES: dict[str, Callable[[str], object]] = {
 
 
 def usage_error(message: str) -> SystemExit:
-    """Say what is wrong with the command line; to be raised."""
+    """Print what is wrong with the command line; return the exception to raise."""
     return end(2, f"chat-client: {message} (try --help)\n")
 
 
 def end(status: int, message: str) -> SystemExit:
-    """Say the only words of a program that ends before it has begun; to be raised."""
+    """Print the only message of a program that ends here; return the exception to raise."""
     complain(message, 2 if status else 1)
     return SystemExit(status)
 
 
 def complain(message: str, stream: int = 2) -> None:
-    """Write a text. Where that fails, nothing can be said about it."""
+    """Write a message; ignore an error, which could not be reported."""
     data = os.fsencode(message)
     with suppress(OSError):
         while data:

@@ -1,17 +1,16 @@
-"""The terminal that standard input is, if it is one: typing while others talk (EDIT), and
-passwords that are not shown (HIDE). Without one, it is a plain output.
+"""The terminal of standard input: line editing (EDIT), and passwords without echo (HIDE).
 
 It is in one of three modes:
 
-    plain    the terminal's own way to take lines; also where there is no terminal
+    plain    the terminal edits lines itself, or there is no terminal
     hidden   the same without echo, while a password is typed
-    edited   prompt_toolkit has the half-typed line; it stands below all else, behind its prompt
+    edited   prompt_toolkit edits the line, which is drawn below everything else, after its prompt
 
-What it shows, it adds to `out`: the client writes that on standard output.
+Everything to show is appended to `out`, which the client writes to standard output.
 
-prompt_toolkit edits the line: keys, history, search and drawing are its own, in one session for
-all lines. Its keys come from `read_line`, and what it draws goes to `out` while the line is to be
-on the screen (`drawn`). So what it draws is not mixed up with lines that come.
+prompt_toolkit does the keys, the history, the search and the drawing, in one session for all lines.
+It gets its keys from `read_line`. What it draws goes to `out` while the line is on the screen
+(`drawn`), so its drawing does not mix with lines from the server.
 """
 
 from __future__ import annotations
@@ -36,19 +35,19 @@ if TYPE_CHECKING:  # prompt_toolkit takes long to import, and only the editor ne
     from prompt_toolkit.data_structures import Size
     from prompt_toolkit.shortcuts import PromptSession
 
-READ_SIZE = 64 * 1024  # bytes read in one go
-MAX_TYPED = 4095  # characters of an edited line: what a terminal itself takes
-MAX_BEGUN = 4096  # characters of a server's line that has no end yet
-MAX_KEY = 4096  # characters of what a key sends, or of what the terminal answers
-MAX_HISTORY = 1000  # lines that Up brings back, at most
-MAX_NAMES = 1000  # that TAB completes
-ESCAPE_SECONDS = 0.5  # after Escape, for what would make it the beginning of a key
-SEQUENCE_SECONDS = 2.0  # for the rest of a longer one
+READ_SIZE = 64 * 1024  # bytes read in one system call
+MAX_TYPED = 4095  # characters of an edited line, as in the kernel's own editing
+MAX_BEGUN = 4096  # characters of a server's incomplete line
+MAX_KEY = 4096  # characters of an escape sequence
+MAX_HISTORY = 1000  # lines
+MAX_NAMES = 1000  # names that TAB completes
+ESCAPE_SECONDS = 0.5  # to wait for more after Escape alone
+SEQUENCE_SECONDS = 2.0  # to wait for more after a longer part of an escape sequence
 
-# Those that TAB completes (CMD-1, ACCT).
+# The commands that TAB completes (CMD-1, ACCT).
 COMMANDS = ("/help", "/who", "/msg", "/nick", "/register", "/passwd", "/unregister", "/quit")
 
-PASTE_MARKS = re.compile("\x1b\\[\\?2004[hl]")  # for all the time, not for each drawing
+PASTE_MARKS = re.compile("\x1b\\[\\?2004[hl]")  # which `mark_pastes` sends, not the library
 PASTE_BEGINS = "\x1b[200~"
 PASTE_ENDS = "\x1b[201~"
 WHOLE_KEY = re.compile(
@@ -57,33 +56,33 @@ WHOLE_KEY = re.compile(
     re.DOTALL,
 )
 BEGUN_KEY = re.compile(r"\x1b(?:\[M.{0,2}|\[\[?|\[[0-?]*[ -/]*|O|[\]P_^X].*)?\Z", re.DOTALL)
-STRAY_KEY = re.compile(r"\x1b(?:\[[0-?]*[ -/]*)?")  # what no key sends
+STRAY_KEY = re.compile(r"\x1b(?:\[[0-?]*[ -/]*)?")  # a beginning that no key continues
 
 
 class Terminal:
-    """The terminal, and what is on it."""
+    """The terminal, and what is on its screen."""
 
     def __init__(self, own: Callable[[], str], moved: Callable[[], None]) -> None:
-        self.own = own  # gives the prompt where the server's last line has ended (EDIT-2)
-        self.moved = moved  # is called when the library has drawn something
-        self.out = bytearray()  # what is to be written on standard output
+        self.own = own  # returns the client's own prompt (EDIT-2)
+        self.moved = moved  # called when the library has drawn something
+        self.out = bytearray()  # text for standard output
         self.exists = os.isatty(0)
-        self.ours = not self.exists  # the shell has not given it to another job
-        self.edits = False  # lines can be edited; the end of the input ends that
-        self.hidden = False  # a password is typed
+        self.ours = not self.exists  # we are in the foreground, or there is no terminal
+        self.edits = False  # lines can be edited, until the end of the input
+        self.hidden = False  # a password is being typed
         self.stops = False  # Ctrl+Z was pressed
 
-        self.before: list[Any] = []  # the mode that it had, and is to have at the end
-        self.changed = False  # it has another one
-        self.ended = False  # and it stays as it was
-        self.marks = False  # it marks what is pasted
+        self.before: list[Any] = []  # the original mode, to restore
+        self.changed = False  # the terminal has another mode
+        self.ended = False  # the mode was restored for good
+        self.marks = False  # bracketed paste is on
 
-        self.begun = ""  # what the server's last line has so far
+        self.begun = ""  # the server's incomplete line
         self.drawn = False  # the half-typed line is on the screen
-        self.prompt_drawn = ""  # ... behind this
-        self.names: dict[str, str] = {}  # in the room, by their small letters
-        self.keys = ""  # the beginning of what a key sends
-        self.since = 0.0  # when that came
+        self.prompt_drawn = ""  # its prompt there
+        self.names: dict[str, str] = {}  # in the room, by lower-cased name
+        self.keys = ""  # an incomplete key
+        self.since = 0.0  # when its last part came
         self.pasting = False
         self.decoder = codecs.getincrementaldecoder("utf-8")("ignore")
         if self.exists and os.isatty(1) and os.environ.get("TERM", "") not in ("", "dumb"):
@@ -91,19 +90,18 @@ class Terminal:
                 self.start_library()
 
     def may_show(self) -> bool:
-        """Whether standard output may be written to: in the background an editor waits quietly."""
+        """Whether to write to standard output: in the background, an editor waits (EDIT-5)."""
         return self.ours or not self.edits
 
     def is_editing(self) -> bool:
-        """Whether what is typed now is an edited line."""
+        """Whether the mode is `edited`."""
         return self.edits and not self.hidden
 
     # -----------------------------------------------------------------------------------------
     # Modes
-    # -----------------------------------------------------------------------------------------
 
     def take(self) -> bool:
-        """Find out whether the terminal is ours; where it has become ours, give it our mode."""
+        """Return whether we are in the foreground; set our mode when we have come there."""
         if not self.exists:
             return True
         ours = is_ours()
@@ -118,7 +116,7 @@ class Terminal:
         return ours
 
     def set_mode(self) -> None:
-        """Make the terminal, which is ours, do what we need. What was typed ahead stays."""
+        """Set the terminal's mode as we need it now. Input typed ahead stays."""
         if not self.exists or self.ended:
             return
         if not self.edits and not self.hidden:
@@ -131,7 +129,7 @@ class Terminal:
                 return
         mode = [*self.before[:6], list(self.before[6])]
         mode[3] &= ~(termios.ECHO | termios.ECHONL)
-        if self.hidden and self.before[3] & termios.ECHO:  # else another shows what is typed
+        if self.hidden and self.before[3] & termios.ECHO:  # without ECHO, another program echoes
             mode[3] |= termios.ECHONL
         if self.is_editing():
             mode[0] = mode[0] & ~termios.IXON | termios.ICRNL
@@ -143,19 +141,19 @@ class Terminal:
         self.mark_pastes(self.is_editing())
 
     def mark_pastes(self, wanted: bool) -> None:
-        """Ask the terminal to mark what is pasted, or not to, unless Ctrl+S holds it up."""
+        """Turn bracketed paste on or off, unless Ctrl+S has stopped the terminal."""
         if wanted != self.marks and is_ready(1, select.POLLOUT):
             with suppress(OSError):
                 os.write(1, b"\x1b[?2004h" if wanted else b"\x1b[?2004l")
             self.marks = wanted
 
     def restore(self) -> None:
-        """Give the terminal back as it was, for good (HIDE-4, EDIT-8)."""
+        """Restore the original mode, for good (HIDE-4, EDIT-8)."""
         self.give_back()
         self.ended = True
 
     def give_back(self) -> None:
-        """Do that. The rest of a password is not for the program that reads next (HIDE-2)."""
+        """Restore the original mode. Discard a half-typed password (HIDE-2)."""
         if not self.changed or not is_ours():
             return
         if self.hidden:
@@ -165,8 +163,8 @@ class Terminal:
         self.changed = False
 
     def read(self) -> bytes | None:
-        """Read what was typed, nothing where the input has ended; None where nothing was."""
-        if not is_ready(0, select.POLLIN):  # it was dropped meanwhile
+        """Read input; empty at its end, None where there is none now."""
+        if not is_ready(0, select.POLLIN):  # it was discarded after the loop saw it
             return None
         try:
             return os.read(0, READ_SIZE)
@@ -176,7 +174,7 @@ class Terminal:
             return None if self.exists and not self.take() else b""
 
     def hide_typing(self) -> None:
-        """Keep a password from being shown (HIDE-1). What is half typed is no part of it."""
+        """Hide the typing of a password (HIDE-1). A half-typed line before it is dropped."""
         if self.hidden:
             return
         if self.edits:
@@ -188,22 +186,22 @@ class Terminal:
             self.set_mode()
 
     def show_typing(self) -> None:
-        """Go back to what was before. What is half typed stays; see `drop_typed`."""
+        """Show typing again. Half-typed input stays; see `drop_typed`."""
         if not self.hidden:
             return
         self.hidden = False
         if self.edits:
-            self.out += b"\r\x1b[J"  # the prompt will be drawn anew
+            self.out += b"\r\x1b[J"  # the prompt will be drawn again
         if self.ours:
             self.set_mode()
 
     def drop_typed(self) -> None:
-        """Drop what is half typed of a password (HIDE-2)."""
+        """Discard a half-typed password (HIDE-2)."""
         if self.hidden and self.exists and is_ours():
             discard_typed()
 
     def end_editing(self) -> None:
-        """Leave the half-typed line on the screen, and the terminal as it was."""
+        """End line editing: leave the half-typed line on the screen, and restore the mode."""
         if self.ours and self.hidden:
             self.end_row()
         self.leave()
@@ -211,25 +209,26 @@ class Terminal:
         self.edits = self.hidden = False
 
     def stop(self) -> None:
-        """Stop, with the terminal as it was, until we are told to go on (Ctrl+Z)."""
+        """Stop the program (Ctrl+Z), with the original mode, until SIGCONT."""
         self.give_back()
-        before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, before)
+        # Not even SIGCONT is caught: another thread could report it late, and we call `go_on`.
+        before = {n: signal.signal(n, signal.SIG_DFL) for n in (signal.SIGTSTP, signal.SIGCONT)}
+        signal.raise_signal(signal.SIGTSTP)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         self.go_on()
 
     def go_on(self) -> None:
-        """Take the terminal anew: others may have used it while the program was stopped."""
+        """Set up the terminal again: other programs may have used it in the meantime."""
         self.ours = not self.exists
         self.drawn = self.stops = False
         self.take()
 
     # -----------------------------------------------------------------------------------------
     # Screen
-    # -----------------------------------------------------------------------------------------
 
     def print_above(self, text: str) -> None:
-        """Show harmless text: whole lines above the half-typed one, what has no end before it."""
+        """Show sanitized text: complete lines above the typed one, an incomplete one before it."""
         if not self.edits:
             self.out += text.encode()
             return
@@ -240,33 +239,33 @@ class Terminal:
             self.take_off()
             self.out += (self.begun + text[:whole]).encode()
         self.begun = text[whole:] if whole else self.begun + text
-        if len(self.begun) > MAX_BEGUN:  # longer than any server's: it might never end
+        if len(self.begun) > MAX_BEGUN:  # longer than any line of a chat server: end it here
             if self.is_editing():
                 self.take_off()
                 self.out += self.begun.encode() + b"\n"
             self.begun = ""
 
     def end_row(self) -> None:
-        """End, on the screen, a line that the server cannot end any more."""
+        """End the server's incomplete line on the screen."""
         if self.edits and self.begun:
             self.print_above("\n")
 
     def forget_row(self) -> None:
-        """Take such a line off the screen, if a line is typed behind it."""
+        """Erase the server's incomplete line, if it is a prompt."""
         self.take_off()
         self.begun = ""
 
     def prompt(self) -> str:
-        """What stands before the half-typed line; the library would show a TAB as ^I."""
+        """Return the prompt of the half-typed line, without TABs, which the library shows as ^I."""
         return (self.begun or self.own()).replace("\t", " ")
 
     def wants_drawing(self) -> bool:
-        """Whether the half-typed line, or its prompt, is not on the screen and is to be."""
+        """Whether the half-typed line, or its prompt, is missing on the screen."""
         shown = self.drawn and self.prompt_drawn == self.prompt()
         return self.is_editing() and self.ours and not shown and not self.stops
 
     def draw(self, done: bool = False) -> None:
-        """Put the half-typed line on the screen, behind its prompt; `done`: for good."""
+        """Draw the half-typed line after its prompt; `done` leaves it on the screen for good."""
         if not self.drawn:
             self.app.renderer.reset()
             self.drawn = True
@@ -275,15 +274,15 @@ class Terminal:
             self.app.renderer.render(self.app, self.app.layout, is_done=done)
 
     def take_off(self) -> None:
-        """Take it off the screen: it gives way to something above it."""
+        """Erase the half-typed line, to show something above it."""
         if self.drawn:
             self.app.renderer.erase()
             self.drawn = False
 
     def leave(self, entered: bool = False) -> None:
-        """Leave it on the screen, with the cursor below it.
+        """Leave the half-typed line on the screen, with the cursor below it.
 
-        A prompt of the client's own with nothing behind it goes, unless Enter was pressed (EDIT-3).
+        The client's own prompt alone is erased, unless Enter was pressed (EDIT-3).
         """
         if not self.is_editing() or not self.ours:
             return
@@ -295,12 +294,11 @@ class Terminal:
 
     # -----------------------------------------------------------------------------------------
     # Keys
-    # -----------------------------------------------------------------------------------------
 
     async def read_line(self, data: bytes, typed: Callable[[str], bool]) -> bool:
-        """Take what the terminal sends; True where the user has ended the input.
+        """Handle input from the terminal; return True where the user has ended it (Ctrl+D).
 
-        Calls `typed` for each line that Enter ends; it says whether the history may have it.
+        `typed` is called for each line, and returns whether the history may keep it.
         """
         self.typed = typed
         late = time.monotonic() - self.since
@@ -312,14 +310,14 @@ class Terminal:
             if key == "\x04" and not self.pasting and not self.app.current_buffer.text:
                 return True
             self.press(key)
-            if key in "\r\n":  # the library has its history ready one step of the loop later
+            if key in "\r\n":  # the library needs a step of the event loop to load its history
                 with self.in_library():
                     self.buffer.load_history_if_not_yet_loaded()
                 await asyncio.sleep(0)
         return False
 
     def next_key(self) -> str:
-        """Take what the first key has sent, nothing where that is not whole yet."""
+        """Remove and return the next key; empty where it is incomplete."""
         found = WHOLE_KEY.match(self.keys)
         if not found and BEGUN_KEY.match(self.keys) and len(self.keys) < MAX_KEY:
             return ""
@@ -329,11 +327,7 @@ class Terminal:
         return key
 
     def press(self, key: str) -> None:
-        """Do what a key asks for.
-
-        What is neither text nor a key that the library knows, such as an answer of the terminal,
-        does nothing.
-        """
+        """Handle a key. A key that the library does not know does nothing (EDIT-7)."""
         is_text = not key.startswith("\x1b") and unicodedata.category(key[0]) != "Cc"
         if key in (PASTE_BEGINS, PASTE_ENDS):
             self.pasting = key == PASTE_BEGINS
@@ -347,14 +341,14 @@ class Terminal:
             self.feed(*known_keys(key))
 
     def insert(self, text: str) -> None:
-        """Insert text; many letters at once, as for each the library looks for a key of its own."""
+        """Insert text: several characters at once, because a key for each would be slow."""
         if len(text) == 1 and text != "\t":
             self.feed(text)
         elif text:
             self.app.current_buffer.insert_text(text)
 
     def complete(self) -> None:
-        """Complete the word before the cursor, where one command or name begins so (EDIT-6)."""
+        """Complete the word before the cursor, if exactly one command or name matches (EDIT-6)."""
         document = self.buffer.document
         before = document.text_before_cursor
         word = before.rpartition(" ")[2]
@@ -368,21 +362,20 @@ class Terminal:
             self.buffer.insert_text(found[0])
 
     def know(self, name: str) -> None:
-        """Remember who is in the room. Where there are too many, the one known longest goes."""
+        """Remember a name in the room; with too many, forget the oldest."""
         self.names[name.lower()] = name
         if len(self.names) > MAX_NAMES:
             del self.names[next(iter(self.names))]
 
     def forget(self, name: str) -> None:
-        """Forget one who is gone."""
+        """Forget a name that has left the room."""
         self.names.pop(name.lower(), None)
 
     # -----------------------------------------------------------------------------------------
     # The library
-    # -----------------------------------------------------------------------------------------
 
     def start_library(self) -> None:
-        """Begin the one session; to it, this class is the terminal."""
+        """Make the session, with this class as its terminal."""
         from prompt_toolkit.input import create_pipe_input
         from prompt_toolkit.layout.processors import TabsProcessor
         from prompt_toolkit.output import ColorDepth
@@ -390,7 +383,7 @@ class Terminal:
         from prompt_toolkit.shortcuts import PromptSession
 
         canvas = cast("TextIO", Canvas(self))
-        self.silence = create_pipe_input()  # which nothing comes from: keys come by `feed`
+        self.silence = create_pipe_input()  # an input without keys: `feed` brings them
         self.session: PromptSession[str] = PromptSession(
             self.prompt,
             input=self.silence.__enter__(),
@@ -406,20 +399,20 @@ class Terminal:
         self.edits = True
 
     async def edit(self) -> None:
-        """Run the session, which never ends by itself."""
+        """Run the session, which never ends."""
         if self.edits:
             running = self.session.prompt_async(set_exception_handler=False, handle_sigint=False)
             self.buffer.accept_handler = self.accept
             await running
 
     def in_library(self) -> AbstractContextManager[None]:
-        """Give the context in which the library wants to be called."""
+        """Return the context in which the library must be called."""
         from prompt_toolkit.application.current import set_app
 
         return set_app(self.app)
 
     def feed(self, *keys: str) -> None:
-        """Let the library take keys, by its names for them; a letter is its own name."""
+        """Pass keys to the library, by its names for them; a letter is its own name."""
         from prompt_toolkit.key_binding import KeyPress
         from prompt_toolkit.keys import Keys
 
@@ -429,7 +422,7 @@ class Terminal:
             self.app.key_processor.process_keys()
 
     def accept(self, buffer: Buffer) -> bool:
-        """Pass on a line that was entered; it stays on the screen. The library calls this."""
+        """Handle an entered line, which stays on the screen. The library calls this."""
         from prompt_toolkit.history import InMemoryHistory
 
         line = buffer.text
@@ -444,7 +437,7 @@ class Terminal:
         return True
 
     def drop_line(self) -> None:
-        """Drop what is half typed."""
+        """Discard the half-typed line."""
         from prompt_toolkit.search import stop_search
 
         with self.in_library():
@@ -455,7 +448,7 @@ class Terminal:
 
 
 class Canvas:
-    """What the library draws on."""
+    """The output of the library."""
 
     encoding = "utf-8"
 
@@ -463,17 +456,17 @@ class Canvas:
         self.terminal = terminal
 
     def write(self, text: str) -> None:
-        """Take what is drawn; while the line is to be off the screen, that is lost."""
+        """Append a drawing to `out`; discard it while the line is not on the screen."""
         if self.terminal.drawn:
             self.terminal.out += PASTE_MARKS.sub("", text).encode(errors="replace")
 
     def flush(self) -> None:
-        """Say so: the client writes it when the terminal takes it."""
+        """Tell the client, which writes it."""
         self.terminal.moved()
 
 
 def window_size() -> Size:
-    """Ask for the size of the window."""
+    """Return the size of the window."""
     from prompt_toolkit.data_structures import Size
 
     columns, rows = 80, 24
@@ -483,7 +476,7 @@ def window_size() -> Size:
 
 
 def known_keys(key: str) -> tuple[str, ...]:
-    """Give the library's names for what a key has sent, none where it knows no such key."""
+    """Return the library's names for a key; none where it does not know the key."""
     from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
 
     if key in ANSI_SEQUENCES and key != "\x1a":
@@ -496,26 +489,26 @@ def is_ours() -> bool:
     """Whether we are in the foreground."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
-    except OSError:  # it is not the terminal that job control is for
+    except OSError:  # not our controlling terminal
         return True
 
 
 def is_ready(descriptor: int, event: int) -> bool:
-    """Whether a descriptor can be read, or written, now."""
+    """Whether a descriptor is readable or writable now."""
     poll = select.poll()
     poll.register(descriptor, event)
     return bool(poll.poll(0))
 
 
 def set_attributes(mode: list[Any]) -> None:
-    """Set the terminal's mode, at once. Where the terminal is gone, nothing can be done."""
+    """Set the terminal's mode; ignore an error, because the terminal may be gone."""
     with suppress(termios.error):
         termios.tcsetattr(0, termios.TCSANOW, mode)
 
 
 def discard_typed() -> None:
-    """Discard what was typed and is not read, and what is on its way there."""
+    """Discard input that was not read yet."""
     with suppress(termios.error):
         termios.tcflush(0, termios.TCIFLUSH)
-        is_ready(0, select.POLLIN)  # the kernel hands over what it has taken
+        is_ready(0, select.POLLIN)  # makes the kernel deliver input that is still in its buffers
         termios.tcflush(0, termios.TCIFLUSH)

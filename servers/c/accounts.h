@@ -1,16 +1,13 @@
 /*
- * accounts.h: names with passwords. A file in htpasswd's format (FILE-1), and the threads that
- * hash passwords and change that file, so that the loop does neither.
+ * accounts.h: the file, the passwords, and the worker threads that do the slow work.
  *
- *     open_accounts          reads and locks the file, starts the threads
- *     hash_of                the hash of a name's password, or NULL
- *     add_job, finished      gives a thread a job; a job that is done
- *     forget, free_job       a job's owner does not want it any more; its memory
+ * As many workers as there are processors check passwords. They have a low priority. One more
+ * worker, the file worker, is the only one that accesses the file after the start, so checks and
+ * changes do not wait for each other (ACCT-13). A worker knows only its job, and stores the result
+ * in it. The loop calls `finished` when `checks.ours` or `changes.ours` is readable.
  *
- * The loop has `accounts->hashes`. The file is touched by one thread alone once the server has
- * started. The loop calls `finished` when `checks.ours` or `changes.ours` can be read. Needs
- * `allocate`, `checked`, `die`, `compare_names`, `name_is_valid`, MAX_NAME and MAX_PASSWORD. It
- * knows no user: whom a job is for is a pointer that it gives back.
+ * Exports: open_accounts, hash_of, add_job, finished, forget, free_job. Requires: allocate,
+ * checked, die, compare_names, name_is_valid, MAX_NAME, MAX_PASSWORD.
  */
 #include <crypt.h>
 #include <libgen.h>
@@ -20,53 +17,54 @@
 #include <sys/stat.h>
 
 #define HASH_SIZE       60  /* characters of a bcrypt hash */
-#define HASH_COST       10  /* of a new one: 2 to the power of that is the work */
-#define WORKER_NICENESS 15  /* of a thread that checks passwords: the loop goes first */
-#define MAX_CHANGES     100 /* jobs that may wait for the thread that changes the file */
-#define MAX_REASON      200 /* bytes of what is wrong with the file */
+#define HASH_COST       10  /* of new hashes: each increment doubles the time of a check */
+#define WORKER_NICENESS 15  /* of the workers that check passwords: all other threads go first */
+#define MAX_CHANGES     100 /* changes that wait for the file worker */
+#define MAX_REASON      200 /* bytes of an error message */
 
 enum task { CHECK, RELOAD, REGISTER, PASSWD, UNREGISTER };
 
 enum outcome {
-    DONE,    /* or the password is right */
-    REFUSED, /* the password is wrong; or the name has an account already, or not this one */
+    DONE,    /* the password is right, or the account was changed */
+    REFUSED, /* the password is wrong, or the account is not as it was when the job was made */
     FAILED,  /* the file is bad, or cannot be written; `reason` says why */
 };
 
 struct account {
-    char name[MAX_NAME + 1]; /* comes first, for compare_names */
+    char name[MAX_NAME + 1]; /* the first member, for compare_names */
     char hash[HASH_SIZE + 1];
 };
 
-/* What a thread has to do, and what came of it. */
+/* The input of a worker, and its result. */
 struct job {
     enum task task;
-    void *owner; /* whom it is for; NULL: the answer is not wanted any more */
+    void *owner; /* the user that waits for it; NULL where there is none (any more) */
     bool started;
-    struct account account; /* with the hash that it must have ("": none); then with the new one */
-    char password[MAX_PASSWORD + 1]; /* wiped when it is hashed */
+    struct account account; /* with its hash when the job was made ("": none); then the new one */
+    char password[MAX_PASSWORD + 1];
     enum outcome outcome;
     char reason[MAX_REASON];
     bool was_read; /* the file was read, and is good */
-    void *hashes;  /* tree of its accounts then */
+    void *hashes;  /* all accounts after the job */
     TAILQ_ENTRY(job) in_jobs;
 };
 
-/* Threads of one kind. Jobs go over a socket, since a thread that waits for the processor shares
- * no lock with the loop then. */
+/* Workers of one kind. They receive jobs from a socket, not from a queue with a mutex: a worker of
+ * low priority that is suspended while it holds a mutex would delay the loop. */
 struct pool {
-    const char *path; /* of the file that these threads change; NULL: they check passwords */
-    int ours, theirs; /* the two ends of the socket */
-    int idle;         /* threads without a job */
-    int waiting;      /* jobs that no thread has yet */
-    TAILQ_HEAD(jobs, job) jobs; /* those, the oldest first */
-    struct jobs started;        /* those that a thread has: a socket alone would know of them */
+    const char *path;           /* of the file that they change; NULL where they check passwords */
+    int ours, theirs;           /* the two ends of the socket */
+    int idle;                   /* workers without a job */
+    int waiting;                /* length of `jobs` */
+    TAILQ_HEAD(jobs, job) jobs; /* that no worker has yet */
+    struct jobs started;        /* that a worker has; listed, so that leak checkers find them */
 };
 
+/* The accounts in force, and the interface to the workers that check and change them. */
 struct accounts {
-    void *hashes;        /* tree of struct account, by name, case aside */
-    struct pool checks;  /* as many threads as there are processors */
-    struct pool changes; /* one thread, which alone touches the file */
+    void *hashes;        /* tsearch tree of struct account, by name */
+    struct pool checks;  /* as many workers as there are processors */
+    struct pool changes; /* the file worker */
 };
 
 static struct account *find_account(void *hashes, const char *name)
@@ -75,6 +73,7 @@ static struct account *find_account(void *hashes, const char *name)
     return found ? *found : NULL;
 }
 
+/* Returns the hash of an account, or NULL where the name is not registered. */
 static const char *hash_of(const struct accounts *accounts, const char *name)
 {
     const struct account *account = find_account(accounts->hashes, name);
@@ -91,7 +90,7 @@ static void add_account(void **hashes, const char *name, const char *hash)
 
 /* ---- The file ---- */
 
-/* Whether a text is a bcrypt hash, of a cost that one can wait for. */
+/* Whether a text is a bcrypt hash that FILE-1 allows. */
 static bool is_hash(const char *text)
 {
     char cost[3];
@@ -100,7 +99,7 @@ static bool is_hash(const char *text)
     return length == HASH_SIZE && text[length] == '\0' && atoi(cost) >= 4 && atoi(cost) <= 17;
 }
 
-/* Takes one line into the tree; gives what is wrong with it, or NULL. */
+/* Adds the account of a line to the tree; returns the error, or NULL (FILE-1, FILE-2). */
 static const char *parse_account(char *line, size_t length, void **hashes)
 {
     char *colon = strchr(line, ':');
@@ -119,7 +118,7 @@ static const char *parse_account(char *line, size_t length, void **hashes)
     return NULL;
 }
 
-/* Reads all accounts of an open file; false, with the reason, where a line is wrong. */
+/* Reads all accounts of an open file; false, with the reason, where that fails. */
 static bool parse_accounts(FILE *file, void **hashes, char reason[MAX_REASON])
 {
     const char *wrong = NULL;
@@ -140,12 +139,12 @@ static bool parse_accounts(FILE *file, void **hashes, char reason[MAX_REASON])
     return !wrong && feof(file);
 }
 
-/* Reads the file and its accounts, and leaves it open; NULL, with the reason, where it is bad. */
+/* Reads the accounts, and returns the open file; NULL, with the reason, where that fails. */
 static FILE *read_accounts(const char *path, void **hashes, char reason[MAX_REASON])
 {
     struct stat about;
     bool is_special = stat(path, &about) == 0 && !S_ISREG(about.st_mode);
-    FILE *file = is_special ? NULL : fopen(path, "re"); /* to open a FIFO could wait */
+    FILE *file = is_special ? NULL : fopen(path, "re"); /* opening a FIFO would wait */
     if (file && parse_accounts(file, hashes, reason))
         return file;
     if (file)
@@ -155,14 +154,15 @@ static FILE *read_accounts(const char *path, void **hashes, char reason[MAX_REAS
     return NULL;
 }
 
-/* Writes the file's lines with the job's own changed, and the others as they are. */
+/* Writes the new file: with one account changed, added at the end, or removed. */
 static bool write_changed(FILE *old, FILE *changed, const struct job *job)
 {
     const struct account *account = &job->account;
     size_t name_length = strlen(account->name), room = 0;
     char *line = NULL;
     ssize_t length;
-    rewind(old);
+    if (fseek(old, 0, SEEK_SET) != 0)
+        return false;
     while ((length = getline(&line, &room, old)) > 0) {
         bool is_own =
             strncasecmp(line, account->name, name_length) == 0 && line[name_length] == ':';
@@ -180,18 +180,18 @@ static bool write_changed(FILE *old, FILE *changed, const struct job *job)
     return feof(old) && fflush(changed) == 0 && !ferror(changed) && fsync(fileno(changed)) == 0;
 }
 
-/* The name of a file beside the accounts file. */
+/* Returns the path with a suffix. */
 static char *name_beside(const char *path, const char *suffix)
 {
     char *name = NULL;
     return checked(asprintf(&name, "%s%s", path, suffix) < 0 ? NULL : name);
 }
 
-/* Puts a changed file in the old one's place in one step (FILE-7). One left by a crash goes. */
+/* Writes a new file beside the old one, flushes it to disk, and renames it (FILE-7). */
 static bool replace_file(const char *path, FILE *old, struct job *job)
 {
     char *beside = name_beside(path, ".new");
-    unlink(beside);
+    unlink(beside); /* it may be left from a crash */
     FILE *changed = fopen(beside, "wxe");
     bool good = changed && fchmod(fileno(changed), 0600) == 0 && write_changed(old, changed, job) &&
                 rename(beside, path) == 0;
@@ -201,7 +201,7 @@ static bool replace_file(const char *path, FILE *old, struct job *job)
     }
     if (changed)
         fclose(changed);
-    if (good) { /* the new name is flushed too; the change counts, whatever comes of that */
+    if (good) { /* flushes the new name; an error does not undo the change */
         int folder = open(dirname(beside), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         fsync(folder);
         close(folder);
@@ -210,7 +210,7 @@ static bool replace_file(const char *path, FILE *old, struct job *job)
     return good;
 }
 
-/* Holds the lock of the file as long as this process lives (FILE-8). */
+/* Locks the file for the lifetime of this process (FILE-8). */
 static bool lock_accounts(const char *path)
 {
     char *name = name_beside(path, ".lock");
@@ -219,9 +219,9 @@ static bool lock_accounts(const char *path)
     return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
-/* ---- The threads ---- */
+/* ---- The workers ---- */
 
-/* Hashes the job's password, with the salt and cost of another hash, or new ones where NULL. */
+/* Hashes the job's password, with salt and cost of the hash `like`, or new ones for NULL. */
 static bool hash_password(const struct job *job, const char *like, char hash[HASH_SIZE + 1])
 {
     char fresh[CRYPT_GENSALT_OUTPUT_SIZE];
@@ -236,7 +236,7 @@ static bool hash_password(const struct job *job, const char *like, char hash[HAS
     return good;
 }
 
-/* Compares all of them, whatever differs: how long it takes tells nothing. */
+/* Compares two hashes in constant time, so that the time tells nothing about them. */
 static bool same_hash(const char *a, const char *b)
 {
     int differences = 0;
@@ -253,7 +253,7 @@ static enum outcome do_check(const struct job *job)
     return is_right ? DONE : REFUSED;
 }
 
-/* Changes the file, where the account is still as the job expects it: none, or with that hash. */
+/* Changes the file. If the account is not as it was when the job was made, nothing changes. */
 static enum outcome change_file(const char *path, FILE *file, struct job *job, const char *hash)
 {
     struct account *account = find_account(job->hashes, job->account.name);
@@ -272,8 +272,8 @@ static enum outcome change_file(const char *path, FILE *file, struct job *job, c
     return DONE;
 }
 
-/* Reads the accounts as they are in the file now (FILE-5), and changes them. The new hash is made
- * first, because it takes long: another program may change the file meanwhile. */
+/* Does a job of the file worker. It reads the file last, because hashing takes long, and another
+ * program may change the file in the meantime (FILE-5). */
 static enum outcome do_change(const char *path, struct job *job)
 {
     char hash[HASH_SIZE + 1] = "";
@@ -291,7 +291,7 @@ static enum outcome do_change(const char *path, struct job *job)
     return outcome;
 }
 
-/* A thread's life. On Linux the niceness is that of this thread alone, and only a wish. */
+/* Does one job after the other. This is a thread, and on Linux its priority is its own. */
 static void *work(void *argument)
 {
     struct pool *pool = argument;
@@ -306,7 +306,7 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* Starts threads, at best as many as that; one is enough. */
+/* Starts `count` workers, or fewer; false where none could be started. */
 static bool start_workers(struct pool *pool, int count)
 {
     pthread_t thread;
@@ -329,7 +329,7 @@ static struct pool *pool_of(struct accounts *accounts, enum task task)
     return task == CHECK ? &accounts->checks : &accounts->changes;
 }
 
-/* Gives the threads that are free the jobs that have waited longest. */
+/* Gives the oldest jobs to the idle workers. */
 static void hand_out_jobs(struct pool *pool)
 {
     struct job *job;
@@ -343,8 +343,8 @@ static void hand_out_jobs(struct pool *pool)
     }
 }
 
-/* Has a password checked, the account of a name changed, or the file read anew; NULL where too many
- * changes wait (ACCT-13), each of which reads the file. The password is wiped where it stood. */
+/* Queues a job for a worker; returns NULL where too many changes are queued (ACCT-13). It erases
+ * the password in the caller's memory. */
 static struct job *add_job(struct accounts *accounts, void *owner, enum task task, const char *name,
                            char *password)
 {
@@ -372,7 +372,7 @@ static void free_job(struct job *job)
     free(job);
 }
 
-/* The owner is gone. A job that no thread has yet is not done at all. */
+/* Cancels a job, if no worker has begun it; otherwise forgets only its owner. */
 static void forget(struct accounts *accounts, struct job *job)
 {
     struct pool *pool = pool_of(accounts, job->task);
@@ -395,8 +395,8 @@ static struct job *next_result(struct pool *pool)
     return job;
 }
 
-/* A job that is done, or NULL. The accounts that it read or changed are in force then. A password
- * that is right counts only if the account still has the hash that it was for (ACCT-3). */
+/* Returns a finished job, or NULL, and puts its accounts in force. A right password counts only if
+ * the account still has the hash that was checked (ACCT-3). */
 static struct job *finished(struct accounts *accounts)
 {
     struct job *job = next_result(&accounts->changes);
@@ -412,7 +412,7 @@ static struct job *finished(struct accounts *accounts)
     return job;
 }
 
-/* Reads and locks the file, and starts the threads, or ends the program (FILE-3, FILE-8). */
+/* Reads and locks the file, and starts the workers, or ends the program (FILE-3, FILE-8). */
 static void open_accounts(struct accounts *accounts, const char *path)
 {
     char reason[MAX_REASON];
@@ -424,9 +424,10 @@ static void open_accounts(struct accounts *accounts, const char *path)
     fclose(file);
     bool is_known = sched_getaffinity(0, sizeof processors, &processors) == 0;
     accounts->changes.path = real;
-    if (!lock_accounts(real) ||
-        !start_workers(&accounts->checks, is_known ? CPU_COUNT(&processors) : 1) ||
-        !start_workers(&accounts->changes, 1))
+    if (!lock_accounts(real))
         die(EXIT_FAILURE, "cannot use accounts %s: %s", path,
             errno == EWOULDBLOCK ? "in use by another server" : strerror(errno));
+    if (!start_workers(&accounts->checks, is_known ? CPU_COUNT(&processors) : 1) ||
+        !start_workers(&accounts->changes, 1))
+        die(EXIT_FAILURE, "cannot start: %s", strerror(errno));
 }

@@ -1,37 +1,35 @@
 /*
- * log.h: standard output and the log. Lines for them never hold up the chat: what is not taken at
- * once waits, up to a bound, and beyond that it is lost (LOG-4, LOG-5).
+ * log.h: standard output and the log, which never delay the chat (LOG-4, LOG-5).
  *
- *     open_sink, open_log                     standard output; the log
- *     sink_put, sink_flush, sink_finish       a line; to write what waits; to write the last
- *     log_event, log_error                    a line of the log, as JSON
- *     reopen                                  the log anew
+ * Lines are collected, and written once a round. Lines that are not accepted yet wait, up to a
+ * limit; lines beyond the limit are lost, and a message on standard error says so once. When epoll
+ * reports an event with a sink as its data, the loop clears `blocked`.
  *
- * A sink that takes no more is watched by an epoll, whose event has the sink as its data; `blocked`
- * is to be cleared then. Needs `die`, `formatted`, `now_ns`, `decode` and `is_control`.
+ * Exports: open_sink, open_log, sink_put, sink_flush, sink_finish, log_event, log_error, reopen.
+ * Requires: die, formatted, now_ns, decode, is_control.
  */
 #include <poll.h>
 #include <sys/stat.h>
 
-#define MAX_PENDING (1024 * 1024) /* bytes of lines that may wait */
+#define MAX_PENDING (1024 * 1024) /* bytes of lines that wait in a sink */
 #define MAX_LOGGED  (8 * 1024)    /* bytes of a line of the log: MAX_FORMATTED as \uXXXX fits */
-#define MAX_TIME    32            /* bytes of a time of day */
+#define MAX_TIME    32            /* bytes of a time as text */
 
-/* Where lines go. */
+/* A descriptor to which lines are written, and the lines that wait for it. */
 struct sink {
-    const char *name; /* as it is called when lines are lost; the path of the log */
-    int fd;           /* what is written to; -1: there is none */
-    int epoll_fd;     /* tells when it takes more */
-    bool is_shared;   /* may block: a socket, or what could not be opened a second time */
-    bool blocked;     /* takes no more; EPOLLOUT will tell */
-    bool said;        /* it has been said that lines are lost */
-    bool inside;      /* what was written last is a part of a line; the rest waits, or is lost */
-    size_t length;    /* bytes that wait */
+    const char *name; /* the path, for a log */
+    int fd;           /* -1 where there is no log */
+    int epoll_fd;     /* reports when a blocked sink is writable again */
+    bool is_shared;   /* in blocking mode: a socket, or what could not be opened a second time */
+    bool blocked;     /* the descriptor is not writable */
+    bool lost;        /* lines were lost, and this was reported */
+    bool torn;        /* the last line was written only in part */
+    size_t length;
     char pending[MAX_PENDING];
 };
 
-/* A pipe or a terminal is opened a second time: to make the given descriptor non-blocking would
- * change it for all processes that share it. */
+/* Makes a sink of standard output. A file never blocks. A pipe or a terminal is opened again, as
+ * non-blocking: to change the given descriptor would change it for all processes that share it. */
 static void open_sink(struct sink *sink, const char *name, int fd, int epoll_fd)
 {
     struct stat about;
@@ -48,7 +46,8 @@ static void open_sink(struct sink *sink, const char *name, int fd, int epoll_fd)
         sink->fd = own;
 }
 
-/* What is shared is asked before; a pipe or a socket with room takes PIPE_BUF bytes at once. */
+/* Writes to the descriptor. In blocking mode it first asks `poll`, and writes only PIPE_BUF bytes,
+ * which a writable pipe or socket takes without blocking. */
 static ssize_t sink_write(const struct sink *sink)
 {
     struct pollfd room = {.fd = sink->fd, .events = POLLOUT};
@@ -60,18 +59,19 @@ static ssize_t sink_write(const struct sink *sink)
     return -1;
 }
 
-/* Says once on standard error that lines are lost, as soon as that takes it without waiting. */
+/* Reports on standard error, once, that lines are lost. */
 static void report_loss(struct sink *sink, const char *reason)
 {
     struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
     char line[MAX_FORMATTED];
-    if (sink->said || poll(&room, 1, 0) <= 0)
+    if (sink->lost || poll(&room, 1, 0) <= 0)
         return;
     int length = snprintf(line, sizeof line, "chat-server: lines for %.1000s are lost: %s\n",
                           sink->name, reason);
-    sink->said = write(STDERR_FILENO, line, (size_t)length) > 0;
+    sink->lost = write(STDERR_FILENO, line, (size_t)length) > 0;
 }
 
+/* Has epoll wait for a blocked sink. If it cannot, the next flush tries again. */
 static void watch_sink(struct sink *sink)
 {
     struct epoll_event event = {.events = EPOLLOUT | EPOLLONESHOT, .data.ptr = sink};
@@ -81,12 +81,12 @@ static void watch_sink(struct sink *sink)
 
 static void sink_advance(struct sink *sink, size_t length)
 {
-    sink->inside = sink->pending[length - 1] != '\n';
+    sink->torn = sink->pending[length - 1] != '\n';
     sink->length -= length;
     memmove(sink->pending, sink->pending + length, sink->length);
 }
 
-/* Writes what waits. An error loses it all. */
+/* Writes the lines, as far as the descriptor takes them. An error loses them (LOG-5). */
 static void sink_flush(struct sink *sink)
 {
     while (sink->length > 0 && !sink->blocked) {
@@ -103,7 +103,7 @@ static void sink_flush(struct sink *sink)
     }
 }
 
-/* Takes a line, to be written at the end of the round; or loses it, where too much waits. */
+/* Adds a line, or loses it where too much waits. */
 static void sink_put(struct sink *sink, const char *line, size_t length)
 {
     if (sink->length + length + 1 > MAX_PENDING)
@@ -112,13 +112,13 @@ static void sink_put(struct sink *sink, const char *line, size_t length)
         report_loss(sink, "not read");
         return;
     }
-    if (sink->inside && sink->length == 0)
-        sink->pending[sink->length++] = '\n'; /* the rest of that line is lost (LOG-6) */
+    if (sink->torn && sink->length == 0)
+        sink->pending[sink->length++] = '\n'; /* ends the incomplete line (LOG-6) */
     memcpy(sink->pending + sink->length, line, length);
     sink->length += length;
 }
 
-/* Writes the last lines, as long as they are taken, up to a moment that now_ns will reach. */
+/* Writes the last lines before the process ends, until a time at the latest. */
 static void sink_finish(struct sink *sink, int64_t until)
 {
     struct pollfd room = {.fd = sink->fd, .events = POLLOUT};
@@ -133,7 +133,7 @@ static void sink_finish(struct sink *sink, int64_t until)
         report_loss(sink, "not read");
 }
 
-/* A line of the log that is being written. */
+/* A line of the log that is being built. */
 struct record {
     size_t length;
     char bytes[MAX_LOGGED];
@@ -151,7 +151,7 @@ static void add_text(struct record *record, const char *text)
     add(record, text, strlen(text));
 }
 
-/* A field, where there is a value. Only a path can hold what is not UTF-8; U+FFFD replaces it. */
+/* Adds a field, if there is a value. U+FFFD replaces bytes of a path that are not UTF-8. */
 static void add_field(struct record *record, const char *key, const char *value)
 {
     char escaped[8];
@@ -176,7 +176,7 @@ static void add_field(struct record *record, const char *key, const char *value)
     }
 }
 
-/* The time of day as RFC 3339 writes it, in UTC. */
+/* Formats the time of an event as LOG-2 requires. */
 static void format_time(char text[MAX_TIME])
 {
     struct timespec now;
@@ -192,8 +192,8 @@ static const char *level_of(const char *msg)
     return strcmp(msg, "error") == 0 ? "ERROR" : strcmp(msg, "refuse") == 0 ? "WARN" : "INFO";
 }
 
-/* A line for the log, where there is one: keys and values in the order of LOG-2, then NULL. A field
- * whose value is NULL is left out. */
+/* Writes an event to the log, if there is one, as a line of JSON (LOG-2). The fields are keys and
+ * values, alternating, then NULL; a field whose value is NULL is omitted. */
 static void __attribute__((sentinel)) log_event(struct sink *log, const char *msg, ...)
 {
     struct record record;
@@ -220,13 +220,13 @@ static void log_error(struct sink *log, const char *error)
     log_event(log, "error", "error", error, NULL);
 }
 
-/* O_NONBLOCK is for a FIFO: without it, to open one that is not read would wait. */
+/* Opens the log for appending. Opening a FIFO does not wait for a reader. */
 static int open_log_file(const char *path)
 {
     return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
 }
 
-/* Opens the log, where `path` names one, or ends the program (PROG-9). */
+/* Opens the log, if `path` is not NULL, or ends the program with the reason (PROG-9). */
 static void open_log(struct sink *log, const char *path, int epoll_fd)
 {
     log->name = path;
@@ -236,7 +236,7 @@ static void open_log(struct sink *log, const char *path, int epoll_fd)
         die(EXIT_FAILURE, "cannot open log %s: %s", path, strerror(errno));
 }
 
-/* Opens the log anew, as logrotate has renamed it; where that fails, the old one stays. */
+/* Continues in a new file at the log's path: logrotate has renamed the old one (LOG-7). */
 static void reopen(struct sink *log)
 {
     int fd = open_log_file(log->name);
@@ -245,10 +245,10 @@ static void reopen(struct sink *log)
         return;
     }
     sink_flush(log);
-    const char *end = log->inside ? memchr(log->pending, '\n', log->length) : NULL;
-    if (end) /* the rest of a line belongs to the old file */
+    const char *end = log->torn ? memchr(log->pending, '\n', log->length) : NULL;
+    if (end) /* the rest of this line belongs to the old file */
         sink_advance(log, (size_t)(end + 1 - log->pending));
     close(log->fd);
     log->fd = fd;
-    log->blocked = log->inside = false;
+    log->blocked = log->torn = false;
 }

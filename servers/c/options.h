@@ -1,57 +1,61 @@
 /*
- * options.h: the command line (PROG-1, PROG-4, PROG-7).
+ * options.h: the command line (PROG-1, PROG-4 to PROG-8).
  *
- *     parse_options      gives what the words of the command line say, or ends the program
- *
- * Needs `die`, VERSION and SECOND.
+ * Exports: struct options, parse_options. Requires: die, VERSION, SECOND.
  */
 #define HOST         "127.0.0.1"
 #define PORT         8080
-#define MAX_CLIENTS  10000         /* connections; one more hears that the server is full */
-#define MAX_QUEUE    (1024 * 1024) /* bytes that may wait for one user */
-#define LEAST_QUEUE  4096          /* the smallest --max-queue: a few lines */
-#define JOIN_SECONDS 60            /* for a good name, and its password */
+#define MAX_CLIENTS  10000         /* connections */
+#define MAX_QUEUE    (1024 * 1024) /* bytes in the queue of one user */
+#define LEAST_QUEUE  4096          /* the smallest --max-queue */
+#define JOIN_SECONDS 60
 
+/* The values of all options. */
 struct options {
-    const char *host;     /* address or name to listen on */
-    long port;            /* 0: any free one */
-    long max_clients;     /* LIMIT-2 */
-    long max_queue;       /* LIMIT-1, in bytes */
-    int64_t join_timeout; /* JOIN-8, in nanoseconds */
-    bool quiet;           /* keep the room's lines off standard output */
-    long rate;            /* LIMIT-5, in lines a second; 0: no limit */
-    const char *log;      /* LOG-2: path of the log, or NULL */
-    const char *accounts; /* FILE-1: path of the accounts file, or NULL */
-    bool members_only;    /* ACCT-6 */
+    const char *host;
+    long port;
+    long max_clients;     /* connections */
+    long max_queue;       /* bytes in the queue of one user */
+    int64_t join_timeout; /* nanoseconds */
+    long rate;            /* lines a second; 0 for no limit */
+    const char *log;      /* path, or NULL */
+    const char *accounts; /* path, or NULL */
+    bool members_only;
+    bool quiet;
 };
 
 static void print_help(void)
 {
-    printf("usage: chat-server [OPTION]...\n\n"
-           "A chat server: one room, lines of text over TCP.\n"
-           "Nothing is encrypted, passwords neither. On a network that is not yours, put an\n"
-           "SSH tunnel or a TLS proxy before it (README.md tells how).\n\n"
-           "  --host HOST             address to listen on (default %s)\n"
-           "  --port PORT             port to listen on; 0 picks a free one (default %d)\n"
-           "  --max-clients N         connections at a time (default %d)\n"
-           "  --max-queue BYTES       bytes that may wait for one user before it is dropped;\n"
-           "                          %d or more (default %d)\n"
-           "  --join-timeout SECONDS  time to give a name, and its password (default %d)\n"
-           "  --quiet                 do not print what the room sees (default: print it)\n"
-           "  --rate N                lines of one user taken up in a second; the others wait\n"
-           "                          (default: no limit)\n"
-           "  --log FILE              append what happens to FILE, a JSON object a line; SIGHUP\n"
-           "                          opens it anew (default: no log)\n"
-           "  --accounts FILE         names that need a password: a file as `htpasswd -B`\n"
-           "                          makes it; SIGHUP reads it anew\n"
-           "  --members-only          let in no other names\n"
-           "  --help                  print this and exit\n"
-           "  --version               print the version and exit\n\n"
-           "Lines on standard input are announced to all; /help there lists its commands.\n",
-           HOST, PORT, MAX_CLIENTS, LEAST_QUEUE, MAX_QUEUE, JOIN_SECONDS);
+    printf(
+        "usage: chat-server [OPTION]...\n\n"
+        "A chat server: one room, lines of text over TCP.\n"
+        "Nothing is encrypted, not even passwords. On a network that is not yours, put an SSH "
+        "tunnel\n"
+        "or a TLS proxy before it (see docs/chat.md).\n"
+        "\n"
+        "  --host HOST             address to listen on (default %s)\n"
+        "  --port PORT             port to listen on; 0 for any free one (default %d)\n"
+        "  --max-clients N         limit of connections (default %d)\n"
+        "  --max-queue BYTES       limit of unsent bytes for one user, who is dropped beyond it;\n"
+        "                          %d or more (default %d)\n"
+        "  --join-timeout SECONDS  time to give a name and its password (default %d)\n"
+        "  --rate N                limit of lines a second from one user; further ones wait\n"
+        "                          (default: no limit)\n"
+        "  --log FILE              append events to FILE, as lines of JSON; SIGHUP reopens it\n"
+        "                          (default: no log)\n"
+        "  --accounts FILE         names with passwords, a file as `htpasswd -B` makes it;\n"
+        "                          SIGHUP reads it again (default: no accounts)\n"
+        "  --members-only          only registered names may join\n"
+        "  --quiet                 do not print the lines of the room\n"
+        "  --help                  print this and exit\n"
+        "  --version               print the version and exit\n"
+        "\n"
+        "Lines on standard input are announced to all; /help there lists the operator's "
+        "commands.\n",
+        HOST, PORT, MAX_CLIENTS, LEAST_QUEUE, MAX_QUEUE, JOIN_SECONDS);
 }
 
-/* How many ASCII digits a text begins with; 0 where there are more than nine. */
+/* Counts the ASCII digits at the front of a text; 0 where there are more than nine. */
 static size_t count_digits(const char *text)
 {
     size_t digits = strspn(text, "0123456789");
@@ -80,8 +84,7 @@ static int64_t parse_seconds(const char *option, const char *value)
     return (int64_t)(seconds * SECOND);
 }
 
-/* The value that a word gives to an option, behind `=` or as the next word; NULL where the word is
- * another option. */
+/* Returns the value, after `=` or in the next word; NULL where the word is another option. */
 static const char *value_of(char **word, const char *option)
 {
     size_t length = strlen(option);
@@ -94,7 +97,7 @@ static const char *value_of(char **word, const char *option)
     return word[1];
 }
 
-/* Reads an option that has a value; gives its last word. */
+/* Sets an option that takes a value; returns its last word. */
 static char **set_option(struct options *o, char **word)
 {
     const char *value;
@@ -119,7 +122,6 @@ static char **set_option(struct options *o, char **word)
     return value == word[1] ? word + 1 : word;
 }
 
-/* What holds for the options together, and for this build. */
 static void check_options(const struct options *options)
 {
     if (*options->host == '\0' || strcmp(options->host, "*") == 0)
@@ -133,7 +135,7 @@ static void check_options(const struct options *options)
 #endif
 }
 
-/* Reads the command line; the first word that asks for help or is wrong ends the program. */
+/* Reads the command line. The first error, --help or --version ends the program. */
 static struct options parse_options(char **word)
 {
     struct options options = {.host = HOST,

@@ -1,24 +1,26 @@
 /*
- * chat_server: the chat server in C, for Linux. PROTOCOL.md is the contract that it keeps;
- * ids such as JOIN-3 name its rules.
+ * chat_server: a chat server: one room, many users, lines of text over TCP. PROTOCOL.md is its
+ * contract.
  *
- *     gcc -o chat_server server.c && ./chat_server        (--help says the rest)
+ *     gcc -o chat_server server.c && ./chat_server        (--help lists the options)
  *     gcc -DACCOUNTS -o chat_server server.c -lcrypt -pthread        (with accounts)
  *
- * One thread and one epoll loop. What comes in takes one way through this file:
+ * The path of a message, which is also the order of this file:
  *
  *     socket -> inbox -> line -> action -> the room's stream / a user's queue -> socket
  *
- * Next door: stream.h (what all read), accounts.h (passwords), log.h (what is written down),
- * options.h (the command line).
+ * Invariants:
+ *  1. Only the section "Sockets" receives from, sends to, or closes a connection.
+ *  2. Handlers never send. They append to the room's stream, which all users read, or to the queue
+ *     of one user.
+ *  3. Handlers never free a user. They mark it, and it is reaped at the end of the round.
+ *  4. The names of the users in the room are unique, ignoring case.
+ *  5. Text is bytes. It is checked once, and relayed unchanged. A checked line has no NUL; only
+ *     such a line may be a C string.
+ *  6. Only `gate` decides whether a user's next line is processed.
  *
- * What always holds:
- *  1. Only section 8 receives from, sends to and closes a connection.
- *  2. To speak is to append: to the room's stream, or to one user's queue. No handler sends.
- *  3. No user is freed inside a handler: it is marked as GONE, and reaped at the end of the round.
- *  4. Names are unique, case aside, among those in the room.
- *  5. Text is bytes. A checked line has no NUL in it, so it may be a C string; nothing else may.
- *  6. Only `gate` decides whether a user's next line is taken up.
+ * One thread runs the loop, and silent users cost it nothing. Only slow work, which is hashing
+ * passwords and writing the accounts file, is done by the worker threads of accounts.h.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -49,35 +51,35 @@
 
 #define VERSION             "0.1.0"
 #define MAX_NAME            32   /* bytes of a name */
-#define MAX_LINE            1024 /* bytes of a line from a client, or of /who; its end not counted */
-#define MAX_REFUSALS        5    /* refused names on one connection; the last ends it */
+#define MAX_LINE            1024 /* bytes of a line from a client or of /who, without its end */
+#define MAX_REFUSALS        5    /* refused names on one connection; the last one ends it */
 #define MIN_PASSWORD        8    /* bytes of a new password */
 #define MAX_PASSWORD        72   /* bytes of a password: bcrypt looks at no more */
-#define MAX_WRONG_PASSWORDS 3    /* on one connection; the last ends it */
-#define MAX_HELD            (64 * 1024)  /* bytes of one user's input that wait here */
-#define MAX_FORMATTED       1200         /* bytes of a text that is put together here */
-#define MAX_ADDRESS         80           /* bytes of an address and a port in figures */
-#define MAX_PIECES          64           /* pieces of memory handed to the kernel in one call */
-#define ROUND_SIZE          (256 * 1024) /* bytes said in a round, before they are sent */
-#define CONSOLE_BATCH       4096         /* bytes of the operator's taken up in one round */
-#define EVENT_BATCH         256          /* events taken from the kernel in one round */
+#define MAX_WRONG_PASSWORDS 3    /* on one connection; the last one ends it */
+#define MAX_HELD            (64 * 1024)  /* bytes of one user's unprocessed input */
+#define MAX_FORMATTED       1200         /* bytes of a text that `formatted` makes */
+#define MAX_ADDRESS         80           /* bytes of a numeric address and port */
+#define MAX_PIECES          64           /* pieces sent in one system call */
+#define ROUND_SIZE          (256 * 1024) /* bytes queued in a round before all queues are sent */
+#define CONSOLE_BATCH       4096         /* bytes of the console processed in one round */
+#define EVENT_BATCH         256          /* events handled in one round */
 #define ACCEPT_BATCH        64           /* connections accepted in one round */
 #define BACKLOG             4096         /* connections that may wait to be accepted */
 
 #define MILLISECOND     INT64_C(1000000) /* all times are in nanoseconds */
 #define SECOND          INT64_C(1000000000)
-#define NEVER           INT64_MAX          /* a time that does not come */
-#define LINGER_TIME     SECOND             /* for a connection that the server ends */
-#define DRAIN_TIME      (10 * SECOND)      /* for one whose client has ended its side */
-#define FINISH_TIME     (SECOND / 2)       /* for what was read before a signal */
-#define LAST_WORDS_TIME (SECOND / 4)       /* for the lines of the log and standard output */
-#define ACCEPT_PAUSE    (SECOND / 10)      /* without accepting, out of descriptors */
-#define SWEEP_TICK      (10 * MILLISECOND) /* between two looks at all deadlines */
+#define NEVER           INT64_MAX     /* a time that never comes */
+#define LINGER_TIME     SECOND        /* limit after our side has ended */
+#define DRAIN_TIME      (10 * SECOND) /* limit to send a queue before our side ends */
+#define FINISH_TIME     (SECOND / 2)  /* limit at a shutdown, to process what was received before */
+#define LAST_WORDS_TIME (SECOND / 4)  /* limit at the end, to write the last lines */
+#define ACCEPT_PAUSE    (SECOND / 10) /* without accepting when there are no descriptors left */
+#define SWEEP_TICK      (10 * MILLISECOND) /* the least time between two sweeps */
 
 #define PROMPT          "Enter your screen name: "
 #define PASSWORD_PROMPT "Password: "
 
-/* What the units next door need, too. */
+/* The units included below use these, too. */
 
 static _Noreturn void __attribute__((format(printf, 2, 3))) die(int status, const char *format, ...)
 {
@@ -89,7 +91,7 @@ static _Noreturn void __attribute__((format(printf, 2, 3))) die(int status, cons
     exit(status);
 }
 
-/* What was allocated; to go on without would be harder to notice than an end. */
+/* Ends the program where an allocation has failed. */
 static void *checked(void *memory)
 {
     if (!memory)
@@ -102,14 +104,13 @@ static void *allocate(size_t size)
     return checked(calloc(1, size));
 }
 
-/* The order of users, and of accounts, whose names come first in them. Names are ASCII, so that
- * this is the order of their lower-cased bytes. */
+/* Orders users, or accounts, by name, ignoring case. The name is the first member of both. */
 static int compare_names(const void *a, const void *b)
 {
     return strcasecmp(a, b);
 }
 
-/* A line that is put together; it lasts until the next one is. */
+/* Formats a text, which is valid until the next call. */
 static const char *__attribute__((format(printf, 1, 2))) formatted(const char *format, ...)
 {
     static char line[MAX_FORMATTED];
@@ -133,7 +134,7 @@ static bool name_is_valid(const char *name);
 
 #ifdef ACCOUNTS
 #include "accounts.h"
-#else /* what the server asks of them, where there are none */
+#else /* the interface of accounts.h, where there are no accounts */
 enum task { CHECK, RELOAD, REGISTER, PASSWD, UNREGISTER };
 enum outcome { DONE, REFUSED, FAILED };
 struct account {
@@ -164,37 +165,37 @@ struct accounts {
 
 /* ---- 2. Types ------------------------------------------------------------------------------- */
 
-/* What has come from a peer and is not acted on yet; without memory where there is nothing. */
+/* Input that was received, and not processed yet. */
 struct inbox {
-    char *bytes;
-    uint32_t length; /* bytes there */
-    uint32_t done;   /* how many of them, the first ones, were acted on */
-    bool too_long;   /* inside a line that is too long: its bytes are thrown away up to its end */
+    char *bytes; /* NULL where there are none */
+    uint32_t length;
+    uint32_t done; /* bytes at the front that were processed */
+    bool too_long; /* inside a line that is too long: its bytes are discarded up to its end */
 };
 
-/* One line as it came. */
+/* A complete line. */
 struct line {
-    char *text;    /* its bytes, then a NUL in place of the line end */
-    size_t length; /* over MAX_LINE where it is too long; text may not be all of it then */
+    char *text;    /* its bytes, with a NUL instead of its end */
+    size_t length; /* more than MAX_LINE where it is too long; text is incomplete then */
 };
 
-/* A connection's life, in this order; steps may be left out. */
+/* The state of a connection. */
 enum phase {
-    NAMING,    /* is asked for a name */
-    PASSWORD,  /* has given a registered one, and is asked for its password */
+    NAMING,    /* asked for a name */
+    PASSWORD,  /* asked for the password of the name that it gave */
     CHATTING,  /* in the room */
-    LEAVING,   /* out of the room; its queue goes out, what comes is thrown away */
-    LINGERING, /* all is sent and our side has ended; waits for the end of the other side */
-    GONE,      /* is reaped at the end of this round */
+    LEAVING,   /* has left the room: its queue is sent, its input is discarded */
+    LINGERING, /* our side has ended: its input is discarded until its side ends too */
+    GONE,      /* will be reaped */
 };
 
-/* Whether a user's next line is taken up now, and if not, why. */
+/* Whether a user's next line is processed now, and if not, why. */
 enum gate {
-    OPEN,      /* it is */
-    FULL,      /* too much waits to be sent to it (LIMIT-6) */
-    THROTTLED, /* it has said too much (LIMIT-5) */
-    BUSY,      /* accounts are at work for its last line (ACCT-10, ACCT-12) */
-    CLOSED,    /* it is leaving */
+    OPEN,
+    FULL,      /* its queue is half full: its own commands must not get it dropped (LIMIT-6) */
+    THROTTLED, /* it has reached its --rate (LIMIT-5) */
+    BUSY,      /* it has a job, waiting or running (ACCT-12) */
+    CLOSED,    /* it is leaving or gone */
 };
 
 union address {
@@ -202,58 +203,58 @@ union address {
     struct sockaddr_in6 largest;
 };
 
-/* One connection, from accept to close. */
+/* One connection. */
 struct user {
-    char name[MAX_NAME + 1]; /* as typed; the one that it asks for, while asked for a password */
+    char name[MAX_NAME + 1]; /* in the phase PASSWORD: the name that it asks for */
     enum phase phase : 8;
-    bool eof;               /* its side has ended, and all that it sent was read */
-    bool blocked;           /* the kernel takes no more; EPOLLOUT will tell */
-    bool touched;           /* is on the list of those to look at when the round ends */
-    unsigned char refusals; /* names refused so far */
-    unsigned char wrong;    /* wrong passwords so far */
+    bool eof;     /* the client has ended its side */
+    bool blocked; /* the socket's buffer is full, until EPOLLOUT */
+    bool touched; /* is in server.touched */
+    unsigned char refusals;
+    unsigned char wrong; /* wrong passwords */
     int fd;
-    uint32_t watched;       /* the epoll events asked for at present */
-    union address address;  /* where it comes from */
-    int64_t deadline;       /* when its time is up, as now_ns counts; or NEVER */
-    int64_t left;           /* of its time for joining, while a password is checked (JOIN-8) */
-    int64_t due;            /* when its next line may be taken up (LIMIT-5) */
-    uint64_t reply;         /* bytes that its last /who brought it, while they wait */
-    struct inbox inbox;     /* what came from it */
-    struct cursor cursor;   /* what is to be sent to it */
-    struct account *proven; /* a copy of the account that it has proven (ACCT-5), or NULL */
-    struct job *job;        /* what accounts do for its last line, or NULL */
+    uint32_t watched;       /* the epoll events that the loop waits for */
+    union address address;  /* of the client, for the log */
+    int64_t deadline;       /* when the time for its phase ends */
+    int64_t left;           /* time that was left when a password check suspended the deadline */
+    int64_t due;            /* for --rate: when its next line may be processed */
+    uint64_t reply;         /* bytes that its last /who added to its queue, until they are sent */
+    struct inbox inbox;     /* received, and not processed yet */
+    struct cursor cursor;   /* its queue */
+    struct account *proven; /* a copy of the account that it has proven to own (ACCT-5), or NULL */
+    struct job *job;        /* what a worker does for it, or NULL */
     TAILQ_ENTRY(user) in_users;
     TAILQ_ENTRY(user) in_touched;
 };
 
 TAILQ_HEAD(user_list, user);
 
-/* Everything there is. */
+/* All state of the server. */
 struct server {
     struct options options;
-    struct sink output;       /* for the operator */
-    struct sink log;          /* the log */
-    struct stream stream;     /* what the room sees */
-    int epoll_fd;             /* what the loop waits on */
-    int listener;             /* accepts connections, until the server stops */
-    int signals;              /* gives the signals that have come */
-    sigset_t stops;           /* those of them that end the server */
+    struct sink output; /* standard output */
+    struct sink log;
+    struct stream stream; /* the lines of the room */
+    int epoll_fd;
+    int listener;
+    int signals;              /* signalfd */
+    sigset_t stops;           /* the signals that shut the server down */
     union address address;    /* where it listens */
-    struct inbox console;     /* what the operator typed */
-    bool console_is_file;     /* epoll refuses a file, which is always ready; false at its end */
-    bool stop_asked;          /* by a signal or the operator; the loop does it */
-    bool stopping;            /* all have been dismissed */
-    bool accept_failed;       /* since the last newcomer; it is logged once */
-    int64_t now;              /* the time of this round, as now_ns counts */
-    int64_t accept_again;     /* when to accept without being told to; or NEVER */
-    int64_t next_sweep;       /* when to look at all deadlines; or NEVER */
-    struct user_list users;   /* every connection */
-    struct user_list touched; /* those to look at; between rounds, those with lines to take up */
+    struct inbox console;     /* read from standard input, and not processed yet */
+    bool console_is_file;     /* epoll refuses a file, which is always ready */
+    bool stop_asked;          /* a signal or the operator has asked for a shutdown */
+    bool stopping;            /* the shutdown has begun: everyone was dismissed */
+    bool accept_failed;       /* the last attempt failed, and this was logged */
+    int64_t now;              /* when the round began */
+    int64_t accept_again;     /* when to accept again without an event */
+    int64_t next_sweep;       /* when the next deadline may pass */
+    struct user_list users;   /* all connections */
+    struct user_list touched; /* users to flush; between rounds, those with lines to process */
     long clients;             /* connections that count for LIMIT-2 */
     size_t online;            /* users in the room */
-    void *names;              /* tsearch tree of those, by name, case aside */
-    uint64_t flushed;         /* where the stream ended when all were last sent it */
-    size_t round_size;        /* bytes said in this round */
+    void *names;              /* tsearch tree of the users in the room, by name */
+    uint64_t flushed;         /* end of the stream when its news were last sent */
+    size_t round_size;        /* bytes queued in this round */
     struct accounts accounts;
 };
 
@@ -269,14 +270,14 @@ static size_t kept(const struct inbox *inbox)
     return inbox->length - inbox->done;
 }
 
-/* Where the first whole line ends, or NULL. */
+/* The end of the first complete line, or NULL. */
 static char *line_end(const struct inbox *inbox)
 {
     return kept(inbox) > 0 ? memchr(inbox->bytes + inbox->done, '\n', kept(inbox)) : NULL;
 }
 
-/* Reads once, and gives what `read` gives. There is room for one byte more than MAX_HELD, so that
- * an end behind so many is noticed. */
+/* Reads once, and returns the result of `read`. There is space for one byte more than MAX_HELD, to
+ * notice the end of input after MAX_HELD bytes. */
 static ssize_t fill(struct inbox *inbox, int fd, size_t most)
 {
     if (!inbox->bytes)
@@ -287,9 +288,8 @@ static ssize_t fill(struct inbox *inbox, int fd, size_t most)
     return n;
 }
 
-/* Moves what is left to the front, and frees the memory where nothing is left. Of a line that can
- * only be too long nothing is kept while it comes (LIMIT-4); the byte more may be the CR of its
- * end. */
+/* Moves the remaining bytes to the front, and frees the memory where there are none. Discards a
+ * line that is too long while it arrives (LIMIT-4); byte MAX_LINE + 1 may be the CR of its end. */
 static void pack(struct inbox *inbox)
 {
     size_t left = kept(inbox);
@@ -313,25 +313,23 @@ static void empty(struct inbox *inbox)
     pack(inbox);
 }
 
-/* Takes the first whole line; false where there is none yet. */
+/* Removes and returns the next complete line, without its end; false where there is none. */
 static bool take_line(struct inbox *inbox, struct line *line)
 {
-    char *lf = line_end(inbox);
+    char *lf = line_end(inbox), *end = lf;
     if (!lf)
         return false;
     line->text = inbox->bytes + inbox->done;
-    line->length = (size_t)(lf - line->text);
-    if (line->length > 0 && lf[-1] == '\r')
-        line->length--;
-    line->text[line->length] = '\0';
-    if (inbox->too_long)
-        line->length = MAX_LINE + 1;
+    if (end > line->text && end[-1] == '\r')
+        end--;
+    *end = '\0';
+    line->length = inbox->too_long ? MAX_LINE + 1 : (size_t)(end - line->text);
     inbox->too_long = false;
     inbox->done = (uint32_t)(lf + 1 - inbox->bytes);
     return true;
 }
 
-/* Decodes the UTF-8 character that a text begins with; gives its length, 0 where it is not one. */
+/* Decodes the first UTF-8 character of a text. Returns its length; 0 where it is not valid. */
 static size_t decode(const char *text, size_t left, uint32_t *code)
 {
     static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000}; /* below it: overlong */
@@ -349,13 +347,14 @@ static size_t decode(const char *text, size_t left, uint32_t *code)
     return *code >= lowest[length] && !is_surrogate && *code <= 0x10FFFF ? length : 0;
 }
 
+/* C0 except TAB, DEL, C1, line and paragraph separators, and bidirectional controls (FRAME-6). */
 static bool is_control(uint32_t code)
 {
     return (code < 0x20 && code != '\t') || (code >= 0x7F && code <= 0x9F) ||
            (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
 }
 
-/* What is wrong with a line, as its sender is to read it; or NULL (FRAME-4 to FRAME-6). */
+/* Returns the error of a line, or NULL (FRAME-4 to FRAME-6, in that order). */
 static const char *check_line(const struct line *line)
 {
     bool has_control = false;
@@ -364,7 +363,7 @@ static const char *check_line(const struct line *line)
     if (line->length > MAX_LINE)
         return "! line too long (limit 1024 bytes)\n";
     while (line->text[i] >= ' ' && line->text[i] < 0x7F)
-        i++; /* plain ASCII is fast, and mostly that is all */
+        i++; /* most lines are ASCII, which needs no decoding */
     for (; i < line->length; i += length) {
         length = decode(line->text + i, line->length - i, &code);
         if (length == 0)
@@ -374,12 +373,13 @@ static const char *check_line(const struct line *line)
     return has_control ? "! control characters are not allowed\n" : NULL;
 }
 
+/* Whether a text is empty or has only spaces and tabs. */
 static bool is_blank(const char *text)
 {
     return text[strspn(text, " \t")] == '\0';
 }
 
-/* Cuts the spaces and tabs off both ends. */
+/* Removes the spaces and tabs at both ends. */
 static char *trim(char *text)
 {
     text += strspn(text, " \t");
@@ -392,14 +392,14 @@ static char *trim(char *text)
 
 /* ---- 4. Room -------------------------------------------------------------------------------- */
 
-/* The user in the room that has this name, case aside; or NULL. */
+/* Finds the user with a name, ignoring case. */
 static struct user *find(const struct server *s, const char *name)
 {
     struct user **found = tfind(name, &s->names, compare_names);
     return found ? *found : NULL;
 }
 
-/* Has the user looked at when the round ends: what waits for it is sent. */
+/* Lists a user to be flushed at the end of the round. */
 static void touch(struct server *s, struct user *user)
 {
     if (user->touched)
@@ -408,7 +408,7 @@ static void touch(struct server *s, struct user *user)
     TAILQ_INSERT_TAIL(&s->touched, user, in_touched);
 }
 
-/* A line to all in the room but its sender (or NULL), and to the operator. */
+/* Queues a line for everyone in the room except its sender, and for the operator. */
 static void broadcast(struct server *s, const char *line, struct user *sender)
 {
     size_t length = strlen(line);
@@ -420,7 +420,7 @@ static void broadcast(struct server *s, const char *line, struct user *sender)
         sink_put(&s->output, line, length);
 }
 
-/* A text to one user alone; to the operator where user is NULL. */
+/* Queues a text for one user, or for the operator where user is NULL. */
 static void tell(struct server *s, struct user *user, const char *text)
 {
     size_t length = strlen(text);
@@ -433,7 +433,7 @@ static void tell(struct server *s, struct user *user, const char *text)
     touch(s, user);
 }
 
-/* A line of the log about a connection; about the server where user is NULL. */
+/* Logs an event of a connection, or of the server where user is NULL. */
 static void log_about(struct server *s, const struct user *user, const char *msg, const char *name,
                       const char *reason)
 {
@@ -444,6 +444,7 @@ static void log_about(struct server *s, const struct user *user, const char *msg
     log_event(&s->log, msg, "name", name, "addr", addr, "reason", reason, NULL);
 }
 
+/* Whether a name has the form that JOIN-2 requires. */
 static bool name_is_valid(const char *name)
 {
     size_t length =
@@ -451,12 +452,7 @@ static bool name_is_valid(const char *name)
     return length > 0 && length <= MAX_NAME && name[length] == '\0';
 }
 
-static bool is_registered(const struct server *s, const char *name)
-{
-    return hash_of(&s->accounts, name) != NULL;
-}
-
-/* Whether the name is the account that this connection has proven (ACCT-5). */
+/* Whether a name is the account that the user has proven to own (ACCT-5). */
 static bool has_proven(const struct server *s, const struct user *user, const char *name)
 {
     const struct account *proven = user->proven;
@@ -464,7 +460,7 @@ static bool has_proven(const struct server *s, const struct user *user, const ch
     return proven && hash && strcasecmp(proven->name, name) == 0 && strcmp(proven->hash, hash) == 0;
 }
 
-/* Why the user cannot have the name, or NULL. The case of one's own may be changed (CMD-4). */
+/* Returns why a user cannot have a name, or NULL (JOIN-2, JOIN-3, ACCT-6, CMD-4). */
 static const char *name_error(const struct server *s, const struct user *user, const char *name)
 {
     if (!name_is_valid(name))
@@ -474,12 +470,12 @@ static const char *name_error(const struct server *s, const struct user *user, c
     bool is_recased = owner == user && strcmp(name, user->name) != 0;
     if (is_reserved || (owner && !is_recased))
         return formatted("! name in use: %s\n", name);
-    if (s->options.members_only && !is_registered(s, name))
+    if (s->options.members_only && !hash_of(&s->accounts, name))
         return formatted("! name not registered: %s\n", name);
     return NULL;
 }
 
-/* The newcomer's place is behind its own join notice, so that it sees the room from then on. */
+/* Lets a user into the room. Its cursor starts after its own join notice. */
 static void enter(struct server *s, struct user *user)
 {
     if (!user->eof)
@@ -494,7 +490,7 @@ static void enter(struct server *s, struct user *user)
          formatted("Welcome, %s (%zu online). Type /help for commands.\n", user->name, s->online));
 }
 
-/* What waits for the user can still go out, but nothing that is said from now on. */
+/* Takes a user out of the room: frees its name, and tells the others. */
 static void leave(struct server *s, struct user *user, const char *reason)
 {
     tdelete(user, &s->names, compare_names);
@@ -506,7 +502,7 @@ static void leave(struct server *s, struct user *user, const char *reason)
     broadcast(s, formatted("%s has left the chat\n", user->name), NULL);
 }
 
-/* A message to all but its sender (NULL: the operator). Of `//`, the first is removed (CHAT-5). */
+/* Broadcasts and logs a message (CHAT-1, CHAT-5). user is NULL for the operator. */
 static void say(struct server *s, struct user *user, const char *line)
 {
     const char *name = user ? user->name : "server";
@@ -517,14 +513,14 @@ static void say(struct server *s, struct user *user, const char *line)
 
 /* ---- 5. Commands ---------------------------------------------------------------------------- */
 
-/* An entry of a table of commands; in the operator's, user is always NULL. */
+/* An entry of a table of commands; in the operator's table, user is always NULL. */
 struct command {
     const char *word; /* with its slash, in lower case; NULL ends the table */
     void (*run)(struct server *s, struct user *user, char *rest); /* rest: what follows the word */
-    bool of_accounts; /* is known only where there is an accounts file */
+    bool of_accounts;                                             /* exists only with --accounts */
 };
 
-/* Cuts a line behind its first word, and gives the rest, behind the space. */
+/* Ends a line after its first word, and returns the rest, after the space. */
 static char *split_command(char *line)
 {
     char *rest = line + strcspn(line, " ");
@@ -543,13 +539,13 @@ static void cmd_help(struct server *s, struct user *user, char *rest)
                                        : ""));
 }
 
-/* The line of a /who answer that is being filled, and for whom. */
+/* A line of a /who reply that is being built. */
 struct who {
     struct server *s;
-    struct user *asker;      /* NULL: the operator */
-    char line[MAX_LINE + 1]; /* what it holds so far, with a NUL */
-    char *names;             /* where the names begin in it */
-    char *end;               /* where they end */
+    struct user *asker; /* NULL for the operator */
+    char line[MAX_LINE + 1];
+    char *names; /* where the names begin in the line */
+    char *end;   /* where they end */
 };
 
 static void who_name(const void *node, VISIT visit, void *closure)
@@ -557,7 +553,7 @@ static void who_name(const void *node, VISIT visit, void *closure)
     const struct user *user = *(struct user *const *)node;
     struct who *who = closure;
     if (visit != postorder && visit != leaf)
-        return; /* twalk comes by an inner node three times; once is in order */
+        return; /* twalk visits an inner node three times, and only postorder is in order */
     if (who->end + strlen(", ") + strlen(user->name) > who->line + MAX_LINE) {
         tell(who->s, who->asker, formatted("%s\n", who->line));
         who->end = who->names;
@@ -567,7 +563,7 @@ static void who_name(const void *node, VISIT visit, void *closure)
     who->end = stpcpy(who->end, user->name);
 }
 
-/* All in the room, on as many lines as that takes (CMD-2). */
+/* Lists the users in the room, on as many lines as needed (CMD-2). */
 static void who_lines(struct server *s, struct user *asker)
 {
     struct who who = {.s = s, .asker = asker};
@@ -576,7 +572,7 @@ static void who_lines(struct server *s, struct user *asker)
     tell(s, asker, formatted("%s\n", who.line));
 }
 
-/* The answer may be longer than LIMIT-1 allows, but does not drop the asker (LIMIT-6). */
+/* /who: its reply may exceed LIMIT-1, and must not get the user dropped (LIMIT-6). */
 static void cmd_who(struct server *s, struct user *user, char *rest)
 {
     (void)rest;
@@ -608,7 +604,7 @@ static void cmd_nick(struct server *s, struct user *user, char *rest)
     char old[MAX_NAME + 1];
     char *name = trim(rest);
     const char *error = name_error(s, user, name);
-    if (!error && is_registered(s, name) && !has_proven(s, user, name))
+    if (!error && hash_of(&s->accounts, name) && !has_proven(s, user, name))
         error = formatted("! name registered: %s\n", name);
     if (error) {
         tell(s, user, error);
@@ -629,7 +625,7 @@ static void cmd_quit(struct server *s, struct user *user, char *rest)
     dismiss(s, user, "quit");
 }
 
-/* What is logged of a change of an account, and what its user is told. */
+/* For each change of an account: its reason in the log, and its two replies. */
 static const struct {
     const char *reason, *done, *refused;
 } changes[] = {
@@ -638,17 +634,17 @@ static const struct {
     [UNREGISTER] = {"unregister", "Unregistered %s\n", "! not registered: %s\n"},
 };
 
-/* Has the account of the user's name changed; the answer comes when that is done. */
+/* Has a worker change the user's account; its next lines wait for the reply (ACCT-10). */
 static void change_account(struct server *s, struct user *user, enum task task, char *password)
 {
     const char *name = user->name;
     size_t length = strlen(password);
-    bool is_possible = task == REGISTER ? !is_registered(s, name) : has_proven(s, user, name);
+    bool is_possible = task == REGISTER ? !hash_of(&s->accounts, name) : has_proven(s, user, name);
     if (!is_possible)
         tell(s, user, formatted(changes[task].refused, name));
     else if (task != UNREGISTER && (length < MIN_PASSWORD || length > MAX_PASSWORD))
         tell(s, user, formatted("! password must be %d to %d bytes\n", MIN_PASSWORD, MAX_PASSWORD));
-    else if (!(user->job = add_job(&s->accounts, user, task, name, password)))
+    else if (!(user->job = add_job(&s->accounts, user, task, name, password))) /* ACCT-13 */
         tell(s, user, "! accounts cannot be changed now\n");
 }
 
@@ -664,10 +660,10 @@ static void cmd_passwd(struct server *s, struct user *user, char *rest)
 
 static void cmd_unregister(struct server *s, struct user *user, char *rest)
 {
-    change_account(s, user, UNREGISTER, rest + strlen(rest)); /* there is no password */
+    change_account(s, user, UNREGISTER, rest + strlen(rest)); /* without a password */
 }
 
-/* The connection has proven this account, and no other any more. */
+/* Records the account that the user has proven to own, instead of any earlier one. */
 static void prove(struct user *user, const struct account *account)
 {
     if (!user->proven)
@@ -675,7 +671,7 @@ static void prove(struct user *user, const struct account *account)
     *user->proven = *account;
 }
 
-/* Tells a user what came of its change. The name is still the user's, whose lines have waited. */
+/* Tells a user the result of its /register, /passwd or /unregister. */
 static void account_changed(struct server *s, struct user *user, const struct job *job)
 {
     bool is_done = job->outcome == DONE;
@@ -698,7 +694,7 @@ static const struct command commands[] = {
 
 /* ---- 6. Lines to actions -------------------------------------------------------------------- */
 
-/* Whether the user's next line is taken up now, and if not, why. */
+/* Returns whether a user's next line is processed now, and if not, why. */
 static enum gate gate(const struct server *s, const struct user *user)
 {
     if (user->phase > CHATTING)
@@ -710,7 +706,7 @@ static enum gate gate(const struct server *s, const struct user *user)
     return user->due > s->now ? THROTTLED : OPEN;
 }
 
-/* Says what was wrong, and asks again while there are tries left. */
+/* Logs a refusal, tells the user, and repeats the prompt or ends the connection. */
 static void ask_again(struct server *s, struct user *user, const char *reason, const char *error,
                       const char *prompt, bool may_try)
 {
@@ -721,12 +717,13 @@ static void ask_again(struct server *s, struct user *user, const char *reason, c
         dismiss(s, user, NULL);
 }
 
-/* Asks for another name, up to the fifth refusal (JOIN-7). */
+/* Tells why a name is refused, and asks again, up to the fifth refusal (JOIN-7). */
 static void refuse_name(struct server *s, struct user *user, const char *reason, const char *error)
 {
     ask_again(s, user, reason, error, PROMPT, ++user->refusals < MAX_REFUSALS);
 }
 
+/* Processes a line as the answer to the prompt for a name. */
 static void handle_name(struct server *s, struct user *user, char *line, const char *bad_line)
 {
     char *name = trim(line);
@@ -736,7 +733,7 @@ static void handle_name(struct server *s, struct user *user, char *line, const c
         return;
     }
     strcpy(user->name, name);
-    if (is_registered(s, name)) {
+    if (hash_of(&s->accounts, name)) {
         user->phase = PASSWORD;
         tell(s, user, PASSWORD_PROMPT);
     } else {
@@ -744,14 +741,14 @@ static void handle_name(struct server *s, struct user *user, char *line, const c
     }
 }
 
-/* Asks for another password, up to the third refusal (ACCT-2). */
+/* Tells that a password is refused, and asks again, up to the third refusal (ACCT-2). */
 static void refuse_password(struct server *s, struct user *user, const char *bad_line)
 {
     ask_again(s, user, bad_line ? "line" : "password", bad_line ? bad_line : "! wrong password\n",
               PASSWORD_PROMPT, ++user->wrong < MAX_WRONG_PASSWORDS);
 }
 
-/* The line is the password as it stands. Meanwhile the time for joining stops (JOIN-8). */
+/* Processes a line, unchanged, as the answer to the prompt for a password. */
 static void handle_password(struct server *s, struct user *user, char *line, const char *bad_line)
 {
     if (bad_line || strlen(line) > MAX_PASSWORD) {
@@ -759,13 +756,13 @@ static void handle_password(struct server *s, struct user *user, char *line, con
         return;
     }
     user->job = add_job(&s->accounts, user, CHECK, user->name, line);
-    if (!user->eof) {
+    if (!user->eof) { /* the check does not count as time for joining (JOIN-8) */
         user->left = user->deadline - s->now;
         user->deadline = NEVER;
     }
 }
 
-/* A name that has come into use meanwhile is a refused one (ACCT-4). */
+/* Lets a user in if its password was right and the name is still free (ACCT-3, ACCT-4). */
 static void password_checked(struct server *s, struct user *user, const struct job *job)
 {
     if (!user->eof)
@@ -783,7 +780,7 @@ static void password_checked(struct server *s, struct user *user, const struct j
         enter(s, user);
 }
 
-/* A command of the user's table, or the operator's, for whom user is NULL. */
+/* Runs a command of a user, or of the operator, for whom user is NULL. */
 static void handle_command(struct server *s, struct user *user, const struct command *table,
                            char *line)
 {
@@ -796,7 +793,7 @@ static void handle_command(struct server *s, struct user *user, const struct com
         tell(s, user, formatted("! unknown command: %s (try /help)\n", line));
 }
 
-/* A message or a command of a user, or of the operator. */
+/* Processes a line of a user or of the operator as a message or a command. */
 static void handle_chat(struct server *s, struct user *user, const struct command *table,
                         char *line, const char *bad_line)
 {
@@ -821,7 +818,7 @@ static void handle_line(struct server *s, struct user *user, const struct line *
         handle_chat(s, user, commands, line->text, bad_line);
 }
 
-/* Counts a line against --rate: as many as it has lines a second may come at once (LIMIT-5). */
+/* Counts a line for --rate; a burst may use a whole second (LIMIT-5). */
 static void count_line(const struct server *s, struct user *user)
 {
     if (s->options.rate == 0 || user->phase != CHATTING)
@@ -831,14 +828,14 @@ static void count_line(const struct server *s, struct user *user)
     user->due = MAX(user->due, earliest) + share;
 }
 
-/* Whether so much was said in this round that all must first be sent it: one who reads well could
- * be dropped otherwise, without having been given a chance to. */
+/* Whether this round has no room for more, so that all queues are sent first. Otherwise the server
+ * could drop a user who reads fast enough, but had no chance to read. */
 static bool round_is_full(const struct server *s)
 {
     return s->round_size > MIN(ROUND_SIZE, (size_t)s->options.max_queue / 2);
 }
 
-/* Acts on the user's whole lines, while it and this round can bear what comes of them. */
+/* Processes a user's complete lines, as long as its gate is open and the round has room. */
 static void take_up(struct server *s, struct user *user)
 {
     struct line line;
@@ -852,7 +849,7 @@ static void take_up(struct server *s, struct user *user)
     touch(s, user);
 }
 
-/* A change is made, or not, even if the one who asked for it is gone. */
+/* Logs a change, even if its user is gone: it was made. */
 static void log_change(struct server *s, const struct job *job)
 {
     const char *reason = changes[job->task].reason;
@@ -862,7 +859,7 @@ static void log_change(struct server *s, const struct job *job)
         log_event(&s->log, "account", "name", job->account.name, "reason", reason, NULL);
 }
 
-/* What the threads are done with. */
+/* Acts on finished jobs. */
 static void jobs_done(struct server *s)
 {
     struct job *job;
@@ -921,20 +918,22 @@ static const struct command op_commands[] = {
     {"/shutdown", op_shutdown, false}, {NULL, NULL, false},
 };
 
+/* Processes one line from the operator: an announcement or a command. */
 static void console_line(struct server *s, const struct line *line)
 {
     handle_chat(s, NULL, op_commands, line->text, check_line(line));
 }
 
-/* The server goes on without standard input. */
+/* Continues without a console. */
 static void close_console(struct server *s)
 {
     epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
     s->console_is_file = false;
-    empty(&s->console); /* a last line without its end is none (FRAME-8) */
+    empty(&s->console); /* an incomplete last line is ignored (FRAME-8) */
 }
 
-/* Any error is the end too: in the background of a terminal it is EIO (OPER-2). */
+/* Reads from standard input, and processes the complete lines. An error, such as EIO in the
+ * background of a terminal, is treated as the end (OPER-2). */
 static void read_console(struct server *s)
 {
     struct line line;
@@ -950,19 +949,20 @@ static void read_console(struct server *s)
 
 /* ---- 8. Sockets ----------------------------------------------------------------------------- */
 
-/* Has all deadlines looked at then, but not more often than once in a tick. */
+/* Schedules a sweep at a time, or one tick from now at the earliest. */
 static void sweep_by(struct server *s, int64_t time)
 {
     s->next_sweep = MIN(s->next_sweep, MAX(time, s->now + SWEEP_TICK));
 }
 
+/* Sets when a user's time ends. */
 static void set_deadline(struct server *s, struct user *user, int64_t deadline)
 {
     user->deadline = deadline;
     sweep_by(s, deadline);
 }
 
-/* Whether a line can be taken up now; sees to it when its time is still to come. */
+/* Whether a line can be processed now. For a throttled user it schedules a sweep. */
 static bool has_turn(struct server *s, struct user *user)
 {
     enum gate state = line_end(&user->inbox) ? gate(s, user) : CLOSED;
@@ -971,7 +971,7 @@ static bool has_turn(struct server *s, struct user *user)
     return state == OPEN;
 }
 
-/* Asks epoll for the events that matter now; most of the time they are the same as before. */
+/* Updates the events to wait for. */
 static void watch(struct server *s, struct user *user)
 {
     if (user->phase == GONE)
@@ -985,8 +985,7 @@ static void watch(struct server *s, struct user *user)
     }
 }
 
-/* Takes a user out of the room, for a reason that LOG-2 knows, or from the prompt, without one;
- * what it says does not count any more. */
+/* Takes a user out of the room or away from its prompt; discards its further input. */
 static void retire(struct server *s, struct user *user, const char *reason)
 {
     if (user->phase == CHATTING)
@@ -999,14 +998,15 @@ static void retire(struct server *s, struct user *user, const char *reason)
     touch(s, user);
 }
 
-/* Ends a connection kindly: its queue goes out first (LEAVE-4). */
+/* Ends a connection in order: its queue is sent first (LEAVE-4). */
 static void dismiss(struct server *s, struct user *user, const char *reason)
 {
     retire(s, user, reason);
-    set_deadline(s, user, s->now + LINGER_TIME);
+    if (!user->eof) /* otherwise the time is running since then */
+        set_deadline(s, user, s->now + DRAIN_TIME);
 }
 
-/* Ends a connection now, whatever waits. */
+/* Ends a connection now, and discards its queue. A user in the room needs a reason. */
 static void drop(struct server *s, struct user *user, const char *reason)
 {
     if (user->phase < LINGERING)
@@ -1017,7 +1017,7 @@ static void drop(struct server *s, struct user *user, const char *reason)
     user->deadline = NEVER;
 }
 
-/* The client has ended its side: ten seconds remain for what it said, and its queue (LEAVE-2). */
+/* The client has ended its side. Its lines and queue are handled first (LEAVE-2). */
 static void hang_up(struct server *s, struct user *user)
 {
     user->eof = true;
@@ -1029,17 +1029,18 @@ static void hang_up(struct server *s, struct user *user)
     }
 }
 
-/* Ends our side of a connection, now that its queue is out. */
+/* Ends our side of a connection after its queue was sent. */
 static void end_sending(struct server *s, struct user *user)
 {
     shutdown(user->fd, SHUT_WR);
     user->phase = LINGERING;
     s->clients--;
+    set_deadline(s, user, MIN(user->deadline, s->now + LINGER_TIME));
     if (user->eof)
         drop(s, user, NULL);
 }
 
-/* Receives once. What comes from one who is leaving is thrown away. */
+/* Receives once from a user. Input from a user that is leaving is discarded. */
 static void receive(struct server *s, struct user *user)
 {
     ssize_t n = fill(&user->inbox, user->fd, SIZE_MAX);
@@ -1054,7 +1055,7 @@ static void receive(struct server *s, struct user *user)
     pack(&user->inbox);
 }
 
-/* What a socket is ready for. After a reset, lines that wait are not taken up (LIMIT-5). */
+/* Handles the events of a socket. After a reset, held lines are not processed (LIMIT-5). */
 static void user_ready(struct server *s, struct user *user, uint32_t events)
 {
     if (user->phase == GONE)
@@ -1069,7 +1070,7 @@ static void user_ready(struct server *s, struct user *user, uint32_t events)
     touch(s, user);
 }
 
-/* One system call for as many lines as there are. */
+/* Sends a user's queue, as far as one system call takes it. */
 static void send_waiting(struct server *s, struct user *user)
 {
     struct iovec pieces[MAX_PIECES];
@@ -1087,15 +1088,15 @@ static void send_waiting(struct server *s, struct user *user)
     user->blocked = waiting(&s->stream, &user->cursor) > 0;
 }
 
-/* Whether too much waits for the user, besides the answer to its last /who (LIMIT-1). */
+/* Whether a user's queue is too long, its last /who reply excepted (LIMIT-1). */
 static bool is_over(const struct server *s, const struct user *user)
 {
     uint64_t most = (uint64_t)s->options.max_queue + user->reply;
     return user->phase == CHATTING && waiting(&s->stream, &user->cursor) > most;
 }
 
-/* Sends what waits for the user, and sees how it stands then. Before one is dropped, the kernel is
- * offered all once more. */
+/* Sends a user's queue, as far as the kernel takes it, and acts on what is left. While the socket's
+ * buffer is full it tries only before it drops the user (LIMIT-1). */
 static void flush(struct server *s, struct user *user)
 {
     if (!user->blocked || is_over(s, user))
@@ -1110,7 +1111,7 @@ static void flush(struct server *s, struct user *user)
     watch(s, user);
 }
 
-/* Frees one who is gone: nothing points to it any more when a round ends. */
+/* Frees a user that is gone, at the end of a round, when nothing points to it any more. */
 static void reap(struct server *s, struct user *user)
 {
     TAILQ_REMOVE(&s->users, user, in_users);
@@ -1119,14 +1120,14 @@ static void reap(struct server *s, struct user *user)
     free(user);
 }
 
-/* Has the loop wait for what happens to a source; false where it cannot. */
+/* Has the loop wait for the events of a source; false where it cannot. */
 static bool watch_source(struct server *s, int fd, uint32_t events, void *source)
 {
     struct epoll_event event = {.events = events, .data.ptr = source};
     return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-/* Asks a newcomer for its name, if there is room (LIMIT-2). */
+/* Asks a new connection for its name, or refuses it where the server is full (LIMIT-2). */
 static void greet(struct server *s, int fd, const union address *address)
 {
     struct user *user = allocate(sizeof *user);
@@ -1146,12 +1147,12 @@ static void greet(struct server *s, int fd, const union address *address)
     } else {
         set_deadline(s, user, s->now + s->options.join_timeout);
         tell(s, user, PROMPT);
-        receive(s, user); /* a name that came with the connection needs no answer of its own */
+        receive(s, user); /* the name may have arrived already: one send then answers both */
     }
 }
 
-/* The listener tells only of new connections, so that all are accepted, now or in the next round.
- * Errors other than these are about one connection that came to nothing. */
+/* Accepts new connections, up to ACCEPT_BATCH; the rest in the next round, because the
+ * edge-triggered listener reports only new ones. Other errors concern one failed connection. */
 static void accept_users(struct server *s)
 {
     s->accept_again = s->now;
@@ -1177,27 +1178,22 @@ static void accept_users(struct server *s)
 
 /* ---- 9. Loop -------------------------------------------------------------------------------- */
 
-/* What ends a pending prompt's line before something else is said. */
-static const char *prompt_end(const struct user *user)
-{
-    return user->phase < CHATTING && !user->job ? "\n" : "";
-}
-
-/* The user's time is up. */
+/* Ends a connection whose deadline has passed. */
 static void expire(struct server *s, struct user *user)
 {
     if (user->phase > CHATTING) {
         drop(s, user, NULL);
-    } else if (user->eof) { /* it said more than could be taken up by now */
-        dismiss(s, user, "eof");
+    } else if (user->eof) { /* its lines or its job took longer than DRAIN_TIME */
+        retire(s, user, "eof");
+        set_deadline(s, user, s->now + LINGER_TIME);
     } else {
         log_about(s, user, "refuse", NULL, "timeout");
-        tell(s, user, formatted("%s! timed out\n", prompt_end(user)));
+        tell(s, user, "\n! timed out\n");
         dismiss(s, user, NULL);
     }
 }
 
-/* Sees to all whose time is up, where that may be so, and finds out when the next one's is. */
+/* Acts on all deadlines that have passed, and finds the next one. */
 static void sweep(struct server *s)
 {
     struct user *user;
@@ -1214,7 +1210,7 @@ static void sweep(struct server *s)
     }
 }
 
-/* Milliseconds until something is due; -1: nothing is. */
+/* Returns the milliseconds until the next timer; -1 where there is none. */
 static int next_timeout(const struct server *s)
 {
     int64_t due = MIN(s->accept_again, s->next_sweep);
@@ -1226,7 +1222,7 @@ static int next_timeout(const struct server *s)
     return (int)MAX(0, MIN(wait, INT_MAX));
 }
 
-/* Takes up lines that waited, the oldest first. One whose lines wait again is last next time. */
+/* Processes the lines of users in turn; who gets no turn now is first in the next round. */
 static void take_turns(struct server *s)
 {
     struct user *user = NULL, *last = TAILQ_LAST(&s->touched, user_list);
@@ -1238,7 +1234,7 @@ static void take_turns(struct server *s)
     }
 }
 
-/* Has the room's new text sent to all in it, with one system call for each. */
+/* Lists all users in the room to be flushed, if there is new text. */
 static void send_news(struct server *s)
 {
     struct user *user;
@@ -1250,8 +1246,8 @@ static void send_news(struct server *s)
     s->flushed = s->stream.end;
 }
 
-/* Sends to all what waits for them, and frees those who are gone. To drop a slow user is news to
- * the room, hence the loop. Those with lines to take up stay on the list for the next round. */
+/* Flushes all listed users, and reaps those that are gone. A user who is dropped here adds a leave
+ * notice, so this repeats until no news is left. Users with lines stay listed. */
 static void flush_all(struct server *s)
 {
     struct user *user;
@@ -1264,7 +1260,7 @@ static void flush_all(struct server *s)
             reap(s, user);
             continue;
         }
-        flush(s, user); /* one that is dropped here is touched again */
+        flush(s, user); /* lists a user that it drops again */
         if (has_turn(s, user)) {
             TAILQ_INSERT_TAIL(&turns, user, in_touched);
             user->touched = true;
@@ -1278,7 +1274,8 @@ static void flush_all(struct server *s)
 
 static void stop(struct server *s);
 
-/* Of the signals that end the server, a second one finds the default action (STOP-5). */
+/* Acts on signals: SIGHUP reopens the log and reloads the accounts, others shut down. A second stop
+ * signal finds the default action, and ends the process (STOP-5). */
 static void read_signals(struct server *s)
 {
     struct signalfd_siginfo signal;
@@ -1299,7 +1296,7 @@ static void handle_event(struct server *s, const struct epoll_event *event)
 {
     void *source = event->data.ptr;
     if (source == &s->output || source == &s->log)
-        ((struct sink *)source)->blocked = false; /* what waits is written when the round ends */
+        ((struct sink *)source)->blocked = false; /* it is flushed at the end of the round */
     else if (source == &s->listener)
         accept_users(s);
     else if (source == &s->signals)
@@ -1312,6 +1309,7 @@ static void handle_event(struct server *s, const struct epoll_event *event)
         user_ready(s, source, event->events);
 }
 
+/* Waits for events, handles them, and sends all queues. */
 static void one_round(struct server *s)
 {
     struct epoll_event events[EVENT_BATCH];
@@ -1330,7 +1328,7 @@ static void one_round(struct server *s)
     flush_all(s);
 }
 
-/* Serves until the server has stopped and all are gone. */
+/* Serves until the server was stopped and all users are gone. */
 static void run(struct server *s)
 {
     while (!s->stopping || !TAILQ_EMPTY(&s->users))
@@ -1339,7 +1337,7 @@ static void run(struct server *s)
 
 /* ---- 10. Start and stop --------------------------------------------------------------------- */
 
-/* An address in figures (PROG-3). One of IPv4 that IPv6 has mapped is written as IPv4. */
+/* Formats an address as PROG-3 requires. */
 static void show_address(char text[MAX_ADDRESS], const union address *address)
 {
     char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
@@ -1350,7 +1348,7 @@ static void show_address(char text[MAX_ADDRESS], const union address *address)
     snprintf(text, MAX_ADDRESS, strchr(figures, ':') ? "[%s]:%s" : "%s:%s", figures, port);
 }
 
-/* What was read before the signal comes before the notice (STOP-2), for a moment. */
+/* Processes what was received before the signal: it precedes the notice (STOP-2). */
 static void finish_turns(struct server *s)
 {
     int64_t until = now_ns() + FINISH_TIME;
@@ -1361,7 +1359,7 @@ static void finish_turns(struct server *s)
     }
 }
 
-/* STOP-1: the last line to all, and then the ending of LEAVE-4. */
+/* Begins the shutdown: processes earlier input, then notifies and dismisses everyone (STOP-1). */
 static void stop(struct server *s)
 {
     struct user *user;
@@ -1375,20 +1373,28 @@ static void stop(struct server *s)
     broadcast(s, "Server is shutting down\n", NULL);
     TAILQ_FOREACH (user, &s->users, in_users) {
         if (user->phase < CHATTING)
-            tell(s, user, formatted("%sServer is shutting down\n", prompt_end(user)));
+            tell(s, user, formatted("%sServer is shutting down\n", user->job ? "" : "\n"));
         if (user->phase <= CHATTING)
-            dismiss(s, user, NULL);
-        else if (user->phase < GONE)
+            retire(s, user, NULL);
+        if (user->phase < GONE)
             set_deadline(s, user, s->now + LINGER_TIME);
     }
 }
 
-/* Opens what was left closed of descriptors 0 to 2: a connection could become one of them. */
+/* Ends the program where the system has refused a descriptor (PROG-9). */
+static int needed(int fd)
+{
+    if (fd < 0)
+        die(EXIT_FAILURE, "cannot start: %s", strerror(errno));
+    return fd;
+}
+
+/* If one of the descriptors 0 to 2 was closed, a connection could get its number. */
 static void open_standard_files(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
         if (fcntl(fd, F_GETFD) < 0)
-            open("/dev/null", O_RDWR);
+            needed(open("/dev/null", O_RDWR));
 }
 
 static void raise_descriptor_limit(void)
@@ -1396,11 +1402,10 @@ static void raise_descriptor_limit(void)
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    setrlimit(RLIMIT_NOFILE, &limit); /* LIMIT-3 */
 }
 
-/* On Linux an accepted socket has the options of its listener, so they are set here once. A peer
- * that vanished, or takes nothing, is noticed within two minutes (LEAVE-5). */
+/* Accepted connections inherit these: no delay (FRAME-9), vanished peers noticed (LEAVE-5). */
 static void configure(int listener)
 {
     const struct {
@@ -1415,24 +1420,28 @@ static void configure(int listener)
         setsockopt(listener, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }
 
-/* Listens on the first IPv4 address of the host, else on its first. */
+/* Listens on the first IPv4 address of the host, or else on its first address (PROG-1). It asks for
+ * all: for IPv4 only, glibc replaces an address ::1 in /etc/hosts by 127.0.0.1. */
 static int listen_on(const char *host, long number)
 {
-    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *address;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
     char port[16];
     snprintf(port, sizeof port, "%ld", number);
-    int error = getaddrinfo(host, port, &hints, &address);
-    hints.ai_family = AF_UNSPEC;
-    if (error)
-        error = getaddrinfo(host, port, &hints, &address);
-    int fd = error ? -1 : socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int error = getaddrinfo(host, port, &hints, &found);
+    const struct addrinfo *address = found;
+    while (address && address->ai_family != AF_INET)
+        address = address->ai_next;
+    if (!address)
+        address = found;
+    int fd =
+        address ? socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) : -1;
     if (fd >= 0)
         configure(fd);
     if (fd < 0 || bind(fd, address->ai_addr, address->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)
         die(EXIT_FAILURE,
             strchr(host, ':') ? "cannot listen on [%s]:%s: %s" : "cannot listen on %s:%s: %s", host,
             port, error && error != EAI_SYSTEM ? gai_strerror(error) : strerror(errno));
-    freeaddrinfo(address);
+    freeaddrinfo(found);
     return fd;
 }
 
@@ -1442,28 +1451,29 @@ static bool is_ignored(int number)
     return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
-/* Has the loop read signals as it reads all else, which they interrupt nowhere then. Those that
- * were ignored when the program was started stay so, those that were blocked do not (PROG-10). */
+/* Lets the first stop signal shut the server down, and a second one end the process (STOP-5). The
+ * loop reads signals from a descriptor, so they interrupt nothing. SIGINT and SIGHUP stay ignored
+ * if they were, unless SIGHUP reopens the log or reloads the accounts (PROG-10). */
 static void catch_signals(struct server *s)
 {
     bool has_files = s->options.log || s->options.accounts;
     sigset_t caught;
-    signal(SIGPIPE, SIG_IGN); /* a write to what is closed is an error, not the end */
-    signal(SIGXFSZ, SIG_IGN); /* and so is one to a file that may grow no more (LOG-4) */
-    signal(SIGTTIN, SIG_IGN); /* in the background, reading the terminal fails instead (OPER-2) */
-    signal(SIGTTOU, SIG_IGN); /* and writing there goes on */
+    signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe fails instead */
+    signal(SIGXFSZ, SIG_IGN); /* writing beyond the limit of a file's size fails instead (LOG-4) */
+    signal(SIGTTIN, SIG_IGN); /* reading the terminal in the background fails instead (OPER-2) */
+    signal(SIGTTOU, SIG_IGN); /* writing to it is allowed */
     signal(SIGTERM, SIG_DFL);
     sigemptyset(&caught);
     sigaddset(&caught, SIGTERM);
     if (!is_ignored(SIGINT))
         sigaddset(&caught, SIGINT);
-    if (has_files || !is_ignored(SIGHUP)) /* one that is blocked comes though it is ignored */
+    if (has_files || !is_ignored(SIGHUP)) /* signalfd gets a blocked signal even if it is ignored */
         sigaddset(&caught, SIGHUP);
     s->stops = caught;
     if (has_files)
-        sigdelset(&s->stops, SIGHUP); /* it reads or opens them anew (LOG-7, FILE-4; else STOP-6) */
+        sigdelset(&s->stops, SIGHUP); /* reopens and reloads (LOG-7, FILE-4); otherwise STOP-6 */
     sigprocmask(SIG_SETMASK, &caught, NULL);
-    s->signals = signalfd(-1, &caught, SFD_NONBLOCK | SFD_CLOEXEC);
+    s->signals = needed(signalfd(-1, &caught, SFD_NONBLOCK | SFD_CLOEXEC));
 }
 
 static void watch_sources(struct server *s)
@@ -1474,12 +1484,12 @@ static void watch_sources(struct server *s)
                  (watch_source(s, s->accounts.checks.ours, EPOLLIN, &s->accounts) &&
                   watch_source(s, s->accounts.changes.ours, EPOLLIN, &s->accounts)));
     if (!good)
-        die(EXIT_FAILURE, "chat-server: epoll: %s", strerror(errno));
-    /* /dev/null too is such a file; what cannot be read is closed when that shows */
+        die(EXIT_FAILURE, "cannot start: %s", strerror(errno));
+    /* /dev/null is such a file, too. If it cannot be read, read_console closes it. */
     s->console_is_file = !watch_source(s, STDIN_FILENO, EPOLLIN, &s->console);
 }
 
-/* Opens all that the server needs, or ends the program. */
+/* Opens accounts, log and listener, and prints the ready line (PROG-3); or ends the program. */
 static void start(struct server *s)
 {
     char address[MAX_ADDRESS];
@@ -1488,8 +1498,8 @@ static void start(struct server *s)
     TAILQ_INIT(&s->touched);
     s->accept_again = s->next_sweep = NEVER;
     add_block(&s->stream);
-    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    catch_signals(s); /* before there are threads, which then leave all signals to the loop */
+    s->epoll_fd = needed(epoll_create1(EPOLL_CLOEXEC));
+    catch_signals(s); /* before the threads start: they inherit the blocked signals */
     if (s->options.accounts)
         open_accounts(&s->accounts, s->options.accounts);
     open_sink(&s->output, "standard output", STDOUT_FILENO, s->epoll_fd);
@@ -1506,7 +1516,7 @@ static void start(struct server *s)
 
 int main(int argc, char **argv)
 {
-    static struct server s; /* all zeros, which take no room in the program's file */
+    static struct server s; /* zeroed, and large: two sinks of 1 MiB */
     (void)argc;
     open_standard_files();
     s.options = parse_options(argv + 1);

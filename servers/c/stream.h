@@ -1,57 +1,53 @@
 /*
- * stream.h: what all in the room are sent, kept once for all of them.
+ * stream.h: the text for the room: one stream, and a cursor in it for each user.
  *
- * A line for the room is appended once, to the stream. Each user has a cursor: its place on the
- * stream, and a list of splices, which are the differences between the stream and what this user
- * is sent: a text that is for this user alone, or its own messages, which it is not sent back.
+ * A line is stored once, however many users receive it. A user's queue is not stored: it is the
+ * stream from the user's position to the end, changed by splices. A splice inserts a text for this
+ * user alone, or skips bytes that it is not sent (its own messages). No line is copied.
  *
- *     stream_append, stream_trim     the stream: a text for all; to free what all were sent
- *     attach, detach, clear          a cursor takes part; keeps a copy of what waits; keeps nothing
- *     insert, skip                   a text for one user; bytes that it is not sent
- *     next_piece, advance            what is to be sent; that it was sent
- *     waiting                        bytes kept in memory for a user; 0: all was sent
- *
- * Needs `allocate`. It knows no user and no socket.
+ * Exports: the stream (stream_append, stream_trim), the cursor (attach, insert, skip, next_piece,
+ * advance, waiting, detach, clear). Requires: allocate.
  */
 #include <sys/uio.h>
 
 #define BLOCK_SIZE   (64 * 1024) /* bytes of a block */
-#define SPLICE_LEAST 64          /* bytes of text that a splice has room for, at least */
+#define SPLICE_LEAST 64          /* bytes of text for which a splice has space, at least */
 #define SPLICE_MOST  4096        /* ... and at most, unless one text is longer */
-#define MALLOC_COST  16          /* bytes that the allocator adds to a piece of memory */
+#define MALLOC_COST  16          /* bytes that the allocator adds to each allocation */
 
-/* A part of the stream. Blocks are appended, and freed from the oldest on. */
+/* A part of the stream. The oldest blocks, which all have read, are freed. */
 struct block {
-    struct block *next; /* the block that continues this one, or NULL */
-    uint64_t start;     /* offset in the stream of the first byte here */
-    size_t users;       /* how many cursors are in this block */
+    struct block *next;
+    uint64_t start; /* offset in the stream of its first byte */
+    size_t users;   /* cursors in this block */
     char bytes[BLOCK_SIZE];
 };
 
+/* All lines of the room. Only blocks that some cursor still reads are in memory. */
 struct stream {
-    struct block *head; /* the oldest block that a cursor is in */
-    struct block *tail; /* the block that is appended to; there is always one */
-    uint64_t end;       /* offset behind the last byte */
+    struct block *head;
+    struct block *tail; /* never NULL */
+    uint64_t end;       /* offset of its end */
 };
 
-/* One difference from the stream: at `at`, put in `text`, then leave out `skip` bytes. */
+/* At the offset `at` of the stream, insert `text`, then skip the next `skip` bytes. */
 struct splice {
-    struct splice *next; /* the next one of this user, farther on in the stream */
-    uint64_t at;         /* offset in the stream */
-    uint64_t skip;       /* bytes to leave out */
-    size_t length;       /* bytes of text */
-    size_t capacity;     /* bytes of text that there is room for */
+    struct splice *next;
+    uint64_t at;
+    uint64_t skip;
+    size_t length;   /* bytes of text */
+    size_t capacity; /* bytes of text for which there is space */
     char text[];
 };
 
-/* A place in what one user is sent. A copy of it looks ahead without moving the user. */
+/* One user's position in the stream, and its splices. Outside the room it has only texts. */
 struct cursor {
-    struct block *block;   /* where `sent` lies; NULL for one that is not attached */
+    struct block *block;   /* the block that it reads; NULL outside the room */
     uint64_t sent;         /* offset in the stream of the next byte to send */
-    struct splice *splice; /* the next splice, or NULL */
-    struct splice *last;   /* the last one */
-    size_t text_sent;      /* bytes of the next splice's text that were sent */
-    uint64_t private;      /* bytes of memory that the splices take */
+    struct splice *splice; /* the next one, or NULL */
+    struct splice *last;
+    size_t text_sent; /* bytes of the next splice's text that were sent */
+    uint64_t private; /* bytes of memory of the splices */
 };
 
 static void add_block(struct stream *stream)
@@ -65,6 +61,7 @@ static void add_block(struct stream *stream)
     stream->tail = block;
 }
 
+/* Appends a line, which may continue in a new block. */
 static void stream_append(struct stream *stream, const char *bytes, size_t length)
 {
     while (length > 0) {
@@ -79,7 +76,7 @@ static void stream_append(struct stream *stream, const char *bytes, size_t lengt
     }
 }
 
-/* Frees the oldest blocks as long as no cursor is in them. */
+/* Frees the oldest blocks that no cursor is in. */
 static void stream_trim(struct stream *stream)
 {
     while (stream->head != stream->tail && stream->head->users == 0) {
@@ -89,13 +86,13 @@ static void stream_trim(struct stream *stream)
     }
 }
 
-/* Where on the stream the user's queue ends; one that is not attached gets nothing of it. */
+/* The offset in the stream where the user's queue ends. */
 static uint64_t view_end(const struct stream *stream, const struct cursor *cursor)
 {
     return cursor->block ? stream->end : cursor->sent;
 }
 
-/* The stream is kept for a user with its own messages in it, so that they count, too. */
+/* Counts the bytes of memory kept for the user, with its own messages and the overhead. */
 static uint64_t waiting(const struct stream *stream, const struct cursor *cursor)
 {
     return view_end(stream, cursor) - cursor->sent + cursor->private;
@@ -115,8 +112,8 @@ static struct splice *add_splice(struct cursor *cursor, uint64_t at, size_t capa
     return splice;
 }
 
-/* Appends text for this user alone, behind all that it has to be sent so far. Where the last splice
- * has no room, the next one has twice as much: few splices for many texts, little room for one. */
+/* Appends a text for this user alone to its queue. Where the last splice is full, the next one has
+ * twice its space: so many texts need few splices, and a single text needs little space. */
 static void insert(const struct stream *stream, struct cursor *cursor, const char *text,
                    size_t length)
 {
@@ -131,7 +128,7 @@ static void insert(const struct stream *stream, struct cursor *cursor, const cha
     last->length += length;
 }
 
-/* Leaves out for the user the last bytes that were appended to the stream. */
+/* Skips the last `length` bytes of the stream. */
 static void skip(const struct stream *stream, struct cursor *cursor, size_t length)
 {
     struct splice *last = cursor->last;
@@ -141,8 +138,8 @@ static void skip(const struct stream *stream, struct cursor *cursor, size_t leng
     last->skip += length;
 }
 
-/* Moves past what takes no sending: splices whose text is sent, what they skip, and the end of a
- * block. A splice from before the user was attached lies at 0, so it is due as well. */
+/* Moves past everything that needs no sending: finished splices with the bytes that they skip, and
+ * the end of a block. A splice from before `attach` has the offset 0, and is therefore due. */
 static void settle(struct cursor *cursor)
 {
     while (cursor->splice && cursor->splice->at <= cursor->sent &&
@@ -155,7 +152,7 @@ static void settle(struct cursor *cursor)
         cursor->block = cursor->block->next;
 }
 
-/* Finds the next piece to send, of at most `limit` bytes, and moves past it; false at the end. */
+/* Moves past the next piece to send, of `limit` bytes at the most; false where nothing is left. */
 static bool next_piece(const struct stream *stream, struct cursor *cursor, size_t limit,
                        struct iovec *piece)
 {
@@ -179,7 +176,7 @@ static bool next_piece(const struct stream *stream, struct cursor *cursor, size_
     return true;
 }
 
-/* Frees the splices from `done` up to the one that the cursor has reached. */
+/* Frees the splices from `done` up to the cursor's next one. */
 static void free_splices(struct cursor *cursor, struct splice *done)
 {
     while (done != cursor->splice) {
@@ -192,7 +189,7 @@ static void free_splices(struct cursor *cursor, struct splice *done)
         cursor->last = NULL;
 }
 
-/* Moves the user past `sent` bytes. */
+/* Moves past `sent` bytes that were sent. */
 static void advance(const struct stream *stream, struct cursor *cursor, size_t sent)
 {
     struct splice *done = cursor->splice;
@@ -208,7 +205,7 @@ static void advance(const struct stream *stream, struct cursor *cursor, size_t s
     }
 }
 
-/* Lets the user read the stream from here on; what waited for it comes first. */
+/* Reads the stream from its end on; texts that are queued already come first. */
 static void attach(const struct stream *stream, struct cursor *cursor)
 {
     cursor->sent = stream->end;
@@ -216,7 +213,7 @@ static void attach(const struct stream *stream, struct cursor *cursor)
     cursor->block->users++;
 }
 
-/* Throws away all that waits for the user, and its place on the stream. */
+/* Discards the queue and the position in the stream. */
 static void clear(struct cursor *cursor)
 {
     struct splice *first = cursor->splice;
@@ -227,7 +224,7 @@ static void clear(struct cursor *cursor)
     *cursor = (struct cursor){0};
 }
 
-/* Gives the user a copy of what waits: its place would keep all that follows in memory. */
+/* Leaves the stream with a copy of the queue, so that it keeps no later block in memory. */
 static void detach(const struct stream *stream, struct cursor *cursor)
 {
     struct cursor copy = {0}, ahead = *cursor;

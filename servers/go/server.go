@@ -1,26 +1,27 @@
-// Command server is a chat server: one room, many users, lines of text over TCP. PROTOCOL.md is
-// its contract.
+// Command server is a chat server: one room, many users, lines of text over TCP. PROTOCOL.md is its
+// contract.
 //
 //	go run server.go                listens on 127.0.0.1:8080
 //	go run server.go --help         lists the options
 //
-// The way of a message, and of this file:
+// The path of a message, which is also the order of this file:
 //
-//	socket -> inbox -> line -> action -> the room's stream / a user's own text -> socket
+//	socket -> inbox -> line -> action -> the room's stream / a user's queue -> socket
 //
-// What holds everywhere:
+// Invariants:
 //
 //  1. Only the section "Sockets" receives from, sends to, or closes a connection.
-//  2. To speak is to append: to the room's stream, which all users read, or to one user's cursor in
-//     it. Nothing is sent from a handler.
-//  3. No user is freed inside a handler: it is marked, and reaped at the end of the round.
-//  4. Names are unique, case aside, among those in the room.
-//  5. Text is bytes. It is checked once, and relayed as it came.
+//  2. Handlers never send. They append to the room's stream, which all users read, or to the queue
+//     of one user.
+//  3. Handlers never free a user. They mark it, and it is reaped at the end of the round.
+//  4. The names of the users in the room are unique, ignoring case.
+//  5. Text is bytes. It is checked once, and relayed unchanged.
+//  6. Only `gate` decides whether a user's next line is processed.
 //
-// One goroutine, the owner, runs main and nearly all else. Only the owner touches the state, so
-// there is no mutex here. Each of the other goroutines waits for one thing (a newcomer, input, room
-// in a socket, a worker, the console, a signal), and then sends the owner a function that says what
-// to do about it. Thus the owner waits for these events only, and silent users cause no work.
+// One goroutine, the owner, runs main and nearly everything else. Only the owner accesses the
+// state, so there is no mutex here. Each other goroutine waits for one thing (a connection, input,
+// space in a socket's buffer, a worker, the console, a signal), and then sends the owner a function
+// that handles it. So the owner waits only for these events, and silent users cost nothing.
 package main
 
 import (
@@ -56,136 +57,134 @@ import (
 
 const (
 	maxName     = 32               // bytes of a name
-	maxLine     = 1024             // bytes of a line, its end not counted
-	maxRefusals = 5                // refused names on one connection; the last ends it
-	maxWrong    = 3                // wrong passwords on one connection; the last ends it
+	maxLine     = 1024             // bytes of a line from a client or of /who, without its end
+	maxRefusals = 5                // refused names on one connection; the last one ends it
+	maxWrong    = 3                // wrong passwords on one connection; the last one ends it
 	minPassword = 8                // bytes of a new password
-	maxInbox    = 64*1024 + 1      // bytes held of a user's input: 64 KiB, and one to notice its end
-	maxGarbage  = 32 * 1024 * 1024 // bytes of memory that may be garbage, about
-	maxConsole  = 256              // bytes of the console in one event: few, as a user's queue may be
-	roundSize   = 256 * 1024       // bytes taken up and said in a round, before all are sent theirs
-	roundEvents = 256              // events taken in a round, likewise
+	maxInbox    = 64*1024 + 1      // bytes of one user's unprocessed input: 64 KiB, and one to notice its end
+	maxGarbage  = 32 * 1024 * 1024 // bytes of memory that may be garbage, approximately
+	maxConsole  = 256              // bytes of the console in one event: --max-queue may be small
+	roundSize   = 256 * 1024       // bytes processed and queued in a round before all queues are sent
+	roundEvents = 256              // events handled in a round before all queues are sent
 	sendPieces  = 64               // pieces sent in one system call
 )
 
 const (
-	lingerTime  = time.Second            // for a user that the server dismisses
-	drainTime   = 10 * time.Second       // for a user whose client has ended its side
-	finishTime  = 500 * time.Millisecond // at a shutdown, for what was read before
-	pendingTime = 250 * time.Millisecond // for lines to write, before the process ends
-	acceptPause = 100 * time.Millisecond // without accepting, when the descriptors have run out
-	tick        = 10 * time.Millisecond  // between two sweeps
+	lingerTime  = time.Second            // limit after our side has ended
+	drainTime   = 10 * time.Second       // limit to send a queue before our side ends
+	finishTime  = 500 * time.Millisecond // limit at a shutdown, to process what was received before
+	pendingTime = 250 * time.Millisecond // limit at the end, to write the last lines
+	acceptPause = 100 * time.Millisecond // without accepting when there are no descriptors left
+	tick        = 10 * time.Millisecond  // the least time between two sweeps
 	never       = time.Duration(math.MaxInt64)
 )
 
 // ----------------------------------------- 2. Types -----------------------------------------
 
-// A phase is where a connection is in its life.
+// A phase is the state of a connection.
 type phase int
 
 const (
 	naming    phase = iota // asked for a name
-	password               // asked for the password of that name
+	password               // asked for the password of the name that it gave
 	chatting               // in the room
-	leaving                // out of the room: its queue goes out, what still comes is discarded
-	lingering              // our side is ended: what still comes is discarded until its side ends
-	gone                   // to be reaped
+	leaving                // has left the room: its queue is sent, its input is discarded
+	lingering              // our side has ended: its input is discarded until its side ends too
+	gone                   // will be reaped
 )
 
-// A gateState is whether a user's next line is taken up now, and if not, why.
+// A gateState is whether a user's next line is processed now, and if not, why.
 type gateState int
 
 const (
 	open      gateState = iota
-	full                // much waits for the user: its own commands never drop it (LIMIT-6)
-	throttled           // it has said as much as --rate allows (LIMIT-5)
-	busy                // a worker has a job of its, or will have (ACCT-12)
-	closed              // it is leaving, or gone
+	full                // its queue is half full: its own commands must not get it dropped (LIMIT-6)
+	throttled           // it has reached its --rate (LIMIT-5)
+	busy                // it has a job, waiting or running (ACCT-12)
+	closed              // it is leaving or gone
 )
 
-// A proof is an account that a connection has proven to be its own: lower name, and hash.
+// A proof is an account that a user has proven to own: lower-cased name and hash (ACCT-5).
 type proof struct{ name, hash string }
 
 // A user is one connection.
 type user struct {
 	conn     *net.TCPConn
 	raw      syscall.RawConn // to wait for it
-	socket   int             // its descriptor, which is good until `reap` closes it
+	socket   int             // its descriptor, which is valid until `reap` closes it
 	addr     string          // for the log
 	phase    phase
-	name     string        // or the one that it wants, while asked for the password
-	inbox    []byte        // what was received and is not yet taken up
-	cursor   stream.Cursor // what waits to be sent to it
+	name     string        // in the phase password: the name that it asks for
+	inbox    []byte        // received, and not processed yet
+	cursor   stream.Cursor // its queue
 	refusals int
-	wrong    int
+	wrong    int // wrong passwords
 	proven   proof
-	job      *accounts.Job // which a worker does for it, or will do
-	deadline time.Duration // when the time for its phase is up
-	left     time.Duration // until then, while a check has set the deadline aside
-	due      time.Duration // for --rate: when its next line may be taken up
-	reply    int           // bytes of memory that its last /who took, while they wait
+	job      *accounts.Job // what a worker does for it
+	deadline time.Duration // when the time for its phase ends
+	left     time.Duration // that was left when a password check suspended the deadline
+	due      time.Duration // for --rate: when its next line may be processed
+	reply    int           // bytes that its last /who added to its queue, until they are sent
 
-	ended      bool // its client has ended its side
+	ended      bool // the client has ended its side
 	queued     bool // is in server.queue
-	awaitsData bool // awaitInput is at work
-	awaitsRoom bool // the kernel takes no more for it at present: awaitRoom is at work
+	awaitsData bool // awaitInput is running
+	awaitsRoom bool // the socket's buffer is full, and awaitRoom is running
 }
 
-// A server is everything.
+// A server is all state of the server.
 type server struct {
 	options  options.Options
 	listener *net.TCPListener
 	address  string
-	events   chan func()        // what has happened, as what the owner has to do about it
-	accounts *accounts.Accounts // nil: no name is one
+	events   chan func()        // each handles one event, and is called by the owner
+	accounts *accounts.Accounts // nil without --accounts
 	output   *chatlog.Sink
 	errors   *chatlog.Sink
 	log      *chatlog.Log
 
-	stream      *stream.Stream     // what the room says
-	news        stream.Cursor      // what all are still to be sent of it
-	users       map[string]*user   // the room, by lower name
-	connections map[*user]struct{} // all but those who are gone
-	counted     int                // those of them that --max-clients counts (LIMIT-2)
-	gone        []*user            // to be reaped
+	stream      *stream.Stream     // the lines of the room
+	news        stream.Cursor      // the part that was not sent to the room yet
+	users       map[string]*user   // in the room, by lower-cased name
+	connections map[*user]struct{} // all that are not gone
+	counted     int                // those that count for LIMIT-2
+	gone        []*user            // those to reap
 
-	queue   []*user // to be heard, the first in first, and flushed, besides the room's news
-	load    int     // bytes taken up and said since all were last sent them
+	queue   []*user // users to process and then flush, even if the room has no news
+	load    int     // bytes processed and queued since all queues were last sent
 	buffer  []byte  // to receive with
-	console []byte  // an inbox, from standard input
+	console []byte  // read from standard input, and not processed yet
 
-	began    time.Time     // all other times are counted from then
+	began    time.Time     // all other times are relative to it
 	now      time.Duration // when the round began
 	alarm    *time.Timer   // for the next sweep
-	sweepAt  time.Duration // when that is
-	mustStop bool          // a signal or the operator wants it
-	stopping bool          // no one is let in any more
+	sweepAt  time.Duration // when the next deadline may pass
+	mustStop bool          // a signal or the operator has asked for a shutdown
+	stopping bool          // the shutdown has begun: everyone was dismissed
 }
 
 // ----------------------------------------- 3. Lines -----------------------------------------
 
-// takeLine takes the next whole line of an inbox, without its end, if there is one.
-//
-// Of a line that is too long only so much is kept as shows that it is: it cannot fill memory.
+// takeLine removes and returns the next complete line, without its end, if there is one.
 func takeLine(inbox *[]byte) (string, bool) {
 	line, rest, isLine := bytes.Cut(*inbox, []byte("\n"))
 	if !isLine {
-		*inbox = slices.Clone(line[:min(len(line), maxLine+2)])
+		*inbox = slices.Clone(line[:min(len(line), maxLine+2)]) // enough to see that it is too long
 		return "", false
 	}
-	*inbox = rest // what is before it is moved out once for many lines
+	*inbox = rest // a slice: nothing is copied for each line
 	if len(rest) == 0 {
 		*inbox = nil
 	}
 	return strings.TrimSuffix(string(line), "\r"), true
 }
 
-// hasLine tells whether an inbox has a whole line, or so much of one that it has to be cut.
+// hasLine tells whether an inbox has a complete line, or is full of one that takeLine must shorten.
 func hasLine(inbox []byte) bool {
 	return bytes.IndexByte(inbox, '\n') >= 0 || len(inbox) == maxInbox
 }
 
-// checkLine says what is wrong with a line, if anything is (FRAME-4 to FRAME-6, in that order).
+// checkLine returns the error of a line, or "" (FRAME-4 to FRAME-6, in that order).
 func checkLine(line string) string {
 	switch {
 	case len(line) > maxLine:
@@ -198,8 +197,8 @@ func checkLine(line string) string {
 	return ""
 }
 
-// isControl tells whether a character is one of C0 except TAB, DEL and C1, or of those that break
-// a line or turn its direction on the screen.
+// isControl tells whether a character is one of C0 except TAB, DEL, C1, the line and paragraph
+// separators, and the bidirectional controls (FRAME-6).
 func isControl(r rune) bool {
 	return r < ' ' && r != '\t' || r >= 0x7f && r <= 0x9f ||
 		r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
@@ -209,13 +208,13 @@ func trim(text string) string {
 	return strings.Trim(text, " \t")
 }
 
-// isBlank tells whether a text is empty, or only spaces and tabs.
+// isBlank tells whether a text is empty or has only spaces and tabs.
 func isBlank(text string) bool {
 	return trim(text) == ""
 }
 
-// lower gives a text in lower case, as far as it is ASCII. (strings.ToLower would make the Kelvin
-// sign a k, and so let it pass for a user's name.)
+// lower converts ASCII letters to lower case. (strings.ToLower would also convert the Kelvin sign
+// to k, so that it would match another name.)
 func lower(text string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -229,11 +228,12 @@ func lower(text string) string {
 
 const nameLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
+// find finds the user with a name, ignoring case.
 func (s *server) find(name string) *user {
 	return s.users[lower(name)]
 }
 
-// broadcast says a line to everyone in the room except its sender, and to the operator.
+// broadcast queues a line for everyone in the room except its sender, and for the operator.
 func (s *server) broadcast(line string, sender *user) {
 	s.load += len(line)
 	s.stream.Append(line)
@@ -245,21 +245,21 @@ func (s *server) broadcast(line string, sender *user) {
 	}
 }
 
-// say broadcasts a line that is a message (CHAT-1, CHAT-5).
+// say broadcasts and logs a message (CHAT-1, CHAT-5).
 func (s *server) say(name, line string, sender *user) {
 	text := strings.TrimPrefix(line, "/")
 	s.broadcast(name+": "+text+"\n", sender)
 	s.log.LogEvent("message", "name", name, "text", text)
 }
 
-// tell says something to one user alone.
+// tell queues a text for one user.
 func (s *server) tell(u *user, text string) {
 	s.load += len(text)
 	u.cursor.Insert(text)
 	s.touch(u)
 }
 
-// touch lets a user be heard, after all who wait for that already, and then flushed.
+// touch queues a user, so that its lines are processed and its queue is sent.
 func (s *server) touch(u *user) {
 	if !u.queued {
 		u.queued = true
@@ -267,12 +267,12 @@ func (s *server) touch(u *user) {
 	}
 }
 
-// nameIsValid tells whether a name is made as JOIN-2 wants it.
+// nameIsValid tells whether a name has the form that JOIN-2 requires.
 func nameIsValid(name string) bool {
 	return name != "" && len(name) <= maxName && strings.Trim(name, nameLetters) == ""
 }
 
-// nameError says why a user cannot have a name, if so (JOIN-2, JOIN-3, ACCT-6; for /nick too).
+// nameError returns why a user cannot have a name, or "" (JOIN-2, JOIN-3, ACCT-6, CMD-4).
 func (s *server) nameError(u *user, name string) string {
 	if !nameIsValid(name) {
 		return fmt.Sprintf("! invalid name: use 1 to %d letters, digits, \"_\" or \"-\"\n", maxName)
@@ -289,13 +289,13 @@ func (s *server) nameError(u *user, name string) string {
 	return ""
 }
 
-// hasProven tells whether a name is an account, and the one that the user has proven (ACCT-5).
+// hasProven tells whether a name is the account that the user has proven to own (ACCT-5).
 func (s *server) hasProven(u *user, name string) bool {
 	hash := s.accounts.HashOf(name)
 	return hash != "" && u.proven == proof{lower(name), hash}
 }
 
-// enter lets a user into the room. The notice is said before it can hear: it is for the others.
+// enter lets a user into the room. Its cursor starts after its own join notice.
 func (s *server) enter(u *user, name string) {
 	s.broadcast(name+" has joined the chat\n", nil)
 	u.phase, u.name = chatting, name
@@ -309,7 +309,7 @@ func (s *server) enter(u *user, name string) {
 	s.log.LogEvent("join", "name", name, "addr", u.addr)
 }
 
-// leave takes a user out of the room: its name is free, and the others are told; the log says why.
+// leave takes a user out of the room: it frees the name, and tells the others.
 func (s *server) leave(u *user, reason string) {
 	delete(s.users, lower(u.name))
 	u.cursor.Detach()
@@ -333,14 +333,14 @@ func (s *server) cmdHelp(u *user, _ string) {
 		"/quit (// to begin a message with /)\n")
 }
 
-// cmdWho is /who: all in the room. That may be more than LIMIT-1 lets wait, and drops no one.
+// cmdWho is /who. Its reply may exceed LIMIT-1, and must not get the user dropped (LIMIT-6).
 func (s *server) cmdWho(u *user, _ string) {
 	before := u.cursor.Waiting()
 	s.tell(u, s.whoLines())
 	u.reply = u.cursor.Waiting() - before
 }
 
-// whoLines lists all in the room, on as many lines as that takes (CMD-2).
+// whoLines lists the users in the room, on as many lines as needed (CMD-2).
 func (s *server) whoLines() string {
 	var lines []string
 	head := fmt.Sprintf("Online (%d): ", len(s.users))
@@ -359,7 +359,6 @@ func (s *server) whoLines() string {
 	return strings.Join(append(lines, line, ""), "\n")
 }
 
-// cmdMsg is /msg NAME TEXT: for one other user only.
 func (s *server) cmdMsg(u *user, rest string) {
 	name, text, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
 	text = strings.TrimLeft(text, " ")
@@ -377,7 +376,6 @@ func (s *server) cmdMsg(u *user, rest string) {
 	}
 }
 
-// cmdNick is /nick NAME: another name.
 func (s *server) cmdNick(u *user, rest string) {
 	name := trim(rest)
 	problem := s.nameError(u, name)
@@ -395,23 +393,20 @@ func (s *server) cmdNick(u *user, rest string) {
 	u.name = name
 }
 
-// cmdRegister is /register PASSWORD: the user's name becomes an account.
 func (s *server) cmdRegister(u *user, rest string) {
 	s.changeAccount(u, accounts.Register, rest, s.accounts.HashOf(u.name) == "")
 }
 
-// cmdPasswd is /passwd PASSWORD: another password for the user's account.
 func (s *server) cmdPasswd(u *user, rest string) {
 	s.changeAccount(u, accounts.Passwd, rest, s.hasProven(u, u.name))
 }
 
-// cmdUnregister is /unregister: the user's name is an account no longer.
 func (s *server) cmdUnregister(u *user, _ string) {
 	s.changeAccount(u, accounts.Unregister, "", s.hasProven(u, u.name))
 }
 
-// changeAccount lets a worker change the user's account, if the user may do that. Its next lines
-// wait for the answer.
+// changeAccount has a worker change the user's account, if `mayDo` says that it is allowed. The
+// user's next lines wait for the reply (ACCT-10).
 func (s *server) changeAccount(u *user, task accounts.Task, rest string, mayDo bool) {
 	given := strings.TrimLeft(rest, " ")
 	isGood := len(given) >= minPassword && len(given) <= accounts.MaxPassword
@@ -419,19 +414,19 @@ func (s *server) changeAccount(u *user, task accounts.Task, rest string, mayDo b
 		s.tell(u, strings.Replace(answers[task].refused, "NAME", u.name, 1))
 	} else if !isGood && task != accounts.Unregister {
 		s.tell(u, fmt.Sprintf("! password must be %d to %d bytes\n", minPassword, accounts.MaxPassword))
-	} else if u.job = s.accounts.Change(u, task, u.name, given); u.job == nil {
+	} else if u.job = s.accounts.Change(u, task, u.name, given); u.job == nil { // ACCT-13
 		s.tell(u, unchanged)
 	}
 }
 
-// answers are what is said once an account is changed, and where it is there already, or not there.
+// answers are the replies after an account was changed, and where it exists already or does not.
 var answers = map[accounts.Task]struct{ done, refused string }{
 	accounts.Register:   {"Registered NAME\n", "! already registered: NAME\n"},
 	accounts.Passwd:     {"Password changed\n", "! not registered: NAME\n"},
 	accounts.Unregister: {"Unregistered NAME\n", "! not registered: NAME\n"},
 }
 
-// accountChanged tells a user what came of its /register, /passwd or /unregister.
+// accountChanged tells a user the result of its /register, /passwd or /unregister.
 func (s *server) accountChanged(u *user, job *accounts.Job) {
 	answer := unchanged
 	switch {
@@ -463,7 +458,7 @@ var commands = map[string]struct {
 	"unregister": {(*server).cmdUnregister, true},
 }
 
-// splitCommand splits "/WORD REST" into WORD and REST, or tells that a line is a message.
+// splitCommand splits "/WORD REST" into WORD and REST; isCommand is false for a message.
 func splitCommand(line string) (word, rest string, isCommand bool) {
 	if !strings.HasPrefix(line, "/") || strings.HasPrefix(line, "//") {
 		return "", "", false
@@ -479,7 +474,7 @@ const (
 	passwordPrompt = "Password: "
 )
 
-// gate tells whether a user's next line is taken up now, and if not, why.
+// gate returns whether a user's next line is processed now, and if not, why.
 func (s *server) gate(u *user) gateState {
 	switch {
 	case u.phase > chatting:
@@ -496,7 +491,7 @@ func (s *server) gate(u *user) gateState {
 	return open
 }
 
-// takeUp acts on a user's whole lines, as long as its gate is open and this round can bear more.
+// takeUp processes a user's complete lines, as long as its gate is open and the round has room.
 func (s *server) takeUp(u *user) {
 	for s.mayHear() && s.gate(u) == open {
 		line, isLine := takeLine(&u.inbox)
@@ -504,7 +499,7 @@ func (s *server) takeUp(u *user) {
 			break
 		}
 		s.load += len(line) + 1
-		if s.options.Rate > 0 && u.phase == chatting { // up to a second's worth may come at once
+		if s.options.Rate > 0 && u.phase == chatting { // a burst may use a whole second
 			share := time.Second / time.Duration(s.options.Rate)
 			u.due = max(u.due, s.now+share-time.Second) + share
 		}
@@ -523,7 +518,7 @@ func (s *server) handleLine(u *user, line string) {
 	}
 }
 
-// handleName takes a line as the answer to the prompt for a name.
+// handleName processes a line as the answer to the prompt for a name.
 func (s *server) handleName(u *user, line string) {
 	name := trim(line)
 	if problem := checkLine(line); problem != "" {
@@ -538,26 +533,25 @@ func (s *server) handleName(u *user, line string) {
 	}
 }
 
-// refuseName says why a name is refused, and asks again, but not for ever (JOIN-7).
+// refuseName tells why a name is refused, and asks again, up to the fifth refusal (JOIN-7).
 func (s *server) refuseName(u *user, reason, problem string) {
 	u.refusals++
 	s.askAgain(u, reason, problem, namePrompt, u.refusals < maxRefusals)
 }
 
-// handlePassword takes a line, as it is, as the answer to the prompt for a password.
+// handlePassword processes a line, unchanged, as the answer to the prompt for a password.
 func (s *server) handlePassword(u *user, line string) {
 	if problem := checkLine(line); problem != "" {
 		s.refusePassword(u, "line", problem)
 	} else {
-		if !u.ended { // JOIN-8: the time to join stops
+		if !u.ended { // the check does not count as time for joining (JOIN-8)
 			u.left, u.deadline = u.deadline-s.now, never
 		}
 		u.job = s.accounts.Check(u, u.name, line)
 	}
 }
 
-// passwordChecked lets a user in whose password was right, unless by now it cannot have the name.
-// The password was right for the account with that hash: any other may be another person's.
+// passwordChecked lets a user in, if its password was right and its name is free (ACCT-3, ACCT-4).
 func (s *server) passwordChecked(u *user, job *accounts.Job) {
 	if !u.ended {
 		s.setDeadline(u, u.left)
@@ -575,13 +569,13 @@ func (s *server) passwordChecked(u *user, job *accounts.Job) {
 	}
 }
 
-// refusePassword is refuseName for a password (ACCT-2).
+// refusePassword tells that a password is refused, and asks again, up to the third one (ACCT-2).
 func (s *server) refusePassword(u *user, reason, problem string) {
 	u.wrong++
 	s.askAgain(u, reason, problem, passwordPrompt, u.wrong < maxWrong)
 }
 
-// askAgain says what was wrong with an answer, and asks once more, or ends the connection.
+// askAgain logs a refusal, tells the user, and repeats the prompt or ends the connection.
 func (s *server) askAgain(u *user, reason, problem, prompt string, mayTry bool) {
 	s.log.LogEvent("refuse", "addr", u.addr, "reason", reason)
 	if mayTry {
@@ -592,7 +586,7 @@ func (s *server) askAgain(u *user, reason, problem, prompt string, mayTry bool) 
 	}
 }
 
-// handleChat takes a line as a message or a command.
+// handleChat processes a line as a message or a command.
 func (s *server) handleChat(u *user, line string) {
 	word, rest, isCommand := splitCommand(line)
 	if problem := checkLine(line); problem != "" {
@@ -614,7 +608,7 @@ func (s *server) handleCommand(u *user, word, rest string) {
 	}
 }
 
-// jobDone acts on what a worker has done. The file may have changed though the user is gone.
+// jobDone acts on a finished job. A change is logged even if its user is gone: it was made.
 func (s *server) jobDone(job *accounts.Job) {
 	s.accounts.Finished(job)
 	if job.Err != nil {
@@ -635,8 +629,8 @@ func (s *server) jobDone(job *accounts.Job) {
 	s.touch(u)
 }
 
-// mayHear tells whether this round can bear more. When it cannot, all must first be sent what came
-// of it. Otherwise a user who reads well could be dropped, since it was given no chance to read.
+// mayHear tells whether this round has room for more. If not, all queues are sent first. Otherwise
+// the server could drop a user who reads fast enough, but had no chance to read.
 func (s *server) mayHear() bool {
 	return s.load <= min(roundSize, s.options.MaxQueue/2)
 }
@@ -676,7 +670,7 @@ var opCommands = map[string]func(s *server, rest string){
 	"shutdown": (*server).opShutdown,
 }
 
-// consoleLine acts on one line of the operator's: an announcement or a command.
+// consoleLine processes one line from the operator: an announcement or a command.
 func (s *server) consoleLine(line string) {
 	word, rest, isCommand := splitCommand(line)
 	command := opCommands[lower(word)]
@@ -691,7 +685,7 @@ func (s *server) consoleLine(line string) {
 	}
 }
 
-// takeConsole acts on what the operator has typed, but not on what came behind /shutdown.
+// takeConsole processes the operator's complete lines, but none after /shutdown (OPER-6).
 func (s *server) takeConsole(text []byte) {
 	s.console = append(s.console, text...)
 	for {
@@ -703,12 +697,16 @@ func (s *server) takeConsole(text []byte) {
 	}
 }
 
-// readConsole brings what the operator types to the owner. It is one goroutine, and ends with
-// standard input; a line that is not whole then is none.
+// readConsole sends the owner what the operator types. It is one goroutine, and ends with standard
+// input; an incomplete last line is ignored (FRAME-8).
 func (s *server) readConsole() {
 	for {
 		buffer := make([]byte, maxConsole)
 		n, err := os.Stdin.Read(buffer)
+		if errors.Is(err, syscall.EAGAIN) { // another program has made our shared input non-blocking
+			unix.Poll([]unix.PollFd{{Fd: 0, Events: unix.POLLIN}}, -1)
+			continue
+		}
 		if err != nil {
 			return
 		}
@@ -718,7 +716,7 @@ func (s *server) readConsole() {
 
 // ---------------------------------------- 8. Sockets ----------------------------------------
 
-// acceptUsers brings newcomers to the owner. It is one goroutine, and ends with the listener.
+// acceptUsers sends the owner new connections. It is one goroutine, and ends with the listener.
 func (s *server) acceptUsers() {
 	for isTroubled := false; ; {
 		conn, err := s.listener.AcceptTCP()
@@ -731,23 +729,23 @@ func (s *server) acceptUsers() {
 			s.events <- func() { s.log.LogEvent("error", "error", problem) }
 		}
 		isTroubled = err != nil
-		if isTroubled { // out of descriptors or memory: try again, but not all the time (LIMIT-3)
+		if isTroubled { // no descriptors or memory left: try again later (LIMIT-3)
 			time.Sleep(acceptPause)
 		}
 	}
 }
 
-// greet asks a newcomer for its name, if there is room.
+// greet asks a new connection for its name, or refuses it where the server is full (LIMIT-2).
 func (s *server) greet(conn *net.TCPConn) {
 	u := &user{conn: conn, addr: showAddress(conn.RemoteAddr())}
 	u.cursor.Stream = s.stream
-	u.raw, _ = conn.SyscallConn() // fails only for a connection that is none
+	u.raw, _ = conn.SyscallConn() // fails only for a nil connection
 	u.raw.Control(func(socket uintptr) { u.socket = int(socket) })
 	s.log.LogEvent("connect", "addr", u.addr)
 	s.connections[u] = struct{}{}
 	s.counted++
 	switch {
-	case s.stopping: // it was accepted just before the listener was closed
+	case s.stopping: // accepted just before the listener was closed
 		s.tell(u, shutdownNotice)
 		s.dismiss(u, "")
 	case s.counted > s.options.MaxClients:
@@ -760,13 +758,13 @@ func (s *server) greet(conn *net.TCPConn) {
 	}
 }
 
-// setDeadline gives a user so much time from now on.
+// setDeadline sets when a user's time ends, from now.
 func (s *server) setDeadline(u *user, after time.Duration) {
 	u.deadline = s.now + after
 	s.sweepBy(u.deadline)
 }
 
-// awaitInput waits until something has come from a user. It is a goroutine.
+// awaitInput waits until a user's socket is readable. It is a goroutine.
 func (s *server) awaitInput(u *user) {
 	u.raw.Read(func(socket uintptr) bool { return isReady(socket, unix.POLLIN) })
 	s.events <- func() {
@@ -775,7 +773,7 @@ func (s *server) awaitInput(u *user) {
 	}
 }
 
-// awaitRoom waits until the kernel takes more for a user. It is a goroutine.
+// awaitRoom waits until a user's socket is writable. It is a goroutine.
 func (s *server) awaitRoom(u *user) {
 	u.raw.Write(func(socket uintptr) bool { return isReady(socket, unix.POLLOUT) })
 	s.events <- func() {
@@ -784,13 +782,16 @@ func (s *server) awaitRoom(u *user) {
 	}
 }
 
-// isReady tells whether a socket can be read from or written to at once; one that is broken can.
+// isReady tells whether a socket is readable or writable now; a broken one is both.
 func isReady(socket uintptr, event int16) bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(socket), Events: event}}, 0)
-	return n > 0 || err != nil && err != syscall.EINTR
+	if err == syscall.EINTR {
+		return isReady(socket, event)
+	}
+	return n > 0 || err != nil
 }
 
-// receive takes what has come from a user; it is acted on when the user's turn comes.
+// receive receives once from a user. The lines are processed when the user's turn comes.
 func (s *server) receive(u *user) {
 	if u.phase == gone {
 		return
@@ -808,8 +809,8 @@ func (s *server) receive(u *user) {
 	s.touch(u)
 }
 
-// flush sends what waits for a user, and sees how it stands then. Where the kernel takes no more,
-// the user is left alone until it does; only before a drop all is offered once more (LIMIT-1).
+// flush sends a user's queue, as far as the kernel takes it, and acts on what is left. While the
+// socket's buffer is full it tries only before it drops the user (LIMIT-1).
 func (s *server) flush(u *user) {
 	if u.phase == gone {
 		return
@@ -823,18 +824,19 @@ func (s *server) flush(u *user) {
 		s.drop(u, "reset")
 	case s.isBehind(u):
 		s.drop(u, "slow")
-	case u.phase != leaving || u.cursor.Waiting() > 0: // it goes on
+	case u.phase != leaving || u.cursor.Waiting() > 0: // nothing changes
 	case u.ended || u.conn.CloseWrite() != nil:
 		s.drop(u, "")
-	default: // its queue is out, and our side is ended
+	default: // its queue was sent, and our side has ended
 		u.phase = lingering
 		s.counted--
+		s.setDeadline(u, min(lingerTime, u.deadline-s.now))
 	}
 	s.watch(u)
 }
 
-// watch starts to wait for what a user needs next. A user who had to pause goes on with its lines.
-// At a shutdown nothing more is read from those who are still to be heard.
+// watch starts to wait for what a user needs next, and gives a turn to a user with lines to
+// process. After the signal to stop, input is received only from users that are leaving (STOP-2).
 func (s *server) watch(u *user) {
 	if u.phase == gone {
 		return
@@ -855,17 +857,17 @@ func (s *server) watch(u *user) {
 		s.touch(u)
 	case isMore && gate == throttled:
 		s.sweepBy(u.due)
-	case !isMore && u.ended && gate < busy: // all is said
+	case !isMore && u.ended && gate < busy: // all lines were processed
 		s.retire(u, "eof")
 	}
 }
 
-// send sends what waits for a user, as far as the kernel takes it now.
+// send sends a user's queue, as far as the kernel takes it now.
 func (s *server) send(u *user) error {
 	u.cursor.Advance(0)
 	for u.cursor.Waiting() > 0 {
 		n, err := unix.Writev(u.socket, u.cursor.Pieces(sendPieces))
-		if err == syscall.EAGAIN {
+		if err == syscall.EAGAIN || err == syscall.EINTR {
 			break
 		}
 		if err != nil {
@@ -879,19 +881,20 @@ func (s *server) send(u *user) error {
 	return nil
 }
 
-// isBehind tells whether more waits for a user than may (LIMIT-1).
+// isBehind tells whether a user's queue is too long, its last /who reply excepted (LIMIT-1).
 func (s *server) isBehind(u *user) bool {
 	return u.phase == chatting && u.cursor.Waiting() > s.options.MaxQueue+u.reply
 }
 
-// dismiss ends a connection kindly: its queue goes out first (LEAVE-4).
+// dismiss ends a connection in order: its queue is sent first (LEAVE-4).
 func (s *server) dismiss(u *user, reason string) {
 	s.retire(u, reason)
-	s.setDeadline(u, lingerTime)
+	if !u.ended { // otherwise the time is running since then
+		s.setDeadline(u, drainTime)
+	}
 }
 
-// hangUp takes note of the end of a client's side: its lines are acted on and its queue goes out
-// first (LEAVE-2).
+// hangUp: the client has ended its side. Its lines and queue are handled first (LEAVE-2).
 func (s *server) hangUp(u *user) {
 	u.ended = true
 	if u.phase == lingering {
@@ -901,7 +904,7 @@ func (s *server) hangUp(u *user) {
 	}
 }
 
-// retire takes a user out of the room, or from the prompt; what it still says is discarded.
+// retire takes a user out of the room or away from its prompt, and discards its further input.
 func (s *server) retire(u *user, reason string) {
 	if u.job != nil {
 		u.job.Forget()
@@ -914,7 +917,7 @@ func (s *server) retire(u *user, reason string) {
 	s.touch(u)
 }
 
-// drop ends a connection now, whatever waits for it. A user in the room has a reason.
+// drop ends a connection now, and discards its queue. A user in the room needs a reason.
 func (s *server) drop(u *user, reason string) {
 	if u.phase == gone {
 		return
@@ -929,7 +932,7 @@ func (s *server) drop(u *user, reason string) {
 	s.gone = append(s.gone, u)
 }
 
-// reap closes the connections of those who are gone, which ends their goroutines.
+// reap closes the connections of the users that are gone, which ends their goroutines.
 func (s *server) reap() {
 	for _, u := range s.gone {
 		u.conn.Close()
@@ -939,15 +942,15 @@ func (s *server) reap() {
 
 // ----------------------------------------- 9. Loop ------------------------------------------
 
-// run serves until the server is stopped and everyone is gone. All of the server's methods, except
-// those that say otherwise, are called by its goroutine alone.
+// run serves until the server was stopped and all users are gone. Its goroutine is the owner. All
+// methods of the server run in it, except those that say that they are a goroutine.
 func (s *server) run() {
 	for !s.stopping || len(s.connections) > 0 {
 		s.oneRound()
 	}
 }
 
-// oneRound waits for something to do, does it, and sends everyone what came of it.
+// oneRound waits for events, handles them, and sends all queues.
 func (s *server) oneRound() {
 	s.output.Flush()
 	s.log.Flush()
@@ -955,7 +958,7 @@ func (s *server) oneRound() {
 	if len(s.queue) == 0 {
 		act = <-s.events
 	}
-	runtime.Gosched() // others who have something for us bring it first: all is sent at once
+	runtime.Gosched() // lets other goroutines add their events, so that one round handles them all
 	s.now = time.Since(s.began)
 	act()
 	for n := 0; n < roundEvents && len(s.events) > 0 && s.mayHear(); n++ {
@@ -969,7 +972,7 @@ func (s *server) oneRound() {
 	s.reap()
 }
 
-// takeTurns hears those in the queue, one after the other; the rest are first next time.
+// takeTurns processes the lines of users in turn; who gets no turn now is first in the next round.
 func (s *server) takeTurns() {
 	heard := 0
 	for ; heard < len(s.queue) && s.mayHear(); heard++ {
@@ -978,8 +981,8 @@ func (s *server) takeTurns() {
 	s.queue = slices.Concat(s.queue[heard:], s.queue[:heard])
 }
 
-// flushAll flushes all for whom something waits: the room, where it spoke, and those in the queue.
-// Those who are dropped are in the next queue, so that the news of it does not wait either.
+// flushAll sends the news of the room, and flushes the users in the queue. A user who is dropped
+// here is queued again, so that the next round, which sends the leave notice, starts at once.
 func (s *server) flushAll() {
 	s.load = 0
 	s.sendNews()
@@ -991,8 +994,8 @@ func (s *server) flushAll() {
 	}
 }
 
-// sendNews sends the room its new text: the same pieces, by one system call, to all who have been
-// sent all before it. The others are few; they are flushed.
+// sendNews sends the room's new text to each user in it who was sent everything before. The pieces
+// are the same for all of them, and need one system call for each. The few others are queued.
 func (s *server) sendNews() {
 	length := s.news.Waiting()
 	if length == 0 {
@@ -1002,7 +1005,7 @@ func (s *server) sendNews() {
 	for _, u := range s.users {
 		n := 0
 		if u.cursor.IsLevelWith(&s.news) && !u.awaitsRoom {
-			n, _ = unix.Writev(u.socket, pieces) // after an error the next attempt shows it
+			n, _ = unix.Writev(u.socket, pieces) // `flush` tries again, and handles the error
 			u.cursor.Advance(max(0, n))
 		}
 		if n < length {
@@ -1012,7 +1015,7 @@ func (s *server) sendNews() {
 	s.news.Advance(length)
 }
 
-// sweepBy makes sure that there is a sweep at a time, or soon after.
+// sweepBy schedules a sweep at a time, or one tick from now at the earliest.
 func (s *server) sweepBy(at time.Duration) {
 	at = max(at, s.now+tick)
 	if at < s.sweepAt {
@@ -1021,7 +1024,7 @@ func (s *server) sweepBy(at time.Duration) {
 	}
 }
 
-// sweep sees to all whose time is up, and to those who may be throttled no longer.
+// sweep acts on all deadlines that have passed, and queues users with lines: --rate may allow one.
 func (s *server) sweep() {
 	s.sweepAt = never
 	for u := range s.connections {
@@ -1035,13 +1038,14 @@ func (s *server) sweep() {
 	}
 }
 
-// expire ends a connection that has had its time.
+// expire ends a connection whose deadline has passed.
 func (s *server) expire(u *user) {
 	switch {
 	case u.phase > chatting:
 		s.drop(u, "")
-	case u.ended: // too many of its lines are left, or a job
-		s.dismiss(u, "eof")
+	case u.ended: // its lines or its job took longer than drainTime
+		s.retire(u, "eof")
+		s.setDeadline(u, lingerTime)
 	default:
 		s.log.LogEvent("refuse", "addr", u.addr, "reason", "timeout")
 		s.tell(u, "\n! timed out\n")
@@ -1053,14 +1057,14 @@ func (s *server) expire(u *user) {
 
 const shutdownNotice = "Server is shutting down\n"
 
-// fail ends the program. Standard error may be full and not read: it is not waited for long.
+// fail ends the program with a message, and does not wait long for standard error.
 func (s *server) fail(status int, message string) {
 	s.errors.Put(message)
 	s.errors.Finish(time.Now().Add(pendingTime))
 	os.Exit(status)
 }
 
-// start opens accounts, log and door, and says so, or ends the program.
+// start opens accounts, log and listener, and prints the ready line (PROG-3); or ends the program.
 func (s *server) start() {
 	var err error
 	if s.options.HasAccounts {
@@ -1084,7 +1088,7 @@ func (s *server) start() {
 	go s.readConsole()
 }
 
-// stop begins the end: says so to everyone, after all that was said before, and dismisses them.
+// stop begins the shutdown: it processes earlier input, then dismisses everyone (STOP-1).
 func (s *server) stop() {
 	s.listener.Close()
 	s.finishTurns()
@@ -1092,14 +1096,14 @@ func (s *server) stop() {
 	s.broadcast(shutdownNotice, nil)
 	s.log.LogEvent("shutdown", "addr", s.address)
 	for u := range s.connections {
-		if u.phase < chatting && u.job == nil { // else no prompt is pending
+		if u.phase < chatting && u.job == nil { // a prompt is pending
 			s.tell(u, "\n")
 		}
 		if u.phase < chatting {
 			s.tell(u, shutdownNotice)
 		}
 		if u.phase <= chatting {
-			u.phase = leaving // without `leave`, so without a notice
+			u.phase = leaving // without `leave`: there are no notices now (STOP-2)
 			s.retire(u, "")
 		}
 		s.setDeadline(u, lingerTime) // STOP-3
@@ -1107,7 +1111,7 @@ func (s *server) stop() {
 	clear(s.users)
 }
 
-// finishTurns acts on what was read before the signal: it comes before the notice (STOP-2).
+// finishTurns processes what was received before the signal: it precedes the notice (STOP-2).
 func (s *server) finishTurns() {
 	end := time.Now().Add(finishTime)
 	for time.Now().Before(end) && len(s.events) > 0 {
@@ -1119,12 +1123,13 @@ func (s *server) finishTurns() {
 	}
 }
 
-// catchSignals lets the first signal to stop end the server in order, and the second one at once
-// (STOP-5). SIGINT and SIGHUP that were ignored stay so, except where SIGHUP is to read the log or
-// the accounts anew (PROG-10).
+// catchSignals lets the first stop signal shut the server down, and a second one end the process
+// (STOP-5). SIGINT and SIGHUP stay ignored if they were, unless SIGHUP reopens the log or reloads
+// the accounts (PROG-10).
 func (s *server) catchSignals() {
-	// In place of these signals, a write or a read fails, which is handled: to a standard output that
-	// is closed, to a log that is as large as it may be, from the terminal in the background.
+	// Instead of these signals, a call fails, and this is handled: writing to a closed pipe,
+	// writing beyond the limit of a file's size (LOG-4), reading the terminal in the background
+	// (OPER-2).
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ, syscall.SIGTTIN)
 	stops, hangUps := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(stops, syscall.SIGTERM)
@@ -1138,7 +1143,7 @@ func (s *server) catchSignals() {
 	}
 	go func() {
 		for range hangUps {
-			s.events <- s.readAnew
+			s.events <- s.reload
 		}
 	}()
 	go func() {
@@ -1149,8 +1154,8 @@ func (s *server) catchSignals() {
 	}()
 }
 
-// readAnew is what SIGHUP does to the log (LOG-7) and to the accounts (FILE-4).
-func (s *server) readAnew() {
+// reload acts on SIGHUP: it reopens the log (LOG-7) and reloads the accounts (FILE-4).
+func (s *server) reload() {
 	if s.options.HasLog {
 		s.log.Reopen()
 	}
@@ -1159,9 +1164,9 @@ func (s *server) readAnew() {
 	}
 }
 
-// listenOn opens the door, at the first IPv4 address that the host has, else at its first: that is
-// how ResolveTCPAddr chooses. Every connection inherits the options that are set here; package net
-// sets TCP_NODELAY on each, and package os has raised the limit of descriptors (LIMIT-3).
+// listenOn listens on the first IPv4 address of the host, or else on its first address (PROG-1):
+// ResolveTCPAddr chooses so. Accepted connections inherit the options set here (LEAVE-5). Package
+// net sets TCP_NODELAY (FRAME-9), and package os has raised the limit of descriptors (LIMIT-3).
 func listenOn(hostAndPort string) (*net.TCPListener, error) {
 	address, err := net.ResolveTCPAddr("tcp", hostAndPort)
 	if err != nil {
@@ -1169,11 +1174,11 @@ func listenOn(hostAndPort string) (*net.TCPListener, error) {
 	}
 	network := "tcp"
 	if address.IP.To4() != nil {
-		network = "tcp4" // or 0.0.0.0 would mean all of IPv6 too
+		network = "tcp4" // with "tcp", 0.0.0.0 would include IPv6
 	}
-	keepAlive := net.KeepAliveConfig{Enable: true, Idle: time.Minute, Count: 4} // 15 s between these
+	keepAlive := net.KeepAliveConfig{Enable: true, Idle: time.Minute, Count: 4} // every 15 s by default
 	config := net.ListenConfig{KeepAliveConfig: keepAlive, Control: limitSilence}
-	config.SetMultipathTCP(false) // connections would not inherit all, and it is no use here
+	config.SetMultipathTCP(false) // with it, connections would not inherit all options
 	listener, err := config.Listen(context.Background(), network, address.String())
 	if err != nil {
 		return nil, err
@@ -1181,22 +1186,22 @@ func listenOn(hostAndPort string) (*net.TCPListener, error) {
 	return listener.(*net.TCPListener), nil
 }
 
-// limitSilence ends connections whose peer acknowledges nothing for two minutes (LEAVE-5). A system
-// that lacks the option serves all the same.
+// limitSilence ends connections whose peer acknowledges nothing for two minutes (LEAVE-5), where
+// the system has this option.
 func limitSilence(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(socket uintptr) {
 		syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 120_000)
 	})
 }
 
-// showAddress writes an address as PROG-3 has it.
+// showAddress formats an address as PROG-3 requires.
 func showAddress(address net.Addr) string {
 	a := address.(*net.TCPAddr).AddrPort()
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()
 }
 
-// boundGarbage keeps memory near to what is in use (LIMIT-4). By itself Go lets the garbage grow to
-// as much as that. A finalizer runs after each collection: it sets the share for the next one.
+// boundGarbage limits the garbage to about maxGarbage (LIMIT-4). By default, Go lets it grow to the
+// size of the live heap. A finalizer runs after each collection, and sets the next limit.
 func boundGarbage() {
 	type sentinel [16]byte
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}

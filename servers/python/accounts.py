@@ -1,11 +1,11 @@
-"""Accounts: the file, the passwords, and the workers that do what takes long.
+"""Accounts: the file, the passwords, and the worker threads that do the slow work.
 
-Checks are done by as many workers as there are processors. They give way to all other threads, and
-hold the interpreter, which the loop may wait for, only for moments. All that touches the file after
-the start is done by one worker apart, the clerk, one job after the other (ACCT-13). A worker knows
-nothing but its job; what came of it is put in there, and the loop takes it from `finished`.
+As many workers as there are processors check passwords. They have a low priority, and hold the
+interpreter's lock, for which the loop may wait, only for moments. One more worker, the file worker,
+is the only one that accesses the file after the start, so checks and changes do not wait for each
+other (ACCT-13). A worker knows only its job, and stores the result in it.
 
-Offers: Accounts (hash_of, ask, finished, forget), open_accounts, Job, Task.
+Exports: Accounts (hash_of, ask, finished, forget), open_accounts, Job, Task.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ import signal
 import stat
 import sys
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum, auto
 
 HASH = rb"\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}"
-HASH_COST = 10  # of new hashes: 2 ** 10 rounds, some hundredths of a second
-MAX_CHANGES = 100  # that wait for the clerk
-NICENESS = 15  # of those who check: others who wake up take the processor from them at once
-SWITCH_SECONDS = 0.0005  # that a worker may run Python while the loop waits to
+HASH_COST = 10  # of new hashes: each increment doubles the time of a check
+MAX_CHANGES = 100  # changes that wait for the file worker
+NICENESS = 15  # of the workers that check passwords: all other threads go first
+SWITCH_SECONDS = 0.0005  # a worker may run Python this long while the loop waits to run
 
 
 class Task(StrEnum):
-    """What a worker is to do."""
+    """What a job does. The log shows these names."""
 
-    CHECK = auto()  # whether a password is the right one
+    CHECK = auto()  # check a password
     REGISTER = auto()  # make an account
     PASSWD = auto()  # change its password
-    UNREGISTER = auto()  # take it away
-    RELOAD = auto()  # read the file
+    UNREGISTER = auto()  # remove it
+    RELOAD = auto()  # read the file again
 
 
 class Job:
-    """Work for a worker, with all that it needs, and what came of it."""
+    """The input of a worker, and its result."""
 
     def __init__(
         self, task: Task, owner: object, name: bytes, password: bytes, hash: bytes | None
     ) -> None:
         self.task = task
-        self.owner = owner  # for whom; None for a RELOAD
-        self.name = name  # the account's, as the owner has it
+        self.owner = owner  # the user that waits for it; None for RELOAD
+        self.name = name
         self.password = password
-        self.hash = hash  # the account's when this was asked for; None where it was none
-        self.new_hash: bytes | None = None  # REGISTER, PASSWD: the hash of the password
+        self.hash = hash  # of the account when the job was made; None where it did not exist
+        self.new_hash: bytes | None = None  # of the account after a change; None after UNREGISTER
         self.done = False  # the password is right, or the account was changed
-        self.hashes: dict[bytes, bytes] | None = None  # the accounts that the clerk leaves
-        self.error = ""  # what went wrong, for the log
+        self.hashes: dict[bytes, bytes] | None = None  # all accounts after the job
+        self.error = ""  # for the log
 
 
 # ---------------------------------------------------------------------------------------------
@@ -58,25 +58,25 @@ class Job:
 
 
 class BadAccounts(OSError):
-    """What the file holds cannot be used. It has its reason where the system's errors have it."""
+    """The file cannot be used. The reason is in `strerror`, as in an error of the system."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(0, reason)
 
 
 class AccountsFile:
-    """The file, and what it held when it was last read or written."""
+    """The file, and its contents when it was last read or written. Only the file worker uses it."""
 
     def __init__(self, path: str, name_is_valid: Callable[[bytes], bool]) -> None:
         self.path = path
         self.name_is_valid = name_is_valid
         self.stamp: tuple[int, ...] = ()
         self.data = b""
-        self.hashes: dict[bytes, bytes] = {}  # by lower name; never changed, but replaced
+        self.hashes: dict[bytes, bytes] = {}  # by lower-cased name; replaced, never modified
 
     def lock(self) -> None:
-        """Keep other servers from the file as long as this one lives (FILE-8)."""
-        import fcntl  # late, as is all that a server without accounts can start without
+        """Lock the file for the lifetime of this process (FILE-8)."""
+        import fcntl  # here, so that a server without accounts starts faster
 
         flags = os.O_RDWR | os.O_CREAT | os.O_NOCTTY | os.O_CLOEXEC
         descriptor = os.open(os.path.realpath(self.path) + ".lock", flags, 0o600)
@@ -86,7 +86,7 @@ class AccountsFile:
             raise BadAccounts("in use by another server") from None
 
     def read(self) -> None:
-        """Read the file; where it cannot be used, all stays as it was."""
+        """Read the file. On an error, nothing changes."""
         with open(self.path, "rb", opener=open_at_once) as file:
             state = os.fstat(file.fileno())
             if not stat.S_ISREG(state.st_mode):
@@ -96,7 +96,7 @@ class AccountsFile:
         self.stamp, self.data = stamp_of(state), data
 
     def parse(self, data: bytes) -> dict[bytes, bytes]:
-        """Read the accounts from what the file holds (FILE-1, FILE-2)."""
+        """Return the hashes by lower-cased name, or raise the reason (FILE-1, FILE-2)."""
         import re
 
         hashes: dict[bytes, bytes] = {}
@@ -114,7 +114,7 @@ class AccountsFile:
         return hashes
 
     def change(self, name: bytes, hash: bytes | None) -> None:
-        """Give a name another hash, or none; all other lines stay as they are (FILE-7)."""
+        """Change, add or (for None) remove the hash of a name; keep all other lines (FILE-7)."""
         lines = self.data.removesuffix(b"\n").split(b"\n") if self.data else []
         for at, line in enumerate(lines):
             owner, _, _ = line.partition(b":")
@@ -130,41 +130,57 @@ class AccountsFile:
 
 
 def open_at_once(path: str, flags: int) -> int:
-    """Open a file. If it is a pipe, that must not wait until a program writes to it."""
+    """Open a file. For a FIFO, this does not wait until another program opens it too."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def stamp_of(file: os.stat_result) -> tuple[int, ...]:
-    """Give what is another after each change to a file."""
+    """Return a value that differs after each change of a file (FILE-5)."""
     return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns
 
 
 def replace_file(path: str, old: tuple[int, ...], data: bytes) -> tuple[int, ...]:
-    """Write a file beside the old one, and put it in its place once it is on the disk."""
+    """Write a new file beside the old one, flush it to disk, and rename it (FILE-7)."""
     new = path + ".new"
-    with suppress(FileNotFoundError):  # left over from a crash
+    with suppress(FileNotFoundError):  # it may be left from a crash
         os.unlink(new)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with opened(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW) as descriptor:
+            with os.fdopen(descriptor, "wb", closefd=False) as file:
+                file.write(data)
+            os.fsync(descriptor)
             if stamp_of(os.stat(path)) != old:
-                raise BadAccounts("it was changed meanwhile")
+                raise BadAccounts("another program has changed it")
             os.rename(new, path)
-            stamp = stamp_of(os.fstat(file.fileno()))
+            return settle(path, descriptor)
     except OSError:
         with suppress(OSError):
             os.unlink(new)
         raise
-    with suppress(OSError):  # the new one is in place, so that this is no failure of the change
-        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+
+def settle(path: str, descriptor: int) -> tuple[int, ...]:
+    """Flush a file's new name to disk, and return its stamp. Errors here do not undo the change.
+
+    Without a stamp, the file is read again before the next change.
+    """
+    stamp: tuple[int, ...] = ()
+    with suppress(OSError):
+        stamp = stamp_of(os.fstat(descriptor))
+    with suppress(OSError), opened(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY) as folder:
+        os.fsync(folder)
     return stamp
+
+
+@contextmanager
+def opened(path: str, flags: int) -> Iterator[int]:
+    """Open a descriptor for a `with` block, and ignore an error when it is closed."""
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        yield descriptor
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -172,18 +188,18 @@ def replace_file(path: str, old: tuple[int, ...], data: bytes) -> tuple[int, ...
 
 
 class Accounts:
-    """The accounts in force, and the way to check and change them beside the loop."""
+    """The accounts in force, and the interface to the workers that check and change them."""
 
     def __init__(self, file: AccountsFile) -> None:
         import threading
 
-        self.file = file  # from here on the clerk's alone
+        self.file = file
         self.hashes = file.hashes
-        self.checks: OrderedDict[object, Job] = OrderedDict()  # that wait for a worker, by owner
-        self.changes: OrderedDict[object, Job] = OrderedDict()  # that wait for the clerk
-        self.added = threading.Condition()  # to be held while these two are used
+        self.checks: OrderedDict[object, Job] = OrderedDict()  # waiting for a worker, by owner
+        self.changes: OrderedDict[object, Job] = OrderedDict()  # waiting for the file worker
+        self.added = threading.Condition()  # protects these two
         self.done: deque[Job] = deque()
-        self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable: see `finished`
+        self.wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # readable: call `finished`
         sys.setswitchinterval(SWITCH_SECONDS)
         kinds = [(self.checks, check_password, NICENESS)] * len(os.sched_getaffinity(0))
         for kind in (*kinds, (self.changes, self.keep, 0)):
@@ -192,9 +208,10 @@ class Accounts:
     def work(
         self, jobs: OrderedDict[object, Job], do: Callable[[Job], None], niceness: int
     ) -> None:
-        """Do one job after the other, in a thread. An error ends a job, and no more than that."""
+        """Do one job after the other. This is a thread. An error ends only the job."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        os.nice(niceness)  # of this thread alone
+        with suppress(OSError):  # it works without
+            os.nice(niceness)  # on Linux, of this thread alone
         while True:
             with self.added:
                 while not jobs:
@@ -205,18 +222,18 @@ class Accounts:
             except Exception as error:
                 reason = getattr(error, "strerror", None) or error
                 job.error = f"accounts: cannot {job.task}: {reason}"
-            job.password = b""  # kept no longer than it is needed
+            job.password = b""  # not kept longer than needed
             self.done.append(job)
             os.eventfd_write(self.wake, 1)
 
     def hash_of(self, name: bytes) -> bytes | None:
-        """Give the hash of an account, or None where the name is none."""
+        """Return the hash of an account, or None where the name is not registered."""
         return self.hashes.get(name.lower())
 
     def ask(
         self, task: Task, owner: object = None, name: bytes = b"", password: bytes = b""
     ) -> Job | None:
-        """Ask a worker to do something, or give None where too many changes wait (ACCT-13)."""
+        """Queue a job for a worker; return None where too many changes are queued (ACCT-13)."""
         jobs = self.checks if task is Task.CHECK else self.changes
         if jobs is self.changes and owner is not None and len(jobs) >= MAX_CHANGES:
             return None
@@ -227,13 +244,13 @@ class Accounts:
         return job
 
     def forget(self, owner: object) -> None:
-        """Take back an owner's job, if no worker has begun it."""
+        """Cancel an owner's job, if no worker has begun it."""
         with self.added:
             self.checks.pop(owner, None)
             self.changes.pop(owner, None)
 
     def finished(self) -> list[Job]:
-        """Take back the jobs that are done; the accounts that they left count from now on."""
+        """Return the finished jobs, and put their accounts in force."""
         os.eventfd_read(self.wake)
         jobs = [self.done.popleft() for _ in range(len(self.done))]
         for job in jobs:
@@ -242,7 +259,7 @@ class Accounts:
         return jobs
 
     def keep(self, job: Job) -> None:
-        """Do one job of the clerk's; where the account is not as it was, nothing changes."""
+        """Do a job of the file worker. If the account is not as it was, nothing changes."""
         if job.task in (Task.REGISTER, Task.PASSWD):
             job.new_hash = hash_password(job.password)
         try:
@@ -256,7 +273,7 @@ class Accounts:
 
 
 def check_password(job: Job) -> None:
-    """See whether a password is the right one; some hashes no password has."""
+    """Check a password. For some hashes of a valid form, bcrypt raises ValueError."""
     import bcrypt
 
     with suppress(ValueError):
@@ -264,23 +281,24 @@ def check_password(job: Job) -> None:
 
 
 def hash_password(password: bytes) -> bytes:
-    """Hash a password as `htpasswd -B` does: it writes `$2y$` for `$2b$`."""
+    """Hash a password as `htpasswd -B` does, which writes `$2y$` instead of `$2b$`."""
     import bcrypt
 
     return b"$2y$" + bcrypt.hashpw(password, bcrypt.gensalt(HASH_COST)).removeprefix(b"$2b$")
 
 
 def open_accounts(path: str, name_is_valid: Callable[[bytes], bool]) -> Accounts | str:
-    """Read the file, lock it, and start the workers; or say why that cannot be (FILE-3, FILE-8)."""
+    """Read and lock the file, and start the workers; or return the error (FILE-3, FILE-8)."""
     file = AccountsFile(path, name_is_valid)
     verb = "read"
     try:
-        file.read()  # before it is locked, so that a bad one gets no lock file beside it
+        file.read()  # before it is locked, so that a bad file gets no lock file
         verb = "use"
         file.lock()
-        file.read()  # until now another server may have changed it
-        return Accounts(file)
+        file.read()  # again, because another server may have changed it before the lock
     except OSError as error:
         return f"cannot {verb} accounts {path}: {error.strerror}"
-    except RuntimeError as error:
-        return f"cannot start workers: {error}"
+    try:
+        return Accounts(file)
+    except RuntimeError as error:  # a thread could not be started
+        return f"cannot start: {error}"

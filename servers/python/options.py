@@ -1,6 +1,6 @@
-"""The command line: what it may hold, and what --help and --version print (PROG-1, PROG-4, PROG-7).
+"""The command line (PROG-1, PROG-4 to PROG-8).
 
-Offers: Options, parse_options, usage_error, end.
+Exports: Options, parse_options, usage_error, end.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ VERSION = "0.1.0"
 
 
 class Options:
-    """What the command line says; here stands the default of what it leaves out."""
+    """The values of all options, and their defaults."""
 
     host = "127.0.0.1"
     port = 8080
     max_clients = 10_000  # connections
-    max_queue = 1024 * 1024  # bytes that may wait for one user
+    max_queue = 1024 * 1024  # bytes in the queue of one user
     join_timeout = 60.0  # seconds
-    rate: int | None = None  # lines a second
+    rate: int | None = None  # lines a second; None for no limit
     accounts: str | None = None
     members_only = False
     log: str | None = None
@@ -32,23 +32,23 @@ HELP = """\
 usage: chat-server [OPTION]...
 
 A chat server: one room, lines of text over TCP.
-Nothing is encrypted, passwords neither. On a network that is not yours, put an SSH tunnel
-or a TLS proxy before it (README.md tells how).
+Nothing is encrypted, not even passwords. On a network that is not yours, put an SSH tunnel
+or a TLS proxy before it (see docs/chat.md).
 
   --host HOST             address to listen on (default 127.0.0.1)
-  --port PORT             port to listen on; 0 picks a free one (default 8080)
-  --max-clients N         connections at a time (default 10000)
-  --max-queue BYTES       bytes that may wait for one user before it is dropped;
+  --port PORT             port to listen on; 0 for any free one (default 8080)
+  --max-clients N         limit of connections (default 10000)
+  --max-queue BYTES       limit of unsent bytes for one user, who is dropped beyond it;
                           4096 or more (default 1048576)
-  --join-timeout SECONDS  time to give a name, and its password (default 60)
-  --rate N                lines a second that are taken up from one user; more of them wait
-                          (default: as many as come)
-  --log FILE              append what happens to FILE, as lines of JSON; opened anew on
-                          SIGHUP (default: no log)
-  --accounts FILE         names that need a password: a file as `htpasswd -B` makes it;
-                          read anew on SIGHUP (default: no accounts)
-  --members-only          let in only those who have an account
-  --quiet                 do not print what the room sees (default: print it)
+  --join-timeout SECONDS  time to give a name and its password (default 60)
+  --rate N                limit of lines a second from one user; further ones wait
+                          (default: no limit)
+  --log FILE              append events to FILE, as lines of JSON; SIGHUP reopens it
+                          (default: no log)
+  --accounts FILE         names with passwords, a file as `htpasswd -B` makes it;
+                          SIGHUP reads it again (default: no accounts)
+  --members-only          only registered names may join
+  --quiet                 do not print the lines of the room
   --help                  print this and exit
   --version               print the version and exit
 
@@ -57,7 +57,7 @@ Lines on standard input are announced to all; /help there lists the operator's c
 
 
 def parse_options(words: list[str]) -> Options:
-    """Read the command line; the first word that asks for help or is wrong ends the program."""
+    """Read the command line. The first error, --help or --version ends the program."""
     options = Options()
     rest = iter(words)
     for word in rest:
@@ -79,7 +79,7 @@ def parse_options(words: list[str]) -> Options:
 
 
 def read_value(name: str, text: str | None) -> object:
-    """Read the value of an option, or end the program for a bad one."""
+    """Read the value of an option. A bad one ends the program."""
     if text is None:
         raise usage_error(f"no value for {name}")
     try:
@@ -89,7 +89,7 @@ def read_value(name: str, text: str | None) -> object:
 
 
 def host(text: str) -> str:
-    """Read a host. An unset variable of a shell must not open the door to the whole network."""
+    """Read a host. An empty one, as from an unset shell variable, would mean all interfaces."""
     if text in ("", "*"):
         raise ValueError(text)
     return text
@@ -129,11 +129,11 @@ FLAGS = ("--quiet", "--members-only")
 
 
 def usage_error(message: str) -> SystemExit:
-    """Say what is wrong with the command line; to be raised."""
+    """Print what is wrong with the command line; return the exception to raise."""
     return end(2, f"chat-server: {message} (try --help)\n")
 
 
 def end(status: int, message: str) -> SystemExit:
-    """Say the only words of a program that ends before it has begun; to be raised."""
+    """Print the only message of a program that ends here; return the exception to raise."""
     write_all(2 if status else 1, os.fsencode(message))
     return SystemExit(status)

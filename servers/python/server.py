@@ -4,30 +4,34 @@
     python server.py                       listens on 127.0.0.1:8080
     python server.py --help                explains the options
 
-The way of a message, and of the file:
+The path of a message, which is also the order of this file:
 
     socket -> inbox -> line -> action -> the room's stream / a user's queue -> socket
 
-What holds everywhere:
+Invariants:
 
  1. Only the section "Sockets" receives from, sends to, or closes a connection.
- 2. To speak is to append: to the room's stream, which all users read, or to one user's queue.
-    Nothing is sent from a handler.
- 3. No user is freed inside a handler: it is marked, and reaped at the end of the round.
- 4. Names are unique, case aside, among those in the room.
- 5. Text is bytes. It is decoded once, to be checked, and relayed as it came.
- 6. Only `gate` decides whether a user's next line is taken up.
+ 2. Handlers never send. They append to the room's stream, which all users read, or to the queue
+    of one user.
+ 3. Handlers never free a user. They mark it, and it is reaped at the end of the round.
+ 4. The names of the users in the room are unique, ignoring case.
+ 5. Text is bytes. It is decoded once, to check it, and relayed unchanged.
+ 6. Only `gate` decides whether a user's next line is processed.
 
-One loop, and no work for those who are silent: a round costs what was said in it. Only what takes
-long, hashing passwords and writing their file, is done beside it, by the workers of accounts.py.
+One thread runs the loop, and silent users cost it nothing. Only slow work, which is hashing
+passwords and writing the accounts file, is done by the worker threads of accounts.py.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+
+if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # Ctrl+C during the other imports
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+
 import resource
 import selectors
-import signal
 import socket
 import sys
 import time
@@ -44,24 +48,24 @@ from stream import Cursor, Stream
 # 1. Limits
 
 MAX_NAME = 32  # bytes of a name
-MAX_LINE = 1024  # bytes of a line from a client, and of one of /who, the end not counted
-MAX_REFUSALS = 5  # refused names on one connection; the last ends it
-MAX_WRONG_PASSWORDS = 3  # on one connection; the last ends it
+MAX_LINE = 1024  # bytes of a line from a client or of /who, without its end
+MAX_REFUSALS = 5  # refused names on one connection; the last one ends it
+MAX_WRONG_PASSWORDS = 3  # on one connection; the last one ends it
 MIN_PASSWORD = 8  # bytes of a new password
 MAX_PASSWORD = 72  # bytes of any password
-MAX_INBOX = 64 * 1024  # bytes of one user's input that are held until they are taken up
-LINGER_SECONDS = 1.0  # for a connection that the server ends: its queue, and its client's end
-DRAIN_SECONDS = 10.0  # for one whose client has ended its side: its lines and its queue
-FINISH_SECONDS = 0.5  # for what was received before a shutdown
-ACCEPT_PAUSE = 0.1  # seconds without accepting, when the descriptors have run out
-ACCEPT_BATCH = 64  # connections accepted in one round, so that a rush delays no user
+MAX_INBOX = 64 * 1024  # bytes of one user's unprocessed input
+LINGER_SECONDS = 1.0  # limit after our side has ended
+DRAIN_SECONDS = 10.0  # limit to send a queue before our side ends
+FINISH_SECONDS = 0.5  # limit at a shutdown, to process what was received before
+ACCEPT_PAUSE = 0.1  # seconds without accepting when there are no descriptors left
+ACCEPT_BATCH = 64  # connections accepted in one round, so that a burst delays no user
 BACKLOG = 4096  # connections that may wait to be accepted
-ROUND_SIZE = 256 * 1024  # bytes taken up and said in a round, before all are sent them
-LINE_WORK = 64  # what a line adds to that beyond its bytes, for the time it takes
-SKIP_SIZE = 256  # empty lines that are passed in one step, at most
-TICK = 0.01  # seconds at least between two sweeps
-MAX_SLEEP = 3600.0  # seconds; the system takes no wait beyond some weeks
-NEVER = float("inf")  # a time that does not come
+ROUND_SIZE = 256 * 1024  # bytes processed and queued in a round before all queues are sent
+LINE_WORK = 64  # bytes that a line counts in addition to its own, for the time it takes
+SKIP_SIZE = 256  # the most empty lines that are skipped in one step
+TICK = 0.01  # the least seconds between two sweeps
+MAX_SLEEP = 3600.0  # seconds; the system refuses to wait for more than some weeks
+NEVER = float("inf")  # a time that never comes
 
 PROMPT = b"Enter your screen name: "
 PASSWORD_PROMPT = b"Password: "
@@ -88,24 +92,24 @@ TOO_MANY = b"! too many attempts\n"
 
 
 class Phase(Enum):
-    """Where a connection is in its life."""
+    """The state of a connection."""
 
     NAMING = auto()  # asked for a name
     PASSWORD = auto()  # asked for the password of the name that it gave
     CHATTING = auto()  # in the room
-    LEAVING = auto()  # out of the room: its queue goes out, what still comes is discarded
-    LINGERING = auto()  # our side is ended: what still comes is discarded until its side ends
-    GONE = auto()  # to be reaped
+    LEAVING = auto()  # has left the room: its queue is sent, its input is discarded
+    LINGERING = auto()  # our side has ended: its input is discarded until its side ends too
+    GONE = auto()  # will be reaped
 
 
 class Gate(Enum):
-    """Whether a user's next line is taken up now, and if not, why."""
+    """Whether a user's next line is processed now, and if not, why."""
 
     OPEN = auto()
-    FULL = auto()  # much waits for the user: its own commands never drop it (LIMIT-6)
-    THROTTLED = auto()  # it has said as much as --rate lets it (LIMIT-5)
-    BUSY = auto()  # a worker has a job of its, or will have (ACCT-12)
-    CLOSED = auto()  # it is leaving, or gone
+    FULL = auto()  # its queue is half full: its own commands must not get it dropped (LIMIT-6)
+    THROTTLED = auto()  # it has reached its --rate (LIMIT-5)
+    BUSY = auto()  # it has a job, waiting or running (ACCT-12)
+    CLOSED = auto()  # it is leaving or gone
 
 
 class User:
@@ -113,36 +117,37 @@ class User:
 
     def __init__(self, sock: socket.socket, addr: str, stream: Stream) -> None:
         self.sock = sock
-        self.addr = addr  # its address, for the log
+        self.addr = addr  # for the log
         self.phase = Phase.NAMING
-        self.name = b""  # or the one that it wants, while asked for its password
-        self.inbox = bytearray()  # what was received, and is not taken up yet
-        self.cursor = Cursor(stream)  # what waits to be sent to it
+        self.name = b""  # in the phase PASSWORD: the name that it asks for
+        self.inbox = bytearray()  # received, and not processed yet
+        self.cursor = Cursor(stream)  # its queue
         self.refusals = 0
         self.wrong = 0  # wrong passwords
-        self.proven: tuple[bytes, bytes | None] | None = None  # an account: lower name and hash
-        self.job: Job | None = None  # what is done for it by a worker
-        self.deadline = NEVER  # when the time for its phase is up
-        self.left = 0.0  # seconds until then, while a job has set the deadline aside
-        self.due = 0.0  # for --rate: when its next line may be taken up
-        self.reply = 0  # bytes that its last command brought it, while they wait
-        self.ended = False  # its client has ended its side
-        self.events = selectors.EVENT_READ  # what the selector waits for
+        # The account that it has proven to own: lower-cased name and hash (ACCT-5).
+        self.proven: tuple[bytes, bytes | None] | None = None
+        self.job: Job | None = None  # what a worker does for it
+        self.deadline = NEVER  # when the time for its phase ends
+        self.left = 0.0  # seconds that were left when a password check suspended the deadline
+        self.due = 0.0  # for --rate: when its next line may be processed
+        self.reply = 0  # bytes that its last /who added to its queue, until they are sent
+        self.ended = False  # the client has ended its side
+        self.events = selectors.EVENT_READ  # that the selector waits for
 
 
 # ---------------------------------------------------------------------------------------------
 # 3. Lines
 
-# C0 except TAB, DEL and C1, and what breaks a line or turns its direction on the screen.
+# C0 except TAB, DEL, C1, line and paragraph separators, and bidirectional controls (FRAME-6).
 CONTROL_RANGES = ((0, 0x08), (0x0A, 0x1F), (0x7F, 0x9F), (0x2028, 0x202E), (0x2066, 0x2069))
 CONTROL = {chr(code) for first, last in CONTROL_RANGES for code in range(first, last + 1)}
 
 
 def take_line(inbox: bytearray) -> bytes | None:
-    """Take the next whole line, without its end, or None where there is none yet."""
+    """Remove and return the next complete line, without its end; None where there is none."""
     end = inbox.find(b"\n")
     if end < 0:
-        del inbox[MAX_LINE + 2 :]  # what is left shows that the line is too long
+        del inbox[MAX_LINE + 2 :]  # the rest is enough to see that the line is too long
         return None
     line = bytes(inbox[:end])
     del inbox[: end + 1]
@@ -150,26 +155,26 @@ def take_line(inbox: bytearray) -> bytes | None:
 
 
 def skip_empty(inbox: bytearray) -> None:
-    """Pass the empty lines that come next, many of them in one step."""
+    """Remove the empty lines at the front, many in one step."""
     ahead = inbox[:SKIP_SIZE]
     del inbox[: len(ahead) - len(ahead.lstrip(b"\n"))]
 
 
 def check_line(line: bytes) -> bytes | None:
-    """Say what is wrong with a line, if anything is (FRAME-4 to FRAME-6, in that order)."""
+    """Return the error of a line, or None (FRAME-4 to FRAME-6, in that order)."""
     if len(line) > MAX_LINE:
         return TOO_LONG
     try:
         text = line.decode()
     except UnicodeDecodeError:
         return NOT_UTF8
-    if text.replace("\t", "").isprintable():  # most are, and that is seen at once
+    if text.replace("\t", "").isprintable():  # true for most lines, and fast
         return None
     return None if CONTROL.isdisjoint(text) else HAS_CONTROL
 
 
 def is_blank(text: bytes) -> bool:
-    """Whether a text is empty, or only spaces and tabs."""
+    """Whether a text is empty or has only spaces and tabs."""
     return not text.strip(b" \t")
 
 
@@ -181,16 +186,16 @@ RESERVED = (b"server", b"password")
 
 
 def name_is_valid(name: bytes) -> bool:
-    """Whether a name is made as JOIN-2 wants it."""
+    """Whether a name has the form that JOIN-2 requires."""
     return 0 < len(name) <= MAX_NAME and not name.translate(None, NAME_BYTES)
 
 
 class Server:
-    """Everything: the room, those who are in it or want to be, and what connects them to it."""
+    """All state of the server."""
 
     def __init__(self, options: Options, wake: int) -> None:
         self.options = options
-        self.wake = wake  # descriptor that can be read once a signal has come
+        self.wake = wake  # descriptor that becomes readable when a signal arrives
         self.selector = selectors.DefaultSelector()
         self.accounts = None if options.accounts is None else start_accounts(options.accounts)
         self.log = None if options.log is None else start_log(options.log, self.selector)
@@ -199,30 +204,30 @@ class Server:
         self.listener = listen_on(options.host, options.port)
         self.address = show_address(*self.listener.getsockname()[:2])
         self.rate = options.rate
-        self.half = options.max_queue // 2  # bytes; where more waits for a user, it adds none
-        # Bytes of work, then all are sent what came of it. With more, a user who reads well could
-        # be dropped, since it was given no chance to read.
+        self.half = options.max_queue // 2  # bytes in a user's queue that close its gate (LIMIT-6)
+        # Bytes of work before all queues are sent. With more, the server could drop a user who
+        # reads fast enough, but had no chance to read.
         self.round_size = min(ROUND_SIZE, self.half)
 
-        self.stream = Stream()  # what the room says
-        self.news = Cursor(self.stream)  # what all are still to be sent of it
+        self.stream = Stream()  # the lines of the room
+        self.news = Cursor(self.stream)  # the part that was not sent to the room yet
         self.news.attach()
-        self.users: dict[bytes, User] = {}  # the room, by lower name
-        self.connections: set[User] = set()  # all but those who are reaped
-        self.lingering: set[User] = set()  # those of them that no longer count (LIMIT-2)
-        self.gone: list[User] = []  # those to be reaped
+        self.users: dict[bytes, User] = {}  # in the room, by lower-cased name
+        self.connections: set[User] = set()  # all that are not reaped
+        self.lingering: set[User] = set()  # those that no longer count for LIMIT-2
+        self.gone: list[User] = []  # those to reap
 
-        self.turns: OrderedDict[User, None] = OrderedDict()  # may have lines for us
-        self.pending: set[User] = set()  # to be flushed, besides the room's news
-        self.work = 0  # bytes that were taken up and said since all were last sent them
+        self.turns: OrderedDict[User, None] = OrderedDict()  # users that may have lines to process
+        self.pending: set[User] = set()  # users to flush, even if the room has no news
+        self.work = 0  # bytes processed and queued since all queues were last sent
         self.now = time.monotonic()  # when the round began
-        self.sweep_at = NEVER  # when the next user's time may be up
-        self.accept_at = NEVER  # when to accept again, while descriptors have run out
-        self.accept_fails = False  # it did at the last attempt, and that was logged
-        self.stopping = False  # a signal or the operator wants it to end
-        self.stop_at = NEVER  # when it does, at the latest, once the notice was sent
-        self.console = bytearray()  # from standard input
-        self.console_is_file = False  # a file is always ready, and selectors refuse it
+        self.sweep_at = NEVER  # when the next deadline may pass
+        self.accept_at = NEVER  # when to accept again after descriptors have run out
+        self.accept_fails = False  # the last attempt failed, and this was logged
+        self.stopping = False  # a signal or the operator has asked for a shutdown
+        self.stop_at = NEVER  # the latest time for the shutdown to end
+        self.console = bytearray()  # read from standard input, and not processed yet
+        self.console_is_file = False  # selectors refuse a file, which is always ready
 
         self.op_commands = {
             b"help": self.op_help,
@@ -245,11 +250,11 @@ class Server:
             }
 
     def find(self, name: bytes) -> User | None:
-        """Find who has a name, case aside."""
+        """Find the user with a name, ignoring case."""
         return self.users.get(name.lower())
 
     def broadcast(self, line: bytes, sender: User | None = None) -> None:
-        """Say a line to everyone in the room except its sender, and to the operator."""
+        """Queue a line for everyone in the room except its sender, and for the operator."""
         self.stream.append(line)
         self.work += len(line)
         if sender is not None:
@@ -258,13 +263,13 @@ class Server:
             self.output.put(line)
 
     def tell(self, user: User, text: bytes) -> None:
-        """Say something to one user alone."""
+        """Queue a text for one user."""
         user.cursor.insert(text)
         self.work += len(text)
         self.pending.add(user)
 
     def name_error(self, user: User, name: bytes) -> bytes | None:
-        """Say why a user cannot have a name, if so (JOIN-2, JOIN-3, ACCT-6; for /nick too)."""
+        """Return why a user cannot have a name, or None (JOIN-2, JOIN-3, ACCT-6, CMD-4)."""
         if not name_is_valid(name):
             return BAD_NAME
         owner = self.find(name)
@@ -276,15 +281,15 @@ class Server:
         return None
 
     def hash_of(self, name: bytes) -> bytes | None:
-        """Give the hash of an account, or None where the name is none."""
+        """Return the hash of an account, or None where the name is not registered."""
         return None if self.accounts is None else self.accounts.hash_of(name)
 
     def has_proven(self, user: User, name: bytes) -> bool:
-        """Whether a name is the account that the user has proven to be its own (ACCT-5)."""
+        """Whether a name is the account that the user has proven to own (ACCT-5)."""
         return user.proven == (name.lower(), self.hash_of(name))
 
     def enter(self, user: User, name: bytes) -> None:
-        """Let a user into the room. The notice is said before it can hear: it is for the others."""
+        """Let a user into the room. Its cursor starts after its own join notice."""
         self.broadcast(b"%s has joined the chat\n" % name)
         user.phase, user.name = Phase.CHATTING, name
         if not user.ended:
@@ -295,7 +300,7 @@ class Server:
         log_event(self.log, "join", name=name, addr=user.addr)
 
     def leave(self, user: User, reason: str) -> None:
-        """Take a user out of the room: its name is free, and the others hear of it."""
+        """Take a user out of the room: free its name, and tell the others."""
         del self.users[user.name.lower()]
         user.cursor.detach()
         self.broadcast(b"%s has left the chat\n" % user.name)
@@ -308,13 +313,13 @@ class Server:
         self.tell(user, HELP if self.accounts is None else ACCOUNT_HELP)
 
     def cmd_who(self, user: User, _rest: bytes) -> None:
-        """/who: all in the room. That may be more than LIMIT-1 lets wait, and drops no one."""
+        """/who: its reply may exceed LIMIT-1, and must not get the user dropped (LIMIT-6)."""
         before = user.cursor.waiting
         self.tell(user, self.who_lines())
         user.reply = user.cursor.waiting - before
 
     def who_lines(self) -> bytes:
-        """List all in the room, on as many lines as that takes (CMD-2)."""
+        """List the users in the room, on as many lines as needed (CMD-2)."""
         head = b"Online (%d): " % len(self.users)
         lines = [head]
         for _, user in sorted(self.users.items()):
@@ -327,7 +332,6 @@ class Server:
         return b"\n".join(lines) + b"\n"
 
     def cmd_msg(self, user: User, rest: bytes) -> None:
-        """/msg NAME TEXT: for one other user only."""
         name, _, text = rest.lstrip(b" ").partition(b" ")
         text = text.lstrip(b" ")
         other = self.find(name)
@@ -342,7 +346,6 @@ class Server:
             log_event(self.log, "private", name=user.name, to=other.name)
 
     def cmd_nick(self, user: User, rest: bytes) -> None:
-        """/nick NAME: another name."""
         name = rest.strip(b" \t")
         error = self.name_error(user, name)
         if error is None and self.hash_of(name) is not None and not self.has_proven(user, name):
@@ -361,19 +364,16 @@ class Server:
         self.dismiss(user, "quit")
 
     def cmd_register(self, user: User, rest: bytes) -> None:
-        """/register PASSWORD: the name becomes an account."""
         self.change_account(user, Task.REGISTER, rest.lstrip(b" "))
 
     def cmd_passwd(self, user: User, rest: bytes) -> None:
-        """/passwd PASSWORD: another password for the account."""
         self.change_account(user, Task.PASSWD, rest.lstrip(b" "))
 
     def cmd_unregister(self, user: User, _rest: bytes) -> None:
-        """/unregister: the name is an account no more."""
         self.change_account(user, Task.UNREGISTER, None)
 
     def change_account(self, user: User, task: Task, password: bytes | None) -> None:
-        """Let a worker change the user's account; its next lines wait for the reply (ACCT-10)."""
+        """Have a worker change the user's account; its next lines wait for the reply (ACCT-10)."""
         assert self.accounts is not None
         if task is Task.REGISTER and self.hash_of(user.name) is not None:
             self.tell(user, ALREADY % user.name)
@@ -383,11 +383,11 @@ class Server:
             self.tell(user, BAD_PASSWORD)
         else:
             user.job = self.accounts.ask(task, user, user.name, password or b"")
-            if user.job is None:  # too many changes wait (ACCT-13)
+            if user.job is None:  # too many changes are queued (ACCT-13)
                 self.tell(user, UNCHANGED)
 
     def account_changed(self, user: User, job: Job) -> None:
-        """Tell a user what came of its /register, /passwd or /unregister."""
+        """Tell a user the result of its /register, /passwd or /unregister."""
         if job.error:
             self.tell(user, UNCHANGED)
         elif not job.done:
@@ -403,7 +403,7 @@ class Server:
     # 6. Lines to actions
 
     def gate(self, user: User) -> Gate:
-        """Whether a user's next line is taken up now, and if not, why."""
+        """Return whether a user's next line is processed now, and if not, why."""
         if user.job is not None:
             return Gate.BUSY
         if user.phase is Phase.CHATTING:
@@ -414,27 +414,26 @@ class Server:
         return Gate.OPEN if asked else Gate.CLOSED
 
     def take_up(self, user: User) -> None:
-        """Act on a user's whole lines, as long as its gate is open and this round has room."""
+        """Process a user's complete lines, as long as its gate is open and the round has room."""
         while (gate := self.gate(user)) is Gate.OPEN and self.work <= self.round_size:
             if user.inbox.startswith(b"\n") and user.phase is Phase.CHATTING and not self.rate:
-                skip_empty(user.inbox)  # they mean nothing in the room (FRAME-7)
+                skip_empty(user.inbox)  # ignored in the room (FRAME-7)
             line = take_line(user.inbox)
             if line is None:
                 break
             self.work += len(line) + LINE_WORK
             if self.rate and user.phase is Phase.CHATTING:
-                share = 1 / self.rate  # of a second; up to a second may be spent at once
-                earliest = self.now - 1 + share - 1e-6  # so that rounding delays no line
+                share = 1 / self.rate  # seconds for each line; a burst may use a whole second
+                earliest = self.now - 1 + share - 1e-6  # the margin keeps rounding harmless
                 user.due = max(user.due, earliest) + share
             self.handle_line(user, line)
-        self.pending.add(user)  # after its flush, `watch` decides how it goes on
+        self.pending.add(user)  # `flush` calls `watch`, which decides what happens next
         if gate is Gate.THROTTLED:
             self.sweep_at = min(self.sweep_at, user.due)
         if user.ended and gate not in (Gate.BUSY, Gate.CLOSED) and b"\n" not in user.inbox:
             self.retire(user, "eof")
 
     def handle_line(self, user: User, line: bytes) -> None:
-        """Act on one line of a user's."""
         if user.phase is Phase.CHATTING:
             self.handle_chat(user, line)
         elif user.phase is Phase.NAMING:
@@ -443,7 +442,7 @@ class Server:
             self.handle_password(user, line)
 
     def handle_name(self, user: User, line: bytes) -> None:
-        """Take a line as the answer to the first prompt."""
+        """Process a line as the answer to the prompt for a name."""
         name = line.strip(b" \t")
         bad_line = check_line(line)
         error = bad_line or self.name_error(user, name)
@@ -456,13 +455,13 @@ class Server:
             self.enter(user, name)
 
     def refuse_name(self, user: User, error: bytes, reason: str) -> None:
-        """Say why a name is refused, and ask again, but not for ever (JOIN-7)."""
+        """Tell why a name is refused, and ask again, up to the fifth refusal (JOIN-7)."""
         user.refusals += 1
         last = user.refusals == MAX_REFUSALS
         self.refuse(user, reason, error + (TOO_MANY if last else PROMPT), last)
 
     def handle_password(self, user: User, line: bytes) -> None:
-        """Take a line as the answer to the second prompt. It is the password as it stands."""
+        """Process a line, unchanged, as the answer to the prompt for a password."""
         error = check_line(line)
         if error is not None:
             self.refuse_password(user, error, "line")
@@ -470,11 +469,12 @@ class Server:
             self.refuse_password(user, WRONG_PASSWORD, "password")
         else:
             if not user.ended:
-                user.left, user.deadline = user.deadline - self.now, NEVER  # JOIN-8
+                # The check does not count as time for joining (JOIN-8).
+                user.left, user.deadline = user.deadline - self.now, NEVER
             user.job = self.accounts.ask(Task.CHECK, user, user.name, line)
 
     def password_checked(self, user: User, job: Job) -> None:
-        """Let a user in whose password was right, unless by now it cannot have the name."""
+        """Let a user in if its password was right and the name is still free (ACCT-3, ACCT-4)."""
         if not user.ended:
             self.set_deadline(user, user.left)
         if not job.done or self.hash_of(job.name) != job.hash:
@@ -489,20 +489,20 @@ class Server:
             self.refuse_name(user, error, "name")
 
     def refuse_password(self, user: User, error: bytes, reason: str) -> None:
-        """Say that a password is refused, and ask again, but not for ever (ACCT-2)."""
+        """Tell that a password is refused, and ask again, up to the third refusal (ACCT-2)."""
         user.wrong += 1
         last = user.wrong == MAX_WRONG_PASSWORDS
         self.refuse(user, reason, error + (TOO_MANY if last else PASSWORD_PROMPT), last)
 
     def refuse(self, user: User, reason: str, text: bytes, ends: bool = False) -> None:
-        """Say and log that something is refused, which may end the connection."""
+        """Log a refusal, and tell the user; `ends` also ends the connection."""
         log_event(self.log, "refuse", addr=user.addr, reason=reason)
         self.tell(user, text)
         if ends:
             self.dismiss(user)
 
     def handle_chat(self, user: User, line: bytes) -> None:
-        """Take a line as a message or a command."""
+        """Process a line as a message or a command."""
         error = check_line(line)
         if error is not None:
             self.refuse(user, "line", error)
@@ -522,7 +522,7 @@ class Server:
             command(user, rest)
 
     def jobs_done(self) -> None:
-        """Act on what workers have done, also where the user is gone: the file has changed."""
+        """Act on finished jobs. A change is logged even if its user is gone: it was made."""
         assert self.accounts is not None
         for job in self.accounts.finished():
             if job.error:
@@ -563,7 +563,7 @@ class Server:
         self.stopping = True
 
     def console_line(self, line: bytes) -> None:
-        """Act on one line of the operator's: an announcement or a command."""
+        """Process one line from the operator: an announcement or a command."""
         error = check_line(line)
         if error is not None:
             self.output.put(error)
@@ -580,14 +580,14 @@ class Server:
             log_event(self.log, "message", name="server", text=text)
 
     def read_console(self) -> None:
-        """Read from standard input, and act on the lines that have become whole."""
+        """Read from standard input, and process the complete lines."""
         try:
             data = os.read(0, MAX_LINE)
         except BlockingIOError:
             return
-        except OSError:  # in the background, for one (OPER-2)
+        except OSError:  # such as EIO in the background of a terminal (OPER-2)
             data = b""
-        if not data or self.stopping:  # go on without it
+        if not data or self.stopping:  # continue without a console
             if self.console_is_file:
                 self.console_is_file = False
             else:
@@ -600,13 +600,13 @@ class Server:
     # 8. Sockets
 
     def accept_users(self) -> None:
-        """Accept those who wait at the door."""
+        """Accept new connections, up to ACCEPT_BATCH."""
         for _ in range(ACCEPT_BATCH):
             try:
                 sock, address = self.listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # out of descriptors or memory: they wait (LIMIT-3)
+            except OSError as error:  # no descriptors or memory left: try again later (LIMIT-3)
                 if not self.accept_fails:
                     log_event(self.log, "error", error=f"cannot accept: {error.strerror}")
                 self.accept_fails = True
@@ -617,13 +617,13 @@ class Server:
             self.greet(sock, show_address(*address[:2]) if self.log is not None else "")
 
     def greet(self, sock: socket.socket, addr: str) -> None:
-        """Ask a newcomer for its name, if there is room."""
+        """Ask a new connection for its name, or refuse it where the server is full (LIMIT-2)."""
         sock.setblocking(False)
         user = User(sock, addr, self.stream)
         log_event(self.log, "connect", addr=addr)
         try:
             self.selector.register(sock, user.events, user)
-        except OSError as error:  # out of memory, or of what the system lets one user watch
+        except OSError as error:  # no memory left, or the limit of epoll watches is reached
             log_event(self.log, "error", error=f"cannot serve {addr}: {error.strerror}")
             sock.close()
             return
@@ -636,7 +636,7 @@ class Server:
             self.tell(user, PROMPT)
 
     def set_deadline(self, user: User, seconds: float) -> None:
-        """Give a user so much time from now on."""
+        """Set when a user's time ends, in seconds from now."""
         user.deadline = self.now + seconds
         self.sweep_at = min(self.sweep_at, user.deadline)
 
@@ -652,10 +652,10 @@ class Server:
         if not data:
             self.hang_up(user)
         elif self.gate(user) is not Gate.CLOSED:
-            user.inbox = user.inbox + data  # with += it would take more memory than it needs
+            user.inbox = user.inbox + data  # += would over-allocate
 
     def flush(self, user: User) -> None:
-        """Send what waits for a user in one call, and see how it stands then."""
+        """Send a user's queue, as far as one call takes it, and act on what is left."""
         if user.phase is Phase.GONE:
             return
         pieces = user.cursor.pieces()
@@ -677,7 +677,7 @@ class Server:
         self.watch(user)
 
     def watch(self, user: User) -> None:
-        """Wait for what a user needs next; let one who had to pause go on with its lines."""
+        """Update the events to wait for, and give a turn to a user with lines to process."""
         if user.phase is Phase.GONE:
             return
         has_room = not user.ended and len(user.inbox) < MAX_INBOX
@@ -691,12 +691,13 @@ class Server:
             self.turns[user] = None
 
     def dismiss(self, user: User, reason: str = "") -> None:
-        """End a connection kindly: its queue goes out first (LEAVE-4)."""
+        """End a connection in order: its queue is sent first (LEAVE-4)."""
         self.retire(user, reason)
-        self.set_deadline(user, LINGER_SECONDS)
+        if not user.ended:  # otherwise the time is running since then
+            self.set_deadline(user, DRAIN_SECONDS)
 
     def hang_up(self, user: User) -> None:
-        """The client has ended its side: first come its lines and its queue (LEAVE-2)."""
+        """The client has ended its side. Its lines and queue are handled first (LEAVE-2)."""
         user.ended = True
         if user.phase is Phase.LINGERING:
             self.drop(user)
@@ -704,7 +705,7 @@ class Server:
             self.set_deadline(user, DRAIN_SECONDS)
 
     def retire(self, user: User, reason: str) -> None:
-        """Take a user out of the room, or from the prompt; what it still says is discarded."""
+        """Take a user out of the room or away from its prompt; discard its further input."""
         if user.job is not None and self.accounts is not None:
             self.accounts.forget(user)
             user.job = None
@@ -715,7 +716,7 @@ class Server:
         self.pending.add(user)
 
     def end_sending(self, user: User) -> None:
-        """End our side of a connection, now that its queue is out."""
+        """End our side of a connection after its queue was sent."""
         try:
             user.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -725,9 +726,10 @@ class Server:
         else:
             user.phase = Phase.LINGERING
             self.lingering.add(user)
+            self.set_deadline(user, LINGER_SECONDS)
 
     def drop(self, user: User, reason: str = "") -> None:
-        """End a connection now, whatever waits for it. One in the room has a reason."""
+        """End a connection now, and discard its queue. A user in the room needs a reason."""
         if user.phase is Phase.GONE:
             return
         user.cursor.clear()
@@ -736,7 +738,7 @@ class Server:
         self.gone.append(user)
 
     def reap(self) -> None:
-        """Close the connections of those who are gone."""
+        """Close the connections of the users that are gone."""
         for user in self.gone:
             self.connections.remove(user)
             self.lingering.discard(user)
@@ -749,13 +751,13 @@ class Server:
     # 9. Loop
 
     def run(self) -> None:
-        """Serve until the server is stopped and everyone is gone, or the time for that is up."""
+        """Serve until the server was stopped and all users are gone, or STOP-3's time is over."""
         while self.now < self.stop_at and (self.connections or self.stop_at == NEVER):
             self.one_round()
 
     def one_round(self) -> None:
-        """Wait for something to do, do it, and send everyone what came of it."""
-        for sink in self.sinks:  # with what the last round printed and logged, in one call each
+        """Wait for events, handle them, and send all queues."""
+        for sink in self.sinks:  # the output of the last round, in one call for each
             if sink.pending and not sink.blocked:
                 sink.flush()
         ready = self.selector.select(self.next_timeout())
@@ -768,7 +770,7 @@ class Server:
                 self.turns[key.data] = None
             if events & selectors.EVENT_WRITE:
                 self.pending.add(key.data)
-            if not events:  # the selector tells of a reset even where nothing is awaited
+            if not events:  # a reset, which the selector reports even for no events
                 self.drop(key.data, "reset")
         if self.console_is_file:
             self.read_console()
@@ -780,14 +782,14 @@ class Server:
         self.reap()
 
     def next_timeout(self) -> float:
-        """How many seconds nothing will happen of itself."""
+        """Return the seconds until the next timer."""
         if self.turns or self.console_is_file:
             return 0
         next_time = min(self.sweep_at, self.accept_at, self.stop_at)
         return max(0, min(next_time - time.monotonic(), MAX_SLEEP))
 
     def take_turns(self) -> None:
-        """Hear those who may have lines, one after the other; the rest are first next time."""
+        """Process the lines of users in turn; who gets no turn now is first in the next round."""
         while self.turns and self.work <= self.round_size:
             user, _ = self.turns.popitem(last=False)
             if not user.ended and len(user.inbox) < MAX_INBOX:
@@ -795,7 +797,10 @@ class Server:
             self.take_up(user)
 
     def flush_all(self) -> None:
-        """Send to all for whom something waits: the room, if it spoke, and those in `pending`."""
+        """Send the news of the room, and flush the users in `pending`.
+
+        A user who is dropped here adds a leave notice, so this repeats until no news is left.
+        """
         while self.pending or self.news.waiting:
             if self.news.waiting:
                 self.send_news()
@@ -805,10 +810,10 @@ class Server:
         self.work = 0
 
     def send_news(self) -> None:
-        """Send its new text to all in the room who have been sent all before it.
+        """Send the room's new text to each user in it who was sent everything before.
 
-        To them the same is to be sent: that is put together once, and takes one system call and a
-        few steps for each. The others are few, and become pending.
+        The text is the same for all of them, so it is joined once, and needs one system call for
+        each. The other users, usually few, become pending.
         """
         start = self.news.at
         text = self.news.take()
@@ -817,7 +822,7 @@ class Server:
             if user.cursor.is_at(start) and user.events == selectors.EVENT_READ:
                 try:
                     sent = user.sock.send(text)
-                except OSError:  # the next attempt, in flush, shows whether it is the end
+                except OSError:  # `flush` tries again, and handles the error
                     sent = 0
             if sent == len(text):
                 user.cursor.catch_up()
@@ -826,7 +831,7 @@ class Server:
                 self.pending.add(user)
 
     def sweep(self) -> None:
-        """See to all whose time is up, and find out when the next one's is."""
+        """Act on all deadlines that have passed, and find the next one."""
         now = self.now
         if now >= self.accept_at:
             self.accept_at = NEVER
@@ -836,7 +841,7 @@ class Server:
         self.sweep_at = NEVER
         for user in self.connections:
             if user.deadline <= now:
-                self.time_is_up(user)
+                self.expire(user)
             elif user.deadline < self.sweep_at:
                 self.sweep_at = user.deadline
             if self.rate and user.inbox:
@@ -846,12 +851,13 @@ class Server:
                     self.sweep_at = min(self.sweep_at, user.due)
         self.sweep_at = max(self.sweep_at, now + TICK)
 
-    def time_is_up(self, user: User) -> None:
-        """End a connection that has had its time."""
+    def expire(self, user: User) -> None:
+        """End a connection whose deadline has passed."""
         if user.phase in (Phase.LEAVING, Phase.LINGERING, Phase.GONE):
             self.drop(user)
-        elif user.ended:  # too many lines of its own are left, or a job
-            self.dismiss(user, "eof")
+        elif user.ended:  # its lines or its job took longer than DRAIN_SECONDS
+            self.retire(user, "eof")
+            self.set_deadline(user, LINGER_SECONDS)
         else:
             self.refuse(user, "timeout", b"\n! timed out\n", ends=True)
 
@@ -859,8 +865,8 @@ class Server:
     # 10. Start and stop
 
     def start(self) -> None:
-        """Watch all that may bring work, and say that the door is open."""
-        self.selector.register(self.wake, selectors.EVENT_READ, self.heed_signals)
+        """Watch all sources of events, and print the ready line (PROG-3)."""
+        self.selector.register(self.wake, selectors.EVENT_READ, self.read_signals)
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept_users)
         if self.accounts is not None:
             self.selector.register(self.accounts.wake, selectors.EVENT_READ, self.jobs_done)
@@ -871,8 +877,8 @@ class Server:
         log_event(self.log, "start", addr=self.address)
         self.output.put(f"Listening on {self.address}\n".encode())
 
-    def heed_signals(self) -> None:
-        """Do what the signals that came want: SIGHUP to read anew, all others the end."""
+    def read_signals(self) -> None:
+        """Act on signals: SIGHUP reopens the log and reloads the accounts, others shut down."""
         for number in os.read(self.wake, MAX_INBOX):
             if number != signal.SIGHUP or (self.log is None and self.accounts is None):
                 self.stopping = True
@@ -883,7 +889,7 @@ class Server:
                 self.accounts.ask(Task.RELOAD)
 
     def stop(self) -> None:
-        """Begin the end: say so to everyone, after all that was said before, and dismiss them."""
+        """Begin the shutdown: process earlier input, then notify and dismiss everyone (STOP-1)."""
         self.selector.unregister(self.listener)
         self.listener.close()
         self.accept_at = NEVER
@@ -893,7 +899,7 @@ class Server:
         log_event(self.log, "shutdown", addr=self.address)
         for user in self.connections:
             if user.phase is Phase.CHATTING:
-                user.phase = Phase.LEAVING  # without leave(), so without a notice
+                user.phase = Phase.LEAVING  # without `leave`: there are no notices now (STOP-2)
                 self.dismiss(user)
             elif user.phase in (Phase.NAMING, Phase.PASSWORD):
                 self.tell(user, SHUTDOWN if user.job is not None else b"\n" + SHUTDOWN)
@@ -901,9 +907,9 @@ class Server:
         self.users.clear()
 
     def finish_turns(self) -> None:
-        """Act on what was received before the signal: it comes before the notice (STOP-2)."""
+        """Process what was received before the signal: it precedes the notice (STOP-2)."""
         latest = time.monotonic() + FINISH_SECONDS
-        self.flush_all()  # those whom this round left halfway get turns
+        self.flush_all()  # gives turns to users with lines left from this round
         while self.turns and self.now < latest:
             user, _ = self.turns.popitem(last=False)
             self.take_up(user)
@@ -912,13 +918,14 @@ class Server:
 
 
 def listen_on(host: str, port: int) -> socket.socket:
-    """Open the door, at the first IPv4 address that the host has, else at its first."""
+    """Listen on the first IPv4 address of the host, or else on its first address (PROG-1)."""
+    listener = None
     try:
         found = socket.getaddrinfo(os.fsencode(host), port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Its connections have these from it: no delay for small lines, a vanished peer is noticed.
+        # Accepted connections inherit these: no delay (FRAME-9), vanished peers noticed (LEAVE-5).
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
@@ -928,13 +935,15 @@ def listen_on(host: str, port: int) -> socket.socket:
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise end(1, f"cannot listen on {show_address(host, port)}: {error.strerror}\n") from None
     listener.setblocking(False)
     return listener
 
 
 def show_address(host: str, port: int) -> str:
-    """Write an address as PROG-3 wants it."""
+    """Format an address as PROG-3 requires."""
     if "." in host:
         host = host.removeprefix("::ffff:")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -943,31 +952,31 @@ def show_address(host: str, port: int) -> str:
 def catch_signals(hangup_reopens: bool) -> int:
     """Let the first signal wake the loop, and a second one end the process (STOP-5, PROG-10).
 
-    Gives the descriptor to watch. Python writes a byte to it at once when a signal comes: a mere
-    handler would run too late where the signal comes just before the loop goes to sleep.
+    Returns the descriptor to watch. Python writes a byte to it as soon as a signal arrives. A
+    handler alone would run too late for a signal that arrives just before the loop waits.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # in the background, reading the terminal fails
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # reading in the background fails (OPER-2)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, restore_signals)
     if hangup_reopens:
-        signal.signal(signal.SIGHUP, lambda *_: None)  # it only wakes the loop, each time
+        signal.signal(signal.SIGHUP, lambda *_: None)  # only wakes the loop, every time
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
     return reader
 
 
 def restore_signals(_number: int, _frame: object) -> None:
-    """Leave the next signal to the system."""
+    """Restore the default action, so that a second signal ends the process."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is restore_signals:
             signal.signal(number, signal.SIG_DFL)
 
 
 def start_log(path: str, selector: selectors.BaseSelector) -> Sink:
-    """Open the log, or end the program saying why that cannot be."""
+    """Open the log, or end the program with the reason."""
     try:
         return Sink(path, open_log(path), selector)
     except OSError as error:
@@ -975,7 +984,7 @@ def start_log(path: str, selector: selectors.BaseSelector) -> Sink:
 
 
 def start_accounts(path: str) -> Accounts:
-    """Open the accounts, or end the program saying why that cannot be."""
+    """Open the accounts, or end the program with the reason."""
     try:
         import bcrypt  # noqa: F401
     except ImportError:
@@ -986,23 +995,32 @@ def start_accounts(path: str) -> Accounts:
     return opened
 
 
-def main() -> None:
-    """Run the program."""
+def prepare() -> Server:
+    """Make a server that is ready to accept connections."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass  # of 0 to 2, some were closed: no connection may become one of them
+        pass  # if one of 0 to 2 was closed, a connection could get its number
     os.close(descriptor)
     options = parse_options(sys.argv[1:])
     wake = catch_signals(options.log is not None or options.accounts is not None)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # as far as it may be raised (LIMIT-3)
+    with suppress(OSError, ValueError):  # as far as allowed (LIMIT-3)
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server = Server(options, wake)
     server.start()
+    return server
+
+
+def main() -> None:
+    """Run the program."""
+    try:
+        server = prepare()
+    except OSError as error:  # no descriptors or memory left
+        raise end(1, f"cannot start: {error.strerror}\n") from None
     server.run()
     log_event(server.log, "stop", addr=server.address)
     for sink in server.sinks:
         sink.finish()
-    os._exit(0)  # whatever the workers do: a hash may take seconds, and nothing else is left
+    os._exit(0)  # without waiting for the workers: a hash may take seconds
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What all in the room read: one stream of text, and a cursor in it for each user.
+"""The text for the room: one stream, and a cursor in it for each user.
 
-A line is kept once, however many get it. A user's queue is not stored: it is the stream from the
-user's place to the end, with `splices` in it, each a text for this user alone or a stretch that
-it is not sent (its own lines). So nothing is copied for a recipient.
+A line is stored once, however many users receive it. A user's queue is not stored: it is the
+stream from the user's position to the end, changed by splices. A splice inserts a text for this
+user alone, or skips bytes that it is not sent (its own messages). No line is copied.
 
-What is to be sent next is taken out of both as `pieces` of memory, which wait until it was sent.
+`pieces` takes the text to send next out of both, and keeps it in the cursor until it was sent.
 
-Offers: Stream (append), Cursor (attach, insert, skip, pieces, advance, waiting, take, detach).
+Exports: Stream (append), Cursor (attach, insert, skip, pieces, advance, waiting, take, detach).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from __future__ import annotations
 import sys
 
 BLOCK_SIZE = 64 * 1024  # bytes of a block of the stream
-JOINED_TEXT = 4096  # bytes of private texts in a row that are kept as one
-COST = 256  # bytes of memory that a splice or a piece takes besides its text, rounded up
-MAX_PIECES = 64  # that the kernel is handed in one call
+JOINED_TEXT = 4096  # bytes of consecutive private texts that are joined into one splice
+COST = 256  # bytes of memory of a splice or a piece in addition to its text, rounded up
+MAX_PIECES = 64  # pieces sent in one system call
 
 
 class Block:
-    """A stretch of the stream. It links only forward, so what all have read frees itself."""
+    """A part of the stream. It links only forward, so blocks that all have read are freed."""
 
     __slots__ = ("data", "next", "start")
 
@@ -31,14 +31,14 @@ class Block:
 
 
 class Stream:
-    """All that the room has said; only what some cursor has still to read is in memory."""
+    """All lines of the room. Only blocks that some cursor still reads are in memory."""
 
     def __init__(self) -> None:
         self.tail = Block(0)
         self.end = 0  # offset of its end
 
     def append(self, line: bytes) -> None:
-        """Add a line, which may go on in a new block."""
+        """Append a line, which may continue in a new block."""
         while line:
             at = self.end - self.tail.start
             if at == BLOCK_SIZE:
@@ -52,7 +52,7 @@ class Stream:
 
 
 class Splice:
-    """At the offset `at` of the stream put in `text`, then leave out the next `skip` bytes."""
+    """At the offset `at` of the stream, insert `text`, then skip the next `skip` bytes."""
 
     __slots__ = ("at", "skip", "text")
 
@@ -63,49 +63,49 @@ class Splice:
 
 
 class Cursor:
-    """One user's place in the stream, and its splices. Outside the room it has only texts."""
+    """One user's position in the stream, and its splices. Outside the room it has only texts."""
 
     __slots__ = ("at", "block", "private", "ready", "splices", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.block: Block | None = None  # where it reads; None outside the room
-        self.at = 0  # offset of the next byte of the stream
-        self.splices: list[Splice] = []  # those ahead of `at`
-        self.ready: tuple[memoryview, ...] = ()  # what lies before it, and is still to be sent
-        self.private = 0  # bytes of memory that splices and pieces take
+        self.block: Block | None = None  # the block that it reads; None outside the room
+        self.at = 0  # offset in the stream of the next byte to read
+        self.splices: list[Splice] = []  # those that are not in `ready` yet
+        self.ready: tuple[memoryview, ...] = ()  # pieces before `at` that are not sent yet
+        self.private = 0  # bytes of memory of the splices and pieces
 
     @property
     def waiting(self) -> int:
-        """Bytes kept in memory for the user, its own lines and the bookkeeping too; 0: no more."""
+        """Count the bytes of memory kept for the user, with its own messages and the overhead."""
         return self.private if self.block is None else self.stream.end - self.at + self.private
 
     def attach(self) -> None:
-        """Read the stream from here on; what waited comes first."""
+        """Read the stream from its end on; texts that are queued already come first."""
         self.catch_up()
         for splice in self.splices:
             splice.at = self.at
 
     def catch_up(self) -> None:
-        """Go to the end of the stream: all of it was sent."""
+        """Move to the end of the stream, when all of it was sent."""
         self.block, self.at = self.stream.tail, self.stream.end
 
     def is_at(self, at: int) -> bool:
-        """Whether exactly the stream from `at` on is to be sent."""
+        """Whether the queue is exactly the stream from `at` on."""
         return self.at == at and not self.splices and not self.ready
 
     def insert(self, text: bytes) -> None:
-        """Put in a text for this user alone, behind all that waits."""
+        """Append a text for this user alone to its queue."""
         at = self.at if self.block is None else self.stream.end
         last = self.splices[-1] if self.splices else None
         if last and last.at == at and len(last.text) + len(text) <= JOINED_TEXT:
-            last.text += text  # it leaves out nothing yet: the stream ends here
+            last.text += text  # its `skip` is 0, because the stream ends here
             self.private += len(text)
         else:
             self.add(Splice(at, text))
 
     def skip(self, length: int) -> None:
-        """Leave out the last `length` bytes of the stream."""
+        """Skip the last `length` bytes of the stream."""
         at = self.stream.end - length
         if self.splices and self.splices[-1].at + self.splices[-1].skip == at:
             self.splices[-1].skip += length
@@ -113,12 +113,12 @@ class Cursor:
             self.add(Splice(at, b"", length))
 
     def add(self, splice: Splice) -> None:
-        """Put a splice behind the others."""
+        """Append a splice."""
         self.splices.append(splice)
         self.private += COST + len(splice.text)
 
     def pieces(self, most: int = MAX_PIECES) -> tuple[memoryview, ...]:
-        """Get ready what is to be sent next, at most so many pieces; none where all was sent."""
+        """Return the next pieces to send, `most` at the most; none where all was sent."""
         ready, passed = [*self.ready], 0
         while len(ready) < most:
             splice = self.splices[passed] if passed < len(self.splices) else None
@@ -134,23 +134,23 @@ class Cursor:
             if piece:
                 ready.append(piece)
                 self.private += COST + len(piece)
-        del self.splices[:passed]  # at once, for there may be many
+        del self.splices[:passed]  # in one step, because there may be many
         self.ready = (*ready,)
         return self.ready
 
     def stretch(self, end: int) -> memoryview:
-        """Move over the stream to `end`, or to where the block ends, and give what is there."""
+        """Move to `end`, or to the end of the block, and return the bytes in between."""
         if self.block is None:
             return memoryview(b"")
         while self.block.next is not None and self.block.next.start <= self.at:
             self.block = self.block.next
         start = self.block.start
-        piece = self.block.data[self.at - start : end - start]  # no more than the block has
+        piece = self.block.data[self.at - start : end - start]  # ends with the block
         self.at += len(piece)
         return piece
 
     def advance(self, count: int) -> None:
-        """Drop `count` bytes that were sent."""
+        """Remove `count` bytes that were sent."""
         self.private -= count
         sent = 0  # whole pieces
         while sent < len(self.ready) and len(self.ready[sent]) <= count:
@@ -161,19 +161,19 @@ class Cursor:
         self.ready = (rest[0][count:], *rest[1:]) if count else rest
 
     def take(self) -> bytes:
-        """Give all that waits, and hold it no longer."""
+        """Remove and return the whole queue."""
         text = b"".join(self.pieces(sys.maxsize))
         self.ready, self.private = (), 0
         return text
 
     def detach(self) -> None:
-        """Leave the room with a copy of what waits, so that nothing later is kept for this user."""
+        """Leave the stream with a copy of the queue, so that it keeps no later block in memory."""
         text = self.take()
         self.block = None
         if text:
             self.insert(text)
 
     def clear(self) -> None:
-        """Throw away what waits, and the place in the stream."""
+        """Discard the queue and the position in the stream."""
         self.block = None
         self.splices, self.ready, self.private = [], (), 0

@@ -1,81 +1,47 @@
 """The three servers can be read side by side, and so can the three clients.
 
-Each has the same units, sections and names in all three languages. What is shared stands in the
-tables of CONTRIBUTING; this test reads it from there.
+Each has the same files, sections and names in all three languages. The tables in docs/languages.md
+list the shared names; this test reads them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from conformance.report.compare.outline import outline, plain
+from conformance.report.compare.source import lines_of
+
 ROOT = Path(__file__).parents[2]
+SUFFIXES = {"c": "c", "go": "go", "python": "py"}
+UNIT_FILES = {"c": "{unit}.h", "go": "{unit}/{unit}.go", "python": "{unit}.py"}
 UNITS = {
     "servers": ("accounts", "log", "options", "stream"),
     "clients": ("options", "terminal"),
 }
 SECTIONS = {"servers": 10, "clients": 9}
-
-C_NAME = (
-    r"^(?:static |const |struct \w+ |enum \w+ |[a-z_0-9]+_t |_Noreturn |bool |void |char |int )"
-)
+EACH = [(role, language) for role in UNITS for language in SUFFIXES]
 
 
-@dataclass(frozen=True)
-class Language:
-    """How a language writes sections and functions, and where it has its units."""
-
-    suffix: str
-    banner: str
-    function: str
-    unit: str  # a pattern for the file of a unit, in the program's folder
-
-    def functions(self, text: str) -> set[str]:
-        return {plain(name) for name in re.findall(self.function, text, re.M)}
-
-    def sections(self, path: Path) -> Iterator[tuple[str, set[str]]]:
-        """Each section's title with the names of its functions, in order."""
-        text = path.read_text("utf-8")
-        found = list(re.finditer(self.banner, text, re.M))
-        ends = [match.start() for match in found[1:]] + [len(text)]
-        for match, end in zip(found, ends, strict=True):
-            yield match[1], self.functions(text[match.end() : end])
-
-
-LANGUAGES = {
-    "python": Language("py", r"^ *# (\d+\. .+)$", r"^ *(?:async )?def (\w+)\(", "{unit}.py"),
-    "go": Language(
-        "go",
-        r"^// (?:-+ )?(\d+\. .+?)(?: -+)?$",
-        r"^func (?:\([^)]*\) )?(\w+)\(",
-        "{unit}/{unit}.go",
-    ),
-    "c": Language(
-        "c",
-        r"^/\* -+ (\d+\. .+?) -+ \*/",
-        rf"{C_NAME}[^;={{]*?\b(\w+)\((?=[^;]*?\n\{{)|^(\w+)\(struct ",
-        "{unit}.h",
-    ),
-}
-EACH = [(role, language) for role in UNITS for language in LANGUAGES]
-
-
-def plain(name: str | tuple[str, ...]) -> str:
-    """A name as all three would write it, without underscores and capitals."""
-    return "".join(name).replace("_", "").lower()
+def sections(path: Path) -> dict[str, set[str]]:
+    """The names defined in each section of a file, by the section's title, in order."""
+    found = outline(lines_of(path.name, path.read_text("utf-8")))
+    return {one.title: {plain(block.name) for block in one.blocks} for one in found}
 
 
 def program(role: str, language: str) -> Path:
-    return ROOT / role / language / f"{role[:-1]}.{LANGUAGES[language].suffix}"
+    return ROOT / role / language / f"{role[:-1]}.{SUFFIXES[language]}"
+
+
+def unit_file(role: str, language: str, unit: str) -> Path:
+    return ROOT / role / language / UNIT_FILES[language].format(unit=unit)
 
 
 def glossary(role: str) -> dict[str, set[str]]:
-    """The functions that all three have, by the title of their section or the name of a unit."""
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    """The functions that all three have, by section title or file name."""
+    text = (ROOT / "docs" / "languages.md").read_text("utf-8")
     chapter = text.split(f"## The three {role}, side by side\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (\d+\. [^|]+|`\w+`) \| (.+) \|$", chapter, re.M)
     found = {title.strip("`"): re.findall(r"`(\w+)`", row) for title, row in rows}
@@ -84,16 +50,14 @@ def glossary(role: str) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize(("role", "language"), EACH)
 def test_the_units_are_the_same(role: str, language: str) -> None:
-    folder = program(role, language).parent
     for unit in UNITS[role]:
-        assert (folder / LANGUAGES[language].unit.format(unit=unit)).is_file()
+        assert unit_file(role, language, unit).is_file()
 
 
 @pytest.mark.parametrize("role", UNITS)
 def test_the_sections_are_the_same_and_in_the_same_order(role: str) -> None:
     titles = {
-        name: [title for title, _ in language.sections(program(role, name))]
-        for name, language in LANGUAGES.items()
+        name: [title for title in sections(program(role, name)) if title] for name in SUFFIXES
     }
     assert len(titles["python"]) == SECTIONS[role]
     assert titles["go"] == titles["python"]
@@ -104,10 +68,8 @@ def test_the_sections_are_the_same_and_in_the_same_order(role: str) -> None:
 def test_the_functions_of_the_glossary_stand_where_it_says(role: str, language: str) -> None:
     shared = glossary(role)
     assert sum(map(len, shared.values())) >= 50
-    here, path = LANGUAGES[language], program(role, language)
-    found = dict(here.sections(path))
+    found = sections(program(role, language))
     for unit in UNITS[role]:
-        text = (path.parent / here.unit.format(unit=unit)).read_text("utf-8")
-        found[unit] = here.functions(text)
+        found[unit] = set().union(*sections(unit_file(role, language, unit)).values())
     missing = {title: names - found[title] for title, names in shared.items()}
     assert not {title: names for title, names in missing.items() if names}

@@ -12,14 +12,14 @@ import pytest
 from wrong import clients, right_client, right_server, servers
 from wrong.bug import Bug
 
-from conformance.build import Build
+from conformance.builds.build import Build
 from conformance.judge import judge
 from conformance.model import MACHINE, Implementation, Result, Role, Scenario, Verdict
 from conformance.plan import cases_of
-from conformance.play.deadlines import Deadlines
-from conformance.play.runner import play
+from conformance.play.case.runner import play
+from conformance.play.schedule.deadlines import Deadlines
 from conformance.read.scenario import load
-from conformance.session import machine
+from conformance.session.machine import present
 
 FOLDER = Path(__file__).parents[1]
 SUITE, SCENARIOS = load([FOLDER.parent / "scenarios"])
@@ -42,7 +42,7 @@ RIGHT_CLIENT = program(Role.CLIENT, "right", "wrong.right_client")
 
 
 def played(scenario: Scenario, server: Build, client: Build, seconds: float) -> Result:
-    if lacking := scenario.machine - machine():
+    if lacking := scenario.machine - present():
         pytest.skip("; ".join(MACHINE[name] for name in lacking))
     (case,) = cases_of(scenario, [server.implementation], [client.implementation])
     builds = {one.implementation.label: one for one in (server, client)}

@@ -1,7 +1,6 @@
-"""Programs that are wrong in one point each, and the right ones that they are made from.
+"""Programs that break one rule each, and the right server and client from which they are made.
 
-The harness must catch every one of them, at the step and by the rule that it breaks.
-The right server and the right client are written from the protocol text alone, for this purpose
-alone: nothing is compared with them, and they share no code with the servers and clients of this
-project.
+The harness must catch each of them, at the expected step and by the rule that it breaks.
+The right server and the right client are written from the protocol text alone. They serve only
+this purpose, and share no code with the servers and clients of this project.
 """

@@ -1,4 +1,4 @@
-"""The accounts file, and the threads that check passwords while the loop goes on."""
+"""The accounts file, and the threads that check passwords while the loop continues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = re.compile(rb"[A-Za-z0-9_-]{1,32}")
 
 
 class Bad(Exception):
-    """The file is malformed: what a person is told, after its name."""
+    """The file is malformed; the text is the rest of the error message, after the file's name."""
 
 
 class InUse(Exception):
@@ -28,7 +28,7 @@ class InUse(Exception):
 
 
 class Accounts:
-    """One htpasswd file: `hashes` is what counts, by lower-cased name, `path` where it is kept."""
+    """One htpasswd file at `path`; `hashes` has the hash of each lower-cased name."""
 
     MODE = 0o600
 
@@ -38,11 +38,11 @@ class Accounts:
         self.lock = threading.Lock()  # one change at a time
 
     def load(self) -> None:
-        """Take the file as it is now; raises OSError or Bad, and all is as before."""
+        """Read the file again; raises OSError or Bad, and then changes nothing."""
         self.hashes = self.parse(self.read())
 
     def hold(self) -> None:
-        """Lock it as long as this process lives; raises InUse."""
+        """Lock the file until this process ends; raises InUse."""
         path = os.path.realpath(self.path) + ".lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, self.MODE)
         try:
@@ -51,7 +51,7 @@ class Accounts:
             raise InUse from None
 
     def read(self) -> bytes:
-        """Raises OSError for what is no file, without waiting for it to become one."""
+        """Raises OSError if it is not a regular file, and does not block on a pipe."""
         with os.fdopen(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
@@ -76,15 +76,15 @@ class Accounts:
             return "not a bcrypt hash"
         return "name given twice" if name.lower() in others else ""
 
-    # Changes, in a thread
+    # Changes, called in a thread
 
     def add(self, name: bytes, password: bytes) -> bytes | None:
-        """The hash, or None where the name has become an account meanwhile."""
+        """Returns the hash, or None if the name has an account already."""
         hashed = hash_of(password)
         return hashed if self.change(name, hashed, None) else None
 
     def set(self, name: bytes, password: bytes, before: bytes) -> bytes | None:
-        """The new hash, or None where the account is not the one with that hash any more."""
+        """Returns the new hash, or None if the account no longer has the hash `before`."""
         hashed = hash_of(password)
         return hashed if self.change(name, hashed, before) else None
 
@@ -92,7 +92,7 @@ class Accounts:
         return b"" if self.change(name, b"", before) else None
 
     def change(self, name: bytes, hashed: bytes, before: bytes | None) -> bool:
-        """Read again and replace, or leave out, a line; False: it is not as it was."""
+        """Read the file again, then replace or remove a line; False if its hash is not `before`."""
         with self.lock:
             data = self.read()
             if self.parse(data).get(name.lower()) != before:
@@ -110,7 +110,7 @@ class Accounts:
         return line.partition(b":")[0].lower() == name.lower()
 
     def replace(self, data: bytes) -> None:
-        """All or nothing, whatever happens meanwhile."""
+        """Replace the file atomically: a crash leaves the old file or the new one."""
         path = os.path.realpath(self.path)
         aside = f"{path}.{os.getpid()}"
         try:
@@ -134,7 +134,7 @@ class Accounts:
 
 
 class Pool:
-    """As many threads as processors, each with one job at a time; `wake` is called after each."""
+    """At most one thread for each processor. After each job, `wake` is called."""
 
     SIZE = len(os.sched_getaffinity(0))
 
@@ -144,7 +144,7 @@ class Pool:
         self.threads = 0
 
     def run(self, job: Callable[[], None]) -> None:
-        """Do it as soon as a thread is free. The process does not wait for it when it ends."""
+        """Run a job when a thread is free. The threads do not keep the process alive."""
         self.jobs.put(job)
         if self.threads < self.SIZE:
             self.threads += 1
@@ -156,7 +156,7 @@ class Pool:
             self.wake()
 
 
-# bcrypt, by the system's library: called so, it leaves the other threads alone
+# bcrypt, from the system's libcrypt: ctypes releases Python's lock during a call
 
 
 class _Data(ctypes.Structure):

@@ -1,4 +1,4 @@
-"""What is known of a wrong program: the rule that it breaks, and who must find out, and where."""
+"""What is known of a wrong program: the rule that it breaks, and where a scenario must catch it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ P = TypeVar("P", bound=Program)
 @dataclass(frozen=True)
 class Bug:
     program: type[Program]
-    rule: str  # the id of the one that it breaks
-    scenario: str  # the key of the one that catches it
-    step: str  # the one at which it is caught, or how that begins
+    rule: str  # its id
+    scenario: str  # the key of the scenario that must catch it
+    step: str  # at which it must be caught, or how this step begins
 
 
 class Bugs(dict[str, Bug]):
     """Wrong programs by name: `LosesTheSecondLine` is `loses-the-second-line`."""
 
     def wrong(self, rule: str, scenario: str, step: str) -> Callable[[type[P]], type[P]]:
-        """Enter a program with what is known of it."""
+        """Register a program with what is known of it."""
 
         def register(program: type[P]) -> type[P]:
             name = re.sub("(?<!^)([A-Z]|[0-9]+)", r"-\1", program.__name__).lower()
@@ -39,7 +39,7 @@ class Bugs(dict[str, Bug]):
         return register
 
     def main(self) -> int:
-        """Run `--bug NAME` with the options that follow."""
+        """Run the program of `--bug NAME` with the options that follow."""
         match sys.argv[1:]:
             case ["--bug", name, *arguments] if name in self:
                 return self[name].program.main(arguments)

@@ -1,6 +1,6 @@
 """Wrong clients: each is the right one with one thing changed. `python -m wrong.clients --bug …`
 
-Above each stands the rule that it breaks, the scenario that must find out, and at which step.
+The decorator of each names the rule that it breaks, and the scenario and the step that must fail.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 from math import inf
 from typing import ClassVar
 
@@ -32,7 +33,7 @@ wrong = BUGS.wrong
     'alice: {sees: {line: "line {n} of ten thousand", times: 10000}}',
 )
 class LosesTheSecondLine(Client):
-    """Of the lines that come in one packet, the first alone is shown."""
+    """Of the lines in one packet, only the first is shown."""
 
     def on_server(self, data: bytes) -> None:
         first, end, _ = data.partition(b"\n")
@@ -45,9 +46,16 @@ class LosesSplitCharacters(Client):
         return data.decode(errors="replace")
 
 
+@wrong("CLIENT-10", "client/standard-output-that-is-full", "server: is_closed")
+class DoesNotMindThatNothingIsShown(Client):
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            super().write(text)
+
+
 @wrong("CLIENT-1", "client/shows-through-a-pipe", 'alice: {sees: "Welcome"}')
 class StaysALineBehind(Client):
-    """A line is shown when the next one comes."""
+    """A line is shown only when the next one arrives."""
 
     held = ""
 
@@ -59,7 +67,7 @@ class StaysALineBehind(Client):
 
 @wrong("CLIENT-1", "client/shows-what-comes", 'alice: {is_asked: "Name? "}')
 class PromptsNeedALineEnd(Client):
-    """What has no line end yet is not shown."""
+    """Text without a line end is not shown."""
 
     held = ""
 
@@ -111,15 +119,25 @@ class EchoesWhatIsTyped(Client):
 
 @wrong("CLIENT-1", "client/last-line-of-a-pipe", 'server: {receives: ["one", "two"]}')
 class LosesTheLastLine(Client):
-    """A last line without its end stays so, and is none."""
+    """A last line without its end is sent without an end."""
 
     def end_of_keyboard(self) -> None:
         self.keyboard_ended = True
 
 
+@wrong("CLIENT-1", "client/long-last-line-of-a-pipe", 'server: {receives: "{y*65536}"}')
+class LosesTheEndOfALongLine(Client):
+    """A long last line, whose beginning was sent before, is sent without an end."""
+
+    def end_of_keyboard(self) -> None:
+        if len(self.typing) >= 64 * 1024:
+            self.last_typed = b"\n"
+        super().end_of_keyboard()
+
+
 @wrong("CLIENT-3", "client/shows-the-rest", 'alice: {sees: ["one", "two"]}')
 class EndsWithItsInput(Client):
-    """What the server still sends is not shown."""
+    """After the end of the input, what the server still sends is not shown."""
 
     def end_sending(self) -> None:
         super().end_sending()
@@ -136,7 +154,7 @@ class NeverEndsItsSide(Client):
 class SendsItsNameBeforeThePrompt(Client):
     def connected(self) -> None:
         super().connected()
-        if self.name:
+        if self.name is not None:
             self.answer_prompt()
 
 
@@ -146,7 +164,7 @@ class SendsItsNameBeforeThePrompt(Client):
     'bob: {sees: "! invalid name: use 1 to 32 letters, digits, "_" or "-""}',
 )
 class InsistsOnItsName(Client):
-    """Where the name is refused, it is given again."""
+    """A refused name of --name is given again."""
 
     def __init__(self, options: dict[str, str]) -> None:
         super().__init__(options)
@@ -159,16 +177,31 @@ class InsistsOnItsName(Client):
 
 @wrong("CLIENT-8", "client/name-as-an-option", 'bob: {sees: "bob"}')
 class HidesItsName(Client):
-    """The name is not shown where it would have been typed."""
+    """The name of --name is not shown."""
 
     def answer_prompt(self) -> None:
-        self.send(self.name + b"\n")
-        self.name = b""
+        self.send((self.name or b"") + b"\n")
+        self.name = None
+
+
+@wrong(
+    "CLIENT-8",
+    "client/control-character-in-the-name-as-an-option",
+    'bob: {sees: ["b\ufffd[2Job"',
+)
+class ShowsItsNameAsItIs(Client):
+    """A control character in --name reaches the screen."""
+
+    def answer_prompt(self) -> None:
+        shown = (self.name or b"").decode(errors="replace") + "\n"
+        self.send((self.name or b"") + b"\n")
+        self.name = None
+        self.write(shown)
 
 
 @wrong("CLIENT-8", "client/input-waits-for-the-name", 'server: {receives: ["alice", "one", "two"]}')
 class TalksBeforeItsName(Client):
-    """The keyboard is read before the name is given."""
+    """Lines of the input are sent before the name of --name."""
 
     def listens_to_keyboard(self) -> bool:
         return not self.keyboard_ended
@@ -221,10 +254,34 @@ class IsContentWithAFullServer(Client):
     STATUS_AFTER_BAD_ENDING = 0
 
 
+@wrong(
+    "CLIENT-5",
+    "client/ending-in-the-row-of-a-prompt",
+    'alice: {complains: "Disconnected"}',
+)
+class TakesThePromptForPartOfTheLine(Client):
+    so_far = b""
+
+    def on_piece(self, piece: bytes) -> None:
+        self.so_far += piece
+        super().on_piece(piece)
+        if piece.endswith(b"\n"):
+            self.last, self.so_far = self.so_far.rstrip(b"\r\n"), b""
+
+
 @wrong("CLIENT-5", "reconnect/no-retries:reset", 'alice: {complains: "Connection lost"}')
 class OverlooksThatItIsCutOff(Client):
     def lost_for_good(self) -> int:
         return 0
+
+
+@wrong(
+    "PROG-4",
+    "program/name-that-is-no-line:line-feed",
+    'alice: {complains: {last: {contains: "two"}}}',
+)
+class TakesANameOfTwoLines(Client):
+    OPTIONS: ClassVar = Client.OPTIONS | {"--name": Option("")}
 
 
 @wrong("PROG-4", "program/bad-client-option:unknown", "alice: {exits: 2}")
@@ -256,7 +313,7 @@ class TellsThatItIsConnected(Client):
 
 @wrong("BACK-7", "reconnect/lines-typed-meanwhile", "server: is_closed")
 class TalksOnTheWayBack(Client):
-    """What was kept is sent with the name, before the welcome."""
+    """Kept lines are sent with the name, before the welcome."""
 
     def answer_again(self, prompt: bytes) -> None:
         super().answer_again(prompt)
@@ -265,7 +322,7 @@ class TalksOnTheWayBack(Client):
 
 @wrong("BACK-3", "reconnect/password", 'server: {receives: " correct horse "}')
 class TakesKeptLinesForAnswers(Client):
-    """What was typed meanwhile is given as the password."""
+    """A line typed while the client reconnects is given as the password."""
 
     def answer_again(self, prompt: bytes) -> None:
         if prompt == PASSWORD_PROMPT:
@@ -294,9 +351,9 @@ class SendsWhatWasKeptTwice(Client):
         super().send_kept()
 
 
-@wrong("BACK-10", "reconnect/lost-at-the-password", 'server: {receives: "hello"}')
+@wrong("BACK-10", "reconnect/lost-at-the-password", 'server: {receives: "is anybody there?"}')
 class SaysALatePasswordInTheRoom(Client):
-    """What is typed for a prompt that has gone meanwhile is kept, for all to read."""
+    """A password typed after its prompt was lost is kept, and sent to the room."""
 
     def keep_unsent(self) -> None:
         super().keep_unsent()
@@ -309,7 +366,7 @@ class SaysALatePasswordInTheRoom(Client):
     'alice: {complains: "Connection lost, retrying in 0.1 s (2 of 4)"}',
 )
 class TriesAsOftenAsEver(Client):
-    """The delay does not grow."""
+    """The delay is not doubled."""
 
     def next_delay(self) -> float:
         return self.first_delay
@@ -359,7 +416,7 @@ class ForgetsItsNewName(Client):
 
 @wrong("BACK-4", "reconnect/comes-back:closed", 'alice: {sees: "bob: good"}')
 class ShowsTheWayBack(Client):
-    """The prompts and the welcome are shown, as the first time."""
+    """Prompts and welcome are shown while the client reconnects."""
 
     def on_piece(self, piece: bytes) -> None:
         if self.phase is Phase.RETURNING:
@@ -369,7 +426,7 @@ class ShowsTheWayBack(Client):
 
 @wrong("BACK-5", "reconnect/name-in-use-at-first", 'alice: {complains: "Connection lost')
 class IsBackBeforeTheWelcome(Client):
-    """It says that it is back once it is connected."""
+    """The client prints `Reconnected` before the welcome."""
 
     def answer_again(self, prompt: bytes) -> None:
         super().answer_again(prompt)
@@ -382,7 +439,7 @@ class IsBackBeforeTheWelcome(Client):
 
 @wrong("BACK-5", "reconnect/refused-on-the-way-back:any-other", "server: is_closed")
 class WaitsAfterARefusal(Client):
-    """It stays connected, as if a welcome could still come."""
+    """After a refusal, the client waits for a welcome."""
 
     def on_line_back(self, line: bytes, welcomed: bytes) -> None:
         super().on_line_back(line, welcomed)
@@ -391,7 +448,7 @@ class WaitsAfterARefusal(Client):
 
 @wrong("CLIENT-3", "reconnect/lost-after-the-input", 'alice: {complains: "Connection lost"}')
 class ComesBackWithNothingToSay(Client):
-    """It tries again though its input has ended."""
+    """After the end of its input, a lost connection is tried again."""
 
     def connection_lost(self) -> int | None:
         self.keyboard_ended = False
@@ -417,12 +474,24 @@ class ShowsThePassword(Client):
     'ann: {shows: ["Enter your screen name: ann", "Password:", "! wrong',
 )
 class ShowsStarsForThePassword(Client):
-    """Its length can be read off the screen."""
+    """The length of the password is shown."""
 
     def read_keyboard(self) -> None:
         if self.hidden:
             self.write("*" * 11)
         super().read_keyboard()
+
+
+@wrong(
+    "FRAME-3",
+    "screen/another-name-in-pieces:edited",
+    'ann: {shows: {last: ["Password:", "! name in use: ann", "Enter your sc',
+)
+class WritesTheRestOfAPromptOverItsBeginning(Client):
+    """The part of a prompt that arrived while a password was typed is not drawn again."""
+
+    def edit_behind_the_row(self) -> None:
+        self.row = ""
 
 
 @wrong(
@@ -461,7 +530,7 @@ class LeavesTheTerminalWithoutEchoWhenHungUp(Client):
     'ann: {shows: {last: "Password: hello‸"}}',
 )
 class HidesWhatIsTypedInTheRoom(Client):
-    """Whoever says "Password: " takes away the others' echo."""
+    """A message "Password: " hides what other users type."""
 
     def on_piece(self, piece: bytes) -> None:
         self.prepare_for(self.line + piece)
@@ -488,7 +557,7 @@ class WritesIntoTheHalfTypedLine(Client):
     'ann: {shows: {last: ["bob: 1", "bob: 2", "ann> half a‸"]}}',
 )
 class HidesTheHalfTypedLine(Client):
-    """It is drawn again with the next key."""
+    """The half-typed line is hidden until the next key."""
 
     class editing(Editor):
         def show(self, text: str) -> None:
@@ -510,7 +579,7 @@ class ComplainsIntoTheHalfTypedLine(Client):
 
 @wrong("EDIT-1", "screen/a-key:left", 'ann: {shows: {last: ["bob: hello", "ann> ab cx‸d"]}')
 class ForgetsWhereTheCursorWas(Client):
-    """After a line that came, it is at the end of the half-typed one."""
+    """When a line arrives, the cursor moves to the end of the half-typed line."""
 
     class editing(Editor):
         def show(self, text: str) -> None:
@@ -524,7 +593,7 @@ class ForgetsWhereTheCursorWas(Client):
     'ann: {shows: ["Enter your screen name: ann", "Welcome, ann (1 online).',
 )
 class ErasesOneRowAlone(Client):
-    """A half-typed line of several rows is left in part above what comes."""
+    """Of a half-typed line of several rows, a part stays above arriving lines."""
 
     class editing(Editor):
         def erase(self) -> None:
@@ -579,7 +648,7 @@ class TakesDeleteForBackspace(Client):
 
 @wrong("EDIT-5", "jobs/stopped-and-gone-on", 'ann: {shows: {last: ["bob: hello", "ann> half a‸"]}}')
 class LosesItsLineWhenStopped(Client):
-    """What was half typed is gone after `fg`."""
+    """The half-typed line is lost after `fg`."""
 
     def on_continued(self) -> None:
         if self.editor:
@@ -593,7 +662,7 @@ class LosesItsLineWhenStopped(Client):
     'ann: {shows: {last: ["[1]+ client &", "$ echo next; head -n 1", "next", "mine", "mine"',
 )
 class WritesInTheBackground(Client):
-    """It goes on as if the terminal were its own."""
+    """The client reads and writes the terminal in the background."""
 
     def wait_in_background(self) -> None:
         self.wakened.recv(READ_SIZE)  # what the signal has sent; else the line is drawn at once
@@ -602,7 +671,7 @@ class WritesInTheBackground(Client):
 
 @wrong("EDIT-5", "jobs/in-the-background", 'ann: {shows: {last: ["bob: hello"')
 class StaysInTheBackground(Client):
-    """It does not notice `fg`, since no signal says so."""
+    """The client does not notice `fg`, which sends no signal."""
 
     def wait_in_background(self) -> None:
         if not self.signalled:
@@ -611,7 +680,7 @@ class StaysInTheBackground(Client):
 
 @wrong("EDIT-5", "jobs/started-in-the-background", 'ann: {shows: ["$ client &"')
 class TakesTheTerminalAtItsStart(Client):
-    """It edits lines, though it was started in the background."""
+    """The client edits lines even if it was started in the background."""
 
     def wait_in_background(self) -> None:
         self.has_terminal = True
@@ -674,7 +743,7 @@ class CompletesWhatIsPasted(Client):
 
 @wrong("EDIT-7", "screen/what-the-terminal-answers:colour", 'ann: {shows: {last: "ann> ab‸"}}')
 class TakesAnswersForText(Client):
-    """It knows the keys alone."""
+    """Only keys are recognized, not answers of the terminal."""
 
     class editing(Editor):
         KEY = re.compile("\x1b\\[[0-9;]*[@-~]|\x1bO.|\x1b[^[O]|[^\x1b]", re.DOTALL)
@@ -705,7 +774,7 @@ class ForgetsWhatItKept(Client):
 
 @wrong("BACK-8", "reconnect/quits-while-away", 'alice: {complains: ["not sent: one", ')
 class CannotQuitWhileAway(Client):
-    """What is typed then is for the server alone."""
+    """/quit that is typed between two tries is kept as a line."""
 
     def is_quit(self, piece: bytes) -> bool:
         return False

@@ -35,7 +35,7 @@ class Option:
 
 
 class CommandLine:
-    """What a program accepts on its command line; a wrong program may answer wrongly."""
+    """Reads the command line of a program; a wrong program may override a method."""
 
     bad_status = 2
 
@@ -68,6 +68,7 @@ class CommandLine:
 
     def help(self) -> str:
         words = [n if o.is_flag else f"{n} ({o.default})" for n, o in self.options.items()]
+        words += ["--help", "--version"]
         return f"usage: {self.program} [OPTION VALUE]…\n" + "\n".join(words)
 
     def version(self) -> str:

@@ -1,7 +1,7 @@
-"""A small chat client that keeps every rule of PROTOCOL.md that its features bind it to.
+"""A small chat client that keeps all rules of PROTOCOL.md for the features that it has.
 
-Like the right server it is cut into small methods, so that a wrong client changes just one.
-Lines that are typed while there is no connection are kept, and sent once it is back in the room.
+It consists of small methods, so that a wrong client can replace one of them. Lines that are typed
+while there is no connection are kept, and sent when the client is in the room again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ from wrong.options import CommandLine, Option, host, number, seconds
 from wrong.terminal import Editor, Terminal, can_edit, is_ours
 
 FEATURES = frozenset({"accounts", "line-editing", "reconnect"})
+DEADLY = (
+    *(signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2),
+    *(signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGXCPU),
+)
 PROMPT = b"Enter your screen name: "
+NO_NAME = "\n"  # a value that the option cannot have
 PASSWORD_PROMPT = b"Password: "
 WELCOME = re.compile(rb"Welcome, ([A-Za-z0-9_-]+) \(")
 RENAMED = re.compile(rb"([A-Za-z0-9_-]+) is now known as ([A-Za-z0-9_-]+)")
@@ -33,35 +38,35 @@ PASSWORD_COMMAND = re.compile(rb"/(?:register|passwd) +(.+)", re.IGNORECASE)
 QUIT = re.compile(rb"/quit(?: .*)?\r?\n", re.IGNORECASE)
 TALKS = re.compile(rb"(?:\(private\) )?([A-Za-z0-9_-]+)(?:: .*| has (joined|left) the chat)")
 ONLINE = re.compile(rb"Online \([0-9]+\): (.*)")
-PIECES = re.compile(rb"[^\n]*\n|[^\n]+")  # whole lines, and the beginning of one
+PIECES = re.compile(rb"[^\n]*\n|[^\n]+")  # whole lines, and the beginning of a line
 READ_SIZE = 64 * 1024
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-MAX_REMEMBERED = 4096  # of a line without end; all of it is shown
+MAX_REMEMBERED = 4096  # bytes of an endless line; all of it is shown
 MAX_UNSENT = 64 * 1024
 LINGER_SECONDS = 1.0
-NEXT_SECONDS = 2.0  # after which the next address is tried beside the last
-WELCOME_SECONDS = 30.0  # for a connection to be made, and for the welcome on the way back
-LOOK_SECONDS = 0.2  # in the background; the shell tells nothing when that ends
+NEXT_SECONDS = 2.0  # before the next address is tried, while the first attempt continues
+WELCOME_SECONDS = 30.0  # for a connection to be made, and for the welcome after a reconnection
+LOOK_SECONDS = 0.2  # in the background: no signal tells when the shell returns the terminal
 KEYBOARD, SCREEN = 0, 1
 
 
 def is_name(text: str) -> bool:
-    return not re.search("[\x00-\x1f\x7f]", text)
+    return len(os.fsencode(text)) <= 1024 and not re.search("[\r\n]", text)
 
 
 class Phase(Enum):
     FIRST = auto()  # the first connection is being made
-    ASKED = auto()  # not welcomed yet: the user answers the prompts
+    ASKED = auto()  # not welcomed yet: the user answers prompts
     JOINED = auto()
-    AWAY = auto()  # the connection is lost, and the next try is not due, or is being made
-    RETURNING = auto()  # connected again: what we remember answers the prompts
+    AWAY = auto()  # the connection is lost; the next try waits or is being made
+    RETURNING = auto()  # connected again: the client answers prompts with what it remembers
 
 
 class Client:
     OPTIONS: ClassVar[dict[str, Option]] = {
         "--host": Option("localhost", host),
         "--port": Option("8080", number(1, 65535)),
-        "--name": Option("", is_name),
+        "--name": Option(NO_NAME, is_name),
         "--retries": Option("10", number(0)),
         "--retry-delay": Option("1", seconds),
     }
@@ -84,52 +89,55 @@ class Client:
     def __init__(self, options: dict[str, str]) -> None:
         self.host, self.port = options["--host"], int(options["--port"])
         self.hidden = False
-        self.option = os.fsencode(options["--name"])  # until it is refused
+        self.half = b""  # the beginning of a password, whose end was not typed yet
+        given = options["--name"]
+        self.option = None if given == NO_NAME else os.fsencode(given)  # until it is refused
         self.retries = int(options["--retries"])
         self.first_delay = self.delay = float(options["--retry-delay"])
-        self.tries = 0  # since the last welcome
-        self.due = 0.0  # when the next one is, or ends
+        self.tries = 0  # attempts since the last welcome
+        self.due = 0.0  # when the next try begins, or must be over
         self.phase = Phase.FIRST
-        self.made: list[socket.socket | Exception] = []  # what a thread has made of a try
-        self.nick = b""  # the name that we have, or last had
-        self.password: bytes | None = None  # the one that was accepted, and
-        self.password_name = b""  # ... for which name
-        self.offered: bytes | None = None  # one in a command, until the server agrees
+        self.made: list[socket.socket | Exception] = []  # the result of a thread that connects
+        self.nick = b""  # our current or last name
+        self.password: bytes | None = None  # the password that the server accepted
+        self.password_name = b""  # the name to which it belongs
+        self.offered: bytes | None = None  # typed in a command, not confirmed by the server yet
         self.outbox = bytearray()
-        self.kept = bytearray()  # what was typed for the room while we were not there
-        self.typing = b""  # what has been typed of a line
-        self.forgets = False  # the line that is being typed is for nobody
+        self.kept = bytearray()  # typed for the room while away
+        self.typing = b""  # the beginning of a line
+        self.forgets = False  # the line that is being typed will be discarded
         self.last_typed = b"\n"
         self.keyboard_ended = False
-        self.quits = False  # /quit was typed with no one to hear it
+        self.quits = False  # /quit was typed while there is no server to receive it
         self.signalled = False
         self.stops = False  # Ctrl+Z was pressed
         self.patience_to_say = 0.5
         self.has_terminal = is_ours()
         self.selector = selectors.PollSelector()
         self.terminal = Terminal()
-        self.editor = self.editing(write_all) if self.can_edit() else None  # None: lines are plain
+        self.row = ""  # the beginning of a row, written while typing is hidden
+        self.editor = self.editing(write_all) if self.can_edit() else None  # None: no line editing
         self.begin()
 
     def can_edit(self) -> bool:
         return can_edit()
 
     def begin(self) -> None:
-        """Forget what belongs to one connection alone."""
-        self.name = b"" if self.nick else self.option  # to be sent at the prompt; then empty
-        self.answers = {PROMPT: self.nick} if self.nick else {}  # that we give in the user's place
+        """Reset all data that belong to a single connection."""
+        self.name = None if self.nick else self.option  # to be sent at the prompt, once
+        self.answers = {PROMPT: self.nick} if self.nick else {}  # that the client gives by itself
         if self.nick and self.password is not None and self.is_for_our_name():
             self.answers[PASSWORD_PROMPT] = self.password
-        self.typed: list[bytes] = []  # the lines that the user has answered with
+        self.typed: list[bytes] = []  # the user's answers to prompts
         self.prompts: list[bytes] = []
         self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self.return_held = ""  # a carriage return that may yet turn out to belong to a line end
-        self.line = b""  # what has come of the line that is coming in, prompts left out
+        self.return_held = ""  # a carriage return that may be part of a line end
+        self.line = b""  # the beginning of the current line, without prompts
         self.last = b""  # the last whole line
-        self.sent = 0  # bytes of the outbox, the beginning of a line
+        self.sent = 0  # bytes of an incomplete line at the start of the outbox
         self.sending_ended = False
         self.sending_failed = False
-        self.refused = False  # on the way back
+        self.refused = False  # after a reconnection
 
     def is_for_our_name(self) -> bool:
         return self.password_name.lower() == self.nick.lower()
@@ -142,7 +150,7 @@ class Client:
                 self.on_piece(piece)
 
     def on_piece(self, piece: bytes) -> None:
-        """Take a line, or a piece of one; on the way back it is shown once it is understood."""
+        """Handle a line, or a piece of a line. After a reconnection, show only whole lines."""
         if self.phase is Phase.ASKED:
             self.prepare_for(self.line + piece)
         if self.phase is not Phase.RETURNING:
@@ -161,16 +169,18 @@ class Client:
         if self.phase is Phase.RETURNING and self.nick:
             self.answer_again(prompt)
             return
-        if self.phase is Phase.RETURNING:  # never welcomed yet, so the user is asked anew
+        if self.phase is Phase.RETURNING:  # never welcomed yet, so ask the user again
             self.phase = Phase.ASKED
+            self.forgets = False
+            self.prepare_for(prompt)
             self.show(prompt)
-        if prompt == PROMPT and self.name:
+        if prompt == PROMPT and self.name is not None:
             self.answer_prompt()
         elif prompt == PROMPT:
-            self.option = b""
+            self.option = None
 
     def answer_prompt(self) -> None:
-        line, self.name = self.name + b"\n", b""
+        line, self.name = (self.name or b"") + b"\n", None
         self.send(line)
         self.show(line)
 
@@ -189,11 +199,13 @@ class Client:
             self.renamed(renamed[2])
         elif line in (b"Password changed", b"Registered " + self.nick):
             self.password, self.password_name = self.offered, self.nick
+        elif line == b"Unregistered " + self.nick:
+            self.password = None
         if self.editor:
             self.note_names(line, self.editor.names)
 
     def note_names(self, line: bytes, names: dict[str, str]) -> None:
-        """Who is in the room, for TAB."""
+        """Maintain the names in the room, for completion by TAB."""
         came: list[str] = []
         went: list[str] = []
         if online := ONLINE.fullmatch(line):
@@ -233,12 +245,39 @@ class Client:
         if self.editor and not self.hidden and not self.keyboard_ended:
             self.editor.show(text)
         else:
-            write_all(text)
+            data = text.encode()
+            for start in range(0, len(data), select.PIPE_BUF):
+                if self.waits_for_screen():
+                    write_bytes(data[start : start + select.PIPE_BUF])
+            self.row = (self.row + text).rpartition("\n")[2]
+
+    def waits_for_screen(self) -> bool:
+        """Wait until the screen accepts something; meanwhile, send what is typed (CLIENT-1).
+
+        Return False at a signal.
+        """
+        while not self.signalled:
+            connected = self.phase in (Phase.ASKED, Phase.JOINED) and not self.sending_failed
+            readers: list[int | socket.socket] = [self.wakened]
+            if connected and self.listens_to_keyboard():
+                readers.append(KEYBOARD)
+            writers: list[int | socket.socket] = [SCREEN]
+            if connected and self.sent < len(self.outbox):
+                writers.append(self.sock)
+            readable, writable, _ = select.select(readers, writers, [])
+            if SCREEN in writable:
+                return True
+            if self.wakened in readable:
+                self.wakened.recv(READ_SIZE)
+            if KEYBOARD in readable:
+                self.read_keyboard()
+            self.flush()
+        return False
 
     # The terminal
 
     def prepare_for(self, line: bytes) -> None:
-        """Before a prompt is seen, or the welcome, the terminal is as it must be for the answer."""
+        """Before a prompt or the welcome is shown, set up the terminal for the next input."""
         if line.startswith(PASSWORD_PROMPT):
             self.hide_typing()
         elif line.startswith(PROMPT):
@@ -248,9 +287,10 @@ class Client:
             self.show_typing()
 
     def forget_half_password(self) -> None:
-        """It is not for the next prompt, nor for the next program."""
+        """It must not reach the next prompt, or the next program."""
         if self.hidden:
             self.terminal.forget_typed()
+            self.half = b""
 
     def begin_typing(self) -> None:
         if self.has_terminal:
@@ -259,22 +299,30 @@ class Client:
     def hide_typing(self) -> None:
         if self.editor and not self.hidden:
             self.editor.erase()
+            self.row, self.editor.prompt = self.editor.prompt, ""
+            write_all(self.row)
             self.editor.text, self.editor.place = "", 0
         self.hidden = True
         self.terminal.restore()
         self.terminal.hide_typing()
 
     def show_typing(self) -> None:
-        """What is typed is to be seen, and edited where that can be."""
+        """Show what is typed; let the user edit it if possible."""
         self.hidden = False
         self.terminal.restore()
         if self.editor and not self.keyboard_ended:
             self.editor.asks = self.phase in (Phase.FIRST, Phase.ASKED)
             self.terminal.edit()
+            self.edit_behind_the_row()
             self.editor.redraw()
 
+    def edit_behind_the_row(self) -> None:
+        """The row is the beginning of a prompt."""
+        if self.editor and self.row:
+            self.editor.prompt, self.row = self.row, ""
+
     def leave_terminal(self) -> None:
-        """Leave it as it was, the half-typed line on it."""
+        """Restore the terminal; the line that is being typed stays visible."""
         if not is_ours():
             return
         self.forget_half_password()
@@ -298,12 +346,12 @@ class Client:
                 self.send(piece)
 
     def is_quit(self, piece: bytes) -> bool:
-        """Whether it is /quit, with no one but us to hear it."""
+        """Whether this is /quit, and no server can receive it."""
         begins = not self.kept or self.kept.endswith(b"\n")
         return self.is_away() and begins and QUIT.fullmatch(piece) is not None
 
     def keeps(self) -> bool:
-        """Whether what is typed has to wait; what ends a line that waits has to, too."""
+        """Whether input must wait; the rest of a line whose beginning waits must wait, too."""
         return self.is_away() or bool(self.kept and not self.kept.endswith(b"\n"))
 
     def end_of_keyboard(self) -> None:
@@ -313,7 +361,11 @@ class Client:
             self.on_keyboard(b"\n")
 
     def send(self, data: bytes) -> None:
-        """Send whole lines of the user's, and pieces; they may be needed again."""
+        """Send what was typed, but a password only as a whole line. Note passwords in commands."""
+        data, self.half = self.half + data, b""
+        if self.hidden:
+            lines, end, self.half = data.rpartition(b"\n")
+            data = lines + end
         self.outbox += data
         *whole, self.typing = (self.typing + data).split(b"\n")
         if self.phase is Phase.ASKED:
@@ -332,7 +384,7 @@ class Client:
         self.send(kept)
 
     def flush(self) -> None:
-        """Send; a line of which only a part is sent stays, since it is none for the server yet."""
+        """Send; the outbox keeps a line until all of it is sent, to send it again after a loss."""
         if self.phase in (Phase.FIRST, Phase.AWAY) or self.sending_failed:
             return
         try:
@@ -346,7 +398,7 @@ class Client:
                 self.end_sending()
         except BlockingIOError:
             pass
-        except OSError:  # it has closed; what it said before is still to be read
+        except OSError:  # the server has closed; its last lines must still be read
             self.sending_failed = True
 
     def end_sending(self) -> None:
@@ -355,19 +407,19 @@ class Client:
     # The connection and its end
 
     def begin_connecting(self) -> None:
-        """In a thread, because a name server and an address may take long to answer."""
+        """In a thread, because a lookup and an attempt to connect may take long."""
         self.due = 0.0
         threading.Thread(target=self.make_connection, daemon=True).start()
 
     def make_connection(self) -> None:
         try:
             self.made.append(self.connect())
-        except (OSError, UnicodeError) as error:  # a name may be none that can be looked up
+        except (OSError, UnicodeError) as error:  # the host may not be a valid name
             self.made.append(error)
         self.waker.send(b"\0")
 
     def connect(self) -> socket.socket:
-        """Connect to the first address that answers; the last error counts."""
+        """Connect to the first address that answers; otherwise, raise the last error."""
         error: OSError = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         tries: dict[socket.socket, tuple[object, ...]] = {}
         found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
@@ -379,7 +431,7 @@ class Client:
                 self.prepare(one)
                 one.connect_ex(address)
             for one in select.select([], [*tries], [], self.next_address() if found else None)[1]:
-                number = one.connect_ex(tries.pop(one))  # what came of it
+                number = one.connect_ex(tries.pop(one))  # the result of the attempt
                 if number in (0, errno.EISCONN) and not self.is_itself(one):
                     return one
                 error = OSError(number, os.strerror(number or errno.ECONNREFUSED))
@@ -389,7 +441,7 @@ class Client:
         return NEXT_SECONDS
 
     def is_itself(self, sock: socket.socket) -> bool:
-        """TCP may connect a free port to itself."""
+        """TCP can connect a free port to itself."""
         return bool(sock.getsockname() == sock.getpeername())
 
     def prepare(self, sock: socket.socket) -> None:
@@ -397,7 +449,7 @@ class Client:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def on_made(self, made: socket.socket | Exception) -> int | None:
-        """Go on with a connection, or with the error in its place."""
+        """Continue with a connection, or handle an error."""
         if isinstance(made, socket.socket):
             self.sock = made
             self.connected()
@@ -416,7 +468,7 @@ class Client:
         return 1
 
     def ended(self, in_order: bool) -> int | None:
-        """What the last line says about why the server has closed; None: it is tried again."""
+        """Decide by the last line why the server has closed; None: try to connect again."""
         self.show(b"", final=True)
         if self.ended_well(self.last):
             return self.disconnected(0)
@@ -457,7 +509,7 @@ class Client:
             self.editor.draw()
 
     def say(self, text: str) -> None:
-        """On standard error, where that is taken soon."""
+        """Write to standard error; if nobody reads it, give up after a short time."""
         line = text.encode() + b"\n"
         for start in range(0, len(line), select.PIPE_BUF):
             if select.select([], [2], [], self.patience_to_say)[1]:
@@ -466,14 +518,14 @@ class Client:
                 self.patience_to_say = 0.0
 
     def leave(self) -> int:
-        """After Ctrl+C."""
+        """End after Ctrl+C."""
         self.show_unsent()
         if self.phase not in (Phase.FIRST, Phase.AWAY):
             self.close_in_order()
         return self.STATUS_AFTER_SIGNAL
 
     def close_in_order(self) -> None:
-        """End our side, and discard what comes until the server ends its own."""
+        """End our side, and discard input until the server ends its side."""
         deadline = time.monotonic() + LINGER_SECONDS
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
@@ -487,10 +539,10 @@ class Client:
         return self.phase in (Phase.AWAY, Phase.RETURNING)
 
     def has_nobody_to_ask(self) -> bool:
-        return self.keyboard_ended and not self.nick and not self.option
+        return self.keyboard_ended and not self.nick and self.option is None
 
     def keep_unsent(self) -> None:
-        """What was for a prompt is not kept, nor what will be typed for one that is gone."""
+        """Keep lines for the room; discard answers to a prompt, and the rest of such a line."""
         if self.phase is Phase.JOINED:
             self.kept += self.outbox
         elif self.phase is Phase.ASKED:
@@ -525,7 +577,7 @@ class Client:
         self.tries = 0
 
     def answer_again(self, prompt: bytes) -> None:
-        """Answer in the user's place, each prompt once; to be asked once more is a refusal."""
+        """Answer each prompt once for the user; if a prompt comes again, the answer was refused."""
         answer = self.answers.pop(prompt, None)
         if answer is None:
             self.refused = True
@@ -533,7 +585,7 @@ class Client:
             self.outbox += answer + b"\n"
 
     def on_line_back(self, line: bytes, welcomed: bytes) -> None:
-        """The welcome, a refusal, or something to be shown."""
+        """Handle the welcome or a refusal; show other lines."""
         if welcomed and welcomed == self.nick:
             self.come_back()
         elif welcomed:
@@ -558,7 +610,7 @@ class Client:
         return self.leave() if status is None else status
 
     def turn(self) -> int | None:
-        """Wait for something and act on it; a status ends the client."""
+        """Wait for an event and handle it; a status ends the client."""
         if not self.has_terminal:
             self.wait_in_background()
             return None
@@ -589,7 +641,7 @@ class Client:
         return self.read_server() if connected and ready.get(self.sock.fileno(), 0) & READ else None
 
     def wait_in_background(self) -> None:
-        """Until the terminal is ours, nothing else is done but to end, where that is asked for."""
+        """Until the terminal is ours again, only a signal to end is handled."""
         while not self.signalled and not is_ours():
             if select.select([self.wakened], [], [], LOOK_SECONDS)[0]:
                 self.wakened.recv(READ_SIZE)
@@ -598,7 +650,7 @@ class Client:
             self.on_continued()
 
     def on_due(self) -> int | None:
-        """The next try is due, or has taken too long."""
+        """Begin the next try, or end one that has taken too long."""
         if self.phase is Phase.AWAY:
             self.begin_connecting()
             return None
@@ -612,7 +664,7 @@ class Client:
         return max(0, self.due - time.monotonic()) if waits else None
 
     def refresh(self) -> None:
-        """See that the prompt on the screen is the one that it should be."""
+        """Redraw the prompt if it has changed."""
         if self.editor:
             self.editor.own = self.own_prompt()
             is_edited = self.has_terminal and not self.hidden
@@ -648,6 +700,7 @@ class Client:
                 self.on_keyboard(line.encode() + b"\n")
             data = b"" if self.editor.ended else data
         elif data:
+            self.row = "" if b"\n" in data else self.row
             self.on_keyboard(data)
         if not data:
             self.end_of_keyboard()
@@ -658,7 +711,7 @@ class Client:
 
     def listens_to_keyboard(self) -> bool:
         waiting = len(self.outbox) - self.sent + len(self.kept)
-        is_early = self.phase is Phase.FIRST or (bool(self.name) and not self.is_away())
+        is_early = self.phase is Phase.FIRST or (self.name is not None and not self.is_away())
         return not self.keyboard_ended and not is_early and waiting <= MAX_UNSENT
 
     def watch(self, descriptor: int, events: int) -> None:
@@ -677,31 +730,32 @@ class Client:
             if self.is_heard(each):
                 signal.signal(each, self.on_signal)
         self.unblock()
-        for each in (signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(each, self.on_deadly_signal)
+        for each in DEADLY:
+            if self.is_heard(each):
+                signal.signal(each, self.on_deadly_signal)
         signal.signal(signal.SIGTSTP, self.on_stop)
         for each in (signal.SIGTTIN, signal.SIGTTOU):
-            signal.signal(each, signal.SIG_IGN)  # in the background we wait
-        signal.signal(signal.SIGWINCH, lambda *_: None)  # it wakes the loop
+            signal.signal(each, signal.SIG_IGN)  # the client waits in the background instead
+        signal.signal(signal.SIGWINCH, lambda *_: None)  # it wakes up the loop
 
     def is_heard(self, which: int) -> bool:
-        """What was ignored at the start stays so, except SIGTERM."""
+        """A signal that was ignored at the start stays ignored, except SIGTERM."""
         return which == signal.SIGTERM or signal.getsignal(which) is not signal.SIG_IGN
 
     def unblock(self) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
     def on_deadly_signal(self, which: int, frame: object) -> None:
-        """Its own action, once the terminal is as it was."""
+        """Restore the terminal, then end by the signal."""
         self.terminal.restore()
         signal.signal(which, signal.SIG_DFL)
         os.kill(os.getpid(), which)
 
     def on_stop(self, which: int, frame: object) -> None:
-        self.stops = True  # it wakes the loop, too
+        self.stops = True  # the signal also wakes up the loop
 
     def stop(self) -> None:
-        """Ctrl+Z: whoever has the terminal meanwhile finds it as we did."""
+        """After Ctrl+Z: restore the terminal, since other programs use it meanwhile."""
         self.stops = False
         if self.editor and not self.hidden:
             self.editor.go()
@@ -710,7 +764,7 @@ class Client:
         self.has_terminal = False
 
     def on_continued(self) -> None:
-        """The terminal is ours again, and the cursor is on a row of its own."""
+        """The terminal is ours again; the cursor is at the start of an empty row."""
         if self.hidden:
             self.terminal.hide_typing()
             write_all(PASSWORD_PROMPT.decode())
@@ -734,20 +788,32 @@ class Client:
         try:
             client.begin_typing()
             return client.run()
-        except BrokenPipeError:  # nobody sees the screen any more
+        except NotShown:
+            if client.phase not in (Phase.FIRST, Phase.AWAY):
+                client.close_in_order()
             return 1
         finally:
             client.leave_terminal()
 
 
+class NotShown(OSError):
+    """Standard output cannot be written any more."""
+
+
 def write_all(text: str) -> None:
-    left = text.encode()
+    write_bytes(text.encode())
+
+
+def write_bytes(left: bytes) -> None:
     while left:
-        left = left[os.write(SCREEN, left) :]
+        try:
+            left = left[os.write(SCREEN, left) :]
+        except OSError as error:
+            raise NotShown(*error.args) from None
 
 
 def keep_standard_files_open() -> None:
-    """A closed standard input must not become the number of the socket."""
+    """If a standard stream is closed, open /dev/null, so that no socket gets its number."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)

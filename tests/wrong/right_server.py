@@ -1,8 +1,8 @@
-"""A small chat server that keeps every rule of PROTOCOL.md that its features bind it to.
+"""A small chat server that keeps all rules of PROTOCOL.md for the features that it has.
 
-It is cut into small methods so that a wrong server can be this one with a single method changed.
-One loop owns everything: what comes in is acted on line by line, to speak is to append to a
-user's outbox, and at the end of each round `settle` sends, drops and closes.
+It consists of small methods, so that a wrong server can replace one of them. A single loop owns all
+data: it handles input line by line, and appends replies to the outbox of each user. At the end of
+each round, `settle` sends the outboxes, and drops and closes connections.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FEATURES = frozenset({"accounts", "log", "rate-limit"})
 PROMPT = b"Enter your screen name: "
 PASSWORD_PROMPT = b"Password: "
 READ_SIZE = 64 * 1024
-TCP_CLOSE_WAIT = 8  # the state of a connection that the other side has ended
+TCP_CLOSE_WAIT = 8  # the state of a connection after the other side has sent its end
 CONSOLE = 0  # standard input
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -46,22 +46,22 @@ class User:
         self.name = b""
         self.joined = False
         self.refusals = 0
-        self.claimed = b""  # the name whose password it is asked for
+        self.claimed = b""  # the name whose password the server has asked for
         self.wrong_passwords = 0
-        self.proven = (b"", b"")  # the account that it has shown to be its own: name and hash
-        self.is_waiting = False  # for a thread: until that is done no line is taken up
-        self.left = inf  # seconds for joining, while it waits
+        self.proven = (b"", b"")  # the account whose password the user has given: name and hash
+        self.is_waiting = False  # for a thread; until then, no further line is handled
+        self.left = inf  # seconds left to join, while it is waiting
         self.inbox = bytearray()
         self.outbox = bytearray()
-        self.allowance = 0.0  # lines that may be taken up at once, when last reckoned
-        self.reckoned = 0.0  # when that was
-        self.due = inf  # when the next line is taken up, where the rate holds it back
+        self.allowance = 0.0  # number of lines that may be handled at once, at the time `reckoned`
+        self.reckoned = 0.0  # when the allowance was computed
+        self.due = inf  # when the next line may be handled, if the rate limit delays it
         self.events = selectors.EVENT_READ  # what the selector watches for
-        self.deadline = deadline  # for joining; once it is ending, for that
-        self.drained = inf  # when it leaves after the other side's end, whatever waits
-        self.ending = False  # nothing more is acted on: the outbox goes out, then our side ends
+        self.deadline = deadline  # for joining; if `ending`, for the end of the connection
+        self.drained = inf  # the latest time to leave after the other side has ended
+        self.ending = False  # input is ignored: the outbox is sent, then our side ends
         self.ended = False  # our side has ended
-        self.eof = False  # the other side has
+        self.eof = False  # the other side has ended
 
 
 class Server:
@@ -83,7 +83,7 @@ class Server:
     MAX_WRONG_PASSWORDS = 3
     MIN_PASSWORD = 8
     MAX_PASSWORD = 72
-    MAX_HELD = 64 * 1024  # bytes of a user's input that wait to be taken up
+    MAX_HELD = 64 * 1024  # bytes of a user's unhandled input
     LINGER_SECONDS = 1.0
     DRAIN_SECONDS = 10.0
     STOP_SECONDS = 1.5
@@ -98,25 +98,25 @@ class Server:
 
     def __init__(self, options: dict[str, str]) -> None:
         self.options = options
-        self.rate = int(options["--rate"] or 0)  # 0: as many as come
+        self.rate = int(options["--rate"] or 0)  # 0: no limit
         self.log: Log | None = None
         self.accounts = self.accounts_type(options["--accounts"])
         self.members_only = bool(options["--members-only"])
         self.pool = Pool(self.wake_up)
-        self.finished: deque[Callable[[], None]] = deque()  # what threads have for the loop
+        self.finished: deque[Callable[[], None]] = deque()  # results of threads, for the loop
         self.output = standard_output()
         self.quiet = bool(options["--quiet"])
         self.max_queue = int(options["--max-queue"])
-        self.users: dict[User, None] = {}  # a set in the order of coming
-        self.room: dict[bytes, User] = {}  # those who have joined, by lower-cased name
-        self.dirty: set[User] = set()  # those with something to send or to finish
-        self.pressed: set[User] = set()  # those whom others have sent something
+        self.users: dict[User, None] = {}  # a set, in the order of the connections
+        self.room: dict[bytes, User] = {}  # joined users by lower-cased name
+        self.dirty: set[User] = set()  # users with an outbox to send, or a connection to end
+        self.pressed: set[User] = set()  # users to whom lines of others were queued
         self.console = bytearray()
         self.selector = selectors.PollSelector()
-        self.accept_again = inf  # when the listener is watched again after a lack of descriptors
-        self.accept_fails = False  # so much is logged once
+        self.accept_again = inf  # when to watch the listener again after descriptors ran out
+        self.accept_fails = False  # the failure is logged already
         self.signalled = False
-        self.hung_up = False  # SIGHUP has come: the log is to be opened anew
+        self.hung_up = False  # SIGHUP has come, so the log must be reopened
         self.stopping = False
         self.commands: dict[bytes, Callable[[User, bytes], None]] = {
             b"/help": self.cmd_help,
@@ -137,7 +137,7 @@ class Server:
     # Lines
 
     def next_line(self, inbox: bytearray) -> bytes | None:
-        """Take a whole line out; of an endless one only so much is kept as shows its length."""
+        """Remove a whole line. Of a line that is too long, keep just enough to recognize it."""
         end = inbox.find(b"\n")
         if end < 0:
             del inbox[self.MAX_LINE + 2 :]
@@ -178,7 +178,7 @@ class Server:
                 self.deliver(user, line)
 
     def deliver(self, user: User, line: bytes) -> None:
-        """Pass on what others say; only this can make a user's queue too long."""
+        """Queue a line of another user; only such lines count against the limit of the queue."""
         self.tell(user, line)
         self.pressed.add(user)
 
@@ -227,7 +227,7 @@ class Server:
             self.accounts.hold()
 
     def refresh_accounts(self) -> None:
-        """Take the file as it is now, as SIGHUP asks, or after a change; log what is wrong."""
+        """Read the file again, after SIGHUP or a change; log an error."""
         if not self.options["--accounts"]:
             return
         try:
@@ -242,7 +242,7 @@ class Server:
         return self.key(name) in self.accounts.hashes
 
     def is_verified(self, user: User, name: bytes) -> bool:
-        """Whether it has given the password of this very account, or registered it."""
+        """Whether the user has given the current password of this account, or registered it."""
         hashed = self.accounts.hashes.get(self.key(name))
         return hashed is not None and user.proven == (self.key(name), hashed)
 
@@ -264,7 +264,7 @@ class Server:
         return is_right(password, hashed)
 
     def password_checked(self, user: User, hashed: bytes, right: bool) -> None:
-        if right:
+        if right and hashed == self.accounts.hashes.get(self.key(user.claimed)):
             user.proven = self.key(user.claimed), hashed
             self.enter(user)
         else:
@@ -272,7 +272,7 @@ class Server:
             self.refuse_password(user, b"! wrong password")
 
     def enter(self, user: User) -> None:
-        """The password was right; the name may have come into use meanwhile."""
+        """The password was right, but meanwhile another user may have taken the name."""
         name, user.claimed = user.claimed, b""
         if error := self.name_fault(name):
             self.record_refusal(user, "name", name)
@@ -335,7 +335,7 @@ class Server:
         return b"! password must be 8 to 72 bytes"
 
     def account_changed(self, user: User, what: str, done: bytes | Exception | None) -> None:
-        """What became of a change: the new hash, nothing where somebody was faster, or an error."""
+        """After a change: `done` is the new hash, an error, or None if the account has changed."""
         if isinstance(done, Exception):
             self.complain_of_accounts(f"cannot change accounts: {done}")
             self.tell(user, b"! accounts cannot be changed now")
@@ -364,7 +364,7 @@ class Server:
         self.pool.run(partial(self.do_job, user, work, then))
 
     def do_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
-        """In a thread: the loop gets what comes of it."""
+        """In a thread: pass the result to the loop."""
         try:
             found = work()
         except (OSError, Bad) as error:
@@ -410,7 +410,7 @@ class Server:
         return name.lower()
 
     def record_refusal(self, user: User, reason: str, line: bytes) -> None:
-        """What was refused is not recorded: it may be a password."""
+        """Do not record the line itself: it may be a password."""
         self.record("refuse", addr=user.address, reason=reason)
 
     def refuse(self, user: User, error: bytes) -> None:
@@ -451,7 +451,7 @@ class Server:
     # What users say
 
     def take_up(self, user: User) -> None:
-        """Act on the whole lines that have come, as long as the user reads what it is sent."""
+        """Handle the whole lines that have come, while the user reads the replies."""
         while not (
             user.ending or user.is_waiting or self.is_stuck(user) or self.is_throttled(user)
         ):
@@ -467,7 +467,7 @@ class Server:
         return self.is_stuck(user) or self.is_throttled(user)
 
     def is_throttled(self, user: User) -> bool:
-        """Whether a whole line has come, but not its time; a full allowance is of one second."""
+        """Whether a whole line must wait for the rate limit, which allows bursts of one second."""
         user.due = inf
         if self.rate and user.joined and b"\n" in user.inbox:
             now = time.monotonic()
@@ -487,7 +487,7 @@ class Server:
         user.allowance -= 1
 
     def release(self, user: User) -> None:
-        """The next line's time has come. Where too much is held to read on, look for the end."""
+        """Continue after the rate limit; if the inbox is full, look for the other side's end."""
         info = user.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
         if len(user.inbox) >= self.MAX_HELD and info[0] == TCP_CLOSE_WAIT:
             user.drained = min(user.drained, time.monotonic() + self.DRAIN_SECONDS)
@@ -512,7 +512,7 @@ class Server:
             self.chat(user, line)
 
     def answer(self, user: User, line: bytes, error: bytes | None) -> None:
-        """What was said to a prompt."""
+        """Handle the answer to a prompt."""
         if user.claimed and error:
             self.refuse_password(user, error)
         elif user.claimed:
@@ -699,7 +699,7 @@ class Server:
         self.accept_again = time.monotonic() + self.ACCEPT_PAUSE
 
     def is_full(self) -> bool:
-        return sum(not user.ending for user in self.users) >= int(self.options["--max-clients"])
+        return sum(not user.ended for user in self.users) >= int(self.options["--max-clients"])
 
     def prepare(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -711,7 +711,7 @@ class Server:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
 
     def watch(self, user: User) -> None:
-        """Read unless lines wait to be taken up; a user that is stuck has something to be sent."""
+        """Read, unless enough lines wait already; write, if the outbox is not empty."""
         most = self.MAX_HELD if user.due < inf or user.is_waiting else 1
         held = not user.ending and b"\n" in user.inbox and len(user.inbox) >= most
         reads = selectors.EVENT_READ if not user.eof and not held else 0
@@ -721,7 +721,7 @@ class Server:
             self.selector.modify(user.sock, user.events, partial(self.serve, user))
 
     def serve(self, user: User, events: int) -> None:
-        if not events and user in self.users:  # nothing is awaited, but a reset is told anyway
+        if not events and user in self.users:  # poll reports a reset even if no event is watched
             self.connection_reset(user)
         if events & selectors.EVENT_READ and user in self.users:
             self.receive(user)
@@ -771,10 +771,10 @@ class Server:
             self.drop(user)
 
     def end(self, user: User, reason: str = "", deadline: float | None = None) -> None:
-        """Send what is queued, end our side, and wait for the other one for a while."""
+        """Send the outbox, end our side, and wait for a limited time until the other side ends."""
         self.leave(user, reason)
         user.ending = True
-        user.deadline = deadline or time.monotonic() + self.LINGER_SECONDS
+        user.deadline = deadline or time.monotonic() + self.DRAIN_SECONDS
         self.dirty.add(user)
 
     def drop(self, user: User, reason: str = "") -> None:
@@ -788,7 +788,7 @@ class Server:
     # The loop
 
     def settle(self) -> None:
-        """The end of a round: end what is overdue, send, and drop those who do not read."""
+        """At the end of a round: handle deadlines, send, and drop users who do not read."""
         now = time.monotonic()
         if self.accept_again <= now:
             self.accept_again = inf
@@ -814,7 +814,7 @@ class Server:
     def time_up(self, user: User) -> None:
         if user.ending:
             self.drop(user)
-        elif user.drained < user.deadline:  # its own side has ended long ago
+        elif user.drained < user.deadline:  # the other side has ended long ago
             self.end_of_file(user)
         else:
             self.record_refusal(user, "timeout", b"")
@@ -828,7 +828,7 @@ class Server:
         return b"" if user.is_waiting else b"\n"
 
     def patience(self) -> float:
-        """Until something is due, an hour at the most: a poll cannot wait for ever so long."""
+        """The seconds until the next deadline; at most an hour, since poll has a maximum."""
         times = [min(user.deadline, user.drained, user.due) for user in self.users]
         soonest = min([self.accept_again, *times])
         return max(0, min(soonest - time.monotonic(), 3600))
@@ -888,7 +888,7 @@ class Server:
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
 
     def is_heard(self, number: int) -> bool:
-        """What was ignored at the start stays so, except SIGTERM."""
+        """A signal that was ignored at the start stays ignored, except SIGTERM."""
         return number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
 
     def unblock(self) -> None:
@@ -900,7 +900,7 @@ class Server:
             self.finished.popleft()()
 
     def wake_up(self) -> None:
-        """By a thread, or a signal: the loop has something to do."""
+        """Called in a thread: wake up the loop."""
         with suppress(BlockingIOError):
             self.waker.send(b"\0")
 
@@ -965,7 +965,7 @@ class Server:
             return 1
         try:
             server.listen()
-        except (OSError, UnicodeError) as error:  # a name may be none that can be looked up
+        except (OSError, UnicodeError) as error:  # the host may not be a valid name
             where = f"{bracketed(options['--host'])}:{options['--port']}"
             reason = getattr(error, "strerror", None) or error
             print(f"cannot listen on {where}: {reason}", file=sys.stderr)
@@ -998,7 +998,7 @@ def bracketed(host: str) -> str:
 
 
 def keep_standard_files_open() -> None:
-    """A closed one must not become a socket's: it is as `/dev/null`."""
+    """If a standard stream is closed, open /dev/null, so that no socket gets its number."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)

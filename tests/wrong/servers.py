@@ -1,6 +1,6 @@
 """Wrong servers: each is the right one with one thing changed. `python -m wrong.servers --bug …`
 
-Above each stands the rule that it breaks, the scenario that must find out, and at which step.
+The decorator of each names the rule that it breaks, and the scenario and the step that must fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import ClassVar
 from wrong.accounts import Accounts, Bad, hash_of
 from wrong.bug import Bugs
 from wrong.options import CommandLine, Option, number
-from wrong.right_server import PROMPT, Server, User
+from wrong.right_server import PROMPT, Server, User, with_port
 from wrong.sink import Log
 
 BUGS = Bugs()
@@ -55,7 +55,7 @@ class EndsLinesWithReturns(Server):
     'bob: {receives: ["alice: one", "alice: two", "alice: /three", "alice: ',
 )
 class LosesTheSecondLine(Server):
-    """Of the lines that come in one packet, the first alone is acted on."""
+    """Of the lines in one packet, only the first is handled."""
 
     def next_line(self, inbox: bytearray) -> bytes | None:
         line = super().next_line(inbox)
@@ -66,7 +66,7 @@ class LosesTheSecondLine(Server):
 
 @wrong("FRAME-3", "frame/two-byte-by-byte", "carol: {sees_all: ")
 class MixesHalfLines(Server):
-    """What has come, and is no whole line yet, is kept for all in one place."""
+    """Lines without their end are kept in one buffer for all users."""
 
     BUFFER: ClassVar[bytearray] = bytearray()
 
@@ -195,7 +195,7 @@ class DoesNotCountTheNewcomer(Server):
     'alice: {sees: "Welcome, alice (1 online). Type /help for commands."}',
 )
 class AnnouncesBeforeTheWelcome(Server):
-    """The newcomer is told of its own coming, and before its welcome."""
+    """The newcomer gets its own join notice, and gets it before the welcome."""
 
     def welcome(self, user: User) -> None:
         self.tell(user, user.name + b" has joined the chat")
@@ -218,10 +218,19 @@ class RefusesSixNames(Server):
 
 @wrong("JOIN-8", "join/timed-out", 'silent: {receives: ["", "! timed out"]}')
 class TimesOutBehindThePrompt(Server):
-    """The notice stands on the line of the prompt."""
+    """The notice is on the line of the prompt."""
 
     def say_timed_out(self, user: User) -> None:
         self.tell(user, b"! timed out")
+
+
+@wrong("JOIN-8", "join/no-more-time", 'bob: {receives: ["", "! timed out"]}')
+class GivesMoreTimeForEachName(Server):
+    """A refused name restarts the join timeout."""
+
+    def refuse(self, user: User, error: bytes) -> None:
+        user.deadline = time.monotonic() + float(self.options["--join-timeout"])
+        super().refuse(user, error)
 
 
 # CHAT: messages
@@ -242,7 +251,7 @@ class DeliversTwice(Server):
 
 @wrong("CHAT-3", "chat/one-order-for-all", 'dave: {sees_as: "carol"}')
 class HasTwoOrders(Server):
-    """Every other user has the last lines first, where several wait for it."""
+    """Every second user gets waiting lines in reverse order."""
 
     def deliver(self, user: User, line: bytes) -> None:
         super().deliver(user, line)
@@ -253,7 +262,7 @@ class HasTwoOrders(Server):
 
 @wrong("CHAT-4", "chat/at-once", 'bob: {receives: "alice: now"}')
 class StaysALineBehind(Server):
-    """A message waits for the next one."""
+    """A message is relayed only when the next one arrives."""
 
     held: tuple[User, bytes] | None = None
 
@@ -303,9 +312,19 @@ class WhispersToAll(Server):
         self.broadcast(b"(private) %s: %s" % (user.name, text), but=user)
 
 
+@wrong(
+    "CMD-3",
+    "msg/text-as-it-came",
+    'bob: {receives: "(private) alice: two  between, one behind "}',
+)
+class SkipsOneSpaceBeforeTheName(Server):
+    def cmd_msg(self, user: User, rest: bytes) -> None:
+        super().cmd_msg(user, b"" if rest.startswith(b" ") else rest)
+
+
 @wrong("CMD-4", "nick/renamed", 'alice: {sees: "alice is now known as Alicia"}')
 class RenamesInSilence(Server):
-    """The one who takes a new name is not told."""
+    """The renamed user does not get the rename notice."""
 
     def rename(self, user: User, name: bytes) -> None:
         waiting = len(user.outbox)
@@ -338,9 +357,9 @@ class SaysTwiceWhoLeft(Server):
         super().leave_notice(user)
 
 
-@wrong("LEAVE-1", "leave/reset", 'alice: {sees: "bob has left the chat"}')
+@wrong("LEAVE-1", "leave/reset", 'alice: {sees: "Bob has left the chat"}')
 class OverlooksResets(Server):
-    """Whose connection is reset leaves without notice."""
+    """A user whose connection is reset leaves without a notice."""
 
     def connection_reset(self, user: User) -> None:
         if user.joined:
@@ -351,7 +370,7 @@ class OverlooksResets(Server):
 
 @wrong("LEAVE-2", "leave/last-words", "bob: is_closed")
 class KeepsItsSideOpen(Server):
-    """After a client's end of file the server does not end its side."""
+    """After a client's end of file, the server does not end its side."""
 
     def end_of_file(self, user: User) -> None:
         self.leave(user)
@@ -380,7 +399,7 @@ class ResetsInsteadOfClosing(Server):
 
 @wrong("LEAVE-4", "leave/quits-while-sending", "bob: ")
 class ClosesWithoutReadingOn(Server):
-    """To close with bytes unread, or still on their way, is a reset: here, or behind all lines."""
+    """A close with unread input, or before more arrives, is a reset: now, or after all lines."""
 
     def flush(self, user: User) -> None:
         user.ended = user.ending  # to close is to end
@@ -389,15 +408,41 @@ class ClosesWithoutReadingOn(Server):
             self.drop(user)
 
 
+@wrong("LEAVE-4", "leave/late-reader-after-its-end", "bob: {receives: {starts")
+class CountsFromItsDecision(Server):
+    """A connection that it ends has one second for all: for what is queued, too."""
+
+    def end(self, user: User, reason: str = "", deadline: float | None = None) -> None:
+        super().end(user, reason, deadline or time.monotonic() + self.LINGER_SECONDS)
+
+
 @wrong("LEAVE-4", "leave/given-up-after-a-second", "h")
 class GivesNobodyUp(Server):
-    """One that was sent away and never closes holds its descriptor for ever."""
+    """If a client does not close after the server's end, its descriptor is never closed."""
 
     def time_up(self, user: User) -> None:
         if user.ending and not self.stopping:
             user.deadline = inf
         else:
             super().time_up(user)
+
+
+@wrong("LEAVE-5", "leave/keepalive", "server: {notices_loss_within: ")
+class LeavesTheIntervalOfKeepaliveAsItIs(Server):
+    """It sets only the time before the first probe; nine more follow, 75 seconds apart."""
+
+    def prepare(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 120)
+
+
+@wrong("LEAVE-5", "leave/peer-that-accepts-nothing", "server: {has_socket_option: ")
+class WaitsForWhoAcceptsNothing(Server):
+    def prepare(self, sock: socket.socket) -> None:
+        super().prepare(sock)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
 
 
 # STOP: shutting a server down
@@ -459,7 +504,7 @@ class ShrugsOffTheSecondSignal(Server):
     'bob: {types: {line: "line {n}: The quick brown fox jumps over the lazy',
 )
 class WaitsForSlowReaders(Server):
-    """A client that does not read holds all the others up, and soon."""
+    """A client that does not read soon delays all others."""
 
     def prepare(self, sock: socket.socket) -> None:
         super().prepare(sock)
@@ -480,7 +525,7 @@ class NeverDropsAnyone(Server):
 
 @wrong("LIMIT-1", "limit/burst-to-a-reader", 'alice: {receives: {line: "bob: line {n} of a burst')
 class DropsBeforeItSends(Server):
-    """What the kernel has not been offered yet counts as waiting."""
+    """Data counts towards the bound before it is offered to the kernel."""
 
     def deliver(self, user: User, line: bytes) -> None:
         super().deliver(user, line)
@@ -515,6 +560,18 @@ class TakesUpAllAtOnce(Server):
         return False
 
 
+@wrong("LIMIT-5", "rate/burst", 'u1: {receives: {line: "u8: line {n}"')
+class HandlesOneLineAtOnce(Server):
+    def grown(self, allowance: float, seconds: float) -> float:
+        return min(1, super().grown(allowance, seconds))
+
+
+@wrong("LIMIT-5", "rate/burst", 'u1: {receives: {line: "u8: line {n}"')
+class HandlesHalfTheLinesAtOnce(Server):
+    def grown(self, allowance: float, seconds: float) -> float:
+        return min(self.rate / 2, super().grown(allowance, seconds))
+
+
 @wrong("LIMIT-5", "rate/a-second", "bob: {sees_all: ")
 class GivesBackTwiceAsMuch(Server):
     def grown(self, allowance: float, seconds: float) -> float:
@@ -523,7 +580,7 @@ class GivesBackTwiceAsMuch(Server):
 
 @wrong("LIMIT-5", "rate/saved-up", "bob: {sees_all: ")
 class LetsUsersSaveUp(Server):
-    """Who was silent for long may say much at once."""
+    """A user who was silent can send many lines at once."""
 
     def grown(self, allowance: float, seconds: float) -> float:
         return allowance + seconds * self.rate
@@ -583,14 +640,14 @@ class ForgetsWhatWaitsAtTheEnd(Server):
 
 @wrong("LIMIT-5", "rate/ten-seconds", 'bob: {receives: "alice has left the chat"}')
 class HearsEverybodyOut(Server):
-    """After a client's end of file all that waits is taken up, however long that takes."""
+    """After an end of file, all waiting lines are handled, however long that takes."""
 
     DRAIN_SECONDS = inf
 
 
 @wrong("LIMIT-5", "rate/reset", 'bob: {receives: "alice has left the chat"}')
 class TakesAResetForAnEnd(Server):
-    """What waits is still taken up."""
+    """After a reset, waiting lines are still handled."""
 
     def connection_reset(self, user: User) -> None:
         user.eof = True
@@ -614,7 +671,7 @@ class AnnouncesWithoutSayingWho(Server):
 
 @wrong("OPER-2", "console/no-operator:dev-null", "server: {idles_for: 2}")
 class SpinsWithoutAnOperator(Server):
-    """An input that has ended is read for ever."""
+    """Standard input is read again and again after its end."""
 
     def end_of_console(self) -> None:
         pass
@@ -633,7 +690,7 @@ class KicksWithoutAWord(Server):
 
 
 class Accepting(Accounts):
-    """Takes for good what a wrong server overlooks."""
+    """Accepts lines of the file that a wrong server does not check."""
 
     overlooked = ""
 
@@ -728,7 +785,7 @@ class ReadsItsAccountsOnce(Server):
 
 @wrong("FILE-4", "accounts/gone-bad:malformed", 'ann: {is_asked: "Password: "}')
 class ForgetsItsAccounts(Server):
-    """Where the file has gone bad, there are none."""
+    """If the file is bad, all accounts are removed."""
 
     def complain_of_accounts(self, trouble: str) -> None:
         self.accounts.hashes.clear()
@@ -737,7 +794,7 @@ class ForgetsItsAccounts(Server):
 
 @wrong("FILE-4", "accounts/gone-bad:vanished", 'ann: {is_asked: "Password: "}')
 class EndsWithItsFile(Server):
-    """Where the file has gone bad, nobody gets in."""
+    """If the file is bad, nobody can join."""
 
     is_bad = False
 
@@ -809,7 +866,7 @@ class TakesNoEmptyPassword(Server):
 
 @wrong("ACCT-2", "accounts/whole-line:command", 'ann: {sees: "! wrong password"}')
 class ObeysAtThePassword(Server):
-    """What looks like a command is one."""
+    """A password that looks like a command is handled as one."""
 
     def take_password(self, user: User, password: bytes) -> None:
         if password.lower() == b"/who":
@@ -821,14 +878,14 @@ class ObeysAtThePassword(Server):
 
 @wrong("ACCT-2", "accounts/seventy-two-bytes:letters", 'ann: {sees: "! wrong password"}')
 class LooksAtSeventyTwoBytes(Server):
-    """What bcrypt does not look at may be anything."""
+    """A password may go on after the 72 bytes that bcrypt uses."""
 
     MAX_PASSWORD = 1024
 
 
 @wrong("ACCT-1", "accounts/bad-lines-for-passwords", 'ann: {is_asked: "Password: "}')
 class AsksForTheNameAgain(Server):
-    """A line with a mistake in it is a refused name, whatever it was asked for."""
+    """A bad line at the password prompt counts as a refused name."""
 
     def answer(self, user: User, line: bytes, error: bytes | None) -> None:
         if error:
@@ -854,7 +911,7 @@ class AsksThoughTheNameIsInUse(Server):
 
 @wrong("LEAVE-2", "accounts/last-words-of-a-member", 'ann: {receives: ["Welcome, ann (2 online).')
 class DoesNotWaitForItsChecks(Server):
-    """At the end of file a connection ends, whatever it waits for."""
+    """An end of file ends the connection, even if a password is still checked."""
 
     def receive(self, user: User) -> None:
         super().receive(user)
@@ -864,7 +921,7 @@ class DoesNotWaitForItsChecks(Server):
 
 @wrong("JOIN-6", "accounts/reset-while-checked", 'bob: {sees: "ann has joined the chat"}')
 class LetsTheDeadIn(Server):
-    """Who has gone while the password was checked joins, and leaves."""
+    """A user whose connection ended while the password was checked joins, and leaves."""
 
     def job_done(self, user: User, then: Callable[..., None], found: object) -> None:
         super().job_done(user, then, found)
@@ -875,7 +932,7 @@ class LetsTheDeadIn(Server):
 
 @wrong("JOIN-8", "accounts/no-time-runs-while-checked", "ann: {sees: ")
 class LosesPatienceWithItsThreads(Server):
-    """The time for joining runs while a password is checked."""
+    """The join timeout runs while a password is checked."""
 
     def start_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
         super().start_job(user, work, then)
@@ -884,7 +941,7 @@ class LosesPatienceWithItsThreads(Server):
 
 @wrong("JOIN-8", "accounts/late-for-the-password", 'silent: {receives: ["", "! timed out"]}')
 class WaitsForPasswords(Server):
-    """Who has given a good name has all the time."""
+    """A registered name ends the join timeout."""
 
     def ask_password(self, user: User) -> None:
         super().ask_password(user)
@@ -915,6 +972,16 @@ class LetsMembersBeAnyone(Server):
         return super().claim_fault(user, name) if self.is_registered(name) else None
 
 
+@wrong(
+    "ACCT-6",
+    "accounts/no-longer-a-member-in-any-case",
+    'ann: {receives: "! name not registered: ANN"}',
+)
+class LetsAnyoneChangeTheCase(Server):
+    def claim_fault(self, user: User, name: bytes) -> bytes | None:
+        return None if self.key(name) == self.key(user.name) else super().claim_fault(user, name)
+
+
 @wrong("ACCT-6", "accounts/strangers-are-refused-names", "bob: {receives: [")
 class CountsNoStrangers(Server):
     def refuse(self, user: User, error: bytes) -> None:
@@ -924,7 +991,7 @@ class CountsNoStrangers(Server):
 
 @wrong("ACCT-7", "accounts/registered-here", 'alice: {receives: "! already registered: alice"}')
 class RegistersAgain(Server):
-    """Who has an account makes it anew."""
+    """/register of a registered name makes the account again."""
 
     def cmd_register(self, user: User, rest: bytes) -> None:
         if self.is_own_account(user):
@@ -936,7 +1003,7 @@ class RegistersAgain(Server):
 
 @wrong("ACCT-8", "accounts/not-ones-own", 'Alice: {receives: ["! not registered: Alice", ')
 class LetsAnyoneChangeThePassword(Server):
-    """To have the name is enough."""
+    """A user with the name can change its password without having proven the account."""
 
     def is_own_account(self, user: User) -> bool:
         user.proven = self.key(user.name), self.accounts.hashes.get(self.key(user.name), b"")
@@ -1008,7 +1075,7 @@ class LooksAtTheLengthFirst(Server):
 
 @wrong("ACCT-10", "accounts/replies-in-order", 'alice: {receives: ["Online (2): alice, bob", "Reg')
 class TakesUpLinesMeanwhile(Server):
-    """What is said behind a command does not wait for it."""
+    """Lines after an account command do not wait for it."""
 
     def start_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
         super().start_job(user, work, then)
@@ -1044,7 +1111,7 @@ class LosesComments(Server):
 
 @wrong("FILE-7", "accounts/kept-as-they-are", """server: {runs: "sh -c 'LC_ALL=C sed""")
 class MendsWhatItFinds(Server):
-    """What is not UTF-8 does not survive."""
+    """Other lines of the file lose their bytes that are not UTF-8."""
 
     class accounts_type(Accounts):
         def lines(self, data: bytes) -> list[bytes]:
@@ -1082,7 +1149,7 @@ class ReplacesTheLink(Server):
 
 @wrong("FILE-5", "accounts/read-again", 'server: {runs: "htpasswd -vb accounts ann ')
 class UndoesOthersChanges(Server):
-    """What it writes is what it read when it started."""
+    """The server changes the file as it was at the start."""
 
     class accounts_type(Accounts):
         first: bytes | None = None
@@ -1094,7 +1161,7 @@ class UndoesOthersChanges(Server):
 
 @wrong("FILE-7", "accounts/all-register-at-once", 'server: {runs: "sh -c ')
 class LosesOneOfTwoChanges(Server):
-    """The file is read before the hash is made, and written after."""
+    """The file is read before the hash is made, and written afterwards."""
 
     class accounts_type(Accounts):
         def add(self, name: bytes, password: bytes) -> bytes | None:
@@ -1131,7 +1198,7 @@ class AddsToABadFile(Server):
     "FILE-6", "accounts/cannot-be-written", 'alice: {receives: "! accounts cannot be changed now"}'
 )
 class SaysThatItIsDone(Server):
-    """What cannot be written counts all the same."""
+    """An account that cannot be written counts as changed."""
 
     class accounts_type(Accounts):
         def replace(self, data: bytes) -> None:
@@ -1153,7 +1220,7 @@ class LooksAtTheCaseOfRegisteredNames(Server):
 
 @wrong("ACCT-11", "accounts/nick-to-a-name-of-ones-own", "ann: {receives: ")
 class LetsNobodyBack(Server):
-    """A registered name is nobody's by /nick, not even one's own."""
+    """/nick to a registered name is refused, even if the account is proven."""
 
     def claim_fault(self, user: User, name: bytes) -> bytes | None:
         if self.is_registered(name):
@@ -1165,7 +1232,7 @@ class LetsNobodyBack(Server):
     "ACCT-11", "accounts/another-account-of-the-name", 'ann: {receives: "! name registered: ann"}'
 )
 class TrustsForEver(Server):
-    """Who has given the password of an account has given those of all that bear its name later."""
+    """A proven account stays proven if it is removed and made again with another password."""
 
     def is_verified(self, user: User, name: bytes) -> bool:
         return user.proven[0] == self.key(name)
@@ -1173,7 +1240,7 @@ class TrustsForEver(Server):
 
 @wrong("ACCT-5", "accounts/nick-to-a-name-of-ones-own", 'ann: {receives: "! name registered: ann"')
 class KeepsAllThatWasProven(Server):
-    """What one has proven stays so, whatever one proves after it."""
+    """An account stays proven when the connection proves another."""
 
     def is_verified(self, user: User, name: bytes) -> bool:
         user.known = getattr(user, "known", set()) | {user.proven}  # type: ignore[attr-defined]
@@ -1234,7 +1301,7 @@ class HearsWhatWasIgnored(Server):
 
 @wrong("LIMIT-6", "limit/half-close-behind-a-full-queue", "alice: {receives: ")
 class LooksAwayFromThoseWhoLag(Server):
-    """One for whom much waits is not read, and its end is not seen."""
+    """If much waits for a user, its input is not read, and its end is not noticed."""
 
     def settle(self) -> None:
         super().settle()
@@ -1317,7 +1384,7 @@ class ChecksInItsLoop(Server):
 
 @wrong("ACCT-12", "accounts/turns", "")
 class ChecksAllAtOnce(Server):
-    """It shows as soon as bob is let in: while alice asks, or on a busy machine after that."""
+    """The failure shows as soon as bob joins: while alice asks, or later on a busy machine."""
 
     def __init__(self, options: dict[str, str]) -> None:
         super().__init__(options)
@@ -1326,7 +1393,7 @@ class ChecksAllAtOnce(Server):
 
 @wrong("LIMIT-4", "accounts/held-while-checked", "server: {grows_less_than: ")
 class HoldsWhatComesMeanwhile(Server):
-    """Whatever is sent while a password is checked is read."""
+    """All input that arrives while a password is checked is held."""
 
     def room_for(self, user: User) -> int:
         return 4 * 1024 * 1024
@@ -1382,7 +1449,7 @@ class ListensEverywhere(Server):
     r'server: {sees: {matches: "Listening on 127\.0\.0\.1:[1-9][0-9]*"}}',
 )
 class HoldsItsReadyLine(Server):
-    """The ready line is not flushed: it is seen on a terminal, but not through a pipe."""
+    """The ready line is not flushed: it appears on a terminal, but not on a pipe."""
 
     def ready(self) -> None:
         sys.stdout.write(self.ready_line() + "\n")
@@ -1415,6 +1482,17 @@ class NeverGetsReady(Server):
 
 
 @wrong("PROG-3", "program/ready-when-it-says-so", "server: starts")
+class IsReadyBeforeItListens(Server):
+    """It announces a port that it has bound, but at which it does not listen."""
+
+    def ready(self) -> None:
+        self.bound = socket.socket()
+        self.bound.bind((self.options["--host"], 0))
+        self.listening_on = with_port(self.bound.getsockname())
+        super().ready()
+
+
+@wrong("PROG-3", "program/ready-when-it-says-so", "server: starts")
 class DiesAtTheStart(Server):
     def listen(self) -> None:
         print("cannot find the chat room", file=sys.stderr)
@@ -1423,7 +1501,7 @@ class DiesAtTheStart(Server):
 
 @wrong("STOP-3", "stop/terminated", "server: {exits: 0}")
 class DiesOfASignal(Server):
-    """At the very end, when all the others have had their due."""
+    """At its very end, after it has done everything else, the server kills itself."""
 
     def run(self) -> int:
         status = super().run()
@@ -1450,7 +1528,7 @@ class IgnoresSignals(Server):
 
 @wrong("", "stop/interrupted", "at the end")  # no rule names it, and its case passes
 class LeavesAChildBehind(Server):
-    """The child holds the terminal and heeds no signal; where nobody ends it, it ends itself."""
+    """A child keeps the terminal open and ignores signals; it ends by itself after a minute."""
 
     def run(self) -> int:
         status = super().run()
@@ -1509,7 +1587,7 @@ class BeginsItsLogAnew(Server):
 
 @wrong("LOG-2", "log/log-before-the-end", "server: {writes: [{contains: ")
 class LosesItsLastEvents(Server):
-    """What waits is written once it is much, and not at the end."""
+    """Events are written only when many wait, and not at the end."""
 
     class log_type(Log):
         def flush(self) -> None:
@@ -1554,7 +1632,7 @@ class LogsNoAccounts(Server):
 
 @wrong("LOG-2", "log/log-of-wrong-passwords", "server: {writes: ")
 class TakesPasswordsForNames(Server):
-    """A wrong password is in the log as a refused name."""
+    """A wrong password is logged as a refused name."""
 
     def record_refusal(self, user: User, reason: str, line: bytes) -> None:
         super().record_refusal(user, "name" if reason == "password" else reason, line)
@@ -1596,7 +1674,7 @@ class DiesOfAFullLog(Server):
 
 @wrong("LOG-4", "log/unread-output", 'bob: {receives: {starts: "alice: line {n}: ", times: 6000}}')
 class WaitsForItsReader(Server):
-    """Standard output is written to until it is taken."""
+    """A write to standard output waits until the reader accepts it."""
 
     def __init__(self, options: dict[str, str]) -> None:
         super().__init__(options)

@@ -1,4 +1,4 @@
-"""Where a server's lines go that must hold up nobody: standard output, and the log."""
+"""Output that must never block the server: standard output, and the log."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import stat
 import time
 from contextlib import suppress
 
-LEVELS = {"refuse": "WARN", "error": "ERROR"}  # of events; of all others, INFO
+LEVELS = {"refuse": "WARN", "error": "ERROR"}  # of these events; all others have INFO
 FLAGS = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class Sink:
-    """Lines that are not taken at once wait; what is too much, or cannot be written, is lost."""
+    """A queue of lines for a file. It loses lines that exceed its limit or cannot be written."""
 
     MAX_PENDING = 1024 * 1024
-    LAST_SECONDS = 0.25  # for what still waits at the end
+    LAST_SECONDS = 0.25  # for the rest of the queue when the server ends
 
     def __init__(self, name: str, descriptor: int) -> None:
         self.name = name
         self.descriptor = descriptor
         self.pending = bytearray()
-        self.begun = 0  # bytes of the first line that waits that have been written
-        self.is_blocked = False  # it takes no more for now
-        self.is_torn = False  # a line was written in part, and the rest of it is lost
+        self.begun = 0  # bytes of the first line in the queue that were written already
+        self.is_blocked = False  # a write would block
+        self.is_torn = False  # a line was written in part, and its rest is lost
         self.has_lost = False
 
     def put(self, line: bytes) -> None:
@@ -38,12 +38,12 @@ class Sink:
             self.pending += self.end_of_torn() + line
 
     def end_of_torn(self) -> bytes:
-        """What ends a line whose rest is lost, before the next one."""
+        """The line end for a line whose rest is lost, before the next line."""
         end, self.is_torn = b"\n" * self.is_torn, False
         return end
 
     def flush(self) -> None:
-        """Write what is taken. What is not taken for good is lost, a line that was begun too."""
+        """Write until a write would block. After an error, the whole queue is lost."""
         self.is_blocked = False
         try:
             while self.pending:
@@ -67,13 +67,13 @@ class Sink:
             self.complain(f"chat-server: lines for {self.name} are lost: {why}\n")
 
     def complain(self, text: str) -> None:
-        """Say it on standard error, if that is heard at once."""
+        """Write to standard error, unless that would block."""
         with suppress(OSError):
             if select.select([], [2], [], 0)[1]:
                 os.write(2, os.fsencode(text))
 
     def finish(self) -> None:
-        """Write what waits before the process ends, if it is taken soon."""
+        """Write the rest before the process ends, but wait only for a short time."""
         self.flush()
         end = time.monotonic() + self.LAST_SECONDS
         while self.is_blocked and (left := end - time.monotonic()) > 0:
@@ -99,7 +99,7 @@ class Log(Sink):
         descriptor = self.open(self.name)
         os.close(self.descriptor)
         self.descriptor = descriptor
-        if self.begun:  # and never to be whole
+        if self.begun:  # its beginning is in the old file
             del self.pending[: self.pending.find(b"\n") + 1]
             self.begun = 0
 
@@ -113,14 +113,14 @@ class Log(Sink):
 
     def line(self, event: dict[str, str]) -> bytes:
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-        return text.encode(errors="replace")  # a path may be no text
+        return text.encode(errors="replace")  # a path may contain bytes that are no text
 
 
 def standard_output() -> Sink:
-    """What blocks is opened anew, lest it block, or not block all others who have it open too."""
+    """Open a pipe or terminal again, so that O_NONBLOCK does not affect others that share it."""
     descriptor = 1
     is_writable = fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
     if is_writable and not stat.S_ISREG(os.fstat(1).st_mode):
-        with suppress(OSError):  # a socket
+        with suppress(OSError):  # a socket cannot be opened
             descriptor = os.open("/proc/self/fd/1", FLAGS)
     return Sink("standard output", descriptor)

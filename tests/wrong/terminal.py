@@ -1,4 +1,4 @@
-"""The terminal of the right client: what is typed can be hidden, and lines can be edited."""
+"""The terminal of the right client: hides what is typed, and edits lines."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 KEYBOARD, SCREEN = 0, 1
 
-# A key: an escape sequence, a letter with Alt, or a single character. An answer of the terminal may
-# be a text between marks.
+# A key: an escape sequence, a letter with Alt, or a single character. A terminal's answer to a
+# query may be a string that ends with BEL or ESC \.
 KEY = re.compile(
     "\x1b\\[[0-?]*[ -/]*[@-~]|\x1bO.|\x1b[]P^_X].*?(?:\a|\x1b\\\\)|\x1b[^][OP^_X\x1b]|[^\x1b]",
     re.DOTALL,
@@ -44,7 +44,7 @@ def is_terminal() -> bool:
 
 
 def is_ours() -> bool:
-    """Whether the shell has given the terminal to us; true where there is no terminal, or shell."""
+    """Whether we are in the foreground; true if there is no terminal or no shell."""
     try:
         return os.tcgetpgrp(KEYBOARD) == os.getpgrp()
     except OSError:
@@ -56,7 +56,7 @@ def can_edit() -> bool:
 
 
 class Terminal:
-    """The settings of standard input's terminal, where it is one."""
+    """The settings of the terminal at standard input, if it is a terminal."""
 
     def __init__(self) -> None:
         self.before = termios.tcgetattr(KEYBOARD) if is_terminal() else None
@@ -98,41 +98,41 @@ def width(char: str) -> int:
 
 
 class Editor:
-    """One line at the bottom of the screen; what is to be shown goes above it."""
+    """A line that is edited at the bottom of the screen; all other output appears above it."""
 
     KEY = KEY
     SECRETS = re.compile("/(register|passwd) ", re.IGNORECASE)
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self.write = write
-        self.own = ""  # the prompt where the server's last line has ended
+        self.own = ""  # the client's prompt, shown when the server's output ends with a whole line
         self.drawn = ""  # the prompt that is on the screen
-        self.names: dict[str, str] = {}  # in the room, by their small letters
+        self.names: dict[str, str] = {}  # names in the room, by lower-cased name
         self.pasting = False
         self.decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
-        self.typed = ""  # keys that are not whole yet
+        self.typed = ""  # the beginning of a key's sequence
         self.prompt = ""
         self.text = ""
         self.place = 0
         self.history: list[str] = []
-        self.back = 0  # how far we have gone into it
-        self.half = ""  # what was typed before that
-        self.asks = True  # what is typed answers a prompt
-        self.row = 0  # of the cursor, from the line's first
+        self.back = 0  # how many lines back in the history
+        self.half = ""  # the line that was being typed before the history was used
+        self.asks = True  # the line answers a prompt of the server
+        self.row = 0  # rows between the first row of the line and the cursor
         self.ended = False
 
     # Drawing
 
     @property
     def lead(self) -> str:
-        """What stands before the text."""
+        """The text before the line: a prompt of the server or of the client."""
         return self.prompt or self.own
 
     def columns(self) -> int:
         return os.get_terminal_size(SCREEN).columns or 80
 
     def spots(self) -> list[tuple[int, int]]:
-        """The row and column of each character of prompt and text, and of what would follow."""
+        """The row and column of each character of prompt and line, and of the place behind them."""
         row = column = 0
         spots = []
         for char in self.lead + self.text:
@@ -148,7 +148,7 @@ class Editor:
         rows, column = spots[-1]
         self.write("".join(self.shown(spots)))
         if rows and column == 0:
-            self.write("\r\n")  # the terminal waits in the last column
+            self.write("\r\n")  # most terminals keep the cursor in the last column
         row, column = spots[len(self.lead) + self.place]
         self.write(f"\x1b[{rows - row}A" if rows > row else "")
         self.write(f"\r\x1b[{column}C" if column else "\r")
@@ -168,7 +168,7 @@ class Editor:
         self.draw()
 
     def show(self, text: str) -> None:
-        """Whole lines go above; what has no line end yet is the prompt."""
+        """Show whole lines above the line; the rest of the text is the new prompt."""
         self.erase()
         whole, end, rest = (self.prompt + text).rpartition("\n")
         self.write(whole + end)
@@ -176,7 +176,7 @@ class Editor:
         self.draw()
 
     def leave(self) -> None:
-        """The line stays where it is, and the cursor goes below it."""
+        """Leave the line on the screen, and move the cursor below it."""
         place, self.place = self.place, len(self.text)
         self.redraw()
         if self.spots()[-1][1]:
@@ -184,7 +184,7 @@ class Editor:
         self.place, self.row = place, 0
 
     def go(self) -> None:
-        """Likewise, but an own prompt with nothing behind it goes."""
+        """Like `leave`, but erase the client's prompt if the line is empty."""
         if self.prompt or self.text:
             self.leave()
         else:
@@ -193,7 +193,7 @@ class Editor:
     # Keys
 
     def feed(self, data: bytes) -> list[str]:
-        """The lines that are finished by these bytes."""
+        """Handle these bytes from the keyboard; returns the lines that they finish."""
         self.typed += self.decoder.decode(data)
         lines: list[str] = []
         while self.typed and not self.ended and (key := self.KEY.match(self.typed)):
@@ -239,7 +239,7 @@ class Editor:
         self.place = self.step(1)
 
     def step(self, by: int) -> int:
-        """The next place that is not within a character of several."""
+        """The next place, without stopping inside a character with combining marks."""
         place = min(max(self.place + by, 0), len(self.text))
         while 0 < place < len(self.text) and not width(self.text[place]):
             place += by
@@ -301,7 +301,7 @@ class Editor:
             self.insert(found[0])
 
     def candidates(self, start: int) -> list[str]:
-        """What a word that begins there may be: commands, or names."""
+        """What can complete a word at this place: commands or names."""
         return [*self.names.values()] if start else [*COMMANDS]
 
     def clear_screen(self) -> None:

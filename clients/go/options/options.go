@@ -1,7 +1,6 @@
-// Package options reads the client's command line (PROG-2, PROG-4 to PROG-8).
+// Package options reads the command line (PROG-2, PROG-4 to PROG-8).
 //
-// It offers ParseOptions, and Options, what the command line says. A command line that is wrong, or
-// asks for help or the version, ends the program here.
+// It exports Options and ParseOptions.
 package options
 
 import (
@@ -11,57 +10,58 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode"
 )
 
-const version = "0.1.0"
+const (
+	version = "0.1.0"
+	maxName = 1024 // bytes of --name (PROG-7)
+)
 
-const usage = `usage: chat-client [--host HOST] [--port PORT] [--name NAME]
-                   [--retries N] [--retry-delay SECONDS] [--help] [--version]
-`
+const usage = "usage: chat-client [OPTION]...\n"
 
 const help = usage + `
-A chat client. It shows what the server sends and sends each line of its input.
-Nothing is encrypted, passwords neither. On a network that is not yours, use an SSH tunnel
-or a TLS proxy (see README.md).
+A chat client. It shows what the server sends, and sends each line of its input.
+Nothing is encrypted, not even passwords. On a network that is not yours, use an SSH tunnel
+or a TLS proxy (see docs/chat.md).
 
-  --host HOST            where the server is (default localhost)
-  --port PORT            its port (default 8080)
-  --name NAME            the screen name to give (default: be asked for it)
-  --retries N            how often a connection that was lost is tried again; 0: not at all
+  --host HOST            host of the server (default localhost)
+  --port PORT            port of the server (default 8080)
+  --name NAME            answer to the server's prompt for a name (default: you answer it)
+  --retries N            attempts to reconnect after the connection was lost; 0 for none
                          (default 10)
-  --retry-delay SECONDS  before the first of these tries; it doubles with each, up to 30 s
+  --retry-delay SECONDS  delay before the first attempt; it doubles each time, up to 30 s
                          (default 1)
   --help                 print this and exit
   --version              print the version and exit
 
-In the chat, /help lists the commands. Ctrl+C ends the client; so does, once all is sent, Ctrl+D.
-On a terminal a line can be edited; Up brings back those typed before, and TAB completes
-commands and names.
+In the chat, /help lists the commands. Ctrl+C ends the client. Ctrl+D ends it after everything
+was sent.
+On a terminal, lines can be edited: Up recalls earlier lines, and TAB completes commands and
+names.
 `
 
-// Options is what the command line says.
+// Options are the values of all options.
 type Options struct {
 	Host       string
 	Port       int
-	Name       string // to answer the first prompt with; empty: the user is asked
-	HasName    bool   // ... also with an empty name
+	Name       string // answers the prompt for the name, if HasName
+	HasName    bool
 	Retries    int
 	RetryDelay float64 // seconds
 }
 
-// Address writes where the server is; a host of IPv6 in brackets.
+// Address returns the host and port of the server, with an IPv6 address in brackets (CLIENT-4).
 func (o *Options) Address() string {
 	return net.JoinHostPort(o.Host, strconv.Itoa(o.Port))
 }
 
-// usageError ends the program for a command line that is wrong.
+// usageError prints what is wrong with the command line, and ends the program.
 func usageError(message string) {
 	fmt.Fprintf(os.Stderr, "%schat-client: error: %s\n", usage, message)
 	os.Exit(2)
 }
 
-// answer prints what --help or --version asks for.
+// answer prints a text, and ends the program.
 func answer(text string) {
 	fmt.Print(text)
 	os.Exit(0)
@@ -72,8 +72,8 @@ var (
 	decimalNumber = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9})?$`)
 )
 
-// setters has what sets each option that takes a value; it reports whether the value is good. A
-// name is for the server to judge, if it is one line.
+// setters set the options that take a value, and return whether the value is good. A name must be
+// one line; the server decides whether it is valid.
 var setters = map[string]func(o *Options, value string) bool{
 	"--host": func(o *Options, value string) bool {
 		o.Host = value
@@ -85,7 +85,7 @@ var setters = map[string]func(o *Options, value string) bool{
 	},
 	"--name": func(o *Options, value string) bool {
 		o.Name, o.HasName = value, true
-		return !strings.ContainsFunc(value, unicode.IsControl)
+		return len(value) <= maxName && !strings.ContainsAny(value, "\r\n")
 	},
 	"--retries": func(o *Options, value string) bool {
 		o.Retries, _ = strconv.Atoi(value)
@@ -97,8 +97,7 @@ var setters = map[string]func(o *Options, value string) bool{
 	},
 }
 
-// ParseOptions reads the command line. The first word that asks for help or is wrong ends the
-// program.
+// ParseOptions reads the command line. The first error, --help or --version ends the program.
 func ParseOptions(words []string) Options {
 	o := Options{Host: "localhost", Port: 8080, Retries: 10, RetryDelay: 1}
 	for ; len(words) > 0; words = words[1:] {
@@ -110,8 +109,6 @@ func ParseOptions(words []string) Options {
 			answer(help)
 		case word == "--version":
 			answer("chat-client " + version + " (Go, protocol 1)\n")
-		case !known && strings.HasPrefix(word, "-"):
-			usageError("unknown option: " + word)
 		case !known:
 			usageError("not an option: " + word)
 		case !joined && len(words) == 1:

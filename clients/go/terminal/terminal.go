@@ -1,18 +1,17 @@
-// Package terminal is the terminal that standard input is, if it is one: typing while others talk
-// (EDIT), and passwords that are not shown (HIDE). Without one, it is a plain output.
+// Package terminal edits lines on a terminal (EDIT), and reads passwords without echo (HIDE).
 //
 // It is in one of three modes:
 //
-//	plain    the terminal's own way to take lines; also where there is no terminal
+//	plain    the terminal edits lines itself, or there is no terminal
 //	hidden   the same without echo, while a password is typed
-//	edited   readline has the half-typed line; it stands below all else, behind its prompt
+//	edited   readline edits the line, which is drawn below everything else, after its prompt
 //
-// What it shows, it adds to Out: the client writes that on standard output. All is for one
-// goroutine, except Read and Restore.
+// Everything to show is appended to Out, which the client writes to standard output. Only Read and
+// Restore may be called by several goroutines.
 //
-// readline (github.com/ergochat/readline) edits the line: keys, history, search and drawing are its
-// own. It is made to work in step with us: it gets one key, and has done all that the key asks for
-// when it asks for the next one. So what it draws is not mixed up with lines that come.
+// readline (github.com/ergochat/readline) does the keys, the history, the search and the drawing.
+// Its goroutine runs in step with us: we pass it a key, and wait until it asks for the next one. So
+// its drawing does not mix with lines from the server.
 package terminal
 
 import (
@@ -35,58 +34,58 @@ import (
 )
 
 const (
-	readSize     = 64 * 1024       // bytes read in one go
-	maxTyped     = 4095            // bytes of an edited line: what a terminal itself takes
-	maxBegun     = 4096            // bytes of a server's line that has no end yet
-	maxKey       = 4096            // bytes of what a key sends, or of what the terminal answers
-	maxNames     = 1000            // that TAB completes
-	escapeTime   = time.Second / 2 // after Escape, for what would make it the beginning of a key
-	stopTime     = time.Second     // for a stop to come
-	sequenceTime = 2 * time.Second // for the rest of a longer one
+	readSize     = 64 * 1024       // bytes read in one system call
+	maxTyped     = 4095            // bytes of an edited line, as in the kernel's own editing
+	maxBegun     = 4096            // bytes of a server's incomplete line
+	maxKey       = 4096            // bytes of an escape sequence
+	maxNames     = 1000            // names that TAB completes
+	escapeTime   = time.Second / 2 // to wait for more after Escape alone
+	sequenceTime = 2 * time.Second // to wait for more after a longer part of an escape sequence
+	stopTime     = time.Second     // for SIGTSTP to stop the program
 )
 
-// Those that TAB completes (CMD-1, ACCT).
+// The commands that TAB completes (CMD-1, ACCT).
 var commands = []string{
 	"/help", "/who", "/msg", "/nick", "/register", "/passwd", "/unregister", "/quit",
 }
 
-// Terminal is the terminal, and what is on it.
+// Terminal is the terminal, and what is on its screen.
 type Terminal struct {
-	Out    []byte            // what is to be written on standard output
-	Flush  func()            // writes it
-	Own    string            // the prompt where the server's last line has ended (EDIT-2)
-	Begun  string            // what the server's last line has so far
-	Names  map[string]string // in the room, by their small letters
-	Ours   bool              // the shell has not given it to another job; always so without one
-	Hidden bool              // a password is typed
-	edits  bool              // lines can be edited; the end of the input ends that
+	Out    []byte            // text for standard output
+	Flush  func()            // writes Out
+	Own    string            // the client's own prompt (EDIT-2)
+	Begun  string            // the server's incomplete line
+	Names  map[string]string // in the room, by lower-cased name
+	Ours   bool              // we are in the foreground, or there is no terminal
+	Hidden bool              // a password is being typed
+	edits  bool              // lines can be edited, until the end of the input
 
-	mutex   sync.Mutex    // for what Restore touches
-	before  *unix.Termios // the mode that it had, and is to have at the end, if it has another one
-	marks   bool          // it marks what is pasted
-	stopped time.Time     // when Ctrl+Z was pressed, until the program goes on
+	mutex   sync.Mutex    // protects before and marks, which Restore uses
+	before  *unix.Termios // the original mode, to restore; nil while the terminal has it
+	marks   bool          // bracketed paste is on
+	stopped time.Time     // when Ctrl+Z was pressed, until SIGCONT
+	early   bool          // Take has noticed a stop before SIGCONT was handled
 
 	line    string // the half-typed line
-	at      int    // where the cursor is in it
+	at      int    // offset of the cursor in it
 	drawn   bool   // it is on the screen
-	edge    bool   // ... and the cursor has gone on to the next row, as the line fills its last one
-	keys    string // the beginning of what a key sends
+	edge    bool   // it fills its last row, so that the cursor is in the next one
+	keys    string // an incomplete key
 	since   time.Time
 	pasting bool
 
 	editor    *readline.Instance
 	config    *readline.Config
-	columns   int
-	onResized func()        // has the library ask for these
-	between   func()        // what change does while the line is off the screen
-	asksPlace bool          // the library has asked the terminal where the cursor is
+	columns   int           // of the window
+	onResized func()        // makes the library read columns
+	between   func()        // what change calls while the line is erased
+	asksPlace bool          // the library has asked for the position of the cursor
 	pressed   chan string   // keys for the library
-	idle      chan struct{} // it wants the next one
-	entered   string        // the last line that Enter has ended
+	idle      chan struct{} // the library asks for the next key
+	entered   string        // the last entered line
 }
 
-// Open looks at what standard input and standard output are. In the background, the terminal's
-// signals do not stop us.
+// Open opens the terminal. In the background, the program does not stop (EDIT-5).
 func Open() *Terminal {
 	t := &Terminal{Names: make(map[string]string)}
 	signal.Ignore(unix.SIGTTIN, unix.SIGTTOU)
@@ -99,8 +98,8 @@ func Open() *Terminal {
 	return t
 }
 
-// allowStops is one thread that takes the signal of Ctrl+Z, though it was blocked at the start
-// (PROG-10): the runtime takes care only of signals that it catches.
+// allowStops is a thread in which SIGTSTP is not blocked, even if it was blocked at the start
+// (PROG-10): the runtime unblocks only signals that the program catches.
 func allowStops() {
 	runtime.LockOSThread()
 	stops := unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGTSTP - 1)}}
@@ -113,20 +112,19 @@ func isTerminal(fd int) bool {
 	return err == nil
 }
 
-// MayShow reports whether standard output may be written to: in the background, where lines are
-// edited, it waits quietly.
+// MayShow tells whether to write to standard output: in the background, an editor waits (EDIT-5).
 func (t *Terminal) MayShow() bool { return t.Ours || !t.edits }
 
-// IsEditing reports whether what is typed now is an edited line.
+// IsEditing tells whether the mode is edited.
 func (t *Terminal) IsEditing() bool { return t.edits && !t.Hidden }
 
-// ---------------------------------------------------------------------------------------------
-// Modes
-// ---------------------------------------------------------------------------------------------
+// ------------------------------------------ Modes -------------------------------------------
 
-// Take finds out whether the terminal is ours, and gives it our mode where it has become ours. Each
-// round of the loop asks.
+// Take finds out whether we are in the foreground, and sets our mode when we have come there.
 func (t *Terminal) Take() {
+	if t.Ours && t.Hidden && t.echoes() { // a stop has ended, and other events came before SIGCONT
+		t.Ours, t.early = false, true
+	}
 	before := t.Ours
 	t.Ours = isOurs() && time.Since(t.stopped) > stopTime
 	if !t.Ours {
@@ -137,19 +135,27 @@ func (t *Terminal) Take() {
 	}
 }
 
-// isOurs reports whether we are in the foreground.
+// isOurs tells whether we are in the foreground.
 func isOurs() bool {
 	group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
 	return err != nil || group == unix.Getpgrp()
 }
 
-// GoOn is called when the program was stopped and goes on: others may have used the terminal.
-func (t *Terminal) GoOn() {
-	t.Ours, t.drawn, t.stopped = false, false, time.Time{}
+// echoes tells whether the terminal shows what is typed, although our mode is set.
+func (t *Terminal) echoes() bool {
+	mode, err := unix.IoctlGetTermios(0, unix.TCGETS)
+	return err == nil && t.before != nil && mode.Lflag&unix.ECHO != 0
 }
 
-// setMode makes the terminal, if it is ours, do what we need, and begins its row anew. What was
-// typed ahead stays.
+// GoOn handles SIGCONT: it sets up the terminal again, which other programs may have used.
+func (t *Terminal) GoOn() {
+	if !t.early {
+		t.Ours, t.drawn, t.stopped = false, false, time.Time{}
+	}
+	t.early = false
+}
+
+// setMode sets the terminal's mode as we need it now, and clears its row. Input typed ahead stays.
 func (t *Terminal) setMode() {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -162,17 +168,17 @@ func (t *Terminal) setMode() {
 	}
 	if t.before == nil {
 		before, err := unix.IoctlGetTermios(0, unix.TCGETS)
-		if err != nil { // there is no terminal
+		if err != nil { // no terminal
 			return
 		}
 		t.before = before
 	}
 	wanted := *t.before
 	wanted.Lflag &^= unix.ECHO | unix.ECHONL
-	if t.Hidden && t.before.Lflag&unix.ECHO != 0 { // without it, another shows what is typed
+	if t.Hidden && t.before.Lflag&unix.ECHO != 0 { // without ECHO, another program echoes
 		wanted.Lflag |= unix.ECHONL
 	}
-	if t.IsEditing() { // Ctrl+C stays a signal; Ctrl+Z is a key, so that it can put things in order
+	if t.IsEditing() { // Ctrl+C stays a signal; Ctrl+Z becomes a key, to restore the mode first
 		wanted.Iflag = wanted.Iflag&^unix.IXON | unix.ICRNL
 		wanted.Oflag |= unix.OPOST | unix.ONLCR
 		wanted.Lflag &^= unix.ICANON | unix.IEXTEN
@@ -188,7 +194,7 @@ func (t *Terminal) setMode() {
 	}
 }
 
-// markPastes asks the terminal to mark what is pasted, or not to, unless Ctrl+S holds it up.
+// markPastes turns bracketed paste on or off, unless Ctrl+S has stopped the terminal.
 func (t *Terminal) markPastes(wanted bool) {
 	request := "\x1b[?2004l"
 	if wanted {
@@ -200,17 +206,17 @@ func (t *Terminal) markPastes(wanted bool) {
 	}
 }
 
-// Restore gives the terminal back as it was, for good (HIDE-4, EDIT-8). Any goroutine may call it.
-// What is typed may be the rest of a password, and is not for the program that reads next (HIDE-2).
+// Restore restores the original mode, for good (HIDE-4, EDIT-8). It discards input, which may be a
+// half-typed password (HIDE-2). Any goroutine may call it.
 func (t *Terminal) Restore() {
-	t.mutex.Lock() // for good
+	t.mutex.Lock() // never unlocked
 	if t.before != nil && isOurs() {
 		discardTyped()
 	}
 	t.giveBack()
 }
 
-// giveBack does that.
+// giveBack restores the original mode.
 func (t *Terminal) giveBack() {
 	if t.before != nil && isOurs() {
 		t.markPastes(false)
@@ -219,22 +225,20 @@ func (t *Terminal) giveBack() {
 	}
 }
 
-// discardTyped discards what was typed and is not read, and what is on its way there.
+// discardTyped discards input that was not read yet.
 func discardTyped() {
 	unix.IoctlSetInt(0, unix.TCFLSH, unix.TCIFLUSH)
-	isReady(0, unix.POLLIN, 0) // the kernel hands over what it has taken
+	isReady(0, unix.POLLIN, 0) // makes the kernel deliver input that is still in its buffers
 	unix.IoctlSetInt(0, unix.TCFLSH, unix.TCIFLUSH)
 }
 
-// isReady reports whether a descriptor can be read or written within some milliseconds; -1: it
-// waits for that, or for a signal.
+// isReady tells whether a descriptor is readable or writable within milliseconds (-1: no limit).
 func isReady(fd int32, events int16, patience int) bool {
 	n, _ := unix.Poll([]unix.PollFd{{Fd: fd, Events: events}}, patience)
 	return n > 0
 }
 
-// Read waits for input and returns it, nothing where there is none for us, and whether the input
-// has ended. Any goroutine may call it.
+// Read waits for input, and returns it, and whether it has ended. Any goroutine may call it.
 func (t *Terminal) Read() (data []byte, ended bool) {
 	if !isReady(0, unix.POLLIN, -1) {
 		return nil, false
@@ -245,21 +249,21 @@ func (t *Terminal) Read() (data []byte, ended bool) {
 	return buffer[:max(n, 0)], n <= 0 && !goesOn
 }
 
-// HideTyping keeps a password from being shown (HIDE-1). What is half typed is no part of it.
+// HideTyping hides the typing of a password (HIDE-1). A half-typed line before it is dropped.
 func (t *Terminal) HideTyping() {
 	if t.Hidden {
 		return
 	}
 	if t.edits {
 		t.TakeOff()
-		t.feed("\x05\x15") // to the end of the line; erase all before it
+		t.feed("\x05\x15") // Ctrl+E, Ctrl+U: erase the line
 		t.keys, t.pasting = "", false
 	}
 	t.Hidden = true
 	t.setMode()
 }
 
-// ShowTyping goes back to what was before. What is half typed stays; see DropTyped.
+// ShowTyping shows typing again. Half-typed input stays; see DropTyped.
 func (t *Terminal) ShowTyping() {
 	if t.Hidden {
 		t.Hidden = false
@@ -267,14 +271,14 @@ func (t *Terminal) ShowTyping() {
 	}
 }
 
-// DropTyped drops what is half typed of a password (HIDE-2).
+// DropTyped discards a half-typed password (HIDE-2).
 func (t *Terminal) DropTyped() {
 	if t.Hidden && isOurs() {
 		discardTyped()
 	}
 }
 
-// EndEditing leaves the half-typed line on the screen, and the terminal as it was.
+// EndEditing ends line editing: it leaves the half-typed line on the screen, and restores the mode.
 func (t *Terminal) EndEditing() {
 	if t.Ours && t.Hidden {
 		t.EndRow()
@@ -285,8 +289,8 @@ func (t *Terminal) EndEditing() {
 	t.setMode()
 }
 
-// stop lets Ctrl+Z stop the program, with the terminal as it was, and those that were started with
-// it. The stop itself may come a little later, or not at all, where no shell could undo it.
+// stop stops the program and its process group (Ctrl+Z), with the original mode, until SIGCONT. The
+// signal may arrive a little later, or not at all in an orphaned process group.
 func (t *Terminal) stop() {
 	t.leave(false)
 	t.Flush()
@@ -297,12 +301,9 @@ func (t *Terminal) stop() {
 	unix.Kill(0, unix.SIGTSTP)
 }
 
-// ---------------------------------------------------------------------------------------------
-// Screen
-// ---------------------------------------------------------------------------------------------
+// ------------------------------------------ Screen ------------------------------------------
 
-// PrintAbove puts harmless text on the screen: whole lines above the half-typed one, and what has
-// no end yet before it.
+// PrintAbove shows sanitized text: complete lines above the typed one, an incomplete one before it.
 func (t *Terminal) PrintAbove(text string) {
 	whole := strings.LastIndexByte(text, '\n') + 1
 	if !t.IsEditing() {
@@ -315,26 +316,26 @@ func (t *Terminal) PrintAbove(text string) {
 		t.Begun = ""
 	}
 	t.Begun += text[whole:]
-	if len(t.Begun) > maxBegun { // longer than any server's: it might never end
+	if len(t.Begun) > maxBegun { // longer than any line of a chat server: end it here
 		t.EndRow()
 		t.Begun = ""
 	}
 }
 
-// EndRow ends, on the screen, a line that the server cannot end any more.
+// EndRow ends the server's incomplete line on the screen.
 func (t *Terminal) EndRow() {
 	if t.edits && t.Begun != "" {
 		t.PrintAbove("\n")
 	}
 }
 
-// ForgetRow takes such a line off the screen, if a line is typed behind it.
+// ForgetRow erases the server's incomplete line, if it is a prompt.
 func (t *Terminal) ForgetRow() {
 	t.TakeOff()
 	t.Begun = ""
 }
 
-// Draw puts the half-typed line on the screen, behind its prompt, if it is not there.
+// Draw draws the half-typed line after its prompt, if it is not on the screen.
 func (t *Terminal) Draw() {
 	prompt := strings.ReplaceAll(cmp.Or(t.Begun, t.Own), "\t", " ") // the library counts four columns
 	if t.IsEditing() && t.Ours && !(t.drawn && prompt == t.config.Prompt) {
@@ -342,15 +343,15 @@ func (t *Terminal) Draw() {
 	}
 }
 
-// TakeOff takes it off the screen: it gives way to something above it.
+// TakeOff erases the half-typed line, to show something above it.
 func (t *Terminal) TakeOff() {
 	if t.drawn {
 		t.change(func() { t.drawn = false })
 	}
 }
 
-// leave leaves it on the screen for good, with the cursor below it; but an own prompt with nothing
-// behind it goes, unless Enter was pressed (EDIT-3).
+// leave leaves the half-typed line on the screen, with the cursor below it. The client's own prompt
+// alone is erased, unless Enter was pressed (EDIT-3).
 func (t *Terminal) leave(entered bool) {
 	switch {
 	case !t.IsEditing() || !t.Ours:
@@ -359,7 +360,7 @@ func (t *Terminal) leave(entered bool) {
 	default:
 		t.Draw()
 		t.feed("\x05")      // to the end of the line
-		t.change(func() {}) // draws it once more: the last that was drawn may be a bell
+		t.change(func() {}) // draws it again, to set edge: the last drawing may be a bell
 		if !t.edge || t.config.Prompt+t.line == "" {
 			t.Out = append(t.Out, '\n')
 		}
@@ -367,8 +368,8 @@ func (t *Terminal) leave(entered bool) {
 	}
 }
 
-// Resize learns of the window's new size. Some terminals break rows anew then, and others do not:
-// the line is taken off as if it had the fewer rows of the two, because above them is the chat.
+// Resize handles a new size of the window. Some terminals wrap long rows again, others do not. The
+// line is erased as if it had the smaller number of rows, so that the chat above it stays.
 func (t *Terminal) Resize() {
 	if !t.edits {
 		return
@@ -382,7 +383,7 @@ func (t *Terminal) Resize() {
 	})
 }
 
-// windowColumns asks for the size of the window.
+// windowColumns returns the width of the window.
 func windowColumns() int {
 	size, err := unix.IoctlGetWinsize(1, unix.TIOCGWINSZ)
 	if err != nil || size.Col == 0 {
@@ -391,19 +392,17 @@ func windowColumns() int {
 	return int(size.Col)
 }
 
-// ---------------------------------------------------------------------------------------------
-// Keys
-// ---------------------------------------------------------------------------------------------
+// ------------------------------------------- Keys -------------------------------------------
 
 var (
 	wholeKey = regexp.MustCompile(`(?s)^\x1b(?:\[M...|\[\[.|\[[0-?]+[ -/]*[@-~]|\[[ -/]*[@-LN-Z\\-~]|` +
 		`O.|[\]P_^X].*?(?:\a|\x1b\\)|[^\[O\]P_^X\x1b])|^[^\x1b]`)
 	begunKey = regexp.MustCompile(`(?s)^\x1b(?:\[M.{0,2}|\[\[?|\[[0-?]*[ -/]*|O|[\]P_^X].*)?$`)
-	strayKey = regexp.MustCompile(`^\x1b(?:\[[0-?]*[ -/]*)?`) // what no key sends
-	// What the library knows. Its Ctrl+W takes only ASCII letters for a word.
+	strayKey = regexp.MustCompile(`^\x1b(?:\[[0-?]*[ -/]*)?`) // a beginning that no key continues
+	// The keys for the library. Not Ctrl+W, which treats only ASCII letters as a word there.
 	libraryKey = regexp.MustCompile(`^(?:\x1b(?:[bf]|[\[O][0-9;]*[A-FHZ~])|` +
 		`[\x01\x02\x04-\x08\x0b\x0c\x0e\x10\x12-\x15\x19\x7f])$`)
-	lastWord = regexp.MustCompile(`[^\s\p{Z}]*[\s\p{Z}]*$`) // with the blanks behind it
+	lastWord = regexp.MustCompile(`[^\s\p{Z}]*[\s\p{Z}]*$`) // with the spaces after it
 )
 
 const (
@@ -411,8 +410,8 @@ const (
 	pasteEnds   = "\x1b[201~"
 )
 
-// ReadLine takes what the terminal sends. It calls typed for each line that Enter ends, which
-// reports whether the history may have it; ended says that the user has ended the input.
+// ReadLine handles input from the terminal, and returns whether the user has ended it (Ctrl+D). It
+// calls typed for each line, which returns whether the history may keep it.
 func (t *Terminal) ReadLine(data string, typed func(line string) bool) (ended bool) {
 	patience := sequenceTime
 	if t.keys == "\x1b" {
@@ -436,8 +435,7 @@ func (t *Terminal) ReadLine(data string, typed func(line string) bool) (ended bo
 	return false
 }
 
-// nextKey takes what the first key has sent, a character or an escape sequence; nothing where that
-// is not whole yet.
+// nextKey removes and returns the next key; empty where it is incomplete.
 func (t *Terminal) nextKey() string {
 	key := wholeKey.FindString(t.keys)
 	if !utf8.FullRuneInString(t.keys) || key == "" && begunKey.MatchString(t.keys) {
@@ -448,8 +446,7 @@ func (t *Terminal) nextKey() string {
 	return key
 }
 
-// press does what a key asks for. What is neither text nor a key that the library knows, such as an
-// answer of the terminal, does nothing.
+// press handles a key. A key that the library does not know does nothing (EDIT-7).
 func (t *Terminal) press(key string) {
 	r, _ := utf8.DecodeRuneInString(key)
 	isText := utf8.ValidString(key) && !unicode.IsControl(r) || key == "\t" && t.pasting
@@ -472,23 +469,23 @@ func (t *Terminal) press(key string) {
 	}
 }
 
-// erase erases a text that stands before the cursor.
+// erase erases a text before the cursor.
 func (t *Terminal) erase(text string) {
 	t.feed(strings.Repeat("\x7f", utf8.RuneCountInString(text)))
 }
 
-// enter passes on the line, which stays on the screen.
+// enter handles an entered line, which stays on the screen.
 func (t *Terminal) enter(typed func(line string) bool) {
 	t.leave(true)
 	t.Begun = ""
 	t.feed("\r")
 	if !typed(t.entered) {
-		t.entered = "" // the library then forgets the line
+		t.entered = "" // the history ignores an empty line
 	}
 	t.editor.SaveToHistory(t.entered)
 }
 
-// complete completes the word before the cursor, where one command or name begins so (EDIT-6).
+// complete completes the word before the cursor, if exactly one command or name matches (EDIT-6).
 func (t *Terminal) complete() {
 	before, behind := t.line[:t.at], t.line[t.at:]
 	word := before[strings.LastIndexByte(before, ' ')+1:]
@@ -511,7 +508,7 @@ func (t *Terminal) complete() {
 	}
 }
 
-// Know remembers who is in the room. Where there are too many, any other goes.
+// Know remembers a name in the room; with too many, it forgets any other.
 func (t *Terminal) Know(name string) {
 	if len(t.Names) == maxNames {
 		for other := range t.Names {
@@ -522,14 +519,12 @@ func (t *Terminal) Know(name string) {
 	t.Names[strings.ToLower(name)] = name
 }
 
-// Forget forgets one who is gone.
+// Forget forgets a name that has left the room.
 func (t *Terminal) Forget(name string) { delete(t.Names, strings.ToLower(name)) }
 
-// ---------------------------------------------------------------------------------------------
-// The library
-// ---------------------------------------------------------------------------------------------
+// --------------------------------------- The library ----------------------------------------
 
-// startLibrary begins the one call to the library for each line.
+// startLibrary starts the goroutine of the library.
 func (t *Terminal) startLibrary() {
 	t.pressed, t.idle, t.columns = make(chan string), make(chan struct{}), windowColumns()
 	nothing := func() error { return nil }
@@ -547,7 +542,7 @@ func (t *Terminal) startLibrary() {
 		FuncGetSize:        func() (int, int) { return t.columns, 0 },
 		FuncOnWidthChanged: func(ask func()) { t.onResized = ask },
 	}
-	t.editor, _ = readline.NewFromConfig(t.config) // it fails on Windows alone
+	t.editor, _ = readline.NewFromConfig(t.config) // fails only on Windows
 	go func() {
 		for {
 			t.entered, _ = t.editor.ReadLine()
@@ -556,7 +551,7 @@ func (t *Terminal) startLibrary() {
 	<-t.idle
 }
 
-// feed lets the library take keys.
+// feed passes keys to the library, and waits until it has handled them.
 func (t *Terminal) feed(keys string) {
 	if keys != "" {
 		t.pressed <- keys
@@ -564,17 +559,17 @@ func (t *Terminal) feed(keys string) {
 	}
 }
 
-// change has the library take its line off the screen, calls f, and has it drawn anew.
+// change has the library erase its line, calls f, and has the library draw the line again.
 func (t *Terminal) change(f func()) {
 	t.between = f
 	t.editor.Write(nil)
 }
 
-// A fake is what the library takes for the terminal.
+// A fake is the terminal of the library.
 type fake struct{ *Terminal }
 
-// Read gives the library its next keys. Before each line it asks where the cursor is: always at the
-// beginning of a row.
+// Read returns the next keys. Before each line, the library asks for the position of the cursor,
+// which is always at the beginning of a row.
 func (t fake) Read(buffer []byte) (int, error) {
 	if t.asksPlace {
 		t.asksPlace = false
@@ -584,8 +579,8 @@ func (t fake) Read(buffer []byte) (int, error) {
 	return copy(buffer, <-t.pressed), nil
 }
 
-// Write takes what the library draws; while its line is off the screen, that is lost. Nothing at
-// all is what change writes.
+// Write appends a drawing to Out, or discards it while the line is not on the screen. change writes
+// nothing, to be called back.
 func (t fake) Write(data []byte) (int, error) {
 	switch {
 	case len(data) == 0:
@@ -593,7 +588,7 @@ func (t fake) Write(data []byte) (int, error) {
 	case string(data) == "\x1b[6n":
 		t.asksPlace = true
 	case t.drawn:
-		// Behind a prompt that fills its row this would erase the last column.
+		// After a prompt that fills its row, this would erase the last column.
 		t.Out = append(t.Out, bytes.ReplaceAll(data, []byte("\x1b[0K"), nil)...)
 		t.edge = bytes.HasSuffix(data, []byte(" \b"))
 	}

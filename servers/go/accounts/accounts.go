@@ -1,12 +1,12 @@
-// Package accounts holds the names that have a password: the file, the hashes, and the workers.
+// Package accounts has the file, the passwords, and the worker threads that do the slow work.
 //
-// What takes long is done by workers, so that the chat goes on. Passwords are checked by as many
-// of them as there are processors. One worker apart, the clerk, does all that touches the file
-// after the start, one job after the other, so that checks and changes do not wait for each other
-// (ACCT-13). A worker knows only its job; what came of it is put in there.
+// As many workers as there are processors check passwords. They have a low priority. One more
+// worker, the file worker, is the only one that accesses the file after the start, so checks and
+// changes do not wait for each other (ACCT-13). A worker knows only its job, where it stores the
+// result.
 //
-// It offers Open, HashOf, Check, Change, Reload, and Finished, to which the owner gives each job
-// that `report` has brought. All but `report` is called by one goroutine, the owner's.
+// It exports Open and Accounts (HashOf, Check, Change, Reload, Finished), which only the owner's
+// goroutine calls. The workers call `report`.
 package accounts
 
 import (
@@ -25,56 +25,56 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// MaxPassword is how many bytes of a password bcrypt looks at.
+// MaxPassword is the number of bytes of a password that bcrypt uses.
 const MaxPassword = 72
 
 const (
-	hashCost   = 10  // of a new hash: each more doubles the time that a guess takes
-	maxChanges = 100 // that wait for the clerk
-	niceness   = 10  // of a worker: it has a ninth of the share of others
+	hashCost   = 10  // of new hashes: each increment doubles the time of a check
+	maxChanges = 100 // changes that wait for the file worker
+	niceness   = 10  // of the workers: they get a ninth of the processor time of other threads
 )
 
-// A Task is what a job is about.
+// A Task is what a job does. The log shows these names.
 type Task string
 
-// The tasks; their names are those in the log.
+// The tasks.
 const (
-	Check      Task = "check"      // whether a password is the right one
+	Check      Task = "check"      // check a password
 	Register   Task = "register"   // make an account
 	Passwd     Task = "passwd"     // change its password
-	Unregister Task = "unregister" // take it away
-	reload     Task = "reload"     // read the file
+	Unregister Task = "unregister" // remove it
+	reload     Task = "reload"     // read the file again
 )
 
-// A Job is work for a worker, with all that it needs, and what came of it.
+// A Job is the input of a worker, and its result.
 type Job struct {
-	Owner    any // for whom; nil where the file is read anew
+	Owner    any // the user that waits for it; nil for reload
 	Task     Task
 	Name     string
 	password string
-	Hash     string             // of the account when this was asked for; none where it was no account
-	Forget   context.CancelFunc // takes the job back, where no worker has begun it
-	wanted   context.Context    // until it is taken back
+	Hash     string             // of the account when the job was made; "" where it did not exist
+	Forget   context.CancelFunc // cancels the job, if no worker has begun it
+	wanted   context.Context    // until Forget is called
 
-	Done    bool              // the password is right, or the account is changed
-	NewHash string            // of the account that was changed; none where it is no more
-	Err     error             // what went wrong
-	hashes  map[string]string // all accounts as the clerk leaves them
+	Done    bool              // the password is right, or the account was changed
+	NewHash string            // of the account after a change; "" after Unregister
+	Err     error             // for the log
+	hashes  map[string]string // all accounts after the job
 }
 
-// Accounts are the accounts in force, and the way to the workers, who check and change them.
+// Accounts are the accounts in force, and the interface to the workers that check and change them.
 type Accounts struct {
-	hashes  map[string]string // by lower name
-	checks  chan *Job
-	changes chan *Job // for the clerk
-	lock    *os.File  // is held as long as it is open
+	hashes  map[string]string // by lower-cased name
+	checks  chan *Job         // for the workers
+	changes chan *Job         // for the file worker
+	lock    *os.File          // an open file keeps the lock
 }
 
-// Open reads and locks the file, and starts the workers. Each job that is done is given to `report`
-// by its worker.
+// Open reads and locks the file, and starts the workers (FILE-3, FILE-8). They report each finished
+// job.
 //
-// The file is read before it is locked, so that a bad one gets no lock file beside it, and again
-// afterwards, since another server may have changed it until then.
+// It reads the file before it locks it, so that a bad file gets no lock file, and again afterwards,
+// because another server may have changed it before the lock.
 func Open(path string, nameIsValid func(string) bool, report func(*Job)) (*Accounts, error) {
 	f := &file{path: path, nameIsValid: nameIsValid}
 	if err := f.read(); err != nil {
@@ -89,7 +89,7 @@ func Open(path string, nameIsValid func(string) bool, report func(*Job)) (*Accou
 	}
 	a := &Accounts{f.hashes, make(chan *Job), make(chan *Job, maxChanges), lock}
 	processors := runtime.NumCPU()
-	// The workers take no processor from the others: Go may run as many more threads at a time.
+	// Let Go run this many threads in addition, so that the workers never keep others from running.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + processors + 1)
 	for range processors {
 		go work(a.checks, check, report)
@@ -98,7 +98,7 @@ func Open(path string, nameIsValid func(string) bool, report func(*Job)) (*Accou
 	return a, nil
 }
 
-// HashOf gives the hash of an account, or none where the name is no account.
+// HashOf returns the hash of an account, or "" where the name is not registered.
 func (a *Accounts) HashOf(name string) string {
 	if a == nil {
 		return ""
@@ -106,7 +106,7 @@ func (a *Accounts) HashOf(name string) string {
 	return a.hashes[strings.ToLower(name)]
 }
 
-// Check has a worker see whether a password is an account's. They take their turns.
+// Check has a worker check a password.
 func (a *Accounts) Check(owner any, name, password string) *Job {
 	job := a.newJob(owner, Check, name, password)
 	go func() {
@@ -118,8 +118,7 @@ func (a *Accounts) Check(owner any, name, password string) *Job {
 	return job
 }
 
-// Change has the clerk change an account, if it is then still as it is now. Where too many changes
-// wait, none is made, and there is no job (ACCT-13).
+// Change has the file worker change an account; nil where too many changes are queued (ACCT-13).
 func (a *Accounts) Change(owner any, task Task, name, password string) *Job {
 	job := a.newJob(owner, task, name, password)
 	select {
@@ -130,7 +129,7 @@ func (a *Accounts) Change(owner any, task Task, name, password string) *Job {
 	}
 }
 
-// Reload has the clerk read the file anew (FILE-4).
+// Reload has the file worker read the file again (FILE-4).
 func (a *Accounts) Reload() {
 	job := a.newJob(nil, reload, "", "")
 	go func() { a.changes <- job }()
@@ -142,66 +141,26 @@ func (a *Accounts) newJob(owner any, task Task, name, password string) *Job {
 	return job
 }
 
-// Finished takes note of a job that is done: the accounts that it left count from now on.
+// Finished puts the accounts of a finished job in force.
 func (a *Accounts) Finished(job *Job) {
 	if job.hashes != nil {
 		a.hashes = job.hashes
 	}
 }
 
-// --------------------------------------- The workers ----------------------------------------
-
-// work does one job after the other. It is one goroutine for each worker, to the end, on a thread
-// of its own, which has a lower priority. That is not the lowest: a worker may hold what others
-// need, such as a lock of Go's scheduler.
-func work(jobs chan *Job, do, report func(*Job)) {
-	runtime.LockOSThread()
-	syscall.Setpriority(syscall.PRIO_PROCESS, 0, niceness) // in Linux, of this thread alone
-	for job := range jobs {
-		if job.wanted.Err() == nil {
-			do(job)
-			job.password = ""
-			report(job)
-		}
-	}
-}
-
-// check sees whether a password is the right one (ACCT-3).
-func check(job *Job) {
-	job.Done = len(job.password) <= MaxPassword &&
-		bcrypt.CompareHashAndPassword([]byte(job.Hash), []byte(job.password)) == nil
-}
-
-// keep does a job of the clerk's. Where the account is not as it was, nothing changes.
-func (f *file) keep(job *Job) {
-	if job.Task == Register || job.Task == Passwd {
-		hash, err := bcrypt.GenerateFromPassword([]byte(job.password), hashCost)
-		hash = bytes.Replace(hash, []byte("$2a$"), []byte("$2y$"), 1) // as htpasswd calls it
-		job.NewHash, job.Err = string(hash), err
-	}
-	if job.Err == nil && (job.Task == reload || !f.isKnown()) {
-		job.Err = f.read()
-	}
-	if job.Err == nil && job.Task != reload && f.hashes[strings.ToLower(job.Name)] == job.Hash {
-		job.Err = f.change(job.Name, job.NewHash)
-		job.Done = job.Err == nil
-	}
-	job.hashes = f.hashes
-}
-
 // ----------------------------------------- The file -----------------------------------------
 
-// A file is the accounts file, and what it held when it was last read or written. After the start
-// it is the clerk's alone.
+// A file is the accounts file, and its contents when last read or written. Only the file
+// worker uses it.
 type file struct {
 	path        string
 	nameIsValid func(string) bool
 	stamp       stamp
 	text        string
-	hashes      map[string]string // by lower name; never changed, but replaced
+	hashes      map[string]string // by lower-cased name; replaced, never modified
 }
 
-// A stamp is another one after each change to a file.
+// A stamp is a value that differs after each change of a file (FILE-5).
 type stamp struct {
 	device, inode uint64
 	size          int64
@@ -210,7 +169,7 @@ type stamp struct {
 
 var goodHash = regexp.MustCompile(`^\$2[aby]\$(0[4-9]|1[0-7])\$[./A-Za-z0-9]{53}$`)
 
-// stampOf makes the stamp of a file out of what Stat gives, an empty one where that has failed.
+// stampOf makes a stamp from the results of Stat; an empty one where that has failed.
 func stampOf(info os.FileInfo, err error) stamp {
 	if err != nil {
 		return stamp{}
@@ -219,13 +178,13 @@ func stampOf(info os.FileInfo, err error) stamp {
 	return stamp{uint64(s.Dev), s.Ino, s.Size, s.Ctim}
 }
 
-// isKnown tells whether the file is as it was when it was last read or written.
+// isKnown tells whether the file is unchanged since it was last read or written.
 func (f *file) isKnown() bool {
 	return stampOf(os.Stat(f.path)) == f.stamp
 }
 
-// read reads the file. Where it cannot be used, all stays as it was. The stamp is taken first, so
-// that a change meanwhile makes the file unknown. (A pipe might have no end.)
+// read reads the file. On an error, nothing changes. It takes the stamp first, to notice a change
+// during the reading. It refuses a FIFO, which might have no end.
 func (f *file) read() error {
 	var text []byte
 	var hashes map[string]string
@@ -246,7 +205,7 @@ func (f *file) read() error {
 	return nil
 }
 
-// parse gives the hashes by lower name, or says which line is wrong, and why (FILE-1, FILE-2).
+// parse returns the hashes by lower-cased name, or the reason (FILE-1, FILE-2).
 func (f *file) parse(text string) (map[string]string, error) {
 	hashes := make(map[string]string)
 	for i, line := range strings.Split(text, "\n") {
@@ -273,7 +232,7 @@ func (f *file) parse(text string) (map[string]string, error) {
 	return hashes, nil
 }
 
-// lockFile keeps other servers from the accounts for as long as the file that it gives is open.
+// lockFile locks the accounts file for as long as the file that it returns is open (FILE-8).
 func lockFile(path string) (*os.File, error) {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -290,7 +249,7 @@ func lockFile(path string) (*os.File, error) {
 	return lock, err
 }
 
-// change gives a name another hash, or none; all other lines stay as they are (FILE-7).
+// change changes, adds or (for "") removes the hash of a name, and keeps all other lines (FILE-7).
 func (f *file) change(name, hash string) error {
 	text := editText(f.text, name, hash)
 	if err := f.replace(text); err != nil {
@@ -305,7 +264,7 @@ func (f *file) change(name, hash string) error {
 	return nil
 }
 
-// editText gives the text of the file with one account changed, added at the end, or left out.
+// editText returns the text of the file with one account changed, added at the end, or removed.
 func editText(text, name, hash string) string {
 	var edited strings.Builder
 	for line := range strings.Lines(text) {
@@ -325,14 +284,13 @@ func editText(text, name, hash string) string {
 	return edited.String()
 }
 
-// replace replaces the file in one step, so that at any time there is the old one or the new one,
-// whole.
+// replace writes a new file beside the old one, flushes it to disk, and renames it (FILE-7).
 func (f *file) replace(text string) error {
 	path, err := filepath.EvalSymlinks(f.path)
 	if err != nil {
 		return err
 	}
-	os.Remove(path + ".new") // it may be left over from a crash
+	os.Remove(path + ".new") // it may be left from a crash
 	const flags = os.O_CREATE | os.O_EXCL | os.O_WRONLY | syscall.O_NOFOLLOW
 	aside, err := os.OpenFile(path+".new", flags, 0o600)
 	if err != nil {
@@ -344,7 +302,7 @@ func (f *file) replace(text string) error {
 		err = aside.Sync()
 	}
 	if err == nil && !f.isKnown() {
-		err = errors.New("it was changed meanwhile")
+		err = errors.New("another program has changed it")
 	}
 	if err == nil {
 		err = os.Rename(aside.Name(), path)
@@ -355,8 +313,47 @@ func (f *file) replace(text string) error {
 	}
 	f.stamp = stampOf(aside.Stat())
 	if folder, err := os.Open(filepath.Dir(path)); err == nil {
-		folder.Sync() // the change counts already, whatever comes of this
+		folder.Sync() // flushes the new name; an error does not undo the change
 		folder.Close()
 	}
 	return nil
+}
+
+// --------------------------------------- The workers ----------------------------------------
+
+// work does one job after the other. It is a goroutine with its own thread, which has a low
+// priority. Not the lowest one: the thread may hold a lock of Go's scheduler.
+func work(jobs chan *Job, do, report func(*Job)) {
+	runtime.LockOSThread()
+	syscall.Setpriority(syscall.PRIO_PROCESS, 0, niceness) // on Linux, of this thread alone
+	for job := range jobs {
+		if job.wanted.Err() == nil {
+			do(job)
+			job.password = ""
+			report(job)
+		}
+	}
+}
+
+// check checks a password (ACCT-3).
+func check(job *Job) {
+	job.Done = len(job.password) <= MaxPassword &&
+		bcrypt.CompareHashAndPassword([]byte(job.Hash), []byte(job.password)) == nil
+}
+
+// keep does a job of the file worker. If the account is not as it was, nothing changes.
+func (f *file) keep(job *Job) {
+	if job.Task == Register || job.Task == Passwd {
+		hash, err := bcrypt.GenerateFromPassword([]byte(job.password), hashCost)
+		hash = bytes.Replace(hash, []byte("$2a$"), []byte("$2y$"), 1) // as `htpasswd -B` writes it
+		job.NewHash, job.Err = string(hash), err
+	}
+	if job.Err == nil && (job.Task == reload || !f.isKnown()) {
+		job.Err = f.read()
+	}
+	if job.Err == nil && job.Task != reload && f.hashes[strings.ToLower(job.Name)] == job.Hash {
+		job.Err = f.change(job.Name, job.NewHash)
+		job.Done = job.Err == nil
+	}
+	job.hashes = f.hashes
 }

@@ -1,43 +1,46 @@
-// Package chatlog writes lines to standard output, standard error and the log, and never waits for
-// a reader of them.
+// Package chatlog writes standard output, standard error and the log, and never delays the chat
+// (LOG-4, LOG-5).
 //
-// Lines are gathered, and written once a round, many in one call. What may not be read (a pipe, a
-// terminal) is written by a goroutine; a disk is written at once.
+// Lines are collected, and written once a round: to a file directly, to anything else (a pipe, a
+// terminal) by a goroutine. Lines that are not accepted yet wait, up to a limit; lines beyond the
+// limit are lost, and a message on standard error says so once.
 //
-// It offers Sink (Put, Flush, Finish) and Log (LogEvent, Reopen), which writes to a sink. All is
-// called by one goroutine.
+// It exports Sink (Put, Flush, Finish) and Log (LogEvent, Reopen). One goroutine calls them all.
 package chatlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
-	maxPending = 1024 * 1024            // bytes that may wait in a sink; lines beyond are lost
-	retireTime = 250 * time.Millisecond // for what waits in a pipe, when the log is opened anew
+	maxPending = 1024 * 1024            // bytes of lines that wait in a sink
+	retireTime = 250 * time.Millisecond // to write the last lines to a pipe, when the log is reopened
 )
 
 // A Sink is a file to which lines are written, and the lines that wait for it.
 type Sink struct {
 	name   string
 	file   *os.File
-	onDisk bool  // no one has to read what is written
-	errors *Sink // where to say that lines are lost
+	onDisk bool  // a regular file, which never blocks
+	errors *Sink // to report lost lines; may be nil
 
-	mutex   sync.Mutex    // for what follows
-	pending []byte        // lines that are not being written yet
-	torn    bool          // the last line in the file has no end
-	lost    bool          // lines were lost, and that was said
-	writer  chan struct{} // has an element while a writer is at work
+	mutex   sync.Mutex    // protects the following fields
+	pending []byte        // lines that no writer has yet
+	torn    bool          // the last line was written only in part
+	lost    bool          // lines were lost, and this was reported
+	writer  chan struct{} // has an element while a writer is running
 }
 
-// NewSink makes a sink. Where lines of it are lost, that is said in `errors`, if that is not nil.
+// NewSink makes a sink, which reports lost lines to `errors`.
 func NewSink(name string, file *os.File, errors *Sink) *Sink {
 	info, err := file.Stat()
 	onDisk := err == nil && info.Mode().IsRegular()
@@ -45,7 +48,7 @@ func NewSink(name string, file *os.File, errors *Sink) *Sink {
 	return &Sink{name: name, file: file, onDisk: onDisk, errors: errors, writer: writer}
 }
 
-// Put adds whole lines. They are lost where too much waits already.
+// Put adds lines, or loses them where too much waits.
 func (k *Sink) Put(lines string) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
@@ -56,13 +59,13 @@ func (k *Sink) Put(lines string) {
 	}
 }
 
-// Write is Put, for the log's handler.
+// Write is Put as an io.Writer, for slog.
 func (k *Sink) Write(line []byte) (int, error) {
 	k.Put(string(line))
 	return len(line), nil
 }
 
-// lose says on standard error that lines are lost, once.
+// lose reports on standard error, once, that lines are lost.
 func (k *Sink) lose(reason string) {
 	if k.errors != nil && !k.lost {
 		k.lost = true
@@ -71,7 +74,7 @@ func (k *Sink) lose(reason string) {
 	}
 }
 
-// Flush writes what waits, or begins to.
+// Flush writes the lines, or starts a goroutine that does.
 func (k *Sink) Flush() {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
@@ -90,8 +93,8 @@ func (k *Sink) Flush() {
 	}
 }
 
-// write writes what waits, and what comes meanwhile. The lock is held, but not during a call. A
-// line that a full disk has cut is ended before the next one (LOG-6).
+// write writes the lines, and those that are added in the meantime. The caller holds the mutex; it
+// is released during a system call. A line that was written only in part is ended first (LOG-6).
 func (k *Sink) write() {
 	for len(k.pending) > 0 {
 		lines := k.pending
@@ -100,7 +103,7 @@ func (k *Sink) write() {
 		}
 		k.pending = nil
 		k.mutex.Unlock()
-		n, err := k.file.Write(lines)
+		n, err := k.writeLines(lines)
 		k.mutex.Lock()
 		if n > 0 {
 			k.torn = lines[n-1] != '\n'
@@ -112,11 +115,32 @@ func (k *Sink) write() {
 	<-k.writer
 }
 
-// Finish writes what still waits, until a time at the latest.
+// writeLines writes all lines, even if another program has made the shared pipe non-blocking.
+func (k *Sink) writeLines(lines []byte) (int, error) {
+	written, err := k.file.Write(lines)
+	for errors.Is(err, syscall.EAGAIN) {
+		k.awaitRoom()
+		var n int
+		n, err = k.file.Write(lines[written:])
+		written += n
+	}
+	return written, err
+}
+
+// awaitRoom waits until the file is writable.
+func (k *Sink) awaitRoom() {
+	if file, err := k.file.SyscallConn(); err == nil {
+		file.Control(func(fd uintptr) {
+			unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
+		})
+	}
+}
+
+// Finish writes the last lines, until `end` at the latest.
 func (k *Sink) Finish(end time.Time) {
 	k.Flush()
 	select {
-	case k.writer <- struct{}{}: // no writer is at work any more
+	case k.writer <- struct{}{}: // no writer is running
 		<-k.writer
 	case <-time.After(time.Until(end)):
 		k.mutex.Lock()
@@ -125,18 +149,18 @@ func (k *Sink) Finish(end time.Time) {
 	}
 }
 
-// A Log is a file to which events are written, a JSON object a line (LOG-2).
+// A Log is a sink to which events are written as lines of JSON (LOG-2).
 type Log struct {
 	*Sink
 	logger *slog.Logger
 }
 
-// NoLog gives a log that keeps nothing.
+// NoLog makes a log that discards all events.
 func NoLog() *Log {
 	return &Log{Sink: NewSink("", nil, nil), logger: slog.New(slog.DiscardHandler)}
 }
 
-// OpenLog opens a log, at its end. Where that is a pipe, it does not wait for a reader.
+// OpenLog opens a log for appending. Opening a FIFO does not wait for a reader.
 func OpenLog(path string, errors *Sink) (*Log, error) {
 	const flags = os.O_APPEND | os.O_CREATE | os.O_WRONLY | syscall.O_NONBLOCK
 	file, err := os.OpenFile(path, flags, 0o600)
@@ -148,7 +172,7 @@ func OpenLog(path string, errors *Sink) (*Log, error) {
 	return &Log{Sink: k, logger: slog.New(handler)}, nil
 }
 
-// formatTime writes the time of an event as LOG-2 has it.
+// formatTime formats the time of an event as LOG-2 requires.
 func formatTime(_ []string, field slog.Attr) slog.Attr {
 	if field.Value.Kind() == slog.KindTime {
 		field.Value = slog.StringValue(field.Value.Time().UTC().Format("2006-01-02T15:04:05.000Z"))
@@ -156,8 +180,8 @@ func formatTime(_ []string, field slog.Attr) slog.Attr {
 	return field
 }
 
-// Reopen goes on in a new file at the same path: logrotate has moved the old one away (LOG-7). What
-// waits for the old one is given a moment; a pipe may not be read.
+// Reopen continues in a new file at the log's path: logrotate has renamed the old one (LOG-7). The
+// lines that wait for the old one are written for a moment; if it is a pipe, nobody may read it.
 func (l *Log) Reopen() {
 	next, err := OpenLog(l.name, l.errors)
 	if err != nil {
@@ -166,17 +190,17 @@ func (l *Log) Reopen() {
 	}
 	old := *l
 	*l = *next
-	old.file.SetWriteDeadline(time.Now().Add(retireTime)) // it fails for a disk, which needs none
+	old.file.SetWriteDeadline(time.Now().Add(retireTime)) // fails for a file, which does not need it
 	go func() {
 		old.Finish(time.Now().Add(2 * retireTime))
 		old.file.Close()
 	}()
 }
 
-// levels are those of events that are not just information.
+// levels has the levels of events; all others are INFO.
 var levels = map[string]slog.Level{"refuse": slog.LevelWarn, "error": slog.LevelError}
 
-// LogEvent logs an event. The fields are names and values, in turns.
+// LogEvent writes an event to the log. The fields are names and values, alternating.
 func (l *Log) LogEvent(event string, fields ...any) {
 	l.logger.Log(context.Background(), levels[event], event, fields...)
 }

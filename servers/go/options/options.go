@@ -1,6 +1,6 @@
-// Package options reads the command line of the server.
+// Package options reads the command line (PROG-1, PROG-4 to PROG-8).
 //
-// It offers ParseOptions.
+// It exports Options and ParseOptions.
 package options
 
 import (
@@ -14,14 +14,14 @@ import (
 
 const version = "0.1.0"
 
-// Options are what the command line says, and the defaults for what it does not say.
+// Options are the values of all options.
 type Options struct {
 	Host        string
 	Port        int
-	MaxClients  int
-	MaxQueue    int
+	MaxClients  int // connections
+	MaxQueue    int // bytes in the queue of one user
 	JoinTimeout time.Duration
-	Rate        int // lines a second; 0: as many as come
+	Rate        int // lines a second; 0 for no limit
 	Log         string
 	HasLog      bool
 	Accounts    string
@@ -42,19 +42,23 @@ const usage = "usage: chat-server [OPTION]...\n"
 
 var help = fmt.Sprintf(usage+`
 A chat server: one room, lines of text over TCP.
-Nothing is encrypted, passwords neither. On a network that is not yours, put an SSH tunnel
-or a TLS proxy before it (README.md explains how).
+Nothing is encrypted, not even passwords. On a network that is not yours, put an SSH tunnel
+or a TLS proxy before it (see docs/chat.md).
 
   --host HOST             address to listen on (default %s)
-  --port PORT             port to listen on; 0 picks a free one (default %d)
-  --max-clients N         connections at a time (default %d)
-  --max-queue BYTES       may wait for one user, else it is dropped; 4096 or more (default %d)
-  --join-timeout SECONDS  time to give a name, and its password (default %g)
-  --rate N                lines a second that are taken up from one user (default: all)
-  --log FILE              append what happens, a JSON object a line; SIGHUP opens FILE anew
-  --accounts FILE         names that need a password, by "htpasswd -B"; SIGHUP reads FILE anew
-  --members-only          let in only those who have an account
-  --quiet                 do not print what the room sees
+  --port PORT             port to listen on; 0 for any free one (default %d)
+  --max-clients N         limit of connections (default %d)
+  --max-queue BYTES       limit of unsent bytes for one user, who is dropped beyond it;
+                          4096 or more (default %d)
+  --join-timeout SECONDS  time to give a name and its password (default %g)
+  --rate N                limit of lines a second from one user; further ones wait
+                          (default: no limit)
+  --log FILE              append events to FILE, as lines of JSON; SIGHUP reopens it
+                          (default: no log)
+  --accounts FILE         names with passwords, a file as "htpasswd -B" makes it;
+                          SIGHUP reads it again (default: no accounts)
+  --members-only          only registered names may join
+  --quiet                 do not print the lines of the room
   --help                  print this and exit
   --version               print the version and exit
 
@@ -68,8 +72,7 @@ var (
 
 const maxNumber = 999_999_999
 
-// ParseOptions reads the command line. The first word that asks for help or is wrong ends the
-// program, by `fail` where it is wrong.
+// ParseOptions reads the command line. An error (by `fail`), --help or --version ends the program.
 func ParseOptions(words []string, fail func(status int, message string)) Options {
 	wrong := func(problem string) { fail(2, usage+"chat-server: error: "+problem+"\n") }
 	o := defaults
@@ -97,7 +100,7 @@ func ParseOptions(words []string, fail func(status int, message string)) Options
 	return o
 }
 
-// setOption sets the option that a word begins, and gives the words behind it.
+// setOption sets an option that takes a value, and returns the words after it.
 func setOption(o *Options, word string, rest []string, wrong func(problem string)) []string {
 	name, value, isJoined := strings.Cut(word, "=")
 	set, isKnown := setters[name]
@@ -117,7 +120,7 @@ func setOption(o *Options, word string, rest []string, wrong func(problem string
 	return rest
 }
 
-// setters set the options that take a value, and tell whether the value is good.
+// setters set the options that take a value, and return whether the value is good.
 var setters = map[string]func(o *Options, value string) bool{
 	"--host":         func(o *Options, v string) bool { o.Host = v; return v != "" && v != "*" },
 	"--port":         func(o *Options, v string) bool { return setWhole(&o.Port, v, 0, 65535) },
@@ -129,14 +132,14 @@ var setters = map[string]func(o *Options, value string) bool{
 	"--accounts":     func(o *Options, v string) bool { o.Accounts, o.HasAccounts = v, true; return true },
 }
 
-// setWhole sets a whole number of one to nine digits, if the text is a good one.
+// setWhole reads a whole number, and returns whether it is good.
 func setWhole(target *int, text string, low, high int) bool {
 	n, _ := strconv.Atoi(text)
 	*target = n
 	return wholeNumber.MatchString(text) && low <= n && n <= high
 }
 
-// setSeconds sets a time above 0, if the text is a good one.
+// setSeconds reads a time above 0, and returns whether it is good.
 func setSeconds(target *time.Duration, text string) bool {
 	*target, _ = time.ParseDuration(text + "s")
 	return decimalNumber.MatchString(text) && *target > 0

@@ -1,29 +1,29 @@
-// Package stream holds what all in the room read: one stream of text, and a cursor for each user.
+// Package stream has the text for the room: one stream, and a cursor in it for each user.
 //
-// A line is kept once, however many get it. A user's queue is not stored: it is the stream from the
-// user's place to the end, with splices in it. A splice is a text for this user alone, or a stretch
-// that this user is not sent (its own lines). So nothing is copied for a recipient.
+// A line is stored once, however many users receive it. A user's queue is not stored: it is the
+// stream from the user's position to the end, changed by splices. A splice inserts a text for this
+// user alone, or skips bytes that it is not sent (its own messages). No line is copied.
 //
-// It offers Stream (Append) and Cursor (Attach, Skip, Insert, Pieces, Advance, Waiting, Detach).
+// It exports Stream (Append) and Cursor (Attach, Insert, Skip, Pieces, Advance, Waiting, Detach).
 package stream
 
 import "bytes"
 
 const (
 	blockSize  = 64 * 1024 // bytes of a block of the stream
-	joinedText = 4096      // bytes of private texts in a row that are kept as one
-	spliceCost = 48        // bytes of memory that a splice takes besides its text
-	all        = 1 << 40   // bytes; more than there are
+	joinedText = 4096      // bytes of consecutive private texts that are joined into one splice
+	spliceCost = 48        // bytes of memory of a splice in addition to its text
+	all        = 1 << 40   // bytes; more than any queue has
 )
 
-// A block is a stretch of the stream. It links only forward, so what all have read is garbage.
+// A block is a part of the stream. It links only forward, so blocks that all have read are freed.
 type block struct {
 	start int64 // offset in the stream of its first byte
 	data  [blockSize]byte
 	next  *block
 }
 
-// A Stream is all that the room has said. Only what some cursor has still to read is in memory.
+// A Stream is all lines of the room. Only blocks that some cursor still reads are in memory.
 type Stream struct {
 	tail *block
 	end  int64 // offset of its end
@@ -34,7 +34,7 @@ func New() *Stream {
 	return &Stream{tail: &block{}}
 }
 
-// Append adds a line, which may go on in a new block.
+// Append appends a line, which may continue in a new block.
 func (s *Stream) Append(line string) {
 	for len(line) > 0 {
 		at := s.end - s.tail.start
@@ -49,7 +49,7 @@ func (s *Stream) Append(line string) {
 	}
 }
 
-// A splice says: at the offset `at` of the stream put in `text`, then leave out `skip` bytes.
+// A splice says: at the offset `at` of the stream, insert `text`, then skip the next `skip` bytes.
 type splice struct {
 	at   int64
 	text []byte
@@ -57,24 +57,23 @@ type splice struct {
 	next *splice
 }
 
-// A Cursor is one user's place in the stream, and its splices. Outside the room it has only texts.
+// A Cursor is a user's position in the stream, and its splices. Outside the room: only texts.
 type Cursor struct {
-	Stream  *Stream // which it reads
-	block   *block  // where it reads; nil outside the room
-	at      int64   // offset of the next byte of the stream
-	first   *splice
-	last    *splice // of those from `first`, where there are any
-	taken   int     // bytes of the first splice's text that are behind us
-	private int     // bytes of memory that the splices take
+	Stream  *Stream
+	block   *block  // the block that it reads; nil outside the room
+	at      int64   // offset in the stream of the next byte to send
+	first   *splice // nil where there are no splices
+	last    *splice // valid only where there are splices
+	taken   int     // bytes of the first splice's text that were sent
+	private int     // bytes of memory of the splices
 }
 
-// Waiting counts the bytes that are kept in memory for the user, those that it is not sent and the
-// bookkeeping too.
+// Waiting counts the bytes of memory kept for the user, with its own messages and the overhead.
 func (c *Cursor) Waiting() int {
 	return int(c.end()-c.at) + c.private
 }
 
-// end is the offset where the cursor's part of the stream ends.
+// end is the offset in the stream where the user's queue ends.
 func (c *Cursor) end() int64 {
 	if c.block == nil {
 		return c.at
@@ -82,12 +81,12 @@ func (c *Cursor) end() int64 {
 	return c.Stream.end
 }
 
-// IsLevelWith tells whether exactly the same waits for two cursors in the room, without splices.
+// IsLevelWith tells whether the queues of two cursors in the room are the same, without splices.
 func (c *Cursor) IsLevelWith(other *Cursor) bool {
 	return c.at == other.at && c.first == nil && c.block != nil
 }
 
-// Attach lets the cursor read the stream from here on; what waited comes first.
+// Attach reads the stream from its end on; texts that are queued already come first.
 func (c *Cursor) Attach() {
 	c.block, c.at = c.Stream.tail, c.Stream.end
 	for s := c.first; s != nil; s = s.next {
@@ -95,18 +94,18 @@ func (c *Cursor) Attach() {
 	}
 }
 
-// Insert puts in a text for this user alone, behind all that waits.
+// Insert appends a text for this user alone to its queue.
 func (c *Cursor) Insert(text string) {
 	last := c.last
 	if c.first == nil || last.at != c.end() || len(last.text)+len(text) > joinedText {
 		last = c.add(c.end())
 	}
 	c.private -= cap(last.text)
-	last.text = append(last.text, text...) // its capacity is the memory that it really takes
+	last.text = append(last.text, text...) // its capacity is the memory that it uses
 	c.private += cap(last.text)
 }
 
-// Skip leaves out the last `length` bytes of the stream.
+// Skip skips the last `length` bytes of the stream.
 func (c *Cursor) Skip(length int) {
 	last, at := c.last, c.Stream.end-int64(length)
 	if c.first == nil || last.at+last.skip != at {
@@ -115,7 +114,7 @@ func (c *Cursor) Skip(length int) {
 	last.skip += int64(length)
 }
 
-// add puts an empty splice behind the others.
+// add appends an empty splice.
 func (c *Cursor) add(at int64) *splice {
 	s := &splice{at: at}
 	if c.first == nil {
@@ -128,8 +127,8 @@ func (c *Cursor) add(at int64) *splice {
 	return s
 }
 
-// nextPiece moves over the next bytes that lie together, at most so many, and gives them. It gives
-// none where `most` is 0 or nothing is left; what the user is not sent there is passed then.
+// nextPiece moves past the next piece, of `most` bytes at the most, and returns it. It is empty
+// where `most` is 0 or nothing is left; then the cursor only moves past bytes to skip.
 func (c *Cursor) nextPiece(most int) []byte {
 	for c.first != nil && c.first.at == c.at {
 		if left := c.first.text[c.taken:]; len(left) > 0 {
@@ -149,7 +148,7 @@ func (c *Cursor) nextPiece(most int) []byte {
 	return c.stretch(end)
 }
 
-// stretch moves over the stream to `end`, or to the end of the block, and gives what is there.
+// stretch moves to `end`, or to the end of the block, and returns the bytes in between.
 func (c *Cursor) stretch(end int64) []byte {
 	if c.block == nil {
 		return nil
@@ -162,7 +161,7 @@ func (c *Cursor) stretch(end int64) []byte {
 	return c.block.data[from : c.at-c.block.start]
 }
 
-// Pieces looks ahead, by the same walk on a copy: it lists what waits, in so many pieces at most.
+// Pieces returns the next pieces to send, `most` at the most. It moves a copy of the cursor.
 func (c *Cursor) Pieces(most int) (pieces [][]byte) {
 	ahead := *c
 	for piece := ahead.nextPiece(all); len(piece) > 0 && len(pieces) < most; {
@@ -172,14 +171,14 @@ func (c *Cursor) Pieces(most int) (pieces [][]byte) {
 	return pieces
 }
 
-// Advance moves on by bytes that were sent, and past what the user is not sent there.
+// Advance moves past `count` bytes that were sent, and past the bytes to skip there.
 func (c *Cursor) Advance(count int) {
 	for piece := c.nextPiece(count); len(piece) > 0; piece = c.nextPiece(count) {
 		count -= len(piece)
 	}
 }
 
-// Detach leaves the room with a copy of what waits, so that nothing later is kept for this user.
+// Detach leaves the stream with a copy of the queue, so that it keeps no later block in memory.
 func (c *Cursor) Detach() {
 	text := bytes.Join(c.Pieces(all), nil)
 	c.Clear()
@@ -189,7 +188,7 @@ func (c *Cursor) Detach() {
 	}
 }
 
-// Clear throws away what waits, and the place in the stream.
+// Clear discards the queue and the position in the stream.
 func (c *Cursor) Clear() {
 	*c = Cursor{Stream: c.Stream}
 }

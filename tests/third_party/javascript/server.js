@@ -1,7 +1,7 @@
 'use strict';
 
 // A chat server that keeps "the chat protocol, version 1", with the features
-// `log` and `rate-limit`. It needs Node.js 20 and its standard library alone.
+// `log` and `rate-limit`. It needs only Node.js 20 and its standard library.
 // Ids such as JOIN-3 in the comments are those of the protocol's rules.
 //
 // From top to bottom: constants, text helpers, input (LineReader), output
@@ -20,13 +20,13 @@ const VERSION = '1.0.0';
 const MAX_LINE = 1024; // bytes in a line, its end not counted
 const MAX_REFUSALS = 5; // refused names on one connection
 const INPUT_PAUSE = 64 * 1024; // held-back input at which reading pauses ...
-const INPUT_RESUME = 32 * 1024; // ... and at which it goes on
+const INPUT_RESUME = 32 * 1024; // ... and at which it continues
 const LINES_PER_TURN = 256; // lines of one user in one turn of the event loop
-const FLUSH_MS = 10_000; // to get rid of what is queued for one who leaves
+const FLUSH_MS = 10_000; // to send the queue of a user who leaves
 const LINGER_MS = 1_000; // to wait for the client's end of file
 const STOP_MS = 1_300; // for all connections to end at a shutdown
-const SINK_MS = 300; // for standard output and the log to be written then
-const PROBE_MS = 1_000; // between looks at what does not report a change
+const SINK_MS = 300; // to write the rest of standard output and the log then
+const PROBE_MS = 1_000; // between checks of what reports no change by itself
 const SINK_LIMIT = 1024 * 1024; // bytes waiting for standard output or the log
 const MAX_TIMER_MS = 2 ** 31 - 1; // the longest time that setTimeout takes
 
@@ -69,21 +69,24 @@ function parseCommand(line) {
   return { word: line.slice(1, space), rest: line.slice(space + 1) };
 }
 
-// `NAME TEXT`; null where either is missing.
+// `NAME TEXT`; null if either is missing.
 function parsePrivate(rest) {
   const parts = /^ *([^ ]+) +(.*)$/.exec(rest);
-  if (!parts || trim(parts[1]) === '' || trim(parts[2]) === '') return null;
+  if (!parts || trim(parts[2]) === '') return null;
   return { name: parts[1], text: parts[2] };
 }
 
 const isCommand = (line) => line.startsWith('/') && !line.startsWith('//');
 
-// The text of a message: `//` stands for `/` at its beginning (CHAT-5).
+// The text of a message: `//` at its beginning stands for `/` (CHAT-5).
 const messageText = (line) => (line.startsWith('//') ? line.slice(1) : line);
 
 const unknownCommand = (word) => `! unknown command: /${word} (try /help)`;
 
-function formatAddress(host, port) {
+// An IPv4 address that IPv6 has mapped is written as IPv4.
+function formatAddress(address, port) {
+  const mapped = address.replace(/^::ffff:/i, '');
+  const host = net.isIPv4(mapped) ? mapped : address;
   return net.isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
@@ -106,8 +109,8 @@ function checkLine(bytes) {
 // ---------------------------------------------------------------------------
 // Input: bytes to lines
 
-// Keeps what has come and not been taken, and cuts it into lines. Of a line
-// that has grown too long it keeps nothing but the fact (LIMIT-4).
+// Keeps input that was not handled yet, and splits it into lines. Of a line
+// that is too long, it keeps only this fact (LIMIT-4).
 class LineReader {
   constructor() {
     this.bytes = EMPTY;
@@ -164,9 +167,9 @@ class LineReader {
 // ---------------------------------------------------------------------------
 // Output: what waits to be sent to one user
 
-// Hands the socket one block at a time, so that what waits is known almost to
-// the byte. Small lines are gathered into blocks: a long queue costs little
-// more than the bytes in it.
+// Gives the socket one block at a time, so that the size of the queue is known
+// almost to the byte. Small lines are collected in blocks, so that a long queue
+// needs little more memory than its bytes.
 class Outbox {
   constructor(socket, blockSize, onWritten) {
     this.socket = socket;
@@ -233,8 +236,8 @@ class Allowance {
 }
 
 // ---------------------------------------------------------------------------
-// Sinks: standard output, standard error and the log. None ever blocks, ends
-// or delays the server; what cannot be written is lost, which is said once.
+// Sinks: standard output, standard error and the log. They never block, end
+// or delay the server; lines that cannot be written are lost, with one notice.
 
 class Sink {
   constructor(name, report) {
@@ -269,8 +272,8 @@ class StreamSink extends Sink {
   }
 }
 
-// For files and terminals. The descriptor is one that does not block; where
-// it takes no more for now (a FIFO, a terminal held by Ctrl+S), lines wait.
+// For files and terminals. The descriptor is non-blocking; if a write would
+// block (a FIFO, a terminal stopped by Ctrl+S), lines wait.
 class FileSink extends Sink {
   constructor(fd, name, report) {
     super(name, report);
@@ -319,13 +322,13 @@ class FileSink extends Sink {
     this.done = 0;
   }
 
-  // A disk that is full takes the beginning of a line: no line is left torn.
+  // A full disk may take the beginning of a line, which is removed again.
   undoTornLine() {
     if (this.done === 0) return;
     try {
       fs.ftruncateSync(this.fd, fs.fstatSync(this.fd).size - this.done);
     } catch {
-      // Not a file: nothing can be taken back.
+      // Not a file: nothing can be removed.
     }
   }
 
@@ -343,7 +346,7 @@ function standardSink(fd, name, report) {
     if (stat.isFIFO() || stat.isSocket()) return new StreamSink(fd, name, report);
     if (tty.isatty(fd)) return new FileSink(openTerminal(fd), name, report);
   } catch {
-    // Something odd: write to it as it is.
+    // It cannot be opened again: use it as it is.
   }
   return new FileSink(fd, name, report);
 }
@@ -383,7 +386,7 @@ class Journal {
     this.write('ERROR', 'error', { error });
   }
 
-  // SIGHUP: where the file cannot be opened anew, the old one stays in use.
+  // SIGHUP: if the file cannot be opened again, the old one stays in use.
   reopen() {
     this.sink.replaceFd(Journal.open(this.path));
   }
@@ -398,7 +401,7 @@ class Connection {
     this.socket = socket;
     this.addr = formatAddress(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0);
     this.name = null; // set while joined
-    this.closing = false; // on its way out: nothing more is acted on
+    this.closing = false; // input is ignored
     this.told = false; // the server ended it, and has said why
     this.atPrompt = false;
     this.refusals = 0;
@@ -433,9 +436,9 @@ class Connection {
     this.sendBytes(Buffer.from(`${text}\n`));
   }
 
-  // Queues bytes; what one event queues goes out together at its end. A user
-  // for whom too much waits is dropped (LIMIT-1), once the event is over, so
-  // that all others see this line before the leave notice.
+  // Queues bytes, which are sent at the end of the event. A user with too long
+  // a queue is dropped (LIMIT-1) after the event, so that all others see this
+  // line before the leave notice.
   sendBytes(bytes) {
     if (this.overflowed || (this.server.stopping && this.outbox.waiting > this.server.options.maxQueue)) return;
     this.outbox.push(bytes);
@@ -466,7 +469,7 @@ class Connection {
     this.sendBytes(Buffer.from(PROMPT));
   }
 
-  // A line that has to stand alone on the screen.
+  // A line that must begin on a row of its own.
   sendNotice(text) {
     this.outbox.push(Buffer.from(this.atPrompt ? `\n${text}\n` : `${text}\n`));
     this.atPrompt = false;
@@ -509,12 +512,12 @@ class Connection {
     this.server.forget(this);
   }
 
-  // Acts on the lines that have come, as far as they may be taken up now.
+  // Handles the lines that have come and may be handled now.
   takeUp() {
     let turn = LINES_PER_TURN;
     while (!this.closing && this.sendReplies() && this.reader.hasLine()) {
       if (turn-- === 0) {
-        this.wakeIn(0); // the others' turn
+        this.wakeIn(0); // let the other users have their turn
         break;
       }
       if (this.isCrowded() || !this.isAllowed()) break;
@@ -528,8 +531,8 @@ class Connection {
     else if (!this.reader.hasLine() && this.replies.length === 0) this.finish();
   }
 
-  // At a shutdown: what was read before it is acted on, be the user slow or
-  // not; but not what the rate limit holds back (STOP-2).
+  // At a shutdown: lines that were read before it are handled, even if the user
+  // is slow, but not lines that the rate limit delays (STOP-2).
   takeUpRest() {
     this.replies = [];
     while (!this.closing && this.reader.hasLine()) {
@@ -555,7 +558,7 @@ class Connection {
     else setTimeout(wake, ms);
   }
 
-  // Where much input is held back, TCP makes the sender wait.
+  // If much input waits, stop reading, so that TCP makes the sender wait.
   regulateReading() {
     if (!this.paused && this.reader.held >= INPUT_PAUSE) this.pauseReading(true);
     else if (this.paused && this.reader.held < INPUT_RESUME) this.pauseReading(false);
@@ -567,8 +570,8 @@ class Connection {
     else this.socket.resume();
   }
 
-  // A connection that is not read does not report a reset; a write of no
-  // bytes at all finds it.
+  // A connection that is not read does not report a reset; writing zero bytes
+  // reveals it.
   probe() {
     if (this.paused && this.socket.writableLength === 0) this.socket.write(EMPTY);
   }
@@ -648,8 +651,8 @@ class Connection {
     this.sendReplies();
   }
 
-  // A long answer is queued as the user reads it, so that it never drops it.
-  // True once all of it is queued.
+  // A long answer is queued as fast as the user reads it, so that it never
+  // exceeds the limit. True when all of it is queued.
   sendReplies() {
     while (this.replies.length > 0 && !this.isCrowded()) this.sendLine(this.replies.shift());
     return this.replies.length === 0;
@@ -679,7 +682,7 @@ class Connection {
 
   // ---- Leaving and closing
 
-  // The user is gone from the room, whatever still happens to the connection.
+  // The user leaves the room; the connection may stay open for a while.
   leave(reason) {
     if (this.closing) return;
     this.closing = true;
@@ -688,7 +691,7 @@ class Connection {
     this.server.deactivate(this, reason);
   }
 
-  // After the client's end of file: what is queued goes out.
+  // After the client's end of file: send the queue.
   finish() {
     this.leave('eof');
     const left = this.endedAt + FLUSH_MS - performance.now();
@@ -704,7 +707,7 @@ class Connection {
     this.sendNotice(text);
     this.startTimer(FLUSH_MS, () => this.socket.destroy());
     this.socket.once('finish', () => this.startTimer(LINGER_MS, () => this.socket.destroy()));
-    this.pauseReading(false); // from now on what comes is thrown away
+    this.pauseReading(false); // from now on, input is discarded
     this.endWhenFlushed();
   }
 
@@ -713,7 +716,7 @@ class Connection {
     if (this.outbox.queued === 0 && !this.socket.writableEnded) this.socket.end();
   }
 
-  // One timer a connection; each use ends the one before.
+  // One timer for each connection; a new use cancels the old one.
   startTimer(ms, action) {
     this.stopTimer();
     this.timer = setTimeout(action, ms);
@@ -734,7 +737,7 @@ class ChatServer {
     this.journal = journal;
     this.users = new Map(); // the lower-cased names of those who have joined
     this.active = new Set(); // connections that are not being closed
-    this.all = new Set(); // those that are, too
+    this.all = new Set(); // and those that are
     this.who = null; // the answer to /who, until someone comes or goes
     this.stopping = false;
     this.listener = net.createServer({
@@ -766,9 +769,10 @@ class ChatServer {
       return;
     }
     const connection = new Connection(this, socket);
+    const isFull = this.isFull();
     this.all.add(connection);
     this.journal.info('connect', { addr: connection.addr });
-    if (this.active.size >= this.options.maxClients) {
+    if (isFull) {
       this.journal.refuse(connection.addr, 'full');
       connection.endWith('! server full');
       return;
@@ -778,11 +782,18 @@ class ChatServer {
     connection.startJoinTimeout();
   }
 
+  // A connection counts until everything that was queued for it is sent (LIMIT-2).
+  isFull() {
+    if (this.all.size < this.options.maxClients) return false;
+    const unsent = [...this.all].filter(({ socket }) => !socket.writableFinished);
+    return unsent.length >= this.options.maxClients;
+  }
+
   probeAll() {
     for (const connection of this.active) connection.probe();
   }
 
-  // It no longer counts; a user among them leaves the room. No leave notice
+  // The connection is being closed; its user leaves the room. No leave notice
   // is sent during a shutdown (STOP-2).
   deactivate(connection, reason) {
     this.active.delete(connection);
@@ -807,7 +818,7 @@ class ChatServer {
     return this.users.get(lower(name));
   }
 
-  // Why `asker` may not have this name; null where it may. Changing only the
+  // Why `asker` may not have this name; null if it may. Changing only the
   // case of one's own name is allowed (CMD-4).
   nameError(name, asker) {
     if (!VALID_NAME.test(name)) return INVALID_NAME;
@@ -816,7 +827,7 @@ class ChatServer {
     return taken ? `! name in use: ${name}` : null;
   }
 
-  // The lines that answer /who, each as full as it may be (CMD-2).
+  // The lines that answer /who, each as long as possible (CMD-2).
   whoLines() {
     if (this.who) return this.who;
     const start = `Online (${this.users.size}): `;
@@ -832,8 +843,8 @@ class ChatServer {
     return lines;
   }
 
-  // ---- What the room sees. All of it is queued for everyone in one go, which
-  // gives it one order for all (CHAT-3).
+  // ---- What the room sees. Each line is queued for all users at once, so that
+  // all see the same order (CHAT-3).
 
   tellRoom(text, except = null) {
     if (!this.options.quiet) this.output.write(`${text}\n`);
@@ -891,7 +902,7 @@ class ChatServer {
     if (this.all.size === 0) this.exit();
   }
 
-  // Ends the process, once standard output and the log have been written.
+  // Ends the process after standard output and the log have been written.
   exit() {
     if (this.exiting) return;
     this.exiting = true;
@@ -918,8 +929,8 @@ class OperatorConsole {
   }
 
   // A process in the background must not read its terminal: SIGTTIN would
-  // stop it. `bg` sends SIGCONT; `fg` of a running process says nothing, so
-  // that the terminal is looked at again and again.
+  // stop it. `bg` sends SIGCONT; `fg` of a running process sends no signal, so
+  // the terminal is checked repeatedly.
   start() {
     if (!tty.isatty(0)) {
       this.open();
@@ -937,7 +948,7 @@ class OperatorConsole {
     else if (this.input && this.input.isPaused()) this.input.resume();
   }
 
-  // Whatever is wrong with standard input, the server runs on (OPER-2).
+  // After any error of standard input, the server continues (OPER-2).
   open() {
     try {
       this.input = process.stdin;
@@ -984,7 +995,7 @@ class OperatorConsole {
 }
 
 // Is another process group in the terminal's foreground? Node has no
-// tcgetpgrp(); where there is no /proc either, the answer is no.
+// tcgetpgrp(); without /proc, the answer is no.
 function inBackground() {
   try {
     const stat = fs.readFileSync('/proc/self/stat', 'latin1');
@@ -1031,8 +1042,8 @@ function seconds(word) {
 const nonEmpty = (word) => (word === '' ? null : word);
 const oneHost = (word) => (word === '' || word === '*' ? null : word);
 
-// What stands under `parse` gives the value, or null for a bad one; options
-// without it take no value.
+// `parse` returns the value, or null for an invalid one; options without
+// `parse` take no value.
 const OPTIONS = {
   '--host': { key: 'host', parse: oneHost },
   '--port': { key: 'port', parse: wholeNumber(0, 65_535) },
@@ -1081,12 +1092,12 @@ function endProcess(status, fd, text) {
   try {
     fs.writeSync(fd, text);
   } catch {
-    // Nobody can be told.
+    // There is nowhere to report it.
   }
   process.exit(status);
 }
 
-// A name with several addresses: its first IPv4 one, else its first (PROG-1).
+// Of several addresses, the first of IPv4, otherwise the first (PROG-1).
 async function resolve(host) {
   const found = await dns.promises.lookup(host, { all: true, verbatim: true });
   const chosen = found.find(({ family }) => family === 4) ?? found[0];
@@ -1120,7 +1131,7 @@ function handleSignals(server, report) {
   process.on('SIGHUP', server.journal.sink ? reopen : stop);
 }
 
-// A fault in the program must not end everyone's conversation.
+// A bug must not end the chat for everyone.
 function surviveFaults(server, report) {
   process.on('uncaughtException', (error) => {
     server.journal.error(String(error && error.stack));

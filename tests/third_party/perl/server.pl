@@ -1,5 +1,5 @@
-# A chat server of five minutes: what scenarios/chat.yaml asks for, and nothing more. CONTRIBUTING.md
-# tells how it came to take part.
+# A chat server written in five minutes: it does what scenarios/chat.yaml asks for, and nothing more.
+# docs/implementation.md explains how it takes part.
 use strict;
 use warnings;
 use IO::Select;

@@ -1,6 +1,6 @@
-//! A client for the chat protocol, version 1: the standard library alone, one file, one poll loop.
+//! A client for the chat protocol, version 1: only the standard library, one file, one poll loop.
 //!
-//! The main thread owns everything and never blocks but in `poll` (a second thread only looks up
+//! The main thread owns all data and blocks only in `poll` (a second thread only looks up
 //! the host and connects). Signals and that thread wake the loop through a socket pair.
 //! Features: accounts, reconnect. The numbers of signals and flags below are those of Linux.
 
@@ -26,20 +26,20 @@ use std::time::{Duration, Instant};
 const VERSION: &str = "1.0.0";
 const NAME_PROMPT: &[u8] = b"Enter your screen name: ";
 const PASSWORD_PROMPT: &[u8] = b"Password: ";
-/// No more than this waits to be sent, or to be shown, before its source is left unread.
+/// If more than this waits to be sent or shown, its source is not read.
 const SEND_LIMIT: usize = 1 << 20;
 const SCREEN_LIMIT: usize = 1 << 16;
-/// What is remembered of one line: of the input (the server refuses it anyway), of the server.
+/// Bytes kept of a line: of the input (the server refuses a longer one), and of the server.
 const INPUT_LINE_LIMIT: usize = 1 << 20;
 const SERVER_LINE_LIMIT: usize = 4096;
-/// Lines sent before the welcome that are remembered, to know which of them was the password.
+/// Lines kept that were sent before the welcome: one of them may be the password.
 const ANSWERS_KEPT: usize = 32;
 const SECOND: u64 = 1_000_000_000; // in nanoseconds
 const MAX_DELAY: u64 = 30 * SECOND;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30); // for all addresses, and for the welcome
-const NEXT_ADDRESS: Duration = Duration::from_secs(2); // that one may delay the next
-const LOOK_TIME: c_int = 200; // ms, between two looks whether the terminal is ours again
-const NOTICE_TIME: c_int = 500; // ms, for a standard error that is not read
+const NEXT_ADDRESS: Duration = Duration::from_secs(2); // by which an address may delay the next one
+const LOOK_TIME: c_int = 200; // ms, between two checks whether the terminal is ours again
+const NOTICE_TIME: c_int = 500; // ms, to wait if nobody reads standard error
 const PIPE_BUF: usize = 4096; // bytes that a pipe that is ready takes at once
 const CLOSING_TIME: Duration = Duration::from_millis(500);
 
@@ -57,7 +57,7 @@ const SIGCONT: c_int = 18;
 const SIGSTOP: c_int = 19;
 const SIGTSTP: c_int = 20;
 const SIGTTOU: c_int = 22;
-/// Not fatal, not to be caught, or (SIGPIPE) already ignored by the Rust runtime.
+/// Signals that are not fatal, cannot be caught, or (SIGPIPE) are ignored by the Rust runtime.
 const OTHER_SIGNALS: [c_int; 8] = [9, 13, 17, SIGSTOP, 21, SIGTTOU, 23, 28];
 const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
@@ -83,7 +83,7 @@ struct Termios {
     line_discipline: u8,
     control_chars: [u8; 32],
     speeds: [u32; 2],
-    spare: [u32; 8], // room for systems whose struct is larger
+    spare: [u32; 8], // for systems whose struct is larger
 }
 
 #[repr(C)]
@@ -111,7 +111,7 @@ fn is_terminal(fd: c_int) -> bool {
     unsafe { isatty(fd) == 1 }
 }
 
-/// Waits for one of `fds`; an interrupting signal counts as a (fruitless) return.
+/// Waits for one of `fds`; a signal makes it return early, with no events.
 fn wait_for(fds: &mut [PollFd], timeout: c_int) {
     if unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, timeout) } < 0 {
         for fd in fds.iter_mut() {
@@ -120,7 +120,7 @@ fn wait_for(fds: &mut [PollFd], timeout: c_int) {
     }
 }
 
-/// What is wanted of `fd`; nothing wanted means that it is not watched at all.
+/// The events to wait for on `fd`; without events, it is not watched at all.
 fn watch(fd: c_int, events: i16) -> PollFd {
     PollFd { fd: if events == 0 { -1 } else { fd }, events, revents: 0 }
 }
@@ -131,12 +131,12 @@ fn is_ready(fd: c_int, events: i16) -> bool {
     fds[0].revents != 0
 }
 
-/// A standard stream without a buffer of its own, and never closed by us.
+/// A standard stream without a buffer, which the client never closes.
 fn raw_stream(fd: c_int) -> ManuallyDrop<File> {
     ManuallyDrop::new(unsafe { File::from_raw_fd(fd) })
 }
 
-/// Is this error only "not now"?
+/// Does this error mean that the call would block or was interrupted?
 fn is_temporary(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::Interrupted
 }
@@ -151,7 +151,7 @@ extern "C" fn note_signal(number: c_int) {
     unsafe { write(WAKE_FD.load(Ordering::SeqCst), &byte as *const u8 as *const c_void, 1) };
 }
 
-/// A signal that ends the program: the terminal first, then what the signal does by default.
+/// A signal that ends the program: restores the terminal, then takes the signal's default action.
 extern "C" fn restore_and_die(number: c_int) {
     restore_terminal(true);
     unsafe {
@@ -177,9 +177,9 @@ fn catch_signals(wake: &UnixStream) {
         };
         unsafe {
             let before = signal(number, handler);
-            siginterrupt(number, 1); // a write to a stuck standard output is to come back
+            siginterrupt(number, 1); // a write that blocks must return
             if before == SIG_IGN && number != SIGTERM {
-                signal(number, SIG_IGN); // as `nohup` wants it
+                signal(number, SIG_IGN); // as with `nohup`
             }
         }
     }
@@ -193,7 +193,7 @@ fn catch_signals(wake: &UnixStream) {
 
 // ---------------------------------------------------------------- hiding what is typed
 
-/// The state of the terminal from before the typing was hidden; null while it is not.
+/// The state of the terminal before typing was hidden; null while typing is visible.
 static SAVED: AtomicPtr<Termios> = AtomicPtr::new(ptr::null_mut());
 
 fn is_hidden() -> bool {
@@ -227,7 +227,7 @@ fn hide_typing() {
     }
 }
 
-/// Puts the terminal back; safe in a signal handler. What was half typed can be thrown away.
+/// Restores the terminal; safe in a signal handler. It can discard a half-typed line.
 fn restore_terminal(drop_typing: bool) {
     let saved = SAVED.load(Ordering::SeqCst);
     if saved.is_null() {
@@ -241,7 +241,7 @@ fn restore_terminal(drop_typing: bool) {
     }
 }
 
-/// The end of hiding. (The few bytes of the old state are left: a handler may be reading them.)
+/// Ends the hiding. (The few bytes of the old state stay: a handler may be reading them.)
 fn show_typing(drop_typing: bool) {
     restore_terminal(drop_typing);
     SAVED.store(ptr::null_mut(), Ordering::SeqCst);
@@ -270,7 +270,7 @@ const HELP: &str = "
   --version              show the version
 ";
 
-/// Prints to standard output and ends the program well.
+/// Prints to standard output and ends the program with status 0.
 fn print_and_exit(text: &str) -> ! {
     let _ = raw_stream(STDOUT).write_all(text.as_bytes());
     process::exit(0)
@@ -313,7 +313,7 @@ fn parse_options() -> Options {
     options
 }
 
-/// Stores the value of a known option; `None` where the value is bad.
+/// Stores the value of a known option; `None` if the value is invalid.
 fn set_option(options: &mut Options, option: &OsString, value: &OsString) -> Option<()> {
     let text = value.to_string_lossy();
     match option.to_str()? {
@@ -324,6 +324,7 @@ fn set_option(options: &mut Options, option: &OsString, value: &OsString) -> Opt
         }
         "--retries" => options.retries = parse_digits(&text)?,
         "--retry-delay" => options.retry_delay = parse_seconds(&text).filter(|&delay| delay > 0)?,
+        "--name" if value.len() > 1024 || text.contains(['\n', '\r']) => return None,
         _ => options.name = Some(value.clone().into_vec()),
     }
     Some(())
@@ -335,7 +336,7 @@ fn parse_digits(text: &str) -> Option<u64> {
     if good { text.parse().ok() } else { None }
 }
 
-/// Seconds, with decimals perhaps, as nanoseconds.
+/// Seconds, possibly with decimals, as nanoseconds.
 fn parse_seconds(text: &str) -> Option<u64> {
     let mut parts = text.splitn(2, '.');
     let whole = parse_digits(parts.next()?)? * SECOND;
@@ -356,7 +357,7 @@ fn format_seconds(nanoseconds: u64) -> String {
 
 // ---------------------------------------------------------------- what the server's bytes look like
 
-/// FRAME-6's control characters; the line end is no part of a line.
+/// The control characters of FRAME-6; the line end is not part of a line.
 fn is_control(c: char) -> bool {
     match c {
         '\t' => false,
@@ -369,8 +370,8 @@ fn is_control(c: char) -> bool {
 /// Standard output: turns bytes as they come into text that cannot harm a terminal.
 struct Screen {
     waiting: Vec<u8>,  // to be written to standard output
-    tail: Vec<u8>,     // the beginning of a character whose rest has not come
-    carriage: bool,    // a `\r` has come, and it is not yet known what follows
+    tail: Vec<u8>,     // the beginning of an incomplete character
+    carriage: bool,    // a `\r` has come, and the next byte has not
     mid_line: bool,    // the cursor is not at the beginning of a line, as far as we know
 }
 
@@ -426,14 +427,14 @@ impl Screen {
         self.mid_line = c != '\n';
     }
 
-    /// The connection is over: what was held back will not be completed.
+    /// The connection has ended: incomplete characters and line ends stay incomplete.
     fn complete(&mut self) {
         if mem::replace(&mut self.carriage, false) | !mem::take(&mut self.tail).is_empty() {
             self.put('\u{fffd}');
         }
     }
 
-    /// Writes a part, small enough for a pipe that has room not to block. False: no one reads us.
+    /// Writes a part, small enough for a pipe that is ready. False: nobody reads the output.
     fn write_some(&mut self) -> bool {
         let length = self.waiting.len().min(4096);
         match raw_stream(STDOUT).write(&self.waiting[..length]) {
@@ -445,7 +446,7 @@ impl Screen {
         }
     }
 
-    /// Writes all that can be written without waiting.
+    /// Writes what it can without waiting.
     fn write_ready(&mut self) {
         while !self.waiting.is_empty() && is_ready(STDOUT, POLLOUT) && self.write_some() {}
     }
@@ -453,7 +454,7 @@ impl Screen {
 
 // ---------------------------------------------------------------- the parts of the client
 
-/// Why the program ends. `patient`: what has come is shown first, however long that takes.
+/// Why the program ends. `patient`: first show what has come, however long this takes.
 struct Ending {
     status: i32,
     message: Option<String>,
@@ -485,10 +486,10 @@ enum Gate {
     Open, // it is sent
     #[default]
     Closed, // it is kept
-    Answers, // it is sent if it answers a prompt, else kept until the welcome
+    Answers, // it is sent if it answers a prompt, otherwise kept until the welcome
 }
 
-/// All that is known of one connection.
+/// All data of one connection.
 #[derive(Default)]
 struct Talk {
     gate: Gate,
@@ -497,13 +498,13 @@ struct Talk {
     answers: Vec<Vec<u8>>,     // the lines sent before the welcome: the n-th answers the n-th prompt
     prompts: usize,            // prompts that have come
     prompt: Option<Prompt>,    // the last of them
-    unanswered: bool,          // nothing was sent since it came (kept up for `Gate::Answers`)
+    unanswered: bool,          // nothing was sent since then (for `Gate::Answers`)
     name_given: bool,          // the name prompt was answered by the client itself
-    line: Vec<u8>,             // the server's line so far, prompts left out
+    line: Vec<u8>,             // the server's line so far, without prompts
     last_line: Vec<u8>,        // the server's last whole line
     welcomed: bool,
     way_back: bool,            // a retry that has not succeeded yet
-    refused: bool,             // ... and that will not
+    refused: bool,             // ... and was refused
     half_closed: bool,         // our sending side is closed
     write_failed: bool,
     claims: VecDeque<Option<Vec<u8>>>, // passwords of /register and /passwd without a reply yet
@@ -525,13 +526,13 @@ struct Client {
     input_open: bool,
     half_line: Vec<u8>, // of the input
     kept: Vec<u8>,      // whole lines of the input that wait for the gate to open
-    forgets: bool,      // the next one may be a password, whose prompt has gone
-    unheard: bool,      // standard error was not read for a moment
-    quits: bool,        // `/quit` was typed on the way back
+    forgets: bool,      // the next one may be the answer to a password prompt of a lost connection
+    unheard: bool,      // nobody has read standard error for some time
+    quits: bool,        // `/quit` was typed while reconnecting
     hides_later: bool,  // a password is asked for, and the terminal may be another job's
-    give_up_at: Option<Instant>, // on the way back, when a connection has no welcome yet
-    name: Option<String>, // known from the first welcome on
-    password: Option<(String, Vec<u8>)>, // the last that was accepted, and the name it is for
+    give_up_at: Option<Instant>, // while reconnecting: when to stop waiting for the welcome
+    name: Option<String>, // known since the first welcome
+    password: Option<(String, Vec<u8>)>, // the name and the password that was accepted last
 }
 
 // ---------------------------------------------------------------- the loop
@@ -576,7 +577,7 @@ impl Client {
         self.finish(ending)
     }
 
-    /// Waits for something to happen, and deals with it.
+    /// Waits for an event, and handles it.
     fn step(&mut self) -> Flow {
         let mut fds = [
             watch(self.wake_read.as_raw_fd(), POLLIN),
@@ -669,7 +670,7 @@ impl Client {
         Ok(())
     }
 
-    /// A line on standard error, after what has come before it.
+    /// Writes a line to standard error, after the output that came before it.
     fn notice(&mut self, text: &str) {
         self.screen.write_ready();
         let break_line = self.screen.mid_line && is_terminal(STDOUT) && is_terminal(STDERR);
@@ -685,7 +686,7 @@ impl Client {
         }
     }
 
-    /// The lines that were kept and will not be sent, and the last words.
+    /// Writes the kept lines, which will not be sent, and the final message.
     fn last_notice(&mut self, message: Option<String>) {
         let mut lines = Vec::new();
         if self.tries > 0 && !self.talk.welcomed {
@@ -698,7 +699,7 @@ impl Client {
         }
     }
 
-    /// Puts everything in order and returns the exit status.
+    /// Ends the connection and restores the terminal; returns the exit status.
     fn finish(&mut self, mut ending: Ending) -> i32 {
         self.end_hiding(true);
         while ending.patient && !self.screen.waiting.is_empty() {
@@ -717,7 +718,7 @@ impl Client {
     }
 }
 
-/// Ends our side and reads what still comes for a moment, so that the server sees no reset.
+/// Ends our side and reads for a short time, so that the server sees no reset.
 fn close_in_order(socket: TcpStream) {
     let deadline = Instant::now() + CLOSING_TIME;
     let _ = socket.shutdown(Shutdown::Write);
@@ -739,7 +740,7 @@ fn close_in_order(socket: TcpStream) {
 // ---------------------------------------------------------------- connecting and losing the connection
 
 /// Connects to the first address of the host that answers, in another thread: to look it up and to
-/// connect may take long. One that does not answer is tried on beside the next.
+/// connect may take long. If one does not answer, the next one is tried at the same time.
 fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     let found = (host, port).to_socket_addrs().map_err(|error| reason_of(&error))?;
     let mut addresses = found.collect::<VecDeque<_>>();
@@ -765,7 +766,7 @@ fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     Err(reason)
 }
 
-/// Connects to one address. On a free port TCP may connect us to ourselves: no one is there.
+/// Connects to one address. TCP may connect a free port to itself: then nobody listens.
 fn connect_beside(address: SocketAddr, results: Sender<io::Result<TcpStream>>) {
     thread::spawn(move || {
         let result = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).and_then(|socket| {
@@ -778,7 +779,7 @@ fn connect_beside(address: SocketAddr, results: Sender<io::Result<TcpStream>>) {
     });
 }
 
-/// The system's words for an error, without the number that Rust adds.
+/// The system's message for an error, without the number that Rust adds.
 fn reason_of(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {
@@ -872,7 +873,7 @@ impl Client {
         self.retry()
     }
 
-    /// CLIENT-5: what the server's last whole line says about the end; nothing, for most lines.
+    /// CLIENT-5: the end that the server's last whole line announces; none for most lines.
     fn status_of_last_line(&self) -> Option<i32> {
         let line: &[u8] = &self.talk.last_line;
         match line {
@@ -884,7 +885,7 @@ impl Client {
         }
     }
 
-    /// Waits for the next try, or gives up. Lines that were not sent whole are kept for it.
+    /// Waits for the next try, or gives up. Lines that were not sent completely are kept.
     fn retry(&mut self) -> Flow {
         let talk = mem::take(&mut self.talk);
         self.give_up_at = None;
@@ -972,7 +973,7 @@ impl Client {
         }
     }
 
-    /// From now on lines are sent as they come; those that were kept go first.
+    /// From now on, lines are sent as they come; first, the kept lines are sent.
     fn open_gate(&mut self) {
         self.talk.gate = Gate::Open;
         let kept = mem::take(&mut self.kept);
@@ -981,7 +982,7 @@ impl Client {
         }
     }
 
-    /// Writes what the connection takes. A failure is left for `receive` to find: more may come.
+    /// Writes what the connection takes. An error is left to `receive`, since input may be left.
     fn send(&mut self) {
         let talk = &mut self.talk;
         let result = match self.socket {
@@ -993,7 +994,7 @@ impl Client {
             Err(ref error) if is_temporary(error) => {}
             Err(_) => talk.write_failed = true,
         }
-        // Lines that are sent whole are forgotten.
+        // Lines that are sent completely are removed.
         if let Some(end) = talk.queue[..talk.sent].iter().rposition(|&byte| byte == b'\n') {
             talk.queue.drain(..end + 1);
             talk.sent -= end + 1;
@@ -1006,7 +1007,7 @@ impl Client {
             return;
         }
         if self.talk.gate == Gate::Answers && self.talk.unanswered {
-            self.open_gate(); // nobody is left to be asked: as on a first connection
+            self.open_gate(); // there is no input to ask, as on a first connection
         }
         if self.talk.gate == Gate::Open && self.talk.queue.is_empty() {
             self.talk.half_closed = true;
@@ -1014,7 +1015,7 @@ impl Client {
         }
     }
 
-    /// The typing is shown again; unless the welcome came, what was half typed is dropped.
+    /// Typing is shown again; without a welcome, a half-typed line is discarded.
     /// Whole lines are read first: they are not half typed.
     fn end_hiding(&mut self, drop_typing: bool) {
         if !is_hidden() {
@@ -1053,7 +1054,7 @@ impl Client {
         }
     }
 
-    /// Before the welcome byte by byte, as a prompt has no end; then line by line.
+    /// Byte by byte before the welcome, since a prompt has no line end; then line by line.
     fn take_bytes(&mut self, mut bytes: &[u8]) -> Flow {
         while !bytes.is_empty() {
             let line_end = bytes.iter().position(|&byte| byte == b'\n');
@@ -1094,7 +1095,7 @@ impl Client {
         }
     }
 
-    /// A retry by the name we had: prompts and welcome are not shown.
+    /// A retry with the old name: prompts and welcome are not shown.
     fn on_way_back_by_name(&self) -> bool {
         self.talk.way_back && self.name.is_some()
     }
@@ -1117,7 +1118,7 @@ impl Client {
             self.answer_on_way_back(prompt);
             return;
         }
-        self.talk.way_back = false; // the user is asked, as on a first connection
+        self.talk.way_back = false; // the user answers, as on a first connection
         self.give_up_at = None;
         if prompt == Prompt::Name {
             self.end_hiding(true);
@@ -1125,7 +1126,7 @@ impl Client {
         }
     }
 
-    /// The name that we had, and the password that was accepted for it.
+    /// The old name, and the password that was accepted for it.
     fn answer_on_way_back(&mut self, prompt: Prompt) {
         let name = self.name.clone().unwrap_or_default();
         let answer = match prompt {
@@ -1150,7 +1151,7 @@ impl Client {
             self.options.name = None;
         }
         if let Some(mut line) = self.options.name.clone() {
-            // Only one line is an answer; the server refuses the name with a mark in it.
+            // An answer is a single line; the server refuses the name with a replacement in it.
             line.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b'?');
             line.push(b'\n');
             self.screen.show(&line);
@@ -1161,7 +1162,7 @@ impl Client {
         }
     }
 
-    /// A refusal on the way back is a failed try.
+    /// A refusal while reconnecting is a failed try.
     fn refused(&mut self) -> Flow {
         if let Some(socket) = self.socket.take() {
             let _ = socket.shutdown(Shutdown::Write);
@@ -1201,7 +1202,7 @@ impl Client {
         self.give_up_at = None;
         self.talk.way_back = false;
         self.talk.welcomed = true;
-        // What was sent beyond the answers is already said in the room.
+        // Lines sent after the answers are already in the room.
         let answers = mem::take(&mut self.talk.answers);
         for line in answers.iter().skip(self.talk.prompts) {
             self.note_claim(line);
@@ -1227,7 +1228,7 @@ fn welcomed_name(line: &[u8]) -> Option<String> {
     valid_name(&rest[..rest.iter().position(|&byte| byte == b' ')?])
 }
 
-/// A name as JOIN-2 has it.
+/// A name as JOIN-2 defines it.
 fn valid_name(bytes: &[u8]) -> Option<String> {
     let good = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte));
     if good && (1..33).contains(&bytes.len()) {
@@ -1237,7 +1238,7 @@ fn valid_name(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// Is this an error after which `Password: ` is (but for the last time) asked again?
+/// Is this an error after which the server asks `Password: ` again (except the last time)?
 fn asks_password_again(line: &[u8]) -> bool {
     match line {
         b"! wrong password" | b"! not valid UTF-8" => true,
@@ -1248,13 +1249,13 @@ fn asks_password_again(line: &[u8]) -> bool {
 
 // ---------------------------------------------------------------- passwords of the account commands
 
-/// The password in a `/register` or `/passwd` (for `/unregister`: none) that the server will answer.
+/// The password of a `/register` or `/passwd` (none for `/unregister`) that gets a reply.
 fn claim_of(line: &[u8]) -> Option<Option<Vec<u8>>> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let text = str::from_utf8(line).ok()?;
     if text.len() > 1024 || text.chars().any(is_control) {
-        return None; // the server drops such a line
+        return None; // the server does not handle such a line
     }
     let word = text.split(' ').next().unwrap_or("");
     let rest = text[word.len()..].trim_start_matches(' ');
@@ -1280,7 +1281,7 @@ impl Client {
         }
     }
 
-    /// Replies come in the order of the commands: each is about the oldest claim.
+    /// Replies come in the order of the commands: each one is for the oldest claim.
     fn follow_accounts(&mut self, line: &[u8]) {
         let own = self.name.clone().unwrap_or_default();
         let (name, accepted) = if let Some(name) = line.strip_prefix(b"Registered ") {
@@ -1304,7 +1305,7 @@ impl Client {
     }
 }
 
-/// Restores the terminal even where the program ends by a panic.
+/// Restores the terminal even if the program panics.
 struct TerminalGuard;
 
 impl Drop for TerminalGuard {
