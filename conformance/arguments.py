@@ -88,6 +88,21 @@ class Ready:
     in_errors: bool = False  # it stands on standard error
 
 
+def with_port(line: Pattern) -> re.Pattern[str]:
+    """The regular expression of a whole ready line; `{port}` becomes a group `port`."""
+    parts = complete(line.text, {"port": "\n"}).split("\n")  # no line holds a line end
+    if line.how != "matches":
+        parts = list(map(re.escape, parts))
+    around = ".*" if line.how == "contains" else ""
+    return re.compile(around + "(?P<port>[0-9]{1,5})".join(parts) + around, re.DOTALL)
+
+
+def named_port(text: str) -> int | None:
+    """The port that a ready line names; None if it is no number from 1 to 65535."""
+    port = int(text) if re.fullmatch("[0-9]{1,5}", text) else 0
+    return port if 1 <= port <= 65535 else None
+
+
 @dataclass(frozen=True, slots=True)
 class Bytes:
     """Bytes that a step sends, each piece as often as is said: a scenario may name megabytes."""

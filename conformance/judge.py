@@ -1,7 +1,7 @@
-"""What an outcome means. Only this module judges, and it knows no process and no report.
+"""Outcomes → results. Only this module gives verdicts; it depends on no process and no report.
 
-A verdict is never inferred from a failure: what is unsupported or unavailable is known before
-anything is played, from the manifests and the builds.
+UNSUPPORTED and UNAVAILABLE are never inferred from a failure: they are known from manifests and
+builds before anything is played.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
-from conformance.build import Build
+from conformance.builds.build import Build
 from conformance.model import (
     Case,
+    Delivery,
     Failure,
     FailureKind,
     Implementation,
@@ -28,14 +29,14 @@ Rules: TypeAlias = Mapping[str, Requirement]
 
 
 def expectation(case: Case, builds: Mapping[str, Build]) -> tuple[Verdict, str] | None:
-    """Why a case cannot be played, as far as that is known before; None: play it.
+    """Why a case cannot be played, as far as this is known beforehand; None: play it.
 
-    Features come first, because they do not depend on what is installed on the machine.
+    Features come first, because they do not depend on the machine.
     """
     for implementation in case.implementations:
         if reason := _unsupported(case, implementation):
             return Verdict.UNSUPPORTED, reason
-    if reason := _miss_each_other(case):
+    if reason := _cannot_meet(case) or _cannot_be_cut(case):
         return Verdict.UNSUPPORTED, reason
     for implementation in case.implementations:
         build = builds[implementation.label]
@@ -52,16 +53,25 @@ def _unsupported(case: Case, implementation: Implementation) -> str:
     return f"{who} does not list the feature {missing}" if missing else ""
 
 
-def _miss_each_other(case: Case) -> str:
-    """Why a client cannot find its server, where neither can be told its address or its port."""
+def _cannot_meet(case: Case) -> str:
+    """Why a client cannot reach its server: their manifests fix different hosts or ports."""
     servers = [case.server, *case.successors] if case.server else []
     players = [*servers, *case.clients] if case.clients else []
     for what in ("port", "host"):
         own = {one.label: value for one in players if (value := getattr(one, what))}
         if len(set(own.values())) > 1:
             words = ", ".join(f"{label} always has {value}" for label, value in own.items())
-            return f"these cannot meet at one {what}: {words}"
+            return f"they cannot use the same {what}: {words}"
     return ""
+
+
+def _cannot_be_cut(case: Case) -> str:
+    """Why bytes cannot be delivered in pieces: the client's port is fixed, so no proxy has it."""
+    fixed = [one for one in case.clients if case.server and one.port]
+    if case.delivery is Delivery.WHOLE or not fixed:
+        return ""
+    words = f"{fixed[0].label} always connects to port {fixed[0].port}"
+    return f"no delivery by {case.delivery}: {words}, so no proxy can be in between"
 
 
 def _lacking(case: Case, implementation: Implementation) -> frozenset[str]:
@@ -71,7 +81,7 @@ def _lacking(case: Case, implementation: Implementation) -> frozenset[str]:
 
 
 def is_probe(case: Case, suite: Suite) -> bool:
-    """Whether an unsupported case is the one that shows that a feature is really absent."""
+    """Whether an unsupported case is the suite's probe, which shows that a feature is absent."""
     lacking = [(one.role, name) for one in case.implementations for name in _lacking(case, one)]
     if len(lacking) != 1:
         return False
@@ -82,10 +92,10 @@ def is_probe(case: Case, suite: Suite) -> bool:
 def judge(
     case: Case, outcome: Outcome, rules: Rules = MappingProxyType({}), *, strict: bool = False
 ) -> Result:
-    """The verdict on a case that was played. A known failure that passes is not expected.
+    """The verdict on a case that was played.
 
-    A rule that only recommends or allows something is not broken; if `strict`, a SHOULD counts as
-    a MUST.
+    A known failure that passes is unexpected. A SHOULD or MAY that is not kept is WARNED; if
+    `strict`, a SHOULD counts as a MUST. A probe must fail.
     """
     unsupported = next(filter(None, (_unsupported(case, one) for one in case.implementations)), "")
     if unsupported and outcome.error is None:
@@ -113,7 +123,7 @@ def judge(
 
 
 def _advice(failure: Failure, rules: Rules, strict: bool) -> str:
-    """`SHOULD` or `MAY`, where the rule that is not kept does not demand it; else nothing."""
+    """`SHOULD` or `MAY`, the level of the rule that was not kept; "" if it counts as a MUST."""
     rule = rules.get(failure.requirement)
     if failure.kind is not FailureKind.STEP:
         return ""
@@ -122,7 +132,7 @@ def _advice(failure: Failure, rules: Rules, strict: bool) -> str:
 
 
 def _judge_probe(case: Case, outcome: Outcome, unsupported: str) -> Result:
-    """A feature that is not listed must be absent: its probe must fail."""
+    """A feature that the manifest does not list must be absent, so its probe must fail."""
     if outcome.failure is None:
         reason = f"passed, but {unsupported}; list it, so that all its scenarios are played"
         return _result(case, Verdict.PASSED, False, reason, outcome)
@@ -131,30 +141,33 @@ def _judge_probe(case: Case, outcome: Outcome, unsupported: str) -> Result:
 
 
 def unplayed(case: Case, verdict: Verdict, reason: str, *, required: bool = False) -> Result:
-    """The result of a case that was not played, for the reason that `expectation` gave."""
+    """The result of a case that was not played, with what `expectation` gave.
+
+    If `required`, an unavailable program makes the run red.
+    """
     expected = verdict is Verdict.UNSUPPORTED or (verdict is Verdict.UNAVAILABLE and not required)
     return _result(case, verdict, expected, reason, Outcome(seconds=0.0))
 
 
-# Failures that manifests list
+# --- Failures that manifests list ---
 
 
 @dataclass(frozen=True, slots=True)
 class _Excuse:
-    """One entry of a manifest that concerns a case."""
+    """One entry of `known_failures` or `may_fail` that applies to a case."""
 
     key: str
-    words: str  # `known failure of server go: why`
-    must_fail: bool  # the case itself is named, and not only some that it is among
-    may: bool  # it fails now and then
+    words: str  # `known failure of server go: REASON`
+    must_fail: bool  # it is a known failure, and names this scenario: neither a pattern nor a rule
+    may: bool  # it is in `may_fail`
 
 
 def _excuses(case: Case, failure: Failure | None = None) -> Iterator[_Excuse]:
-    """The entries that name a case, the most exact ones first; with a failure, by its rule too."""
+    """The entries that name a case, or the rule of its failure; those that name a case first."""
     found = []
     for one in case.implementations:
         for entries, may in ((one.known_failures, False), (one.may_fail, True)):
-            title = "failure that may come, of" if may else "known failure of"
+            title = "possible failure of" if may else "known failure of"
             for key, why in entries.items():
                 exact = key in case.scenario.names
                 by_rule = failure is not None and key == failure.requirement
@@ -165,21 +178,25 @@ def _excuses(case: Case, failure: Failure | None = None) -> Iterator[_Excuse]:
 
 
 def _excuse(case: Case, failure: Failure) -> _Excuse | None:
-    """Why a failure was to be expected."""
+    """The first entry that excuses a failure."""
     return next(_excuses(case, failure), None)
 
 
 def unneeded(
-    cases: Iterable[Case], results: Iterable[Result], rules: Container[str]
+    listed: Mapping[tuple[str, str], Iterable[str]],
+    results: Iterable[Result],
+    rules: Container[str],
 ) -> Iterator[str]:
-    """Known failures by pattern or by rule of which nothing failed, once all cases were played."""
+    """Messages about patterns and rules among the known failures for which no case failed.
+
+    `listed` has the keys of the known failures by role and name. Only a run of all cases can tell.
+    """
     needed = {(label, one.known) for one in results for label in _labels(one)}
-    players = {one.label: one for case in cases for one in case.implementations}
-    for one in players.values():
-        for key in one.known_failures:
-            if ("*" in key or key in rules) and (one.label, key) not in needed:
-                fails = f"nothing fails of its known failures `{key}`"
-                yield f"{one.role} {one.name}: {fails}; take them out of its manifest"
+    for (role, name), keys in listed.items():
+        for key in keys:
+            if ("*" in key or key in rules) and (f"{role}-{name}", key) not in needed:
+                fails = f"no case fails for its known failure `{key}`"
+                yield f"{role} {name}: {fails}; remove it from the manifest"
 
 
 def _labels(result: Result) -> list[str]:
@@ -188,12 +205,12 @@ def _labels(result: Result) -> list[str]:
     return servers + [f"client-{name}" for name in result.clients]
 
 
-# Cases that are played several times
+# --- Cases that are played several times ---
 
 
 @dataclass(slots=True)
 class Tries:
-    """The results of one case so far, of which the worst is kept with what was said."""
+    """The results of one case so far; of the worst, the result and its outcome are kept."""
 
     played: int = 0
     passed: int = 0
@@ -201,16 +218,16 @@ class Tries:
     worst: tuple[Result, Outcome] | None = field(default=None)
 
     def add(self, result: Result, outcome: Outcome) -> None:
-        """One more."""
+        """Count one more result."""
         self.played += 1
-        self.passed += result.verdict is Verdict.PASSED
+        self.passed += result.verdict is Verdict.PASSED and result.afterwards is None
         self.seconds += result.seconds
         if self.worst is None or _badness(result) > _badness(self.worst[0]):
             self.worst = result, outcome
 
     @property
     def result(self) -> Result:
-        """What they mean together."""
+        """The worst result, with the time and the counts of all."""
         assert self.worst
         result = self.worst[0]
         if self.played == 1:
@@ -220,7 +237,7 @@ class Tries:
 
 
 def _badness(result: Result) -> tuple[bool, ...]:
-    """What is not as expected is worst, then what failed, then advice that is not kept."""
+    """A sort key: unexpected results are worst, then failures, then warnings."""
     failed = result.verdict not in (Verdict.PASSED, Verdict.WARNED)
     warned = result.verdict is Verdict.WARNED
     return not result.expected, failed, warned, result.afterwards is not None
@@ -237,9 +254,10 @@ def _result(case: Case, verdict: Verdict, expected: bool, reason: str, outcome: 
         requirements=case.scenario.claims,
         verdict=verdict,
         expected=expected,
-        # Rounded here, so that a report that is drawn again from the file is the same.
+        # Rounded here, so that a report drawn from results.json later is the same.
         seconds=round(outcome.seconds, 4),
         reason=reason,
         failure=outcome.failure,
         afterwards=outcome.afterwards,
+        delivery=case.delivery,
     )

@@ -1,6 +1,6 @@
-"""What a person wrote wrong, with its place and its remedy; all of a file are told at once.
+"""Mistakes in what a person wrote, each with its place and a remedy, reported together.
 
-It knows no YAML: whoever reads files says where something stands.
+It does not depend on YAML: the modules that read files supply the places.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from conformance.text import visible
 
-MOST_NAMED = 60  # words of a list of what is known
+MOST_NAMED = 60  # words that a message lists
+FEW, NEAREST = 10, 3  # with more than FEW words that a command lists, only the NEAREST are named
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where something stands in a file that a person wrote; lines and columns count from 1."""
+    """A position in a file that a person wrote; lines and columns count from 1."""
 
     file: str
     line: int
@@ -28,50 +29,59 @@ class Place:
 
 
 class Mistake(Exception):
-    """What a person wrote is wrong; `problems` says where and how to mend it, one line each."""
+    """What a person wrote is wrong; each line of `problems` says where, and how to mend it.
+
+    They are safe to print: control characters that come from files or arguments are escaped.
+    """
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = [visible(problem) for problem in problems]
+        super().__init__("\n".join(self.problems))
 
 
 class Fault(Mistake):
     """One mistake, at one place."""
 
     def __init__(self, place: Place, message: str) -> None:
-        super().__init__([visible(f"{place}: {message}")])
+        super().__init__([f"{place}: {message}"])
         self.place = place
         self.message = message
 
 
 class Problems:
-    """Gathers mistakes, so that all of a file are told at once."""
+    """Collects mistakes, so that one run reports all of them."""
 
     def __init__(self) -> None:
-        self.found: dict[str, None] = {}  # in their order, each once
+        self.found: dict[str, None] = {}  # an ordered set
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """Go on behind the block where something is wrong in it."""
+        """Collect a Mistake that the block raises, and continue after the block."""
         try:
             yield
         except Mistake as mistake:
             self.add(mistake)
 
     def add(self, mistake: Mistake) -> None:
-        """Keep it for the report."""
+        """Collect the problems of one Mistake."""
         self.found |= dict.fromkeys(mistake.problems)
 
     def report(self) -> None:
-        """Raise Mistake if there was any."""
+        """Raise one Mistake with all problems that were collected, if any."""
         if self.found:
             raise Mistake(list(self.found))
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """`did you mean …?`, or the whole list where nothing is near."""
-    known = sorted(known)
+def meant(word: str, known: Iterable[str], list_all: str = "") -> str:
+    """`did you mean …?` with the most similar known word, else a list of the known words.
+
+    If there are many, and the command `list_all` shows them, the list has only the nearest ones.
+    """
+    known = sorted(set(known))
     if near := difflib.get_close_matches(word, known, n=1):
         return f"did you mean `{near[0]}`?"
+    if list_all and len(known) > FEW:
+        near = difflib.get_close_matches(word, known, n=NEAREST, cutoff=0.0)
+        return f"the nearest are {', '.join(near)}; `{list_all}` shows all"
     more = f", and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
     return f"known: {', '.join(known[:MOST_NAMED]) or 'none'}{more}"

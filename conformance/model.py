@@ -1,6 +1,6 @@
-"""The nouns of the harness: plain data, no behaviour beyond naming themselves.
+"""The data types that all parts of the harness share; their methods only derive names.
 
-Everything flows one way, and each stage hands the next one of these:
+Data flows one way, and each stage hands one of these types to the next:
 scenario file → Scenario → Case → (processes, steps) → Outcome → Result → report.
 """
 
@@ -20,42 +20,51 @@ T = TypeVar("T")
 
 
 class Role(StrEnum):
-    """Which side of the wire a program stands on."""
+    """The side of the connection that a program plays."""
 
     SERVER = "server"
     CLIENT = "client"
 
 
 class Kind(StrEnum):
-    """How many implementations a scenario needs, and so how its cases multiply."""
+    """Which implementations a scenario combines, and so how many cases it makes."""
 
     PAIRING = "pairing"  # every server × every client
     SERVER = "server"  # every server; its peers are wire actors
     CLIENT = "client"  # every client; its server is scripted
-    MIXED = "mixed"  # every server; each client actor another implementation
+    MIXED = "mixed"  # every server; each client actor is a different implementation
 
 
 class Medium(StrEnum):
-    """What a program's standard streams are."""
+    """What the standard streams of a program are connected to."""
 
-    TERMINAL = "terminal"  # one that neither echoes nor edits: what is seen is what was written
+    TERMINAL = "terminal"  # without echo and line editing: steps see what the program wrote
     PIPES = "pipes"
-    SCREEN = "screen"  # a terminal as people have it; what counts is what a person sees on it
-    SHELL = "shell"  # such a screen, on which a shell runs the program as its job
+    SCREEN = "screen"  # a terminal with echo and editing: steps see what a person sees on it
+    SHELL = "shell"  # a SCREEN on which a shell runs the program as a job
 
     @property
     def is_screen(self) -> bool:
-        """Whether what counts is what a person sees."""
+        """Whether steps see the rows of a screen, in place of the bytes that were written."""
         return self in (Medium.SCREEN, Medium.SHELL)
 
 
+class Delivery(StrEnum):
+    """How the bytes for a program are cut into reads, which must make no difference to it."""
+
+    WHOLE = "whole"  # as they were written
+    BYTES = "bytes"  # one byte at a time
+    SPLIT = "split"  # cut where programs often go wrong, such as within a character
+    MERGED = "merged"  # several writes arrive as one
+
+
 class ActorKind(StrEnum):
-    """What an actor is; one class of `play.actors` for each."""
+    """What an actor is; each kind has a class in `play.actors`."""
 
     SERVER = "server"
     CLIENT = "client"
     WIRE = "wire"  # a raw connection to the server
-    SCRIPTED = "scripted"  # steps as the server, to judge clients alone
+    SCRIPTED = "scripted"  # the server's side, played by steps, to judge clients alone
 
 
 PROGRAMS = frozenset({ActorKind.SERVER, ActorKind.CLIENT})
@@ -64,7 +73,7 @@ PEERS = frozenset({ActorKind.WIRE, ActorKind.SCRIPTED})
 
 @dataclass(frozen=True, slots=True)
 class CastMember:
-    """What one name of a cast stands for: `client on a screen`."""
+    """The kind of one actor of a cast: `client on a screen`."""
 
     kind: ActorKind
     medium: Medium = Medium.TERMINAL  # of a program
@@ -80,45 +89,49 @@ _BEHIND = {
     Medium.SHELL: " in a shell",
 }
 
-# All that a cast can name, by the words for it.
+# Every kind of actor, by the words that name it in a cast.
 CAST_MEMBERS = {
     str(member): member
     for member in (
         *(CastMember(kind) for kind in ActorKind),
         *(CastMember(ActorKind(role), medium) for role in Role for medium in Medium),
     )
-    if str(member) != "server in a shell"  # which is not ready when its step is done
+    if str(member) != "server in a shell"  # its step would end before the server is ready
 }
 
 
 class Verdict(StrEnum):
-    """What an outcome means. Never merged, never inferred from failing."""
+    """What the outcome of a case means."""
 
     PASSED = "PASSED"
-    WARNED = "WARNED"  # something that the text only recommends, or allows, is not done
-    FAILED = "FAILED"  # a requirement is broken
-    UNSUPPORTED = "UNSUPPORTED"  # needs a feature that the manifest does not list
-    UNAVAILABLE = "UNAVAILABLE"  # its toolchain is not on this machine
-    ERRORED = "ERRORED"  # the harness or the build is at fault
+    WARNED = "WARNED"  # the program does not keep a SHOULD or a MAY
+    FAILED = "FAILED"  # the program breaks a rule
+    UNSUPPORTED = "UNSUPPORTED"  # the case needs a feature that the manifest does not list
+    UNAVAILABLE = "UNAVAILABLE"  # this machine lacks what the program needs
+    ERRORED = "ERRORED"  # the harness or the build failed, so nothing is known of the program
 
 
 class Origin(StrEnum):
-    """Who put a step into a scenario."""
+    """Where a step of a scenario comes from."""
 
-    WRITTEN = "written"  # the person who wrote the scenario
-    SHORTHAND = "shorthand"  # one of the suite's own verbs, written by that person
-    FENCE = "fence"  # the harness: to prove that nothing else has come
-    ENDING = "ending"  # the suite: its ending is played where a server still runs
+    WRITTEN = "written"  # it is in the scenario file
+    SHORTHAND = "shorthand"  # it comes from a verb of the suite, in the scenario file
+    FENCE = "fence"  # the harness added it, to prove that nothing else was received
+    ENDING = "ending"  # the suite's ending, played if the server still runs after all other steps
 
 
 class FailureKind(StrEnum):
-    """What went wrong. Only a failed step is blamed on the rules that its scenario proves."""
+    """What went wrong. Only a STEP is blamed on the rules that its scenario proves."""
 
-    STEP = "step"  # a claim of the scenario is not true
+    STEP = "step"  # a step of the scenario did not come true
     START = "start"  # a program did not get ready
-    FENCE = "fence"  # the line that proves that nothing else has come did not arrive
-    ENDING = "ending"  # all steps came true, and then the suite's ending did not
-    LEFT_OVER = "left-over"  # a program ended, and processes of its own did not
+    FENCE = "fence"  # a fence line did not arrive
+    ENDING = "ending"  # all steps of the scenario came true, but a step of the ending did not
+    LEFT_OVER = "left-over"  # a program ended, but processes that it started did not
+    LIMIT = "limit"  # a program exceeded a resource limit of the run
+
+
+FLOOD = "a flood"  # the reason of a failure where an actor sends more than any scenario names
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,79 +141,82 @@ class Requirement:
     id: str  # "CHAT-1"
     level: str  # "MUST", "SHOULD" or "MAY"
     text: str  # the rule's own words, on one line
-    feature: str | None  # binds only implementations that list this feature
+    feature: str | None  # None: the rule binds every implementation, else those that list this
     place: Place
 
 
 @dataclass(frozen=True, slots=True)
 class Implementation:
-    """One program in one role, as its implementation.yaml describes it."""
+    """A program in one role, as its manifest (implementation.yaml) describes it."""
 
     name: str
     role: Role
     language: str
-    folder: Path  # where its manifest stands; its commands run here
-    run: str  # command line; {build}, {cache}, {python} are filled in
-    build: str | None = None  # command line; None: nothing to build
-    sources: tuple[str, ...] = ()  # what it is built from, as patterns; none: all in its folder
+    folder: Path  # of its manifest; its commands run here
+    run: str  # command line with the placeholders {build}, {cache}, {python}
+    build: str | None = None  # command line, with the same; None: nothing to build
+    sources: tuple[str, ...] = ()  # glob patterns of what it is built from; (): all in its folder
     needs: tuple[str, ...] = ()  # programs that must be on PATH
     features: frozenset[str] = frozenset()
-    # Scenario key, a pattern of those, or rule → reason.
-    known_failures: Mapping[str, str] = field(default_factory=dict)
-    may_fail: Mapping[str, str] = field(default_factory=dict)  # likewise: these fail now and then
-    arguments: str | None = None  # its own words for host, port, name; None: the suite's
-    environment: Mapping[str, str] = field(default_factory=dict)  # beside what all programs have
+    # The keys are scenarios (FILE/ID), patterns of these (FILE/*) or rules; the values are reasons.
+    known_failures: Mapping[str, str] = field(default_factory=dict)  # fail always
+    may_fail: Mapping[str, str] = field(default_factory=dict)  # fail now and then
+    arguments: str | None = None  # the end of its command line; None: the suite's
+    environment: Mapping[str, str] = field(default_factory=dict)  # added to that of all programs
     ready: Ready | None = None  # None: as the suite says
     start: float | None = None  # seconds that its start may take; None: the harness's
-    host: str | None = None  # the address that it listens at, or connects to, whatever it is told
-    port: int | None = None  # for one that cannot be told its port
-    children: bool = False  # the process that listens is one that it has started
+    host: str | None = None  # the fixed address at which it listens, or to which it connects
+    port: int | None = None  # the fixed port, if its port cannot be chosen
+    children: bool = False  # a child process of it listens, and not the process that was started
     place: Place = field(default=Place("", 0))
-    places: Mapping[str, Place] = field(default_factory=dict)  # of features and failures
+    places: Mapping[str, Place] = field(default_factory=dict)  # of its features and failures
 
     @property
     def label(self) -> str:
-        """Unique over both roles: `servers/c`-like, for messages and folders."""
+        """`server-c`: unique over both roles, for messages and names of folders."""
         return f"{self.role}-{self.name}"
 
 
 class Trait(StrEnum):
-    """What those who play and judge a step must know of its verb, without knowing the verb."""
+    """A property of a verb, so that players and judges need not know the verb itself."""
 
-    LASTS = "its argument is a time in seconds, for which it lasts"
-    WAITS_FOR_A_START = "a program may be starting, which has a deadline of its own"
-    OF_ITSELF = "a program is seen by itself: where it fails, no other program is at fault"
-    HEARS = "it takes lines, a prompt or the end from what the actor gets"
-    ACTS = "it sends something, so that times may count from it"
+    LASTS = "its argument is the time in seconds that the step takes"
+    WAITS_FOR_A_START = "it may wait for a program to start, which has its own deadline"
+    SAYS = "it only sends bytes, and these may be delivered merged with the next ones"
+    OF_ITSELF = "it involves one program alone, so no other program is to blame for its failure"
+    HEARS = "it consumes received lines, a prompt or the end of the input"
+    ACTS = "it sends something, so later steps may measure times from it"
 
 
 class Split(StrEnum):
-    """What is played where a step stands for several dialogues."""
+    """How the dialogues of a split step are played."""
 
-    EITHER = "either"  # the one of which the first step comes true
-    TOGETHER = "together"  # all at the same time, each of another actor
+    EITHER = "either"  # only the dialogue whose first step comes true
+    TOGETHER = "together"  # all at the same time; each belongs to one actor
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that one actor does or sees, shorthands already spelled out."""
+    """One action or observation of one actor, after shorthands were expanded.
+
+    If `split` is set, it is several dialogues instead: `actor` is empty, `branches` has the steps.
+    """
 
     place: Place
     actor: str
     verb: str
-    argument: object = None  # parsed by the verb's own grammar
+    argument: object = None  # parsed by the grammar of the verb
     options: Mapping[str, object] = field(default_factory=dict)  # `within`, `under`, …
-    proves: str | None = None  # the rule this very step proves; None: the scenario's first
-    own_rule: str | None = None  # of a step that nobody wrote: the rule that it breaks by itself
-    source: str = ""  # the step as written, shortened, for people
+    proves: str | None = None  # the rule that this step proves; None: the scenario's first rule
+    own_rule: str | None = None  # blamed before `proves`, except for an extra line
+    source: str = ""  # the step as written, shortened, for messages
     origin: Origin = Origin.WRITTEN
-    traits: frozenset[Trait] = frozenset()  # its verb's
-    # In place of one step of one actor: several dialogues, and how they are played.
+    traits: frozenset[Trait] = frozenset()  # of its verb
     split: Split | None = None
     branches: tuple[tuple[Step, ...], ...] = ()
 
     def takes(self, kind: type[T]) -> T:
-        """The argument, which must be of this type; raises TypeError where it is not."""
+        """The argument; raises TypeError if it is not of this type."""
         if isinstance(self.argument, kind):
             return self.argument
         got = type(self.argument).__name__
@@ -208,7 +224,7 @@ class Step:
 
 
 def single(steps: Iterable[Step]) -> Iterator[Step]:
-    """All steps of single actors, those of several dialogues among them."""
+    """All steps of single actors, in their order; split steps are replaced by their branches."""
     for step in steps:
         if not step.split:
             yield step
@@ -216,51 +232,52 @@ def single(steps: Iterable[Step]) -> Iterator[Step]:
             yield from single(branch)
 
 
-# What not every machine has, and some scenarios need.
+# What some scenarios need from the machine, and the reason why they are unavailable without it.
 MACHINE = {
-    "ipv6": "this machine has no IPv6 address of its own (::1)",
-    "namespaces": "this machine gives no program a network of its own (unshare -rn, ip)",
+    "ipv6": "this machine has no IPv6 loopback address (::1)",
+    "namespaces": "this machine cannot make network namespaces (unshare -rn, ip)",
+    "processors": "a program on this machine can use one processor only",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A title, the rules it proves, a cast, and steps; one example of it where it has several."""
+    """A scenario that can be played: one that has examples is a Scenario for each of them."""
 
-    key: str  # "chat/everyone-but-the-sender", ":example" behind it where there are examples
+    key: str  # "chat/everyone-but-the-sender"; of an example, ":EXAMPLE" is appended
     file: str  # "scenarios/chat.yaml", as given on the command line
     title: str
     proves: tuple[str, ...]
     kind: Kind
     cast: Mapping[str, CastMember]  # by the actor's name
     steps: tuple[Step, ...]
-    needs: Mapping[Role, frozenset[str]]  # features that each side must list
-    without: Mapping[Role, frozenset[str]]  # played only by those that do not list these
+    needs: Mapping[Role, frozenset[str]]  # features that an implementation must list to play it
+    without: Mapping[Role, frozenset[str]]  # features that an implementation must not list
     place: Place
-    machine: frozenset[str] = frozenset()  # what this machine must have, names of MACHINE
-    in_turn: bool = False  # each start of the server is that of the next implementation
+    machine: frozenset[str] = frozenset()  # what the machine must have; keys of MACHINE
+    in_turn: bool = False  # each time the server starts, it is the next implementation
 
     @property
     def claims(self) -> tuple[str, ...]:
-        """The rules that it proves, and those that single steps of it do.
+        """The rules that it proves as a whole, then those that its written steps prove.
 
-        What shorthands are tagged with is not among them: else everything would prove joining.
+        Rules of shorthands do not count: nearly every scenario would prove those of joining.
         """
         own = (step.proves for step in self.single_steps if step.proves)
         return tuple(dict.fromkeys((*self.proves, *own)))
 
     @property
     def single_steps(self) -> Iterable[Step]:
-        """All steps of single actors."""
+        """All steps of single actors, see `single`."""
         return single(self.steps)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What names it: its key, and the key without its example, which names all of them."""
+        """Its key, and the key without `:EXAMPLE`, which names all examples."""
         return tuple(dict.fromkeys((self.key, self.key.partition(":")[0])))
 
     def is_named_by(self, key: str) -> bool:
-        """Whether a key names it: one of its names, or a pattern of these, as `join/*`."""
+        """Whether a key of a manifest is one of its names, or a pattern such as `join/*`."""
         if "*" not in key:
             return key in self.names
         return re.fullmatch(".*".join(map(re.escape, key.split("*"))), self.key) is not None
@@ -273,12 +290,13 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One scenario with the implementations that play it: what pytest calls an item."""
+    """One scenario and the implementations that play it; pytest calls it an item."""
 
     scenario: Scenario
-    server: Implementation | None  # None: a scripted server
+    server: Implementation | None  # None: the server is scripted
     clients: tuple[Implementation, ...]  # one (pairing, client), several (mixed), or none
-    successors: tuple[Implementation, ...] = ()  # which the server becomes when it starts again
+    successors: tuple[Implementation, ...] = ()  # of a scenario that is `in_turn`: later servers
+    delivery: Delivery = Delivery.WHOLE
 
     @property
     def pairing(self) -> str:
@@ -294,51 +312,61 @@ class Case:
 
     @property
     def key(self) -> str:
-        """`chat/everyone-but-the-sender[go+c]`: the same wherever a run was started."""
+        """`chat/everyone-but-the-sender[go+c]`: unlike the id, it names no folder."""
         return f"{self.scenario.key}[{self.pairing}]"
 
     @property
     def implementations(self) -> tuple[Implementation, ...]:
-        """All that take part, the server first, then those that follow it."""
+        """All that take part: the server, its successors, the clients."""
         return ((self.server,) if self.server else ()) + self.successors + self.clients
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The step at which a scenario went wrong, with all that a person needs to see why."""
+    """The step at which a case failed, and what a person needs to see why."""
 
-    requirement: str  # the rule's id; "": no rule names it (processes that were left over)
+    requirement: str  # id of the broken rule; "": no rule is about it, such as left-over processes
     actor: str
     step: str  # `scenarios/chat.yaml:14:9  bob: {sees: "alice: hello"}`
     expected: str
     seen: str
-    reason: str = ""  # what the harness makes of it: "an unexpected line", "nothing for 10 s"
-    timeline: tuple[str, ...] = ()  # the last lines of every actor, in the order of their coming
-    stderr: tuple[str, ...] = ()  # the first and the last lines on standard error, by program
+    reason: str = ""  # how they differ: "an unexpected line", "nothing for 10 s"
+    timeline: tuple[str, ...] = ()  # the last lines of all actors, in the order of arrival
+    stderr: tuple[str, ...] = ()  # the first and last lines of standard error of each program
     kind: FailureKind = FailureKind.STEP
-    program: str = ""  # `server-go`: the program at fault, where the kind is not STEP
+    program: str = ""  # `server-go`: the program at fault; "" if the kind is STEP
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one actor wrote on one stream."""
+
+    actor: str
+    stream: str  # `its output`
+    text: str  # its control characters are visible; the middle of a long text is left out
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened when a case was played: facts."""
+    """What happened when a case was played; `judge` says what it means."""
 
     seconds: float
     failure: Failure | None = None  # None: every step came true
-    error: str | None = None  # the harness or the machine is at fault
-    afterwards: Failure | None = None  # an ENDING or a LEFT_OVER, where every step came true
+    error: str | None = None  # why the harness or the machine could not play it
+    afterwards: Failure | None = None  # an ENDING or a LEFT_OVER, after every step came true
     transcript: str = ""  # step by step, without times or ports: equal for equal behaviour
-    output: str = ""  # where something went wrong: all that the programs wrote
+    timed: str = ""  # the transcript, with the time and the place in the file on each line
+    output: tuple[Written, ...] = ()  # what the actors wrote, by stream
     reached: int = 0  # how many steps came true
-    stalled: bool = False  # the next one let its deadline pass
-    hurried: bool = False  # which was shorter than usual: other cases waited for it in vain
-    # By who (`server-go`, `wire`) and what (`starts`): how many steps, and their seconds.
+    timed_out: bool = False  # the step after these waited until its deadline
+    shortened: bool = False  # that deadline was shortened, as other cases had timed out there, too
+    # (who, verb), such as (`server-go`, `starts`) → how many steps, and their seconds in all.
     spent: Mapping[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What it means: one row of results.json."""
+    """The verdict on a case, with its reasons: one row of results.json."""
 
     id: str
     scenario: str
@@ -348,48 +376,55 @@ class Result:
     clients: tuple[str, ...]
     requirements: tuple[str, ...]
     verdict: Verdict
-    expected: bool  # the verdict is the one that was to be expected
+    expected: bool  # False makes the run red: a known failure is expected, for instance
     seconds: float
-    reason: str = ""  # why unsupported, unavailable, errored, or expected to fail
+    reason: str = ""  # why it is unsupported, unavailable, errored, or expected to fail
     failure: Failure | None = None
-    afterwards: Failure | None = None  # see Outcome; it makes the run red, and not this case
+    afterwards: Failure | None = None  # see Outcome; it makes the run red, but not this case
     known: str = ""  # the key of the manifest that excuses its failure
-    may_fail: bool = False  # and that key says that it fails now and then
-    played: int = 1  # how often
-    passed: int = 0  # how often, where it was played more than once
+    may_fail: bool = False  # whether that key is in `may_fail`
+    played: int = 1  # how many times
+    passed: int = 0  # how many times, if it was played more than once
+    delivery: Delivery = Delivery.WHOLE
 
     @property
     def repeated(self) -> str:
-        """`17 of 20 passed`, of a case that was played several times; else nothing."""
+        """`17 of 20 passed`; "" if it was played once."""
         return f"{self.passed} of {self.played} passed" if self.played > 1 else ""
 
     @property
+    def delivered(self) -> str:
+        """`delivered by bytes`; "" if bytes were delivered as they were written."""
+        return "" if self.delivery is Delivery.WHOLE else f"delivered by {self.delivery}"
+
+    @property
     def key(self) -> str:
-        """As that of the case."""
+        """The key of the case."""
         return f"{self.scenario}[{self.pairing}]"
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How the programs of one role are called."""
+    """How the programs of one role are started, and what is expected of them."""
 
     arguments: str = ""  # `--host {host} --port {port}`
-    proves: str | None = None  # the rule that one breaks that does not get ready
+    proves: str | None = None  # the rule that a program breaks if it does not get ready
     errors: str = "free"  # "accounted": a line on standard error that no step names is a failure
     options: Mapping[str, str | None] | None = None  # given unless a step says otherwise
-    ready: Ready = field(default_factory=Ready)  # how one says that it is ready
-    takes: frozenset[str] | None = None  # the options that it can be given; None: any
+    ready: Ready = field(default_factory=Ready)  # how a program says that it is ready
+    takes: frozenset[str] | None = None  # the options that scenarios may give; None: any
+    interrupted: int | None = None  # exit status after Ctrl+C or SIGTERM; None: unspecified
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """One protocol: its rules, and how its programs are called."""
+    """One protocol: its rules, and how its programs are started."""
 
     folder: Path
     name: str
     requirements: Mapping[str, Requirement]
     implementation_folders: list[Path]
     programs: Mapping[Role, Program]
-    # By role and feature: the scenario that must fail where a manifest does not list the feature.
+    # By role and feature: key of the scenario that must fail if a manifest omits the feature.
     probes: Mapping[Role, Mapping[str, str]]
-    line_end: str = field(default="\n", kw_only=True)  # of what goes over connections
+    line_end: str = field(default="\n", kw_only=True)  # on connections, in both directions

@@ -1,25 +1,35 @@
-"""Scenarios × implementations: which cases there are. It reads no file and starts no process."""
+"""Scenarios × implementations → cases. This module reads no file and starts no process."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from conformance.mistakes import Mistake, Problems, meant
-from conformance.model import Case, Implementation, Kind, Role, Scenario
+from conformance.model import Case, Delivery, Implementation, Kind, Role, Scenario
 from conformance.text import counted
+
+MIXED_DELIVERY = "mixed"
+LIST = "conformance list"  # the command that shows all cases
+ONE_IN = 10  # with MIXED_DELIVERY, one case in so many is not delivered WHOLE
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which cases a person asked for; by default all of them."""
+    """Which cases a person asked for; by default all of them.
 
-    servers: frozenset[str] | None = None
-    clients: frozenset[str] | None = None
-    ids: tuple[str, ...] = ()  # case ids, or scenario ids: `scenarios/chat.yaml::to-all[go+c]`
-    keyword: str = ""  # part of a case id, case aside, or a rule
-    rules: tuple[str, ...] = ()  # cases that prove one of these; a section names all of its rules
+    With `against`, each implementation in `given` plays only with the one of that name.
+    """
+
+    servers: frozenset[str] | None = None  # names; None: all servers
+    clients: frozenset[str] | None = None  # names; None: all clients
+    ids: tuple[str, ...] = ()  # of cases, scenarios or files: `scenarios/chat.yaml::to-all[go+c]`
+    keyword: str = ""  # a rule, or part of a case id, ignoring upper and lower case
+    rules: tuple[str, ...] = ()  # cases that prove one of these; a section stands for its rules
+    against: str = ""  # name of an implementation, for instance of a reference server and client
+    given: frozenset[str] = frozenset()  # labels of implementations, such as `server-mine`
     only: frozenset[str] | None = None  # keys of cases, such as those that failed in the last run
 
 
@@ -32,14 +42,55 @@ def plan(
     clients = _chosen(implementations, Role.CLIENT, selection.clients, problems)
     problems.report()
     wanted = [one for one in scenarios if _concerns(one, selection)]
-    cases = [case for scenario in wanted for case in cases_of(scenario, servers, clients)]
+    pairs = _sides(servers, clients, selection) if selection.against else [(servers, clients)]
+    cases = [
+        case
+        for scenario in wanted
+        for some, others in pairs
+        for case in cases_of(scenario, some, others)
+        if not selection.against or _judges(case, selection.given)
+    ]
     chosen = [case for case in cases if _selected(case, selection)]
     if unknown := [i for i in selection.ids if not any(_names(i, case) for case in cases)]:
         known = {name for case in cases for name in (case.id, _scenario_id(case))}
-        raise Mistake([f"{name}: no such case; {meant(name, known)}" for name in unknown])
+        raise Mistake([f"{name}: no such case; {meant(name, known, LIST)}" for name in unknown])
     if not chosen:
         raise Mistake([_nothing(selection, len(scenarios), len(servers), len(clients))])
     return chosen
+
+
+def _sides(
+    servers: Sequence[Implementation],
+    clients: Sequence[Implementation],
+    selection: Selection,
+) -> list[tuple[list[Implementation], list[Implementation]]]:
+    """For each implementation in `given`: the servers and clients that are paired for it."""
+    own = [one for one in (*servers, *clients) if one.label not in selection.given]
+    if selection.against not in (names := {one.name for one in own}):
+        unknown = f"--against {selection.against}: no such implementation"
+        raise Mistake([f"{unknown}; {meant(selection.against, names)}"])
+    with_servers = [one for one in own if one.label == f"server-{selection.against}"]
+    with_clients = [one for one in own if one.label == f"client-{selection.against}"]
+    pairs = [([one], with_clients) for one in servers if one.label in selection.given]
+    return pairs + [(with_servers, [one]) for one in clients if one.label in selection.given]
+
+
+def _judges(case: Case, given: frozenset[str]) -> bool:
+    """Whether an implementation in `given` takes part."""
+    return any(one.label in given for one in case.implementations)
+
+
+def delivered(case: Case, how: str) -> Case:
+    """The case with this delivery; with `mixed`, one case in ten has another than WHOLE.
+
+    That is chosen by a hash of the key, so it is the same in every run.
+    """
+    if how != MIXED_DELIVERY:
+        return replace(case, delivery=Delivery(how))
+    others = [one for one in Delivery if one is not Delivery.WHOLE]
+    number = zlib.crc32(case.key.encode("utf-8", "surrogateescape"))
+    chance, which = number % ONE_IN, number // ONE_IN % len(others)
+    return case if chance else replace(case, delivery=others[which])
 
 
 def _chosen(
@@ -75,7 +126,7 @@ def cases_of(
 def _successors(
     scenario: Scenario, server: Implementation, servers: Sequence[Implementation]
 ) -> tuple[Implementation, ...]:
-    """The servers after it, then those before it, so that each one follows each other once."""
+    """The servers after this one, then those before it: each case begins with another server."""
     if not scenario.in_turn:
         return ()
     place = servers.index(server)
@@ -83,7 +134,7 @@ def _successors(
 
 
 def _concerns(scenario: Scenario, selection: Selection) -> bool:
-    """With only `--server`, scenarios of clients alone are skipped, and the other way round."""
+    """With only `--server`, scenarios that judge clients alone are skipped, and vice versa."""
     if selection.clients is None and selection.servers is not None:
         return scenario.kind is not Kind.CLIENT
     if selection.servers is None and selection.clients is not None:
@@ -92,7 +143,7 @@ def _concerns(scenario: Scenario, selection: Selection) -> bool:
 
 
 def _may_play(scenario: Scenario, one: Implementation) -> bool:
-    """Some scenarios are only for programs that lack a feature."""
+    """A scenario can exclude implementations that have a feature, by `without`."""
     return not (scenario.without.get(one.role, frozenset()) & one.features)
 
 
@@ -108,12 +159,12 @@ def _selected(case: Case, selection: Selection) -> bool:
 
 
 def _proves(rule: str, case: Case) -> bool:
-    """Whether a case proves a rule, or one of a section."""
+    """Whether a case proves a rule, or some rule of a section: `JOIN-4` or `JOIN`."""
     return any(rule in (one, one.rpartition("-")[0]) for one in case.scenario.claims)
 
 
 def _names(name: str, case: Case) -> bool:
-    """Whether a node id names this case: itself, its scenario, or all examples of it."""
+    """Whether an id names this case, its file, its scenario, or its scenario's examples."""
     scenario = _scenario_id(case)
     return name in (case.id, scenario, case.scenario.file) or scenario.startswith(f"{name}:")
 

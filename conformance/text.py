@@ -1,6 +1,6 @@
-"""Bytes and text: decoding, showing, cutting to a width, filling places, plain characters.
+"""Bytes and text: decoding, display, width, placeholders, and wording for messages.
 
-It knows no scenario, no program and no report.
+It does not depend on scenarios, programs or reports.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from collections.abc import Mapping
 
 from wcwidth import wcwidth
 
-_PLACE = re.compile(r"\{\{|\{([a-z_]+)\}")
+MOST_SHOWN = 4000  # characters that a report shows of one text; a program may write a line of MiB
+
+_PLACEHOLDER = re.compile(r"\{\{|\{([a-z_]+)\}")
 _BRACE = re.compile(r"\{\{|\{[a-z_]+\}|(\{)")
 _REPEATED = re.compile(r"\{\{|\{([^{}]+)\*([1-9][0-9]{0,99})\}")
 
-# Signs of the reports, in plain characters.
+# The symbols of the reports, and the ASCII text that replaces each of them.
 PLAIN = {
     "│": "|",
     "─": "-",
@@ -26,6 +28,7 @@ PLAIN = {
     "×": "x",
     "…": "...",
     "→": "->",
+    "←": "<-",
     "·": "-",
     "⏎": "\\n",
     "█": "#",
@@ -38,7 +41,7 @@ _PLAIN = str.maketrans(PLAIN)
 
 
 def decode(data: bytes) -> str:
-    """Bytes as text, reversibly: what is not UTF-8 becomes lone surrogates."""
+    """Bytes as text, reversibly: each byte that is not UTF-8 becomes a lone surrogate."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -48,7 +51,10 @@ def encode(text: str) -> bytes:
 
 
 def visible(text: str) -> str:
-    """The text with escapes for all that a terminal acts on, or that a person cannot see."""
+    """The text with an escape for each character that cannot be printed.
+
+    So no text from outside can control a terminal, or hide from its reader.
+    """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
@@ -56,32 +62,56 @@ def visible(text: str) -> str:
 
 def _escape(char: str) -> str:
     code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as `decode` keeps it
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, see `decode`
         return f"\\x{code - 0xDC00:02x}"
     return {"\n": "⏎", "\t": "\\t", "\r": "\\r"}.get(char) or (
         f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
     )
 
 
+# --- Long texts ---
+
+
+def excerpt(text: str, place: int = 0) -> str:
+    """The text; if it is very long, what is around one place, and how long the whole is."""
+    if len(text) <= MOST_SHOWN:
+        return text
+    start = max(place - MOST_SHOWN // 2, 0)
+    part = text[start : start + MOST_SHOWN]
+    return f"{'… ' if start else ''}{part}… ({len(text):,} characters)"
+
+
+def differing(one: str, other: str) -> int:
+    """The place of the first character in which two texts differ."""
+    equal, most = 0, min(len(one), len(other))
+    while equal < most:  # at least so many are equal, and at most so many: halve what is between
+        half = (equal + most + 1) // 2
+        if one[equal:half] == other[equal:half]:
+            equal = half
+        else:
+            most = half - 1
+    return equal
+
+
 # --- Columns of a terminal ---
 
 
 def columns(text: str) -> int:
-    """How wide a terminal shows it."""
+    """The number of terminal columns that the text occupies."""
     return sum(_columns_of(char) for char in text)
 
 
 def _columns_of(char: str) -> int:
-    return max(0, wcwidth(char))  # a control character is -1
+    return max(0, wcwidth(char))  # which is -1 for a control character
 
 
 def padded(text: str, width: int) -> str:
-    """Filled with spaces to a width."""
+    """The text, filled with spaces up to a width in columns."""
     return text + " " * (width - columns(text))
 
 
 def clipped(text: str, width: int) -> str:
-    """Cut to a width, with `…` at the end if something was cut."""
+    """The text, cut to a width in columns; `…` at its end shows that something was cut."""
     if columns(text) <= width:
         return text
     used = 0
@@ -92,38 +122,38 @@ def clipped(text: str, width: int) -> str:
     return text
 
 
-# --- Places to fill: `{name}`, and `{{` for a brace ---
+# --- Placeholders: `{name}`, and `{{` for a literal brace ---
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """Fill in the places whose values are known; the others, and `{{`, stay for a later call."""
-    if "{" not in text:  # most texts are as they are
+    """Fill in the placeholders whose values are known; leave the others, and `{{`, unchanged."""
+    if "{" not in text:  # most texts have no placeholder
         return text
-    return _PLACE.sub(lambda found: values.get(found[1], found[0]), text)
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 def plain(text: str) -> str:
-    """The text after the last `fill`: `{{` becomes `{`."""
+    """Unescape the braces, after the last `fill`: `{{` becomes `{`."""
     return text.replace("{{", "{")
 
 
 def complete(text: str, values: Mapping[str, str]) -> str:
-    """Fill in all places at once; braces in a value stay as they are."""
-    return _PLACE.sub(lambda found: values.get(found[1], found[0]) if found[1] else "{", text)
+    """`fill` and `plain` in one pass, so that braces in a value stay unchanged."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]) if found[1] else "{", text)
 
 
 def quoted(text: str) -> str:
-    """A text whose braces stay as they are when it goes through `fill` and `plain`."""
+    """Escape the braces, so that `fill` and `plain` give back the text unchanged."""
     return text.replace("{", "{{")
 
 
-def places(text: str) -> list[str]:
-    """The names of the places that are still to be filled."""
-    return [found[1] for found in _PLACE.finditer(text) if found[1]]
+def placeholders(text: str) -> list[str]:
+    """The names of the placeholders in a text, in their order."""
+    return [found[1] for found in _PLACEHOLDER.finditer(text) if found[1]]
 
 
 def repeated(text: str, most: int) -> str | None:
-    """The text with each `{x*1000}` spelled out; None where that would be too long."""
+    """The text with each `{x*1000}` expanded; None if that adds more than `most` characters."""
     if "*" not in text:
         return text
     found = [one for one in _REPEATED.finditer(text) if one[1]]
@@ -133,11 +163,11 @@ def repeated(text: str, most: int) -> str | None:
 
 
 def lone_brace(text: str) -> bool:
-    """Whether some `{` is neither part of a place nor doubled, and so probably a mistake."""
+    """Whether some `{` neither begins a placeholder nor is doubled: probably a mistake."""
     return any(found[1] for found in _BRACE.finditer(text))
 
 
-# --- Words ---
+# --- Wording of messages ---
 
 
 def counted(count: int, noun: str) -> str:
@@ -146,12 +176,12 @@ def counted(count: int, noun: str) -> str:
 
 
 def plain_signs(text: str) -> str:
-    """The text with our signs in plain characters; other characters stay as they are."""
+    """The text with the symbols of the reports in ASCII; other characters stay unchanged."""
     return text.translate(_PLAIN)
 
 
 def signal_name(number: int) -> str:
-    """`SIGTERM`; a real-time signal has no name."""
+    """`SIGTERM` for 15; `signal 40` for a real-time signal, which has no name."""
     try:
         return signal.Signals(number).name
     except ValueError:

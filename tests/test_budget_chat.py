@@ -1,4 +1,4 @@
-"""The suite of Budget Chat: what it says of a server that is right, and of those that are not."""
+"""The Budget Chat suite, played against a right server and against wrong ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from conformance.cli import GREEN, RED, main
+from conformance.cli import main
+from conformance.cli.common import GREEN, RED
 
 SUITE = Path(__file__).parents[1] / "examples" / "budget-chat"
 # All but the file in which one case waits for half a minute where a server is held up.

@@ -1,4 +1,4 @@
-"""Builds: once for the same inputs, again for others, and what stops one is said plainly."""
+"""Builds: done once for the same inputs, and again for others; errors have clear messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.build import (
+from conformance.builds.build import (
     LOG_LABEL,
     Build,
     build_all,
@@ -20,7 +20,7 @@ from conformance.build import (
     toolchains,
     version_of,
 )
-from conformance.cache import COMPLETE, KEPT, UNUSED_SECONDS
+from conformance.builds.cache import COMPLETE, KEPT, UNUSED_SECONDS
 from conformance.mistakes import Place
 from conformance.model import Implementation, Role
 
@@ -315,7 +315,7 @@ def test_a_missing_interpreter_is_unavailable(program: Implementation, tmp_path:
 def test_a_build_that_makes_no_program(program: Implementation, tmp_path: Path) -> None:
     build = built(replace(program, run="{build}/another"), tmp_path)
     assert build.error.startswith("sample/implementation.yaml: `run` names")
-    assert build.error.endswith("another, which is no program")
+    assert build.error.endswith("another, which cannot be executed")
 
 
 def test_programs_that_need_no_build(program: Implementation, tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_service_is_found_outside_of_path(
     tmp_path: Path, tool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conformance.build.SERVICES", (str(tool.parent),))
+    monkeypatch.setattr("conformance.builds.build.SERVICES", (str(tool.parent),))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_program("sample-tool") == str(tool)
 

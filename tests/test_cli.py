@@ -12,27 +12,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_suite import MUTE_SERVER, SERVER, SHOUTING_SERVER, add_server, write_suite
+from small_suite import (
+    COMMAND,
+    MUTE_SERVER,
+    SCENARIOS,
+    SERVER,
+    SHOUTING_SERVER,
+    add_server,
+    conformance,
+)
 
 from conformance.cli import main
 from conformance.model import Kind, Result, Verdict
-from conformance.report.progress import Progress
+from conformance.report.terminal.progress import Progress
 
 # Comes up only where it has no more than its three streams, and what lists them.
 COUNTING_SERVER = f"import os\nassert len(os.listdir('/proc/self/fd')) == 4\n{SERVER}"
-COMMAND = [sys.executable, "-m", "conformance"]
-
-
-@pytest.fixture
-def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A suite with one server, in the folder where the command runs."""
-    monkeypatch.chdir(tmp_path)
-    return write_suite(tmp_path).relative_to(tmp_path)
-
-
-def conformance(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a person does, elsewhere than on a terminal."""
-    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
 
 
 def results() -> dict[str, dict[str, object]]:
@@ -65,7 +60,7 @@ def test_durations_tell_where_the_time_goes(suite: Path) -> None:
     assert slow.startswith("the slowest cases:\n")
     assert re.search(r" s  echo/lines.yaml::[a-z-]+\[right\]\n", slow)
     rows = spent.partition("\n\n")[0].splitlines()
-    assert re.fullmatch(r"where [0-9.]+ s went, .*:", rows[0])
+    assert re.fullmatch(r"the steps that took most of [0-9.]+ s .*:", rows[0])
     assert len(rows) == 4
     for row in rows[1:]:
         assert re.fullmatch(r" +[0-9.]+ s +[0-9]+%  \S+ [a-z_]+  \([0-9]+ × [0-9.]+ ms\)", row)
@@ -85,9 +80,34 @@ def test_a_run_writes_every_report(suite: Path) -> None:
         "summary.md",
         "index.html",
         "badges/server-right.json",
+        "transcripts/echo_lines.yaml_comes-back[right].timed.txt",
         "transcripts/echo_lines.yaml_comes-back[right].txt",
+        "transcripts/echo_lines.yaml_starts[right].timed.txt",
         "transcripts/echo_lines.yaml_starts[right].txt",
     }
+
+
+def test_the_results_have_all_that_the_page_says_of_a_scenario(suite: Path) -> None:
+    conformance("run", str(suite), "--output", "out")
+    data = json.loads(Path("out/results.json").read_text("utf-8"))
+    assert data["scenarios"]["lines/comes-back"] == {
+        "title": "A line comes back",
+        "file": "echo/lines.yaml",
+        "line": 1,
+        "cast": {"ann": "wire", "server": "server"},
+    }
+    assert data["sources"] == {"echo/lines.yaml": SCENARIOS}
+    name = "out/transcripts/echo_lines.yaml_comes-back[right]"
+    lines = Path(f"{name}.timed.txt").read_text("utf-8").splitlines()
+    found = [re.fullmatch(r" *[\d.]+ ms  line (\d+)( \(ending\))?  (.*)", row) for row in lines]
+    places = [f"{row[1]}{row[2] or ''} {row[3]}" for row in found if row]
+    assert places == [
+        *("6 server * starts", "7 ann * connects", "8 ann > hello", "9 ann < hello"),
+        *("10 ann * closes", "10 (ending) server * is sent SIGTERM"),
+        "10 (ending) server * exits SIGTERM",
+    ]
+    said = [row[3] for row in found if row]
+    assert Path(f"{name}.txt").read_text("utf-8").splitlines() == said
 
 
 def test_the_command_that_a_failure_names_plays_it_again(suite: Path) -> None:
@@ -299,6 +319,31 @@ def test_values_that_mean_nothing(
 # The other commands
 
 
+def test_words_stand_on_both_sides_of_options(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", str(suite), "--server", "right", "ECHO-1", "-k", "comes"]) == 0
+    assert capsys.readouterr().out == "echo/lines.yaml::comes-back[right]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("run --sever c", "conformance run: error: --sever: no such option; did you mean `--ser"),
+        ("new --x server d --language q", "--x: no such option; known: --help, --language,"),
+        ("explain A B", "conformance explain: error: B: unexpected argument; see conformance exp"),
+        ("run --\x1b[2J", "--\\x1b[2J: no such option; known: "),
+    ],
+)
+def test_words_that_no_command_takes(
+    words: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split(" "))
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
 def test_check_reads_whatever_it_is_given(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     server = suite / "servers" / "right"
     paths = [
@@ -310,7 +355,7 @@ def test_check_reads_whatever_it_is_given(suite: Path, capsys: pytest.CaptureFix
     ]
     assert main(["check", *map(str, paths)]) == 0
     assert [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()] == [
-        "2 scenarios",
+        "2 scenarios, 1 implementation",
         "1 rule",
         "2 scenarios",
         "1 implementation",
@@ -329,6 +374,15 @@ def test_check_reports_the_mistakes_of_all_files(
     assert f"{suite}/lines.yaml:1:" in shown
     assert f"{manifest}:1:" in shown
     assert "nowhere.yaml: no such file" in shown
+
+
+def test_check_reads_the_manifests_of_a_suite(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = suite / "servers" / "right" / "implementation.yaml"
+    manifest.write_text(manifest.read_text() + "features: [flying]\n")
+    assert main(["check", str(suite)]) == 2
+    assert f"{manifest}:5:12: no rule " in capsys.readouterr().err
 
 
 def test_list_requirements(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -404,8 +458,9 @@ def test_diff_names_what_broke(suite: Path) -> None:
     (suite / "servers" / "right" / "server.py").write_text(SHOUTING_SERVER)
     conformance("run", str(suite), "--output", "new")
     done = conformance("diff", "old", "new/results.json")
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert "comes-back[right]: PASSED → FAILED" in done.stdout
+    assert conformance("diff", "new", "old").returncode == 0  # what is mended is no fault
 
 
 def test_who_stops_reading_gets_no_trace(suite: Path) -> None:
@@ -464,3 +519,16 @@ def test_progress_on_a_terminal_is_one_live_line() -> None:
         f"{start}2 of 2 cases, 1 not as expected  case-1"
         f"{start}"
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["run", "check", "next", "exec", "doctor", "new server --language x", "merge"],
+)
+def test_no_name_drives_the_terminal_of_a_mistake(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words.split(), "\x1b[2J\u202ename"]) in (1, 2)
+    shown = capsys.readouterr()
+    assert "\\x1b[2J\\u202ename" in shown.out + shown.err
+    assert not {"\x1b", "\u202e"} & set(shown.out + shown.err)

@@ -1,4 +1,4 @@
-"""What an outcome means."""
+"""The verdict on a case, from its outcome and what was expected."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from conformance.build import Build
+from conformance.builds.build import Build
 from conformance.judge import Tries, expectation, judge, unneeded, unplayed
 from conformance.mistakes import Place
 from conformance.model import (
     Case,
+    Delivery,
     Failure,
     FailureKind,
     Implementation,
@@ -25,8 +26,8 @@ from conformance.model import (
     Step,
     Verdict,
 )
-from conformance.report.blame import blame, faults
-from conformance.report.grid import total, totals
+from conformance.report.findings.blame import blame, faults
+from conformance.report.findings.grid import total, totals
 
 FAILED = Outcome(0.5, failure=Failure("CHAT-1", "bob", "chat.yaml:3:1  bob: sees", "a", "b"))
 PASSED = Outcome(0.5)
@@ -218,7 +219,7 @@ def test_what_may_fail_may_pass_and_is_told_apart(key: str) -> None:
     racing = implementation(Role.CLIENT, "c", may={key: "a race"})
     failed, passed = judge(case(GO, racing), FAILED), judge(case(GO, racing), PASSED)
     assert (failed.verdict, failed.expected, failed.may_fail) == (Verdict.FAILED, True, True)
-    assert failed.reason == "failure that may come, of client c: a race"
+    assert failed.reason == "possible failure of client c: a race"
     assert (passed.verdict, passed.expected, passed.may_fail) == (Verdict.PASSED, True, False)
     assert totals(total([failed, passed])) == "1 PASSED · 1 FAILED (1 may fail)"
 
@@ -245,16 +246,18 @@ def test_known_failures_of_which_nothing_fails() -> None:
     listed = {"CHAT-1": "x", "chat/*": "x", "*": "x", "chat/hello": "x"}
     server = implementation(Role.SERVER, "s", known=listed)
     client = implementation(Role.CLIENT, "c", known={"CHAT-1": "x"})
-    cases = [case(server, client)]
-    fails = "nothing fails of its known failures"
-    assert list(unneeded(cases, [judge(cases[0], PASSED)], {"CHAT-1"})) == [
-        f"server s: {fails} `CHAT-1`; take them out of its manifest",
-        f"server s: {fails} `chat/*`; take them out of its manifest",
-        f"server s: {fails} `*`; take them out of its manifest",
-        f"client c: {fails} `CHAT-1`; take them out of its manifest",
+    played = case(server, client)
+    both = {("server", "s"): listed, ("client", "c"): ["CHAT-1"]}
+    fails = "no case fails for its known failure"
+    assert list(unneeded(both, [judge(played, PASSED)], {"CHAT-1"})) == [
+        f"server s: {fails} `CHAT-1`; remove it from the manifest",
+        f"server s: {fails} `chat/*`; remove it from the manifest",
+        f"server s: {fails} `*`; remove it from the manifest",
+        f"client c: {fails} `CHAT-1`; remove it from the manifest",
     ]
-    only = [case(implementation(Role.SERVER, "s", known={"CHAT-1": "x"}))]
-    assert list(unneeded(only, [judge(only[0], FAILED)], {"CHAT-1"})) == []
+    only = case(implementation(Role.SERVER, "s", known={"CHAT-1": "x"}))
+    one = {("server", "s"): ["CHAT-1"]}
+    assert list(unneeded(one, [judge(only, FAILED)], {"CHAT-1"})) == []
 
 
 def test_of_several_tries_the_worst_is_shown() -> None:
@@ -283,7 +286,7 @@ def test_programs_that_cannot_meet(what: str, values: tuple[object, object]) -> 
     )
     ready = builds(Build(server), Build(client))
     words = f"server-go always has {values[0]}, client-c always has {values[1]}"
-    told = f"these cannot meet at one {what}: {words}"
+    told = f"they cannot use the same {what}: {words}"
     assert expectation(case(server, client), ready) == (Verdict.UNSUPPORTED, told)
     assert expectation(case(server, C), builds(Build(server), Build(C))) is None
     same = replace(client, **{what: values[0]})  # type: ignore[arg-type]
@@ -345,13 +348,78 @@ def test_one_pairing_alone_tells_nothing() -> None:
 
 def test_one_server_with_many_clients_can_still_tell() -> None:
     (line,) = blame(pairings("s+b", servers="s"))
-    assert line.startswith("client b fails")
+    assert line.startswith("client b fails with server s, where another client passes: ")
 
 
 def test_known_failures_and_cases_without_a_pairing_are_not_blamed() -> None:
     known = implementation(Role.CLIENT, "c", known={"chat/hello": "ticket 1"})
     mixed = judge(case(GO, C, implementation(Role.CLIENT, "d")), FAILED)
-    assert blame([judge(case(GO, known), FAILED), judge(case(GO), FAILED), mixed]) == []
+    assert blame([judge(case(GO, known), FAILED), judge(case(GO), FAILED)]) == []
+    assert blame([mixed]) == [
+        "go with mixed clients fail, and no other pairing was played to compare with: chat/hello"
+    ]
+
+
+def of_mixed_clients(failing: str) -> list[Result]:
+    clients = [implementation(Role.CLIENT, name) for name in "ab"]
+    servers = [implementation(Role.SERVER, name) for name in "stu"]
+    return [
+        judge(case(one, *clients), FAILED if one.name in failing else PASSED) for one in servers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failing", "accusations"),
+    [
+        ("s", ["server s fails with mixed clients, where another server passes"]),
+        ("stu", ["all 3 servers fail with mixed clients"]),
+        ("", []),
+    ],
+)
+def test_mixed_clients_are_one_column(failing: str, accusations: list[str]) -> None:
+    assert blame(of_mixed_clients(failing)) == [f"{line}: chat/hello" for line in accusations]
+
+
+ELSEWHERE = {
+    "with every server": ("s+b t+b u+b", "client b"),
+    "by nobody": ("", None),
+    "by two": ("s+a t+a u+a s+b t+b u+b", None),
+    "by a server": ("s+a s+b s+c", None),  # which is not in each of the rooms
+    "and a server, too": ("s+b t+b u+b s+a s+c", "client b"),
+}
+
+
+@pytest.mark.parametrize("where", ELSEWHERE)
+def test_of_mixed_clients_the_one_that_fails_elsewhere_is_at_fault(where: str) -> None:
+    failing, culprit = ELSEWHERE[where]
+    others = [replace(one, scenario="chat/other") for one in pairings(failing)]
+    (fault,) = (one for one in faults([*of_mixed_clients("stu"), *others]) if one.is_mixed)
+    assert (f"{fault.role} {fault.name}" if fault.role else None) == culprit
+
+
+def test_one_that_was_judged_alone_is_at_fault_among_mixed_clients() -> None:
+    a, b = (implementation(Role.CLIENT, name) for name in "ab")
+    alone = [judge(case(a), PASSED), judge(case(b), FAILED)]
+    some = [*of_mixed_clients("stu"), *alone]
+    assert blame(some) == ["all 3 servers fail with mixed clients: chat/hello"]  # who passes?
+    others = [replace(one, scenario="chat/other") for one in pairings("")]
+    words = "fails with mixed clients, as it fails elsewhere, where others pass"
+    assert blame([*some, *others]) == [f"client b {words}: chat/hello"]
+
+
+def test_what_was_delivered_in_another_way_is_not_compared() -> None:
+    """A server that fails byte by byte may have a right client, though others pass with it."""
+    whole = pairings("")
+    odd = replace(judge(case(GO, C), FAILED), delivery=Delivery.BYTES)
+    assert blame([*whole, odd]) == [
+        "go+c fail, and no other pairing was played to compare with: "
+        "chat/hello (delivered by bytes)"
+    ]
+    everywhere = [replace(one, delivery=Delivery.BYTES) for one in pairings("s+a s+b s+c")]
+    assert blame([*whole, *everywhere]) == [
+        "server s fails with every client, where another server passes: "
+        "chat/hello (delivered by bytes)"
+    ]
 
 
 def test_many_scenarios_of_one_culprit_are_one_short_line() -> None:

@@ -1,4 +1,4 @@
-"""What is installed is locked: one version of each package, with hashes, in the range allowed."""
+"""All dependencies are locked: one version each, with hashes, in the range that is allowed."""
 
 from __future__ import annotations
 
@@ -34,16 +34,6 @@ def locked(name: str) -> list[tuple[Requirement, list[str]]]:
     return found
 
 
-def wanted(requirements: list[str]) -> Iterator[Requirement]:
-    """The requirements, with those of the project's own extras spelled out."""
-    for requirement in map(Requirement, requirements):
-        if requirement.name == PROJECT["name"]:
-            for extra in sorted(requirement.extras):
-                yield from wanted(EXTRAS[extra])
-        else:
-            yield requirement
-
-
 def versions(lock: str, python: str) -> dict[str, str]:
     """The version of each package that a lock gives to one Python on Linux."""
     environment = {"sys_platform": "linux", "python_version": python}
@@ -69,7 +59,7 @@ def versions(lock: str, python: str) -> dict[str, str]:
 )
 def test_a_lock_holds_all_that_is_wanted(lock: str, requirements: list[str], python: str) -> None:
     found = versions(lock, python)
-    for requirement in wanted(requirements):
+    for requirement in map(Requirement, requirements):
         version = found.get(canonicalize_name(requirement.name))
         assert version, f"requirements/{lock} has no {requirement}: {AGAIN}"
         assert version in requirement.specifier, f"{version} is not {requirement}: {AGAIN}"

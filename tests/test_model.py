@@ -1,4 +1,4 @@
-"""The nouns: the argument of a step is of the type that its verb needs, or a fault names both."""
+"""The model: the argument of a step has the type that its verb needs, or there is a message."""
 
 from __future__ import annotations
 

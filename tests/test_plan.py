@@ -1,4 +1,4 @@
-"""Which cases there are, and which of them a selection leaves."""
+"""The cases of a run, and those that a selection leaves."""
 
 from __future__ import annotations
 

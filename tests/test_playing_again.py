@@ -1,4 +1,4 @@
-"""`conformance run` for a person at work: by rule, stopping early, again and again, held."""
+"""Options of `conformance run` for daily work: by rule, -x, --last-failed, --watch, --hold."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from checkout import ROOT
-from small_suite import MUTE_SERVER, PROTOCOL, SERVER, SHOUTING_SERVER, add_server, write_suite
+from small_suite import (
+    COMMAND,
+    MUTE_SERVER,
+    PROTOCOL,
+    SERVER,
+    SHOUTING_SERVER,
+    add_server,
+    conformance,
+    write_suite,
+)
 
 from conformance.cli import main
 
-COMMAND = [sys.executable, "-m", "conformance"]
 DEADLINE = ["--deadline", "60"]  # what must come does come, however busy the machine is
 
 LATER = """\
@@ -40,10 +47,6 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "PROTOCOL.md").write_text(f"{PROTOCOL}- LATE-1 (MUST) It is there.\n")
     (folder / "later.yaml").write_text(LATER)
     return folder
-
-
-def conformance(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
 
 
 def played() -> set[str]:
@@ -80,8 +83,26 @@ def test_the_cases_of_a_rule(
 
 def test_a_rule_that_is_not_there(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", str(suite), "LATE-2"]) == 2
-    message = "LATE-2: no such file, and no such rule; did you mean `LATE-1`?\n"
+    message = "LATE-2: there is no such file and no such rule; did you mean `LATE-1`?\n"
     assert capsys.readouterr().err == message
+
+
+def test_a_scenario_by_the_name_that_play_takes(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite.rename("scenarios")
+    assert main(["list", "scenarios"]) == 0
+    (case, *_) = capsys.readouterr().out.split()
+    named = case.removeprefix("scenarios/").replace(".yaml::", "/")
+    for name in (named, named.partition("[")[0]):
+        assert main(["list", name]) == 0
+        assert case in capsys.readouterr().out.split()
+
+
+def test_a_scenario_by_its_line(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = next(one for one in sorted(suite.glob("*.yaml")) if one.name != "suite.yaml")
+    assert main(["list", f"{file}:3"]) == 2
+    assert f"by its id, not by its line: {file}::ID" in capsys.readouterr().err
 
 
 def test_a_rule_alone_is_one_of_the_default_suite(suite: Path) -> None:
@@ -112,13 +133,13 @@ def test_only_what_failed_last(suite: Path) -> None:
     assert conformance("run", str(suite), "--last-failed").returncode == 0
     assert played() == {"comes-back[right]"}
     done = conformance("run", str(suite), "--last-failed")
-    assert "nothing failed in the last run: all cases are played" in done.stderr
+    assert "nothing failed in the last run: playing all cases" in done.stderr
     assert len(played()) == 3
 
 
 def test_what_failed_last_where_nothing_was_played(suite: Path) -> None:
     done = conformance("run", str(suite), "--last-failed")
-    assert "no results of an earlier run: all cases are played" in done.stderr
+    assert "no results of an earlier run: playing all cases" in done.stderr
     assert done.returncode == 0
 
 
@@ -174,9 +195,9 @@ def test_what_failed_is_played_again_when_a_file_changes(suite: Path) -> None:
         again = read_until(run.stdout, "waiting for a change")
         assert again[0].startswith("changed: ")
         assert again[0].endswith("echo/servers/right/server.py")
-        assert [line for line in again if "PASSED" in line or line.startswith("what failed")] == [
+        assert [line for line in again if "PASSED" in line or line.startswith("the failed")] == [
             next(line for line in again if line.startswith("1 PASSED in ")),
-            "what failed passes now: all cases are played again",
+            "the failed cases pass now: playing all cases again",
             next(line for line in again if line.startswith("3 PASSED in ")),
         ]
         run.send_signal(signal.SIGINT)
@@ -266,7 +287,10 @@ def test_a_program_of_a_folder_of_its_own_needs_no_suite(suite: Path) -> None:
     ("name", "message"),
     [
         ("rihgt", "rihgt: no such implementation; did you mean `right`?\n"),
-        ("both", "both: that is a server and a client; say server-both or client-both\n"),
+        (
+            "both",
+            "both: both a server and a client have this name; use server-both or client-both\n",
+        ),
         ("absent", "server absent: no-such-tool is not on PATH, needed by "),
     ],
 )
@@ -310,5 +334,9 @@ def test_a_mute_server_costs_one_deadline_a_case_only_at_first(suite: Path) -> N
     assert done.returncode == 1
     results = json.loads(Path("build/conformance/results.json").read_text())["cases"]
     reasons = [case["failure"]["reason"] for case in results]
-    hurried = [why for why in reasons if why.startswith("nothing more came within 0.2 s; not 2 s")]
-    assert 8 <= len(hurried) <= 9
+    shortened = [
+        why
+        for why in reasons
+        if why.startswith("nothing more came within 0.2 s; the deadline of 2 s was")
+    ]
+    assert 8 <= len(shortened) <= 9

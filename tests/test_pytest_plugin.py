@@ -1,4 +1,4 @@
-"""The pytest plugin: `pytest SUITE` does what `conformance run SUITE` does."""
+"""The pytest plugin: `pytest SUITE` plays the same cases as `conformance run SUITE`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ import pytest
 from small_suite import MUTE_SERVER, SERVER, SHOUTING_SERVER, add_server, write_suite
 from tiny import PATIENT
 
-from conformance import pytest_cases, pytest_plugin
-from conformance.pytest_plugin import OPTIONS, PREFIX, WORKERS_PER_PROCESSOR, WORKERS_VARIABLE
+from conformance import pytest_plugin
+from conformance.pytest_plugin import (
+    OPTIONS,
+    PREFIX,
+    WORKERS_PER_PROCESSOR,
+    WORKERS_VARIABLE,
+    cases,
+)
 
 pytest_plugins = ["pytester"]
 
@@ -355,6 +361,22 @@ def test_workers_of_pytest_xdist_stand_in_the_header(
     done.stdout.fnmatch_lines(["conformance: 2 cases, played by the workers of pytest-xdist"])
 
 
+def test_workers_in_another_folder_give_complete_results(
+    pytester: pytest.Pytester, suite: Path, tmp_path: Path
+) -> None:
+    """As those on another machine have it, to which pytest-xdist copies the suite."""
+    here, there = suite.resolve(), tmp_path / "there"
+    there.mkdir()
+    worker = f"popen//chdir={there}//python={sys.executable}"
+    done = pytester.runpytest_subprocess(
+        "--dist", "load", "--tx", worker, "--rsyncdir", str(here), str(here)
+    )
+    assert done.ret == pytest.ExitCode.OK
+    assert (there / suite.name / "suite.yaml").is_file()
+    assert {id.partition("::")[0] for id in verdicts()} == {str(here / "lines.yaml")}
+    assert len(verdicts()) == 2
+
+
 def test_how_many_workers(
     pytester: pytest.Pytester, suite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -500,7 +522,11 @@ def test_without_a_suite_nothing_else_is_imported() -> None:
     names = "{name for name in sys.modules if name.startswith('conformance.')}"
     script = f"import sys, conformance.pytest_plugin; print({names})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-    assert eval(done.stdout) == {"conformance.pytest_plugin", "conformance.options"}
+    assert eval(done.stdout) == {
+        "conformance.pytest_plugin",
+        "conformance.session",
+        "conformance.session.options",
+    }
 
 
 @pytest.mark.parametrize("words", [["deadline", "soon"], ["server", "nosuch"]], ids=" ".join)
@@ -571,6 +597,6 @@ def test_signals_that_were_ignored(
 
 
 def test_nothing_of_pytests_inside_is_used() -> None:
-    for module in (pytest_plugin, pytest_cases):
+    for module in (pytest_plugin, cases):
         text = Path(str(module.__file__)).read_text()
         assert not re.search(r"\b_pytest\b|\b_tw\b", text)

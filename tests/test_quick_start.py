@@ -1,6 +1,6 @@
-"""The first minutes with the programs, as README.md tells them: typed into shells on terminals.
+"""The first minutes with the programs, typed into shells on terminals as docs/chat.md tells it.
 
-Whatever is played here is what README.md holds; `test_readme` sees to that.
+`test_readme` checks that what is typed here is what docs/chat.md says.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import pexpect
 import pytest
 from pexpect.popen_spawn import PopenSpawn
 
-from conformance.build import Build, build_all, find_program
+from conformance.builds.build import Build, build_all, find_program
 from conformance.read import manifest
-from conformance.session import OUTPUT
+from conformance.session.request import OUTPUT
 
 PORT = 8080
 
@@ -285,7 +285,7 @@ def need(program: str) -> None:
 
 
 def at(line: str, port: int) -> str:
-    """A line of README.md for a server that runs elsewhere."""
+    """A line of docs/chat.md for a server that runs elsewhere."""
     return line.replace(str(PORT), str(port))
 
 

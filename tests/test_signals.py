@@ -1,4 +1,4 @@
-"""What the tests start has the signals of a terminal, however pytest itself was started."""
+"""Programs that tests start have default signals, however pytest itself was started."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 STARTED = """
 import signal, subprocess, sys
 signal.signal(signal.Signals[sys.argv[1]], signal.SIG_IGN)
+sys.path.append("support")
 import conftest
 subprocess.run(["grep", "SigIgn", "/proc/self/status"], check=True)
 """

@@ -1,4 +1,4 @@
-"""`make suites`: it knows every suite, and says what their programs lack."""
+"""`make suites` finds every suite, and reports which programs are not installed."""
 
 from __future__ import annotations
 

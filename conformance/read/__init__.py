@@ -1,1 +1,1 @@
-"""YAML and the protocol text in, the model out. It knows no process and no report."""
+"""YAML and the protocol text → the types of `model`. It depends on no process and no report."""

@@ -1,10 +1,11 @@
-"""Fences: lines that prove that nothing else has come to anyone in a group.
+"""Fences: lines that prove that no actor of a group has received anything else.
 
-Lines of one connection are handled in order. So each member that acted since the last fence, and
-whose act no step has seen an effect of, says a fence line, the last one first: it is handled after
-that act. Another member, which has seen it, says one more; it reaches the first member after
-anything that was wrongly sent to that one. Where nothing is passed on to others, each member asks
-something instead, and sees the answer. This module does not know how a step is made.
+A server handles the lines of one connection in order. So a fence line is handled after all earlier
+acts of its sender. Each member that acted since the last fence sends one, unless some step has
+already seen an effect of that act; the member that acted last goes first. Then another member,
+which has seen that line, sends one more: it reaches the first member after anything that the
+server has wrongly sent there. If the protocol relays nothing between members, each member sends a
+request instead, and sees the answer. This module does not know how a step is made.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from conformance.read.verbs import LEAVE_REMEDY, Misstep
 from conformance.read.yaml_tree import Node
 from conformance.text import fill
 
-Lines = tuple[str, ...]  # said or seen one after the other
+Lines = tuple[str, ...]  # sent or seen in this order
 
-WITNESS = "witness"  # the name of the actor that comes for a fence
+WITNESS = "witness"  # the name of the actor that joins a group for the time of a fence
 
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """Another one, which makes two of a group of one for the time of a fence."""
+    """How a connection joins a group with a single member, for the time of a fence."""
 
-    comes: Node  # what it does: a verb of the suite's own, or of the harness
+    comes: Node  # a verb of the suite or of the harness, such as `joins`
     goes: Node
 
 
@@ -37,30 +38,29 @@ class Fence:
     """The lines of a suite's fence, and the group that it is for."""
 
     group: str
-    types: Lines = ()  # none: nothing is passed on, so each member asks as if it were alone
+    types: Lines = ()  # (): nothing is relayed, so each member asks as if it were alone
     others_see: Lines = ()
-    # For a group of one: a request that is answered to the asker; or, where nothing is answered to
-    # one that is alone, how another one comes into the group and goes again.
+    # For a member that is alone: a request and its answer; or a witness, if nothing is answered.
     alone_types: Lines = ()
     alone_sees: Lines = ()
     witness: Witness | None = None
-    proves: str | None = None  # the rule that is broken where a fence line does not arrive
-    alone_proves: str | None = None
+    proves: str | None = None  # the rule that is broken if a fence line does not arrive
+    alone_proves: str | None = None  # the rule that is broken if an answer does not arrive
 
 
 @dataclass(frozen=True, slots=True)
 class FenceLine:
     """One line of a fence."""
 
-    actor: str  # that says it
+    actor: str  # its sender
     said: Lines
-    seen: Mapping[str, Lines]  # what each of the actors sees that must see it
-    rule: str | None  # that is broken where it does not arrive
+    seen: Mapping[str, Lines]  # by actor: what each receiver sees of it
+    rule: str | None  # the rule that is broken if it does not arrive
 
 
 @dataclass(slots=True)
 class FenceWriter:
-    """Writes the fences of one scenario; each line has a number of its own."""
+    """Writes the fences of one scenario, whose lines are numbered."""
 
     fence: Fence
     state: State
@@ -68,26 +68,26 @@ class FenceWriter:
 
     @property
     def members(self) -> Mapping[str, str]:
-        """The names of the actors that count as in the group."""
+        """The members of the group, as actor → its name there."""
         return self.state.groups.get(self.fence.group, {})
 
     def check(self, place: Place) -> None:
-        """Raise Misstep where a fence would prove nothing here."""
+        """Raise Misstep if a fence would prove nothing here."""
         if self.members:
             self._check_present(place)
             self._check_unproven(place)
         server = self.state.parts["server"].member.kind
         if self.needs_witness and server is ActorKind.SCRIPTED:
-            message = "one who is alone with a scripted server has no fence: no witness can come"
+            message = "no fence for a single actor with a scripted server: no witness can come"
             raise Misstep(place, message)
 
     @property
     def needs_witness(self) -> bool:
-        """Whether another one has to come before the lines are written."""
+        """Whether the witness has to join before the lines are written."""
         return self.fence.witness is not None and len(self.members) == 1
 
     def write(self) -> list[FenceLine]:
-        """The lines of one fence, or none where the group is empty."""
+        """The lines of one fence; none if the group is empty."""
         members = self.members
         if not members:
             return []
@@ -100,9 +100,9 @@ class FenceWriter:
         return FenceLine(actor, fence.alone_types, {actor: fence.alone_sees}, fence.alone_proves)
 
     def _askers(self) -> list[str]:
-        """All members, and before them those that acted: an answer proves that act.
+        """The members that acted, whose answers prove these acts, then all members.
 
-        The last of these need not ask again: what all others did was proven when it asked.
+        The last one that acted need not ask again: the acts of all others were proven before.
         """
         acted = self.state.unproven or [self.state.last]
         first = [actor for actor in acted if actor in self.members]
@@ -119,7 +119,7 @@ class FenceWriter:
         return FenceLine(actor, said, seen, self.fence.proves)
 
     def _sayers(self) -> list[str]:
-        """Members whose acts are unproven, and at least two of all."""
+        """The member that acted last, then those whose acts are unproven; at least two members."""
         first = self.state.last if self.state.last in self.members else next(iter(self.members))
         others = [actor for actor in self.members if actor != first]
         unproven = [actor for actor in self.state.unproven if actor in others]
@@ -129,14 +129,14 @@ class FenceWriter:
         for actor in self.members:
             if not self.state.parts[actor].is_on:
                 remedy = LEAVE_REMEDY.format(actor=actor, group=self.fence.group)
-                message = f"{actor} is gone, but counts as in {self.fence.group}; {remedy}"
+                message = f"{actor} has ended, but is still in {self.fence.group}; {remedy}"
                 raise Misstep(place, message)
 
     def _check_unproven(self, place: Place) -> None:
-        """A fence proves nothing of an actor outside the group that acted unseen."""
+        """Refuse an unproven act of an actor outside the group: a fence cannot prove it."""
         for actor in self.state.unproven:
             if actor not in self.members:
-                remedy = "let somebody see an effect of it before this step"
+                remedy = "let an actor see an effect of it before this step"
                 raise Misstep(
                     place,
                     f"nothing proves that the server has handled what {actor} did last: "

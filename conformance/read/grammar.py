@@ -1,6 +1,6 @@
-"""How the other arguments of verbs are written: keys, signals, sizes, files, options.
+"""Grammars of all arguments of verbs except lines and bytes: keys, signals, sizes, files, options.
 
-It does not know which verbs take them.
+It does not depend on which verbs take them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import re
 import signal
 from pathlib import Path, PurePath
 
+from conformance.kit import find
 from conformance.mistakes import Fault, meant
 from conformance.read.command_line import OPTIONS_SCHEMA, any_command_line, command_line, options
 from conformance.read.keys import TEXT, Grammar, Schema, grammar, list_of, mapping_schema, reference
 from conformance.read.lines import check_count, check_unfilled, expression, one_line, spelled
 from conformance.read.yaml_tree import Node
-from conformance.text import places, plain
+from conformance.text import placeholders, plain
 
-MOST_SECONDS = 86_400  # that one step waits
+MOST_SECONDS = 86_400  # that one step may wait
 
 KEYS = {f"Ctrl+{chr(code + 64)}": bytes([code]) for code in range(1, 27)} | {
     "Ctrl+\\": b"\x1c",
@@ -50,7 +51,7 @@ def _or_placeholder(schema: Schema) -> Schema:
     return {"anyOf": [schema, reference("placeholder")]}
 
 
-def _one_or_several(name: str) -> Schema:
+def _one_or_several_of(name: str) -> Schema:
     return {"anyOf": [reference(name), list_of(reference(name), minItems=1)]}
 
 
@@ -69,7 +70,7 @@ DEFINITIONS: dict[str, Schema] = {
     "placeholder": {
         "type": "string",
         "pattern": r"\{[a-z_]+\}",
-        "description": "To be filled in by an example, or by a verb of the suite's own.",
+        "description": "An example, or a verb of the suite, fills it in.",
     },
 }
 
@@ -94,7 +95,7 @@ ANY_COMMAND = Grammar(any_command_line, "command line", TEXT)
 
 @grammar("size", reference("size"))
 def columns_and_rows(node: Node) -> tuple[int, int]:
-    """`80x24`: the size of a window."""
+    """The size of a window in columns and rows, such as `80x24`."""
     found = re.fullmatch(_SIZE, node.text("a size"))
     if not found:
         raise node.fault("a window's size is columns and rows, such as `80x24`")
@@ -105,41 +106,41 @@ def columns_and_rows(node: Node) -> tuple[int, int]:
 def text(node: Node) -> str:
     """Plain text, on one line."""
     if not node.text("a text"):
-        raise node.fault("an empty text says nothing")
+        raise node.fault("an empty text; write what it is, or leave the step out")
     check_count(node)
     return spelled(node, one_line(node))
 
 
 @grammar("file", {"type": "string", "minLength": 1})
 def file_name(node: Node) -> str:
-    """A file in the case's own folder, `{scratch}`; its name is taken as it is."""
+    """A file in `{scratch}`, the folder of the case; placeholders are not filled in."""
     name = text(node)
     check_unfilled(node, name)
     path = PurePath(name)
     if "\0" in name or path.is_absolute() or ".." in path.parts or not path.name:
-        raise node.fault("a file is named from `{scratch}` on, such as `out.log`")
+        raise node.fault("the path of a file is relative to `{scratch}`, such as `out.log`")
     return name
 
 
 @grammar("file", TEXT)
 def input_file(node: Node) -> str:
-    """`closed`, or a file: one that is there, from this folder on; or one in `{scratch}`."""
+    """`closed`, an existing file relative to the scenario's folder, or a file in `{scratch}`."""
     name = text(node)
-    if name == "closed" or places(name):
+    if name == "closed" or placeholders(name):
         return name
-    folder = Path(node.place.file).parent
+    folder = find(Path(node.place.file)).parent
     if not os.path.lexists(folder / name) or os.path.isdir(folder / name):
-        raise node.fault(f"no such file `{folder / name}`; files are named from {folder} on")
+        raise node.fault(f"no such file `{folder / name}`; paths are relative to {folder}")
     return name
 
 
 @grammar("expression", TEXT)
 def regex(node: Node) -> str:
-    """A regular expression, to be found somewhere in a file."""
+    """A regular expression that must match somewhere in a file."""
     words = one_line(node)
     check_unfilled(node, words)
     if expression(node, words).search(""):
-        raise node.fault("it is found in any file, so it claims nothing; say what the file holds")
+        raise node.fault("it matches any file, so it claims nothing; say what the file holds")
     return words
 
 
@@ -147,19 +148,26 @@ def regex(node: Node) -> str:
 def texts(node: Node) -> tuple[str, ...]:
     """Several plain texts."""
     if not node.items("texts"):
-        raise node.fault("no text at all says nothing")
+        raise node.fault("an empty list; name a text, or leave the step out")
     for item in node.items("texts"):
         check_unfilled(item, text(item))
     return tuple(plain(text(item)) for item in node.items("texts"))
 
 
-@grammar("key, or list", _one_or_several("key"))
-def key(node: Node) -> bytes:
-    """The bytes that a key or a combination sends; several as a list."""
+def _one_or_several(node: Node, what: str) -> list[Node]:
+    """A value alone, or the items of a list, which cannot be empty."""
     if node.value == []:
-        raise node.fault("no key at all; name one, or leave the step out")
-    if isinstance(node.value, list):
-        return b"".join(key(item) for item in node.value)
+        raise node.fault(f"an empty list; name {what}, or leave it out")
+    return node.items(what) if isinstance(node.value, list) else [node]
+
+
+@grammar("key, or list", _one_or_several_of("key"))
+def key(node: Node) -> bytes:
+    """The bytes that a terminal sends for a key, a combination, or a list of these."""
+    return b"".join(map(_key, _one_or_several(node, "a key")))
+
+
+def _key(node: Node) -> bytes:
     name = node.text("a key")
     if name not in KEYS:
         raise node.fault(f"no such key `{name}`; {meant(name, KEYS)}")
@@ -170,39 +178,37 @@ def key(node: Node) -> bytes:
 def signal_name(node: Node) -> str:
     """The name of a signal, such as `SIGTERM`."""
     if node.typed[:1].isdigit():
-        message = "write a signal by its name, and a status as a whole number from 0 to 255"
-        raise node.fault(f"`{node.typed}` is neither; {message}")
+        message = "neither an exit status from 0 to 255 nor the name of a signal, such as `SIGTERM`"
+        raise node.fault(f"`{node.typed}` is {message}")
     name = node.text("a signal")
     if name not in signal.Signals.__members__:
         raise node.fault(f"no such signal `{name}`; {meant(name, signal.Signals.__members__)}")
     return name
 
 
-@grammar("signal, or list", _one_or_several("signal"))
+@grammar("signal, or list", _one_or_several_of("signal"))
 def signals(node: Node) -> tuple[str, ...]:
-    """One signal or several, of those that a program can block and ignore."""
-    if node.value == []:
-        raise node.fault("no signal at all; name one, or leave the key out")
-    if isinstance(node.value, list):
-        return tuple(name for item in node.value for name in signals(item))
+    """One signal or a list of signals that a program can block and ignore."""
+    return tuple(map(_maskable, _one_or_several(node, "a signal")))
+
+
+def _maskable(node: Node) -> str:
     name = signal_name(node)
     if name in ("SIGKILL", "SIGSTOP"):
         raise node.fault(f"no program can block or ignore {name}; name another signal")
-    return (name,)
+    return name
 
 
-@grammar("status, or list", _one_or_several("status"))
+@grammar("status, or list", _one_or_several_of("status"))
 def statuses(node: Node) -> tuple[int | str, ...]:
-    """How a program may end: an exit status, `nonzero`, a signal's name, or a list of these."""
-    if not isinstance(node.value, list):
-        return (_status(node),)
-    if not node.value:
-        raise node.fault("no status at all; name one, or several of which one must come")
-    return tuple(_status(item) for item in node.value)
+    """How a program may end: an exit status, `nonzero`, the name of a signal, or a list of these.
+
+    `nonzero` is any exit status but 0; an end by a signal has no exit status.
+    """
+    return tuple(map(_status, _one_or_several(node, "a status")))
 
 
 def _status(node: Node) -> int | str:
-    """An exit status; `nonzero` is any but 0, and no end by a signal."""
     if isinstance(node.value, int) and not isinstance(node.value, bool):
         if 0 <= node.value <= 255:
             return node.value
@@ -212,7 +218,7 @@ def _status(node: Node) -> int | str:
 
 @grammar("rule", TEXT)
 def rule(node: Node) -> str:
-    """The id of a rule; whether there is such a rule is checked in `steps`."""
+    """The id of a rule; `steps` checks whether it exists."""
     return node.text("a rule")
 
 
@@ -245,28 +251,12 @@ def size(node: Node) -> int:
     return int(found[1]) << {"KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
 
 
-@grammar("`closed`", {"const": "closed"})
-def closed(node: Node) -> str:
-    """The one word for a standard stream that the program does not get."""
-    if node.value != "closed":
-        raise node.fault("the only value here is `closed`")
-    return "closed"
-
-
-@grammar("`ignored`", {"const": "ignored"})
-def ignored(node: Node) -> str:
-    """The one word for output that a scenario leaves open."""
-    if node.value != "ignored":
-        raise node.fault("the only way to leave output open is `rest: ignored`")
-    return "ignored"
-
-
 @grammar("options", _SOCKET_OPTIONS)
 def socket_options(node: Node) -> dict[str, tuple[int, int]]:
-    """`{TCP_NODELAY: 1, TCP_USER_TIMEOUT: {most: 120000}}`: the least and the most, by name."""
+    """The range of each option, by name: `{TCP_NODELAY: 1, TCP_USER_TIMEOUT: {most: 120000}}`."""
     options = {name: _between(name, entry) for name, entry in node.mapping("options").items()}
     if not options:
-        raise node.fault("no option at all claims nothing; name one, such as `TCP_NODELAY: 1`")
+        raise node.fault("no option is named; name one, such as `TCP_NODELAY: 1`")
     for name, place in node.keys.items():
         if not re.fullmatch(_SOCKET_OPTION, name):
             raise Fault(place, f"no such socket option `{name}`; use SO_… or TCP_…")

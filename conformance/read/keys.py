@@ -1,6 +1,6 @@
-"""Mappings with known keys: how each value is read, and what editors are told about it.
+"""Mappings with known keys: how each value is read, and the JSON Schema of each for editors.
 
-It does not know what any file means.
+It does not depend on the meaning of any file.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from conformance.read.yaml_tree import Node
 Schema: TypeAlias = Mapping[str, Any]
 
 T = TypeVar("T")
-V = TypeVar("V", covariant=True)  # what a grammar makes of a value
-C = TypeVar("C", contravariant=True)  # what a reader needs to know besides the value
+V = TypeVar("V", covariant=True)  # the value that a grammar returns
+C = TypeVar("C", contravariant=True)  # the context that a reader needs besides the node
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar(Generic[V]):
-    """How a value is written, for a verb: read, named in a table, and checked by an editor."""
+    """How an argument or an option of a verb is written."""
 
     read: Callable[[Node], V]
-    words: str
-    schema: Schema
+    words: str  # its name in messages and in the table of verbs: `lines, or []`
+    schema: Schema  # for editors
 
     def __call__(self, node: Node) -> V:
         """Read a value; raises Mistake."""
@@ -33,8 +33,19 @@ class Grammar(Generic[V]):
 
 
 def grammar(words: str, schema: Schema) -> Callable[[Callable[[Node], T]], Grammar[T]]:
-    """Make the function below it a grammar."""
+    """A decorator that makes a reader a Grammar."""
     return lambda read: Grammar(read, words, schema)
+
+
+def constant(word: str) -> Grammar[str]:
+    """The grammar of a value that can only be this word."""
+
+    def read(node: Node) -> str:
+        if node.value != word:
+            raise node.fault(f"the only value here is `{word}`; write it, or leave the key out")
+        return word
+
+    return Grammar(read, f"`{word}`", {"const": word})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +54,25 @@ class Key(Generic[C]):
 
     read: Callable[[Node, C], object]
     schema: Schema
-    meaning: str = ""  # for people, in their editor
-    needed: bool = False
+    meaning: str = ""  # which editors show
+    required: bool = False
 
 
 Keys: TypeAlias = Mapping[str, Key[C]]
 
 
-def alone(reader: Callable[[Node], T]) -> Callable[[Node, object], T]:
-    """A reader that needs to know nothing but the value."""
+def no_context(reader: Callable[[Node], T]) -> Callable[[Node, object], T]:
+    """The reader of a Key, from one that needs no context."""
     return lambda node, _: reader(node)
 
 
 def words(name: str) -> Callable[[Node, object], str]:
-    """A reader of one line of text; `name` is the key, for messages."""
+    """A reader of one line of text, which is not blank; `name` is the key, for messages."""
     return lambda node, _: node.words(f"`{name}`")
 
 
 def record(node: Node, what: str, keys: Keys[C], context: C) -> dict[str, Any]:
-    """The values of a mapping by key; raises Mistake with all that is wrong in it."""
+    """The values of a mapping by key; raises Mistake with all problems in it."""
     problems = Problems()
     values = partial_record(node, what, keys, context, problems)
     problems.report()
@@ -71,12 +82,12 @@ def record(node: Node, what: str, keys: Keys[C], context: C) -> dict[str, Any]:
 def partial_record(
     node: Node, what: str, keys: Keys[C], context: C, problems: Problems
 ) -> dict[str, Any]:
-    """The values that are present and right; the problems of the others are gathered."""
+    """The valid values of a mapping by key; problems with the others are added to `problems`."""
     entries = node.mapping(what)
     with problems.gathered():
         node.allow(keys, what)
     for name, key in keys.items():
-        if key.needed and name not in entries:
+        if key.required and name not in entries:
             problems.add(node.fault(f"{what} needs `{name}`"))
     values = {}
     for name, key in keys.items():
@@ -90,7 +101,7 @@ def partial_record(
 
 
 def described(schema: Schema, meaning: str) -> Schema:
-    """The schema with a description; beside a reference, JSON Schema would ignore it."""
+    """The schema with a description; a `$ref` is wrapped, since its siblings would be ignored."""
     if not meaning:
         return schema
     return {"description": meaning, **({"allOf": [schema]} if "$ref" in schema else schema)}
@@ -102,7 +113,7 @@ def reference(name: str) -> Schema:
 
 
 def mapping_schema(properties: Mapping[str, Schema], **more: object) -> Schema:
-    """A mapping with these keys and no others."""
+    """The schema of a mapping with these keys and no others."""
     return {
         "type": "object",
         "properties": dict(properties),
@@ -112,15 +123,15 @@ def mapping_schema(properties: Mapping[str, Schema], **more: object) -> Schema:
 
 
 def record_schema(keys: Keys[Any]) -> Schema:
-    """What an editor can check of a mapping with these keys."""
-    needed = [name for name, key in keys.items() if key.needed]
+    """The schema of a mapping that `record` reads with these keys."""
+    required = [name for name, key in keys.items() if key.required]
     properties = {name: described(key.schema, key.meaning) for name, key in keys.items()}
-    return mapping_schema(properties, **({"required": needed} if needed else {}))
+    return mapping_schema(properties, **({"required": required} if required else {}))
 
 
 TEXT: Schema = {"type": "string"}
 
 
 def list_of(schema: Schema, **more: object) -> Schema:
-    """A list of such values."""
+    """The schema of a list of such values."""
     return {"type": "array", "items": schema, **more}

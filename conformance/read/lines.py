@@ -1,6 +1,6 @@
-"""How lines and bytes are written: as text, by pattern, many times, in hexadecimal digits.
+"""Grammars of lines and bytes: as text, as a pattern, repeated, in hexadecimal digits.
 
-It does not know which verbs take them.
+It does not depend on which verbs take them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from conformance.mistakes import Fault, Place
 from conformance.read.keys import TEXT, Schema, grammar, list_of, mapping_schema, reference
 from conformance.read.placeholders import LATER
 from conformance.read.yaml_tree import Node
-from conformance.text import encode, fill, places, plain, repeated
+from conformance.text import encode, fill, placeholders, plain, repeated
 
-MOST_LINES = 1_000_000  # that one step names
-MOST_BYTES = 64 << 20  # that one step sends, or names
+MOST_LINES = 1_000_000  # in one step
+MOST_BYTES = 64 << 20  # in one step
 
 _PATTERNS = ("starts", "ends", "contains", "matches", "json")
 _HOW = ("line", *_PATTERNS)
-_BETWEEN = ", "  # stands between two items, unless a line says otherwise
+_BETWEEN = ", "  # the separator of items, unless a line says otherwise
 
-# What placeholders in an expression are likely to be filled with.
+# Likely values of placeholders, with which an expression is compiled as a trial.
 _LIKELY = {"host": "127.0.0.1", "port": "8080", "scratch": "/tmp/a-b"}
 
-# An expression that matches all of these, and does not count, matches any line.
+# An expression without placeholders that matches all of these probably matches any line.
 _ANYTHING = ("", "x", "0 \t-", "{}", "\N{LATIN SMALL LETTER E WITH ACUTE}\N{PILE OF POO}\udcff\x00")
 
 
@@ -66,14 +66,14 @@ DEFINITIONS: dict[str, Schema] = {
             },
             minProperties=1,
         ),
-        "A line; several as a list; or a pattern. `{n}` in the text of `times` counts from 1; "
-        "`items` stand at `{items}` in any order; what is `optional` may come, or not; "
+        "A line, a list of lines, or a pattern. With `times`, `{n}` in the text counts from 1; "
+        "`{items}` is replaced by the `items` in any order; an `optional` line may be missing; "
         "`{x*1000}` is x a thousand times.",
     ),
     "said": _one_or_several(
         "said",
         mapping_schema({"line": TEXT, "times": _TIMES}, required=["line"]),
-        "A line, several as a list, or `{line: TEXT, times: N}`.",
+        "A line, a list of lines, or `{line: TEXT, times: N}`.",
     ),
     "bytes": _one_or_several(
         "bytes",
@@ -96,21 +96,21 @@ _LINES_OR_LAST: Schema = {"anyOf": [reference("lines"), _LAST]}
 def lines(node: Node) -> tuple[Pattern, ...]:
     """One line or several, as text or by pattern; some of them may be optional."""
     if node.value == []:
-        raise node.fault("no line at all claims nothing; name a line, or leave the step out")
+        raise node.fault("an empty list; name a line, or leave the step out")
     return _lines_or_none(node)
 
 
 @grammar("lines, or `[]`", reference("lines"))
 def lines_or_none(node: Node) -> tuple[Pattern, ...]:
-    """Lines that all must come, or `[]`, where it is a claim that there is none."""
+    """Lines of which none is optional, or `[]`: there is no line."""
     return _all_certain(node, _lines_or_none(node))
 
 
 def _all_certain(node: Node, patterns: tuple[Pattern, ...]) -> tuple[Pattern, ...]:
-    """Refuse optional lines where nothing could tell whether they came."""
+    """Refuse optional lines: no later line of the step would show whether they came."""
     for pattern in patterns:
         if pattern.optional:
-            message = "a line is `optional` only where what comes behind it is compared as well"
+            message = "a line cannot be `optional` here, where no later line is compared"
             raise Fault(pattern.place or node.place, message)
     return patterns
 
@@ -127,21 +127,21 @@ def _lines_or_none(node: Node) -> tuple[Pattern, ...]:
 
 
 def _optional(node: Node) -> tuple[Pattern, ...]:
-    """Lines of which each may come, in this order."""
+    """`{optional: LINES}`: each of these lines may be missing; those that come keep the order."""
     node.allow(("optional",), "a line that may come")
     inner = node.mapping("a line")["optional"]
     for pattern in (patterns := lines(inner)):
         if pattern.captures:
-            message = "an optional line may not come, so no part of it can be captured"
+            message = "no part of an optional line can be captured: it may be missing"
             raise Fault(pattern.place or node.place, message)
     return tuple(replace(pattern, optional=True) for pattern in patterns)
 
 
 def _check_told_apart(patterns: Sequence[Pattern]) -> None:
-    """Refuse an optional line before one that looks the same: which of them came?"""
+    """Refuse an optional line before one that looks the same: it would be unclear which came."""
     for one, other in pairwise(patterns):
         if one.optional and not other.optional and _look_alike(one, other):
-            message = f"nothing tells this optional line from the next one, `{other}`"
+            message = f"this optional line cannot be told apart from the next one, `{other}`"
             raise Fault(one.place or Place("", 0), message)
 
 
@@ -166,7 +166,7 @@ def _line(node: Node) -> Pattern:
     parts = node.mapping("a line")
     named = [key for key in _HOW if key in parts]
     if len(named) != 1:
-        raise node.fault(f"say what the line is by one of: {', '.join(_HOW)}")
+        raise node.fault(f"describe the line by one of: {', '.join(_HOW)}")
     (how,) = named
     if "items" in parts or "between" in parts:
         return _line_of_items(node, how)
@@ -178,7 +178,7 @@ def _line(node: Node) -> Pattern:
 
 
 def _lines(node: Node, how: str, part: Node, times: Node | None) -> Pattern:
-    """A line by its text or a part of it, which may stand for many lines."""
+    """A line described by its text or a part of it; with `times`, so many lines."""
     count = times.count("times", most=MOST_LINES) if times else 1
     text = _part_of_line(how, part)
     if times:
@@ -193,33 +193,33 @@ def _lines(node: Node, how: str, part: Node, times: Node | None) -> Pattern:
 
 
 def _captures(node: Node, text: str) -> tuple[str, ...]:
-    """The names of the parts that an expression captures; later steps use them as `{name}`."""
+    """The names of the groups in an expression; later steps use their values as `{name}`."""
     names = tuple(expression(node, text).groupindex)
     for name in names:
-        if name in LATER or places(f"{{{name}}}") != [name]:
+        if name in LATER or placeholders(f"{{{name}}}") != [name]:
             remedy = "use lower-case letters and `_`, and none of " + ", ".join(sorted(LATER))
-            raise node.fault(f"`{name}` cannot be the name of what is captured; {remedy}")
+            raise node.fault(f"`{name}` cannot be the name of a group; {remedy}")
     return names
 
 
 def _line_of_items(node: Node, how: str) -> Pattern:
-    """`{line: "here: {items}", items: [ann, bob]}`: these in any order, and `between` them."""
+    """`{line: "here: {items}", items: [ann, bob], between: " "}`: the items in any order."""
     parts = node.mapping("a line")
     if how != "line" or "times" in parts or "items" not in parts:
-        raise node.fault("items stand in a line: `{line: TEXT, items: LIST, between: TEXT}`")
+        raise node.fault("`items` belong to a line: `{line: TEXT, items: LIST, between: TEXT}`")
     text = spelled(parts["line"], one_line(parts["line"]))
-    if places(text).count("items") != 1 or "n" in places(text):
-        raise parts["line"].fault("say where the items stand by one `{items}`")
+    if placeholders(text).count("items") != 1 or "n" in placeholders(text):
+        raise parts["line"].fault("write `{items}` once, where the items are")
     between = one_line(parts["between"]) if "between" in parts else _BETWEEN
     if not between:
-        raise parts["between"].fault("an empty text would not part two items")
+        raise parts["between"].fault("an empty text cannot separate two items")
     items = _items_of(parts["items"], between)
     whole = fill(text, {"items": ITEMS})
     return Pattern(whole, "items", place=node.place, items=items, between=between)
 
 
 def _items_of(node: Node, between: str) -> tuple[str, ...]:
-    """A list of texts; or one text, with `, ` between them."""
+    """The items, from a list of texts or from one text with `, ` between them."""
     if not isinstance(node.value, list):
         text = one_line(node)
         check_count(node)
@@ -227,35 +227,35 @@ def _items_of(node: Node, between: str) -> tuple[str, ...]:
     for item in node.value:
         check_count(item)
         if between in one_line(item) or not item.value:
-            raise item.fault(f"an item is a text without `{between}`, which stands between two")
+            raise item.fault(f"an item is a text without the separator `{between}`")
     return tuple(one_line(item) for item in node.value)
 
 
 def _part_of_line(how: str, node: Node) -> str:
-    """The text of a line, or what it starts with, ends with …; refuses what any line has."""
+    """The text of a line, or what it starts with, ends with …; refuses what is true of any line."""
     text = one_line(node)
     text = text if how == "matches" else spelled(node, text)
     if how == "matches":
         pattern = expression(node, text)
         if not text:
-            raise node.fault('only an empty line matches it; name that as `""`')
+            raise node.fault('only an empty line matches it; write that as `""`')
         if "{" not in text and all(pattern.fullmatch(line) for line in _ANYTHING):
             raise node.fault("any line matches it, so it claims nothing; say what the line holds")
     elif how != "line" and not text:
-        raise node.fault(f"`{how}` of nothing is true of any line; say what the line {how} with")
+        raise node.fault(f"`{how}` with an empty text is true of any line; say more of the line")
     return text
 
 
 def _object(node: Node) -> str:
-    """A JSON object with the keys and values of a mapping, on one line."""
+    """A mapping as a JSON object, on one line."""
     values = {}
     for name, entry in node.mapping("a JSON object").items():
         if isinstance(entry.value, list | dict):
-            raise entry.fault("a value of a JSON object is a text, a number, yes, no or empty")
+            raise entry.fault("a value of a JSON object must be a text, a number, yes, no or empty")
         check_count(entry)
         values[name] = entry.value
     if not values:
-        raise node.fault("an object without keys; say which it has, or write the line as text")
+        raise node.fault("an object without keys; name its keys, or write the line as text")
     return json.dumps(values, ensure_ascii=False)
 
 
@@ -263,25 +263,25 @@ def one_line(node: Node) -> str:
     """A text without a line end."""
     text = node.text("a line")
     if "\n" in text:
-        raise node.fault("a line holds no line end; give several lines as a list")
+        raise node.fault("a line cannot hold a line end; write several as a list")
     return text
 
 
 def check_count(node: Node) -> None:
-    """Refuse `{n}` where nothing is counted."""
-    if isinstance(node.value, str) and "n" in places(node.value):
+    """Refuse `{n}` and `{items}` in a text without `times` and `items`."""
+    if isinstance(node.value, str) and "n" in placeholders(node.value):
         raise node.fault("`{n}` counts lines; write `{line: …, times: …}`, or `{{n}` for itself")
     _check_items(node)
 
 
 def _check_items(node: Node) -> None:
-    """Refuse `{items}` where there are none."""
-    if isinstance(node.value, str) and "items" in places(node.value):
+    """Refuse `{items}` in a text without `items`."""
+    if isinstance(node.value, str) and "items" in placeholders(node.value):
         raise node.fault("`{items}` needs `{line: …, items: …}`; write `{{items}` for itself")
 
 
 def spelled(node: Node, text: str) -> str:
-    """The text with each `{x*1000}` spelled out."""
+    """The text with each `{x*1000}` expanded; raises Fault if it gets too long."""
     whole = repeated(text, MOST_BYTES)
     if whole is None:
         raise node.fault(f"more than {MOST_BYTES >> 20} MiB")
@@ -289,25 +289,25 @@ def spelled(node: Node, text: str) -> str:
 
 
 def expression(node: Node, text: str) -> re.Pattern[str]:
-    """A regular expression, tried as it will be once its placeholders are filled in."""
+    """A regular expression, compiled as a trial with likely values of its placeholders."""
     filled = Pattern(text, "matches").filled(_LIKELY).text.replace("{n}", "1")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a later Python may read it in another way
+            warnings.simplefilter("error")  # such as: a later Python will read it differently
             return compiled(plain(filled))
     except (re.error, OverflowError, RecursionError, Warning) as error:
         raise node.fault(f"not a regular expression: {error}") from None
 
 
 def check_unfilled(node: Node, text: str) -> None:
-    """Refuse any placeholder: the text is used as it stands."""
-    for name in places(text):
-        raise node.fault(f"`{{{name}}}` cannot be filled in here; write `{{{{` for a brace itself")
+    """Refuse any placeholder: the text is used unchanged."""
+    for name in placeholders(text):
+        raise node.fault(f"`{{{name}}}` cannot be filled in here; write `{{{{` for a literal brace")
 
 
 @grammar("lines", reference("said"))
 def lines_to_say(node: Node) -> tuple[Pattern, ...]:
-    """Lines without patterns: what is typed must be known exactly."""
+    """Lines to be typed, which cannot be patterns or optional."""
     said = lines(node)
     for pattern in said:
         if pattern.how != "is" or pattern.optional:
@@ -317,10 +317,10 @@ def lines_to_say(node: Node) -> tuple[Pattern, ...]:
 
 @grammar("list of lines", list_of(reference("lines"), minItems=1))
 def interleaved(node: Node) -> tuple[tuple[Pattern, ...], ...]:
-    """Several sequences of lines; their order among each other is free."""
+    """Several sequences of lines, which may arrive interleaved in any way."""
     sequences = tuple(lines(item) for item in node.items("what is seen in any order"))
     if not sequences:
-        raise node.fault("no line at all claims nothing; name lines, or leave the step out")
+        raise node.fault("an empty list; name lines, or leave the step out")
     return sequences
 
 
@@ -352,7 +352,7 @@ def rows(node: Node) -> tuple[str, tuple[Pattern, ...]]:
 
 @grammar("bytes", reference("bytes"))
 def data(node: Node) -> Bytes:
-    """Bytes: text, `{hex: "ff 0a"}`, `{text: x, times: 9}`, or a list of them."""
+    """Bytes: text, `{hex: "ff 0a"}`, `{text: x, times: 9}`, or a list of these."""
     pieces: list[tuple[bytes | str, int]] = []
     room = MOST_BYTES
     for item in _items(node):
@@ -362,12 +362,12 @@ def data(node: Node) -> Bytes:
             raise item.fault(f"more than {MOST_BYTES >> 20} MiB")
         pieces.append((piece, times))
     if room == MOST_BYTES:
-        raise node.fault("no bytes at all; say which, or leave the step out")
+        raise node.fault("no bytes; name some, or leave the step out")
     return Bytes(tuple(pieces))
 
 
 def _items(node: Node) -> Iterator[Node]:
-    """The items of lists within lists, in their order."""
+    """The items of nested lists, flattened in their order."""
     if not isinstance(node.value, list):
         yield node
         return
@@ -376,7 +376,7 @@ def _items(node: Node) -> Iterator[Node]:
 
 
 def _piece(node: Node) -> tuple[bytes | str, int]:
-    """Bytes, and how often they come."""
+    """One piece, as bytes or as text with placeholders, and how many times it is repeated."""
     if not node.is_mapping:
         return _text_bytes(node), 1
     parts = node.mapping("bytes")
@@ -390,7 +390,7 @@ def _piece(node: Node) -> tuple[bytes | str, int]:
 def _text_bytes(node: Node) -> bytes | str:
     text = spelled(node, node.text("bytes"))
     check_count(node)
-    return text if places(text) else encode(plain(text))
+    return text if placeholders(text) else encode(plain(text))
 
 
 def _hex_bytes(node: Node) -> bytes:

@@ -1,6 +1,6 @@
-"""Placeholders in a tree of YAML: filling them in, and refusing those that nothing fills.
+"""Placeholders in a tree of YAML: filling them in, and refusing unknown ones.
 
-It does not know where the values come from.
+It does not depend on where the values come from.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from dataclasses import replace
 
 from conformance.mistakes import Fault, Place, meant
 from conformance.read.yaml_tree import Node
-from conformance.text import fill, places
+from conformance.text import fill, placeholders
 
-# Filled in when the case is played; `n` and `items` only in lines that have these.
+# Filled in when the case is played; `n` and `items` only in lines with `times` and `items`.
 LATER = frozenset({"port", "host", "scratch", "n", "items"})
 
 Values = Mapping[str, str]
 
 
 def filled(node: Node, values: Values) -> Node:
-    """The same tree with `{name}` replaced in its texts and keys; unknown names stay."""
+    """The tree with `{name}` replaced in its texts and keys; unknown placeholders stay.
+
+    Subtrees that do not change are shared with the old tree.
+    """
     if isinstance(node.value, str):
         return replace(node, value=fill(node.value, values)) if "{" in node.value else node
     if isinstance(node.value, list):
@@ -37,7 +40,7 @@ def _filled_mapping(node: Node, old: Mapping[str, Node], values: Values) -> Node
     for key, item in old.items():
         name = fill(key, values)
         if name in entries:
-            raise Fault(node.keys[key], f"`{key}`, once it is filled in, is `{name}` a second time")
+            raise Fault(node.keys[key], f"`{key}`, when filled in, is a second key `{name}`")
         entries[name], keys[name] = filled(item, values), node.keys[key]
     if all(entries.get(key) is item for key, item in old.items()):
         return node
@@ -45,7 +48,7 @@ def _filled_mapping(node: Node, old: Mapping[str, Node], values: Values) -> Node
 
 
 class Unfilled(Fault):
-    """A placeholder that nothing fills."""
+    """A placeholder that nothing fills; `name` is its name."""
 
     def __init__(self, place: Place, message: str, name: str = "") -> None:
         super().__init__(place, message)
@@ -53,8 +56,8 @@ class Unfilled(Fault):
 
 
 def check_filled(text: str, place: Place, known: Collection[str]) -> None:
-    """Raise a fault where a text holds a placeholder other than the known ones."""
-    for name in places(text):
+    """Raise Unfilled if a text holds a placeholder that is not known."""
+    for name in placeholders(text):
         if name not in known:
             remedy = f"; {meant(name, known)}" if known else ""
             message = f"nothing fills the placeholder `{{{name}}}`{remedy}"
@@ -62,7 +65,7 @@ def check_filled(text: str, place: Place, known: Collection[str]) -> None:
 
 
 def check_tree(node: Node, known: Collection[str]) -> None:
-    """The same for all texts and keys of a tree."""
+    """`check_filled` for all texts and keys of a tree."""
     texts = {node.value: node.place} if isinstance(node.value, str) else node.keys
     for text, place in texts.items():
         check_filled(text, place, known)

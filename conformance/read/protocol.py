@@ -1,6 +1,6 @@
 """The rules of a protocol text, each with its place.
 
-It does not know what proves them.
+It does not depend on the scenarios that prove them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _REMEDY = "write rules as `- NAME-1 (MUST) text`, or `- NAME-1 (MUST) *(feature:
 
 
 def requirements(node: Node, folder: Path) -> dict[str, Requirement]:
-    """The rules by id, of the text that a suite in this folder names."""
+    """The rules by id, in the text whose path a suite in `folder` names; raises Mistake."""
     path = folder / node.text("`protocol`")
     lines = _lines(node, path)
     rules: dict[str, Requirement] = {}
@@ -33,12 +33,12 @@ def requirements(node: Node, folder: Path) -> dict[str, Requirement]:
         place = Place(os.path.normpath(path), number)
         if found := _RULE.match(line):
             if other := rules.get(found["id"]):
-                problems.add(Fault(place, f"{other.id} is a rule already at {other.place}"))
+                problems.add(Fault(place, f"{other.id} is defined at {other.place} already"))
             text = " ".join([found["text"], *_continuation(lines[number:])])
             rule = Requirement(found["id"], found["level"], text, found["feature"], place)
             rules[rule.id] = rule
         elif _NEARLY_RULE.match(line):
-            problems.add(Fault(place, f"not quite a rule; {_REMEDY}"))
+            problems.add(Fault(place, f"not a rule, though it looks like one; {_REMEDY}"))
     problems.report()
     if not rules:
         raise node.fault(f"{path} holds no rule; {_REMEDY}")
@@ -46,11 +46,11 @@ def requirements(node: Node, folder: Path) -> dict[str, Requirement]:
 
 
 def ordered(rules: Mapping[str, Requirement], order: Sequence[Node]) -> dict[str, Requirement]:
-    """The rules in the order in which one builds a program: that of these rules and sections.
+    """The rules in the order of these rules and sections, in which a program is best built.
 
-    What is not named comes last, in the order of the text.
+    Rules that are not named come last, in the order of the text. Raises Mistake.
     """
-    places = {node.text("a rule or a section"): place for place, node in enumerate(order)}
+    ranks = {node.text("a rule or a section"): rank for rank, node in enumerate(order)}
     known = {name for rule in rules for name in (rule, _section(rule))}
     problems = Problems()
     for node in order:
@@ -58,10 +58,10 @@ def ordered(rules: Mapping[str, Requirement], order: Sequence[Node]) -> dict[str
             problems.add(node.fault(f"no such rule or section; {meant(str(node.value), known)}"))
     problems.report()
 
-    def place(rule: str) -> int:
-        return places.get(rule, places.get(_section(rule), len(places)))
+    def rank(rule: str) -> int:
+        return ranks.get(rule, ranks.get(_section(rule), len(ranks)))
 
-    return {rule: rules[rule] for rule in sorted(rules, key=place)}
+    return {rule: rules[rule] for rule in sorted(rules, key=rank)}
 
 
 def _section(rule: str) -> str:
@@ -77,7 +77,7 @@ def _lines(node: Node, path: Path) -> Sequence[str]:
     except UnicodeDecodeError:
         raise node.fault(f"the protocol text {path} cannot be read: not UTF-8") from None
     except ValueError:
-        raise node.fault("a file's name holds no NUL") from None
+        raise node.fault("the name of a file cannot hold a NUL") from None
 
 
 def _continuation(lines: Sequence[str]) -> list[str]:

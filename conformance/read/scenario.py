@@ -1,6 +1,6 @@
-"""Scenario files: read, with all that is wrong in them reported before anything runs.
+"""Scenario files → scenarios; all problems in them are reported before anything runs.
 
-It does not know how a step is written or played; see `expand`.
+`expand` reads the steps.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.arguments import patterns_in
+from conformance.kit import shown
 from conformance.mistakes import Fault, Mistake, Place, Problems, meant
 from conformance.model import (
     CAST_MEMBERS,
@@ -34,9 +35,10 @@ from conformance.read.keys import (
     Key,
     Keys,
     Schema,
-    alone,
+    constant,
     described,
     list_of,
+    no_context,
     partial_record,
     record,
     record_schema,
@@ -47,7 +49,7 @@ from conformance.read.suite import SUITE_FILE, SuiteFile, known_features, load_s
 from conformance.read.yaml_tree import Node, read
 from conformance.text import plain
 
-# In every cast, whether it is written there or not.
+# Part of every cast, even if it is not written there.
 _SERVER = {"server": CastMember(ActorKind.SERVER)}
 _WORDS = "[a-z0-9]+(-[a-z0-9]+)*"
 _ACTOR = "[A-Za-z0-9][A-Za-z0-9_-]*"
@@ -57,18 +59,18 @@ _RULE = "[A-Z][A-Z0-9]*-[0-9]+"
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What the parts of a scenario are read with."""
+    """The context in which the keys of a scenario are read."""
 
     suite: SuiteFile
     path: Path
-    ids: dict[str, Place]  # of the scenarios before
+    ids: dict[str, Place]  # of earlier scenarios in the file
 
 
 @dataclass(frozen=True, slots=True)
 class _Example:
-    """One example of a scenario: what it puts into the steps, and what it alone needs."""
+    """One example of a scenario; its needs are added to those of the scenario."""
 
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)  # of placeholders, with `id`
     needs: Mapping[Role, frozenset[str]] = field(default_factory=dict)
     without: Mapping[Role, frozenset[str]] = field(default_factory=dict)
     machine: frozenset[str] = frozenset()
@@ -76,10 +78,10 @@ class _Example:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What a scenario says before its examples; wrong parts are missing, and reported."""
+    """The keys of a scenario as they are written; those with mistakes have their defaults."""
 
     id: str = ""
-    title: Node | None = None
+    title: Node | None = None  # its placeholders are filled in for each example
     proves: tuple[str, ...] = ()
     cast: Mapping[str, CastMember] = field(default_factory=lambda: dict(_SERVER))
     steps: Sequence[Node] = ()
@@ -92,10 +94,14 @@ class _Head:
 
 
 def load(paths: Sequence[Path]) -> tuple[SuiteFile, list[Scenario]]:
-    """The suite and the scenarios of a suite's folder, or of files in one; raises Mistake."""
+    """The suite and its scenarios, from its folder or from some files in it.
+
+    Raises Mistake with all problems in all files.
+    """
     folders = {path if path.is_dir() else path.parent for path in paths}
     if len({folder.resolve() for folder in folders}) != 1:
-        raise Mistake([f"{', '.join(map(str, sorted(folders)))}: one run plays one suite's folder"])
+        names = ", ".join(map(str, sorted(folders)))
+        raise Mistake([f"{names}: one run plays one suite; give files of the same folder"])
     suite = load_suite(folders.pop())
     problems = Problems()
     check_shorthands(suite, problems)
@@ -113,7 +119,7 @@ def load(paths: Sequence[Path]) -> tuple[SuiteFile, list[Scenario]]:
 
 
 def _check_probes(suite: SuiteFile, scenarios: Sequence[Scenario], problems: Problems) -> None:
-    """Each probe is a scenario that needs its feature alone, of the files that were read."""
+    """Check that a probe needs only its feature and one role, if its file is among those read."""
     known = {one.key: one for one in scenarios}
     read = {one.key.partition("/")[0] for one in scenarios}
     for role, probes in suite.probe_nodes.items():
@@ -126,15 +132,15 @@ def _check_probes(suite: SuiteFile, scenarios: Sequence[Scenario], problems: Pro
                 if key not in known:
                     raise node.fault(f"no such scenario `{key}`; {meant(key, known)}")
                 if known[key].kind is not kind or known[key].needs != {role: frozenset([feature])}:
-                    what = f"a {role} alone, and needs its feature {feature} alone"
-                    raise node.fault(f"`{key}` cannot be the probe: it must be one for {what}")
+                    what = f"for a {role} alone, and need the feature {feature} alone"
+                    raise node.fault(f"`{key}` cannot be the probe: it must be {what}")
 
 
 def _files(path: Path) -> Iterable[Path]:
     if not path.is_dir():
         return [path]
     for file in path.glob("*.yml"):
-        raise Fault(Place(str(file), 1), "is not played; call it `.yaml`")
+        raise Fault(Place(str(file), 1), "only `.yaml` files are played; rename it")
     files = sorted(file for file in path.glob("*.yaml") if file.name != SUITE_FILE)
     if not files:
         remedy = "write scenarios into a `.yaml` file beside it"
@@ -143,7 +149,7 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def load_file(suite: SuiteFile, path: Path) -> list[Scenario]:
-    """The scenarios of one file, an example each; raises Mistake with all that is wrong in it."""
+    """The scenarios of one file, one for each example; raises Mistake with all problems."""
     problems = Problems()
     scenarios: list[Scenario] = []
     file = _File(suite, path, {})
@@ -153,7 +159,7 @@ def load_file(suite: SuiteFile, path: Path) -> list[Scenario]:
             scenarios += _scenarios(file, node)
     problems.report()
     if not scenarios:
-        raise root.fault("a file without a scenario proves nothing; write one, or remove the file")
+        raise root.fault("a file without a scenario; write one, or remove the file")
     return scenarios
 
 
@@ -162,6 +168,7 @@ def _scenarios(file: _File, node: Node) -> list[Scenario]:
     problems = Problems()
     values = partial_record(node, "a scenario", KEYS, file, problems)
     entries = node.mapping("a scenario")
+    # Without these, steps cannot be read, or would be reported for mistakes that are not theirs.
     if any(key in entries and key not in values for key in ("cast", "steps", "examples")):
         problems.report()
     head = _Head(**values)
@@ -184,7 +191,7 @@ def _scenario(file: _File, node: Node, head: _Head, example: _Example) -> Scenar
     name = f":{values['id']}" if values else ""
     return Scenario(
         key=f"{file.path.stem}/{head.id}{name}",
-        file=str(file.path),
+        file=str(shown(file.path)),
         title=_filled_title(head.title, values) if head.title else "",
         proves=head.proves,
         kind=kind,
@@ -205,7 +212,7 @@ def _filled_title(node: Node, example: Mapping[str, str]) -> str:
 
 
 def _check_options(suite: SuiteFile, cast: Mapping[str, CastMember], steps: Iterable[Step]) -> None:
-    """See that each program takes the options that it is given."""
+    """Raise Mistake for options that a program does not take."""
     problems = Problems()
     for step in single(steps):
         if isinstance(step.argument, Options):
@@ -215,13 +222,13 @@ def _check_options(suite: SuiteFile, cast: Mapping[str, CastMember], steps: Iter
 
 
 def _whole_cast(cast: Mapping[str, CastMember], steps: Iterable[Step]) -> dict[str, CastMember]:
-    """The cast, and the witness of a fence where one comes."""
+    """The cast, with the witness if some fence needs it."""
     comes = any(step.actor == WITNESS for step in single(steps))
     return {**cast, WITNESS: CastMember(ActorKind.WIRE)} if comes else dict(cast)
 
 
 def _check_captures(steps: Iterable[Step], values: Collection[str]) -> None:
-    """See that no example fills in the places that are meant for what a step captures."""
+    """Refuse a capture with the name of an example's value: that would be filled in first."""
     for step in single(steps):
         for pattern in patterns_in(step.argument):
             for name in pattern.captures:
@@ -233,28 +240,30 @@ def _check_captures(steps: Iterable[Step], values: Collection[str]) -> None:
 def _both(
     one: Mapping[Role, frozenset[str]], other: Mapping[Role, frozenset[str]]
 ) -> dict[Role, frozenset[str]]:
-    """The features of both, by role."""
+    """The features of both mappings, by role."""
     return {
         role: one.get(role, frozenset()) | other.get(role, frozenset()) for role in {*one, *other}
     }
 
 
 def _check_parts(steps: Iterable[Step], node: Node) -> None:
-    """See that each actor of the cast does something."""
+    """Refuse an actor that has no step."""
     playing = {step.actor for step in single(steps)}
     cast = node.mapping("a scenario").get("cast")
     for actor, place in cast.keys.items() if cast else ():
         if actor not in playing and actor != "server":
-            raise Fault(place, f"{actor} does nothing; take it out of the cast")
+            raise Fault(place, f"{actor} has no step; remove it from the cast")
 
 
-# --- The parts of a scenario -----------------------------------------------------------------
+# --- The parts of a scenario ---
 
 
 def _id(node: Node, seen: dict[str, Place]) -> str:
-    name = _words(node)
+    name = node.text("`id`")
+    if not re.fullmatch(_WORDS, name):
+        raise node.fault("an id is lower-case words joined by `-`, such as `reads-the-rest`")
     if name in seen:
-        raise node.fault(f"the id `{name}` stands at {seen[name]} already")
+        raise node.fault(f"the id `{name}` is used at {seen[name]} already")
     seen[name] = node.place
     return name
 
@@ -264,13 +273,6 @@ def _title(node: Node) -> Node:
     return node
 
 
-def _words(node: Node) -> str:
-    name = node.text("`id`")
-    if not re.fullmatch(_WORDS, name):
-        raise node.fault("an id is lower-case words joined by `-`, such as `reads-the-rest`")
-    return name
-
-
 def _steps(node: Node) -> list[Node]:
     steps = node.items("`steps`")
     if not steps:
@@ -278,20 +280,8 @@ def _steps(node: Node) -> list[Node]:
     return steps
 
 
-def _mixed(node: Node) -> str:
-    if node.value != "mixed":
-        raise node.fault("`clients` is either left out or `mixed`")
-    return "mixed"
-
-
-def _in_turn(node: Node) -> str:
-    if node.value != "in turn":
-        raise node.fault("`servers` is either left out or `in turn`")
-    return "in turn"
-
-
 def _examples(node: Node, file: _File) -> list[_Example]:
-    """Each example's values, with its id among them, and what it needs."""
+    """The examples; raises Mistake with all problems."""
     problems = Problems()
     seen: dict[str, Place] = {}
     examples = []
@@ -300,7 +290,7 @@ def _examples(node: Node, file: _File) -> list[_Example]:
             examples.append(_example(entry, seen, file))
     problems.report()
     if not examples:
-        raise node.fault("no examples; leave the key out")
+        raise node.fault("an empty list; name examples, or leave the key out")
     return examples
 
 
@@ -319,7 +309,7 @@ def _example(node: Node, seen: dict[str, Place], file: _File) -> _Example:
 
 
 def _cast(node: Node, file: _File) -> dict[str, CastMember]:
-    """By actor; the server first, whether named or not."""
+    """The cast by actor; the server comes first, even if it is not written there."""
     problems = Problems()
     cast = dict(_SERVER)
     for actor, entry in node.mapping("`cast`").items():
@@ -329,20 +319,20 @@ def _cast(node: Node, file: _File) -> dict[str, CastMember]:
     problems.report()
     kind = cast["server"].kind
     if kind is ActorKind.SERVER and Role.SERVER not in file.suite.programs:
-        raise node.fault("the suite says nothing about a server's program; see `programs` there")
+        raise node.fault("the suite does not describe servers; add `server` to its `programs`")
     if kind is ActorKind.SCRIPTED:
         for actor, member in cast.items():
             if member.kind is ActorKind.SERVER:
-                raise node.fault(f"the server is scripted: nothing says which program {actor} is")
+                raise node.fault(f"the server is scripted, so {actor} cannot be a server program")
     return cast
 
 
 def _check_actor(actor: str, place: Place, suite: SuiteFile) -> None:
     if actor == WITNESS and suite.fence and suite.fence.witness:
-        message = f"`{actor}` comes by itself where a fence needs it; give this one another name"
+        message = f"`{actor}` is the name of the witness of fences; give this actor another name"
         raise Fault(place, message)
     if not re.fullmatch(_ACTOR, actor) or actor in ("everyone", *Split):
-        raise Fault(place, f"`{actor}` is no name for an actor; use letters and digits")
+        raise Fault(place, f"`{actor}` cannot be the name of an actor; use letters and digits")
 
 
 def _member(suite: SuiteFile, actor: str, node: Node) -> CastMember:
@@ -351,11 +341,11 @@ def _member(suite: SuiteFile, actor: str, node: Node) -> CastMember:
         raise node.fault(f"no such kind of actor: `{words}`; {meant(words, CAST_MEMBERS)}")
     kind = CAST_MEMBERS[words].kind
     if actor == "server" and kind not in (ActorKind.SERVER, ActorKind.SCRIPTED):
-        raise node.fault("the actor called `server` is a `server`, or `scripted`")
+        raise node.fault("the actor called `server` must be a `server`, or `scripted`")
     if actor != "server" and kind is ActorKind.SCRIPTED:
         raise node.fault("only the actor called `server` can be `scripted`")
     if kind in PROGRAMS and Role(kind) not in suite.programs:
-        raise node.fault(f"the suite says nothing about a {kind}'s program; see `programs` there")
+        raise node.fault(f"the suite does not describe {kind}s; add `{kind}` to its `programs`")
     return CAST_MEMBERS[words]
 
 
@@ -369,18 +359,18 @@ def _proves(node: Node, file: _File) -> tuple[str, ...]:
                 known = meant(rule, file.suite.requirements)
                 raise entry.fault(f"no such rule `{rule}`; {known}")
             if rule in rules:
-                raise entry.fault(f"{rule} stands here twice")
+                raise entry.fault(f"{rule} appears twice")
             rules[rule] = None
     problems.report()
     if not rules:
-        raise node.fault("a scenario that proves nothing; name the rules that it proves")
+        raise node.fault("an empty list; name the rules that the scenario proves")
     return tuple(rules)
 
 
 def _kind(head: _Head, node: Node) -> Kind:
     kind = _kind_by_cast(head.cast, bool(head.clients), node)
     if head.servers and kind is not Kind.SERVER:
-        raise node.fault("`servers: in turn` goes with wires for the others, not with clients")
+        raise node.fault("`servers: in turn` needs a cast without clients; use wires")
     return kind
 
 
@@ -388,7 +378,7 @@ def _kind_by_cast(cast: Mapping[str, CastMember], mixed: bool, node: Node) -> Ki
     has_client = any(member.kind is ActorKind.CLIENT for member in cast.values())
     if cast["server"].kind is ActorKind.SCRIPTED:
         if not has_client or mixed:
-            raise node.fault("a scripted server judges clients: it needs one, and not `mixed`")
+            raise node.fault("a scripted server judges clients: it needs one, without `mixed`")
         return Kind.CLIENT
     if mixed:
         if not has_client:
@@ -398,21 +388,22 @@ def _kind_by_cast(cast: Mapping[str, CastMember], mixed: bool, node: Node) -> Ki
 
 
 def _machine(node: Node) -> frozenset[str]:
-    """What the machine must have."""
+    """What the machine must have, as keys of MACHINE."""
     names = node.texts("`machine`")
     for entry in node.items("`machine`"):
         if entry.value not in MACHINE:
-            raise entry.fault(f"no such need: `{entry.value}`; {meant(str(entry.value), MACHINE)}")
+            known = meant(str(entry.value), MACHINE)
+            raise entry.fault(f"`machine` cannot ask for `{entry.value}`; {known}")
     if not names:
-        raise node.fault("nothing is named; leave the key out")
+        raise node.fault("an empty list; leave the key out")
     return frozenset(names)
 
 
 def _features(node: Node, file: _File) -> dict[Role, frozenset[str]]:
-    """Features by role, each one that the protocol text marks some rule with."""
+    """Features by role; raises Mistake for a feature that no rule is marked with."""
     parts = record(node, "features by role", _FEATURE_KEYS, file.suite)
     if not parts:
-        raise node.fault("no feature is named; name some by role, or leave the key out")
+        raise node.fault("no feature is named; name features by role, or leave the key out")
     return {Role(role): names for role, names in parts.items()}
 
 
@@ -423,40 +414,42 @@ def _feature_names(node: Node, suite: SuiteFile) -> frozenset[str]:
         if name not in known:
             raise entry.fault(f"no rule is marked with the feature `{name}`; {meant(name, known)}")
     if not node.value:
-        raise node.fault("no feature is named; name some, or leave the key out")
+        raise node.fault("no feature is named; name features, or leave the key out")
     return frozenset(node.texts("a feature"))
 
 
 # --- The keys ---
 
+_MIXED, _IN_TURN = constant("mixed"), constant("in turn")
+
 _FEATURE_KEYS: Keys[SuiteFile] = {
     str(role): Key(_feature_names, list_of(TEXT, minItems=1)) for role in Role
 }
 
-# What a scenario needs, and what one example of it may need beside that.
+# What a scenario needs; an example can have these keys too.
 _NEEDS: Mapping[str, Key[_File]] = {
     "needs": Key(_features, reference("features")),
     "without": Key(_features, reference("features")),
     "machine": Key(
-        alone(_machine),
+        no_context(_machine),
         list_of({"enum": list(MACHINE)}, minItems=1),
-        "What the machine must have; elsewhere the scenario is unavailable.",
+        "What the machine must have; without it the scenario is unavailable.",
     ),
 }
 
 KEYS: Keys[_File] = {
-    "id": Key(lambda node, file: _id(node, file.ids), reference("words"), needed=True),
+    "id": Key(lambda node, file: _id(node, file.ids), reference("words"), required=True),
     "title": Key(
-        alone(_title),
+        no_context(_title),
         {"type": "string", "minLength": 1},
-        "What is true where it passes, as a sentence.",
-        needed=True,
+        "What is true if it passes, as a sentence.",
+        required=True,
     ),
     "proves": Key(
         _proves,
         list_of({"type": "string", "pattern": f"^{_RULE}$"}, minItems=1, uniqueItems=True),
-        "Ids of rules in the protocol text; a step that names none blames the first.",
-        needed=True,
+        "Ids of rules in the protocol text; a failing step without `proves` breaks the first.",
+        required=True,
     ),
     "cast": Key(
         _cast,
@@ -465,17 +458,17 @@ KEYS: Keys[_File] = {
             "propertyNames": {"pattern": f"^{_ACTOR}$"},
             "additionalProperties": {"enum": list(CAST_MEMBERS)},
         },
-        "Who plays, and as what. The server need not be named.",
+        "The actors and their kinds. The server may be left out.",
     ),
-    "steps": Key(alone(_steps), list_of(reference("step"), minItems=1), needed=True),
+    "steps": Key(no_context(_steps), list_of(reference("step"), minItems=1), required=True),
     "clients": Key(
-        alone(_mixed),
-        {"const": "mixed"},
-        "Each client of the cast is another implementation.",
+        no_context(_MIXED),
+        _MIXED.schema,
+        "Each client of the cast is a different implementation.",
     ),
     "servers": Key(
-        alone(_in_turn),
-        {"const": "in turn"},
+        no_context(_IN_TURN),
+        _IN_TURN.schema,
         "Each time the server starts, it is the next implementation.",
     ),
     "examples": Key(
@@ -493,8 +486,8 @@ KEYS: Keys[_File] = {
             },
             minItems=1,
         ),
-        "One case for each; its values fill `{placeholders}` in the title and the steps; one that "
-        "`needs` more than the others says so.",
+        "The scenario is played once for each example, whose values fill `{placeholders}` in the "
+        "title and the steps. An example may have `needs`, `without` and `machine` of its own.",
     ),
     **_NEEDS,
 }
@@ -510,7 +503,7 @@ DEFINITIONS: dict[str, Schema] = {
         "description": "Lower-case words joined by `-`.",
     },
     "features": {
-        "description": "Features that each side's manifest must list (`needs`), or must not "
+        "description": "By role: features that its manifest must list (`needs`), or must not list "
         "(`without`).",
         **record_schema(_FEATURE_KEYS),
         "minProperties": 1,

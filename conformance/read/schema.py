@@ -1,6 +1,6 @@
-"""JSON Schemas of the files, for editors, and the table of the verbs, for people.
+"""JSON Schemas of the files, for editors, and the table of the verbs, for docs/scenarios.md.
 
-Both are made from the entries of the verbs and the keys of the readers, and know no file.
+Both are made from the table of verbs and from the keys of the readers.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from conformance.read.verbs import ALL, ON_SCREEN, SCRIPTED, VERBS, WIRE, Option
 
 
 def documents() -> dict[str, Schema]:
-    """The schema of each kind of file."""
+    """The schema of each kind of file, by name."""
     return {
         "implementation": _document(
             "An implementation",
-            "implementation.yaml: all that a program needs to take part.",
+            "implementation.yaml: how to build and run a program, and what it implements.",
             record_schema(manifest.KEYS),
             manifest.DEFINITIONS,
         ),
         "suite": _document(
             "A conformance suite",
-            "suite.yaml: what is particular to one protocol.",
+            "suite.yaml: all that is specific to one protocol.",
             record_schema(suite.KEYS),
             suite.DEFINITIONS,
         ),
         "scenarios": _document(
             "Scenarios of a conformance suite",
-            "One file, one subject: a list of scenarios. `conformance check` finds mistakes that "
-            "this schema cannot describe.",
+            "A list of scenarios on one subject. `conformance check` finds mistakes that this "
+            "schema cannot describe.",
             list_of(reference("scenario"), minItems=1),
             {
                 **scenario.DEFINITIONS,
                 "step": _STEP,
-                "doing": {"anyOf": [reference("bare"), reference("verb")]},
+                "call": {"anyOf": [reference("bare"), reference("verb")]},
                 "bare": _bare(),
                 "verb": _verb(),
                 **lines.DEFINITIONS,
@@ -53,7 +53,7 @@ def documents() -> dict[str, Schema]:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write the schemas into a folder; the files."""
+    """Write the schemas into a folder, which is made if needed; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, document in documents().items():
@@ -63,7 +63,7 @@ def write(folder: Path) -> list[Path]:
 
 
 def as_text(document: Schema) -> str:
-    """A schema as it stands in its file."""
+    """The content of a schema's file."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -81,23 +81,23 @@ def _document(
 
 _STEP: Schema = {
     "type": "object",
-    "description": "One actor and what it does or sees: `ann: {types: hello}`. Several actors: "
-    "`ann, tom`, `everyone`, `everyone in GROUP`, `everyone in GROUP but ann`, `everyone "
+    "description": "An actor and what it does or sees: `ann: {types: hello}`. Several actors are "
+    "named as `ann, tom`, `everyone`, `everyone in GROUP`, `everyone in GROUP but ann`, `everyone "
     "outside GROUP`.",
     "properties": dialogues.SCHEMAS,
     "minProperties": 1,
     "maxProperties": 1,
-    "additionalProperties": reference("doing"),
+    "additionalProperties": reference("call"),
 }
 
 
 def _bare() -> Schema:
-    """A verb that stands alone, without argument and options."""
-    alone = [one.name for one in VERBS.values() if one.argument is None or not one.needed]
+    """The schema of a verb without argument and options: `server: starts`."""
+    alone = [verb.name for verb in VERBS.values() if not (verb.argument and verb.argument_required)]
     own = {
         "type": "string",
         "pattern": r"^([a-z_]+|\{[a-z_]+\})$",
-        "description": "A verb of the suite's own, or one that an example names.",
+        "description": "A verb of the suite, or a placeholder for a verb.",
     }
     return {"anyOf": [{"enum": alone}, own]}
 
@@ -106,8 +106,8 @@ def _verb() -> Schema:
     options = {name: option for one in VERBS.values() for name, option in one.all_options.items()}
     return {
         "type": "object",
-        "description": "One verb with its argument, and options beside it; other keys are verbs "
-        "of the suite's own.",
+        "description": "One verb with its argument, and its options; unknown keys are verbs of "
+        "the suite.",
         "properties": {
             **{one.name: described(_argument(one), one.meaning) for one in VERBS.values()},
             **{name: _option(option) for name, option in options.items()},
@@ -125,7 +125,7 @@ def _argument(one: Verb) -> Schema:
     if one.argument is None:
         return {"type": "null"}
     schema = one.argument.schema
-    return schema if one.needed else {"anyOf": [schema, {"type": "null"}]}
+    return schema if one.argument_required else {"anyOf": [schema, {"type": "null"}]}
 
 
 def _option(option: Option) -> Schema:
@@ -141,7 +141,7 @@ _ACTORS |= {SCRIPTED: "scripted"}
 
 
 def table() -> list[str]:
-    """The lines of the table, as Markdown."""
+    """The lines of the table, in Markdown."""
     return [*HEADER, *map(_row, VERBS.values())]
 
 
@@ -154,13 +154,13 @@ def _row(one: Verb) -> str:
 
 
 def rewrite_table(page: Path) -> None:
-    """Put the table in place of the one that a Markdown page has; raises Mistake."""
+    """Replace the table of verbs in a Markdown page; raises Mistake if it has none."""
     try:
         text = page.read_text("utf-8").splitlines()
     except UnicodeDecodeError:
         raise Mistake([f"{page}: not UTF-8; save the file as UTF-8"]) from None
     if HEADER[0] not in text:
-        raise Mistake([f"{page}: holds no table of verbs, which begins with `{HEADER[0]}`"])
+        raise Mistake([f"{page}: no table of verbs; put `{HEADER[0]}` where it belongs"])
     start = text.index(HEADER[0])
     old = list(takewhile(lambda line: line.startswith("|"), text[start:]))
     text[start : start + len(old)] = table()

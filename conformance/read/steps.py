@@ -1,6 +1,6 @@
-"""A step is made of what a person wrote: its verb is found, its argument and options are read.
+"""A step as a person wrote it → a Step: finds its verb, reads its argument and its options.
 
-This module does not know which steps stand before it: see `state`.
+It does not depend on the steps before it: see `state`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from conformance.read.yaml_tree import Node
 
 
 @dataclass(frozen=True, slots=True)
-class Doing:
-    """What a step says of its actor: one verb, its argument, and the options beside it."""
+class Call:
+    """A verb with its argument and its options, not yet read: the value of a step's one key."""
 
     name: str
     place: Place
     argument: Node | None = None
     options: Mapping[str, Node] = field(default_factory=dict)
-    keys: Mapping[str, Place] = field(default_factory=dict)  # where each option stands
+    keys: Mapping[str, Place] = field(default_factory=dict)  # the places of the options' names
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,38 +32,38 @@ class Source:
 
     place: Place  # in the scenario
     origin: Origin = Origin.WRITTEN
-    options: Mapping[str, Node] = field(default_factory=dict)  # that a shorthand hands down
-    depth: int = 0  # of shorthands within shorthands
+    options: Mapping[str, Node] = field(default_factory=dict)  # of the shorthand, for its steps
+    depth: int = 0  # how many shorthands it is within; an ending and a fence count as one
 
 
-def actor_and_doing(node: Node) -> tuple[str, Node]:
+def actor_and_call(node: Node) -> tuple[str, Node]:
     """The two parts of a step, `ACTOR: VERB` or `ACTOR: {VERB: ARGUMENT, …}`."""
     entry = node.mapping("a step")
     if len(entry) != 1:
-        raise node.fault("a step is one actor and what it does, such as `server: starts`")
-    ((who, doing),) = entry.items()
-    return who, doing
+        raise node.fault("a step has one key, its actor, such as `server: starts`")
+    ((who, call),) = entry.items()
+    return who, call
 
 
-def doing_of(node: Node, own_verbs: Collection[str]) -> Doing:
-    """The second part of a step, taken apart; `own_verbs` are those of the suite."""
+def call_of(node: Node, own_verbs: Collection[str]) -> Call:
+    """The second part of a step, split into its parts; `own_verbs` are those of the suite."""
     known = [*VERBS, *own_verbs]
     if not node.is_mapping:
         name = node.text("a verb")
         if name not in known:
             raise node.fault(f"unknown verb `{name}`; {meant(name, known)}")
-        return Doing(name, node.place)
+        return Call(name, node.place)
     entries = dict(node.mapping("a verb"))
     name = _verb_among(node, entries, known)
     argument = entries.pop(name)
     argument_or_none = None if argument.value is None else argument
-    return Doing(name, node.place, argument_or_none, entries, node.keys)
+    return Call(name, node.place, argument_or_none, entries, node.keys)
 
 
 def _verb_among(node: Node, entries: Mapping[str, Node], known: Collection[str]) -> str:
     names = [key for key in entries if key in known]
     if len(names) > 1:
-        raise node.fault(f"one step holds one verb, not {' and '.join(names)}; make two steps")
+        raise node.fault(f"a step has one verb, not {' and '.join(names)}; make two steps")
     if names:
         return names[0]
     unknown = next((key for key in entries if key not in COMMON_OPTIONS), None)
@@ -81,10 +81,10 @@ class StepMaker:
     member: CastMember
     verb: Verb
     rules: Collection[str]  # of the protocol text
-    captured: Collection[str] = ()  # names of what steps before have captured
+    captured: Collection[str] = ()  # names of what earlier steps have captured
 
     def fitting(self, options: Mapping[str, Node]) -> dict[str, Node]:
-        """Those of the options that this verb takes of this actor."""
+        """The options that this verb can have with this actor."""
         known = self.verb.all_options
         return {
             key: node
@@ -92,29 +92,29 @@ class StepMaker:
             if key in known and self.member.kind in known[key].kinds
         }
 
-    def make(self, doing: Doing, source: Source) -> Step:
-        """The step; raises Fault where the verb cannot be used like this."""
+    def make(self, call: Call, source: Source) -> Step:
+        """The step; raises Fault if the verb cannot be used like this."""
         self._check_actor(source.place)
-        doing = replace(doing, options={**doing.options, **self.fitting(source.options)})
-        self._check_options(doing, source.place)
-        for node in (doing.argument, *doing.options.values()):
+        call = replace(call, options={**call.options, **self.fitting(source.options)})
+        self._check_options(call, source.place)
+        for node in (call.argument, *call.options.values()):
             if node:
                 check_tree(node, {*LATER, *self.captured})
-        return self._step(doing, source)
+        return self._step(call, source)
 
-    def _step(self, doing: Doing, source: Source) -> Step:
+    def _step(self, call: Call, source: Source) -> Step:
         known = self.verb.all_options
-        rule = self._rule(doing.options.get("proves"))
+        rule = self._rule(call.options.get("proves"))
         written = source.origin is Origin.WRITTEN
         return Step(
             place=source.place,
             actor=self.actor,
             verb=self.verb.name,
-            argument=self._argument(doing.argument, source.place),
-            options={k: known[k].value(n) for k, n in doing.options.items() if k != "proves"},
+            argument=self._argument(call.argument, source.place),
+            options={k: known[k].value(n) for k, n in call.options.items() if k != "proves"},
             proves=rule if written else None,
             own_rule=None if written else rule,
-            source=_written(self.actor, self.verb.name, doing.argument),
+            source=_written(self.actor, self.verb.name, call.argument),
             origin=source.origin,
             traits=self.verb.traits | ({Trait.ACTS} if self.verb.acts else frozenset()),
         )
@@ -128,27 +128,27 @@ class StepMaker:
             words = MEDIUM_REMEDIES[medium]
             raise Fault(place, words.format(actor=self.actor, verb=self.verb.name))
 
-    def _check_options(self, doing: Doing, place: Place) -> None:
+    def _check_options(self, call: Call, place: Place) -> None:
         known = self.verb.all_options
-        for key, node in doing.options.items():
+        for key, node in call.options.items():
             if key not in known:
                 message = f"`{self.verb.name}` has no option `{key}`; {meant(key, known)}"
-                raise Fault(doing.keys.get(key, node.place), message)
-            self._check_option(key, known[key], doing.keys.get(key, node.place))
+                raise Fault(call.keys.get(key, node.place), message)
+            self._check_option(key, known[key], call.keys.get(key, node.place))
         for key, option in known.items():
-            if option.needed and key not in doing.options:
-                raise Fault(place, f"`{self.verb.name}` needs {option.needed}")
+            if option.required and key not in call.options:
+                raise Fault(place, f"`{self.verb.name}` needs {option.required}")
 
     def _check_option(self, key: str, option: Option, place: Place) -> None:
         if self.member.kind not in option.kinds:
             raise Fault(place, f"the option `{key}` is for: {_listed(option.kinds)}")
         if option.on_screen and not self.member.medium.is_screen:
-            raise Fault(place, f"{self.actor} is on no screen, so it has no `{key}`")
+            raise Fault(place, f"{self.actor} is not on a screen, so it has no `{key}`")
 
     def _argument(self, node: Node | None, place: Place) -> object:
         grammar = self.verb.argument
         if node is None:
-            if grammar and self.verb.needed:
+            if grammar and self.verb.argument_required:
                 message = f"`{self.verb.name}` needs an argument: {grammar.words}"
                 raise Fault(place, message)
             return None

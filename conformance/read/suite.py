@@ -1,7 +1,7 @@
-"""suite.yaml: what is particular to one protocol, so that no other module has to know it.
+"""suite.yaml: all that is specific to one protocol.
 
-The package itself knows programs, terminals, connections, lines and steps. The rules of the
-protocol, the options of its programs, its own verbs and its fence stand in the suite's folder.
+The package itself knows only programs, terminals, connections, lines and steps. The folder of the
+suite has the rules of the protocol, the options of its programs, its own verbs and its fence.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from conformance.read.keys import (
     Key,
     Keys,
     Schema,
-    alone,
     list_of,
     mapping_schema,
+    no_context,
     record,
     record_schema,
     reference,
@@ -37,42 +37,42 @@ from conformance.read.keys import (
 from conformance.read.protocol import ordered, requirements
 from conformance.read.ready import READY_SCHEMA, ready
 from conformance.read.yaml_tree import Node, read
-from conformance.text import places
+from conformance.text import placeholders
 
 SUITE_FILE = "suite.yaml"
 
-_ERRORS = ("free", "accounted")
+_ERRORS = ("free", "accounted")  # see model.Program
 _MOST_LINE_END = 8  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class Shorthand:
-    """A verb of the suite's own: it stands for steps, which are filled in where it is used."""
+    """A verb that the suite defines as steps, with placeholders that are filled in at each use."""
 
     name: str
-    argument: str | None  # the placeholder that its argument fills; None: it takes none
+    argument: str | None  # the placeholder that its argument fills; None: it has no argument
     steps: Mapping[str, list[Node]]  # by the actor's kind; "": for every kind
     place: Place
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteFile(Suite):
-    """A suite, with what is needed to read its scenarios: its verbs, a fence, an ending."""
+    """A suite, with what is needed to read its scenarios."""
 
-    unmatched: list[Node]  # patterns of implementations' folders that name none
+    unmatched: list[Node]  # patterns under `implementations` that match no folder
     shorthands: Mapping[str, Shorthand]
     fence: Fence | None
-    ending: list[Node]  # played where a scenario leaves the server running
-    probe_nodes: Mapping[Role, Mapping[str, Node]]  # where each probe stands
+    ending: list[Node]  # steps that are played if a scenario leaves the server running
+    probe_nodes: Mapping[Role, Mapping[str, Node]]  # `probes`, with places
 
 
 def known_features(suite: Suite) -> frozenset[str]:
-    """The features that some rule of the protocol text is marked with."""
+    """The features that rules of the protocol text are marked with."""
     return frozenset(rule.feature for rule in suite.requirements.values() if rule.feature)
 
 
 def load_suite(folder: Path) -> SuiteFile:
-    """The suite in a folder; raises Mistake."""
+    """The suite in a folder; raises Mistake with all problems in suite.yaml."""
     path = folder / SUITE_FILE
     if not path.is_file():
         remedy = f"a suite is a folder with a {SUITE_FILE} in it"
@@ -102,7 +102,7 @@ def load_suite(folder: Path) -> SuiteFile:
 
 
 def _check_rules(root: Node, rules: Mapping[str, Requirement]) -> None:
-    """Raise Mistake where `proves` in `programs` or `fence` names no rule of the text."""
+    """Raise Mistake if a `proves` in `programs` or `fence` names no rule of the text."""
     sections = root.mapping("a suite")
     nodes = [*sections["programs"].mapping("`programs`").values()]
     nodes += [sections["fence"]] if "fence" in sections else []
@@ -119,7 +119,7 @@ def _check_rules(root: Node, rules: Mapping[str, Requirement]) -> None:
 
 
 def _patterns(node: Node, folder: Path) -> list[tuple[Node, list[Path]]]:
-    """Patterns such as `../servers/*`, and the folders with a manifest that each of them names."""
+    """The patterns, such as `../servers/*`, and the folders with a manifest that each matches."""
     return [(entry, _folders(folder, entry)) for entry in node.items("`implementations`")]
 
 
@@ -130,11 +130,11 @@ def _folders(folder: Path, node: Node) -> list[Path]:
     try:
         folders = sorted(base.glob(pattern))
     except (ValueError, NotImplementedError, IndexError, OSError):
-        remedy = "give folders from this file's own on, such as `../servers/*`"
-        raise node.fault(f"`{pattern}` names no folders; {remedy}") from None
+        remedy = "give a path relative to this file, such as `../servers/*`"
+        raise node.fault(f"`{pattern}` is not a pattern of folders; {remedy}") from None
     for path in folders:
         if (path / "implementation.yml").is_file():
-            raise Fault(Place(str(path / "implementation.yml"), 1), "call it `.yaml`")
+            raise Fault(Place(str(path / "implementation.yml"), 1), "rename it to `.yaml`")
     return [path for path in folders if (path / "implementation.yaml").is_file()]
 
 
@@ -144,7 +144,8 @@ def _folders(folder: Path, node: Node) -> list[Path]:
 def _line_end(node: Node) -> str:
     end = node.text("`line_end`")
     if not 0 < len(end) <= _MOST_LINE_END:
-        raise node.fault('a line ends in a few characters; write them in quotes, such as "\\r\\n"')
+        message = f"a line end has 1 to {_MOST_LINE_END} characters, in quotes, such as "
+        raise node.fault(message + '"\\r\\n"')
     return end
 
 
@@ -152,7 +153,7 @@ def _line_end(node: Node) -> str:
 
 
 def _takes(node: Node) -> frozenset[str]:
-    """`[max-clients, quiet]`: the options that scenarios may give."""
+    """The options that scenarios may give, such as `[max-clients, quiet]`."""
     for entry in node.items("`takes`"):
         check_option(entry.text("an option"), entry.place)
     return frozenset(node.texts("an option"))
@@ -167,36 +168,43 @@ def _errors(node: Node) -> str:
 
 PROGRAM_KEYS: Keys[object] = {
     "arguments": Key(
-        alone(program_arguments),
+        no_context(program_arguments),
         TEXT,
         "The end of its command line; `{host}`, `{port}` and, for a client, `{name}` are filled "
         "in.",
     ),
     "options": Key(
-        alone(options),
+        no_context(options),
         {"$ref": "scenarios.json#/definitions/options"},
-        "Options that it is given unless a step says otherwise.",
+        "Options that it gets unless a step says otherwise.",
     ),
     "ready": Key(
-        alone(ready),
+        no_context(ready),
         READY_SCHEMA,
-        "What a server prints first, once it can be connected to, `Listening on {host}:{port}`; or "
-        "a mapping that says how to know the line among others.",
+        "The first line that a server prints, when it accepts connections, such as `Listening on "
+        "{host}:{port}`; or a mapping that describes a later line.",
     ),
     "proves": Key(
         lambda node, _: node.text("`proves`"),
         TEXT,
-        "The rule that a program breaks that does not get ready.",
+        "The rule that a program breaks if it does not get ready.",
     ),
     "errors": Key(
-        alone(_errors),
+        no_context(_errors),
         {"enum": list(_ERRORS)},
-        "Whether a line on standard error that no step names is a failure.",
+        "`accounted`: a line on standard error that no step names is a failure; `free` (the "
+        "default): it is not.",
     ),
     "takes": Key(
-        alone(_takes),
+        no_context(_takes),
         list_of(OPTION_SCHEMA),
-        "The options that scenarios may give, without their dashes; left out: any.",
+        "The options that scenarios may give, without their dashes. If left out: any option.",
+    ),
+    "interrupted": Key(
+        lambda node, _: node.count("`interrupted`", least=0, most=255),
+        {"type": "integer", "minimum": 0, "maximum": 255},
+        "The exit status after Ctrl+C or SIGTERM, which `conformance doctor` checks. If left out: "
+        "it does not check.",
     ),
 }
 
@@ -221,7 +229,7 @@ def _programs(node: Node) -> dict[Role, Program]:
 
 def _parameter(node: Node) -> str:
     name = node.text("`argument`")
-    if places(f"{{{name}}}") != [name] or name == "actor":
+    if placeholders(f"{{{name}}}") != [name] or name == "actor":
         remedy = "use lower-case letters and `_`, and not `actor`"
         raise node.fault(f"`{name}` cannot be a placeholder; {remedy}")
     return name
@@ -232,31 +240,31 @@ def _steps_by_kind(node: Node) -> dict[str, list[Node]]:
         return {"": _some_steps(node)}
     node.allow(map(str, ActorKind), "steps by the actor's kind")
     if not node.value:
-        raise node.fault("no steps; name some")
+        raise node.fault("no steps; write some")
     return {kind: _some_steps(entry) for kind, entry in node.mapping("`steps`").items()}
 
 
 def _some_steps(node: Node) -> list[Node]:
     if not node.items("steps"):
-        raise node.fault("no steps; name some, or leave the key out")
+        raise node.fault("no steps; write some, or leave the key out")
     return node.items("steps")
 
 
 STEPS = reference("steps")
-_DOING: Schema = {"$ref": "scenarios.json#/definitions/doing"}
+_CALL: Schema = {"$ref": "scenarios.json#/definitions/call"}
 
 SHORTHAND_KEYS: Keys[object] = {
-    "meaning": Key(words("meaning"), TEXT, "What it says of the actor, for people."),
+    "meaning": Key(words("meaning"), TEXT, "What the actor does or sees, for people."),
     "argument": Key(
-        alone(_parameter),
+        no_context(_parameter),
         TEXT,
-        "The placeholder that its argument fills; left out: it takes none.",
+        "The placeholder that its argument fills. If left out, the verb takes no argument.",
     ),
     "steps": Key(
-        alone(_steps_by_kind),
+        no_context(_steps_by_kind),
         {"anyOf": [STEPS, mapping_schema(dict.fromkeys(map(str, ActorKind), STEPS))]},
         "The steps, or steps by the actor's kind.",
-        needed=True,
+        required=True,
     ),
 }
 
@@ -280,24 +288,24 @@ def _rule(key: str, meaning: str) -> Key[object]:
 
 
 def _lines(key: str, meaning: str) -> Key[object]:
-    return Key(alone(partial(_some_lines, key)), {"anyOf": [TEXT, list_of(TEXT)]}, meaning)
+    return Key(no_context(partial(_some_lines, key)), {"anyOf": [TEXT, list_of(TEXT)]}, meaning)
 
 
 def _some_lines(key: str, node: Node) -> tuple[str, ...]:
-    """One line with something in it, or a list of lines."""
+    """One line that is not blank, or a list of lines."""
     if not isinstance(node.value, list):
         return (node.words(f"`{key}`"),)
     if not node.value:
-        raise node.fault(f"`{key}` names no line; write one, or leave the key out")
+        raise node.fault(f"an empty list; write a line for `{key}`, or leave the key out")
     return tuple(entry.text(f"`{key}`") for entry in node.value)
 
 
-_PAIRS = (("types", "others_see"), ("alone_types", "alone_sees"))  # what is said, and seen of it
-
+# Keys of a fence: what is typed, and what is seen of it.
+_PAIRS = (("types", "others_see"), ("alone_types", "alone_sees"))
 
 _WITNESS_KEYS: Keys[object] = {
-    "comes": Key(lambda node, _: node, _DOING, "What it does to come, such as `joins`.", True),
-    "goes": Key(lambda node, _: node, _DOING, "What it does to go, such as `quits`.", True),
+    "comes": Key(lambda node, _: node, _CALL, "How it enters the group: `joins`.", True),
+    "goes": Key(lambda node, _: node, _CALL, "How it leaves the group: `quits`.", True),
 }
 
 
@@ -306,24 +314,24 @@ def _witness(node: Node) -> Witness:
 
 
 FENCE_KEYS: Keys[object] = {
-    "group": Key(words("group"), TEXT, needed=True),
+    "group": Key(words("group"), TEXT, required=True),
     "types": _lines(
         "types",
-        "What one in the group says to all others; left out, with `others_see`: nothing is passed "
-        "on, and each in the group asks by itself.",
+        "The line that a member of the group sends to all others. If `types` and `others_see` are "
+        "left out, nothing is relayed, and each member uses `alone_types`.",
     ),
     "others_see": _lines("others_see", "What the others see of it."),
-    "alone_types": _lines("alone_types", "What an actor that is alone in the group asks."),
+    "alone_types": _lines("alone_types", "The request of a member that is alone in the group."),
     "alone_sees": _lines("alone_sees", "The answer to it."),
     "witness": Key(
-        alone(_witness),
+        no_context(_witness),
         record_schema(_WITNESS_KEYS),
-        "Where nothing is answered to one that is alone: how another connection comes into the "
-        "group for a fence, and goes again.",
+        "If nothing is answered to a member that is alone: how another connection enters the "
+        "group for a fence, and leaves it again.",
     ),
-    "proves": _rule("proves", "The rule that is broken where its line does not reach the others."),
+    "proves": _rule("proves", "The rule that is broken if `types` does not reach the others."),
     "alone_proves": _rule(
-        "alone_proves", "The rule that is broken where one that is alone gets no answer."
+        "alone_proves", "The rule that is broken if `alone_types` is not answered."
     ),
 }
 
@@ -332,17 +340,20 @@ def _fence(node: Node) -> Fence:
     parts = record(node, "a fence", FENCE_KEYS, None)
     for pair in _PAIRS:
         if len([key for key in pair if key in parts]) == 1:
-            raise node.fault(f"a fence has both, or neither: `{'` and `'.join(pair)}`")
+            raise node.fault(f"a fence needs both or none of `{'` and `'.join(pair)}`")
     if "witness" in parts and "types" not in parts:
-        raise node.fault("a `witness` sees what others say: a fence with one needs `types`")
+        raise node.fault("a fence with a `witness` needs `types`, which the witness sees")
     if ("alone_types" in parts) == ("witness" in parts):
         remedy = "`alone_types` and `alone_sees`, or `witness: {comes: …, goes: …}`"
-        raise node.fault(f"a fence says what is done where one is alone in the group: {remedy}")
+        raise node.fault(f"a fence needs one of these, for a member that is alone: {remedy}")
     return Fence(**parts)
 
 
 def _probes(node: Node) -> dict[Role, dict[str, Node]]:
-    """`{server: {log: log/a-scenario}}`; the names are checked when the scenarios are read."""
+    """By role and feature, such as `{server: {log: log/a-scenario}}`.
+
+    The names are checked when the scenarios are read.
+    """
     node.allow(map(str, Role), "`probes`")
     return {
         Role(role): dict(entry.mapping("scenarios by feature"))
@@ -353,55 +364,54 @@ def _probes(node: Node) -> dict[Role, dict[str, Node]]:
 # --- The whole ---
 
 KEYS: Keys[Path] = {
-    "name": Key(words("name"), TEXT, needed=True),
+    "name": Key(words("name"), TEXT, required=True),
     "protocol": Key(
         requirements,
         TEXT,
-        "The text with the rules, from this folder on; a rule is a line `- NAME-1 (MUST) text`.",
-        needed=True,
+        "The file with the rules, relative to this folder; a rule is `- NAME-1 (MUST) text`.",
+        required=True,
     ),
     "order": Key(
         lambda node, _: node.items("`order`"),
         list_of(TEXT),
-        "The order in which one builds a program: sections of the text (`JOIN`), or single rules "
-        "(`PROG-3`). Those that are not named come after them, in the order of the text.",
+        "The best order to build a program in: sections of the text (`JOIN`), or single rules "
+        "(`PROG-3`). Rules that are not named come last, in the order of the text.",
     ),
     "line_end": Key(
-        alone(_line_end),
+        no_context(_line_end),
         {"type": "string", "minLength": 1, "maxLength": _MOST_LINE_END},
-        'What each line ends in that goes over a connection, both ways; left out: "\\n". What '
-        'programs print ends in "\\n" in any case.',
+        'The line end on connections, in both directions. If left out: "\\n". Lines that programs '
+        'print end in "\\n" in any case.',
     ),
     "implementations": Key(
         _patterns, list_of(TEXT), "Folders that hold implementations, such as `../servers/*`."
     ),
     "programs": Key(
-        alone(_programs),
+        no_context(_programs),
         record_schema(_PROGRAMS),
-        "How the programs of each role are called, unless their manifests say otherwise.",
-        needed=True,
+        "How the programs of each role are started, unless their manifests say otherwise.",
+        required=True,
     ),
     "verbs": Key(
-        alone(_shorthands),
+        no_context(_shorthands),
         {"type": "object", "additionalProperties": reference("shorthand")},
-        "Verbs of this suite's own: each stands for steps.",
+        "Verbs that this suite defines as steps.",
     ),
     "fence": Key(
-        alone(_fence),
+        no_context(_fence),
         reference("fence"),
-        "How to prove that nothing else has come: what one in the group says, and what the others "
-        "see of it.",
+        "The lines that prove that nothing else was received: what a member of the group sends, "
+        "and what the others see of it.",
     ),
     "probes": Key(
-        alone(_probes),
+        no_context(_probes),
         mapping_schema(dict.fromkeys(map(str, Role), reference("probes"))),
-        "By role and feature: the scenario that must fail where a manifest does not list the "
-        "feature.",
+        "By role and feature: the scenario that must fail if a manifest does not list the feature.",
     ),
     "ending": Key(
-        alone(_some_steps),
+        no_context(_some_steps),
         STEPS,
-        "Steps that are played where a scenario leaves the server running.",
+        "Steps that are played if a scenario leaves the server running.",
     ),
 }
 

@@ -1,7 +1,7 @@
-"""The verbs: what an actor can do or see. Each is one entry of the table at the end.
+"""The verbs: what an actor can do or see. Each is one entry of the table VERBS.
 
-A verb's name is the name of the method that plays it, of a class of actors in `play`. This module
-does not know how a verb is played, nor what a person wrote: see `steps`.
+A verb is played by the method of the same name of an actor's class in `play`. This module does not
+depend on how verbs are played; `steps` reads what a person wrote.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from conformance.read.grammar import (
     ANY_COMMAND,
     COMMAND,
     OPTIONS,
-    closed,
     columns_and_rows,
     file_name,
-    ignored,
     input_file,
     key,
     receive_buffer,
@@ -36,7 +34,7 @@ from conformance.read.grammar import (
     texts,
     yes,
 )
-from conformance.read.keys import TEXT, Grammar
+from conformance.read.keys import TEXT, Grammar, constant
 from conformance.read.lines import (
     data,
     errors,
@@ -47,96 +45,96 @@ from conformance.read.lines import (
     rows,
 )
 
-TERMINAL_LINE = 4095  # bytes: a terminal silently cuts a longer line
+TERMINAL_LINE = 4095  # bytes; the kernel silently cuts a longer line that is typed at a terminal
 
 
 class When(Enum):
-    """When a step with a verb can stand."""
+    """When a verb can be used."""
 
     RUNNING = "while the actor takes part"
-    APART = "before its start or after its end, and it connects"
+    APART = "before the actor starts or after it ended; the verb needs a server to connect to"
     ANY_TIME = "at any time"
 
 
 class Effect(Enum):
-    """What follows from a step for those after it."""
+    """How a step changes the state of its actor."""
 
-    STARTS = "the actor takes part, reads, and has an input"
-    ENDS = "it takes part no more"
-    SAYS = "it needs its input, and that stays open"
-    ENDS_INPUT = "it needs its input, and that is closed"
-    OPENS_INPUT = "it has an input again"
-    STOPS_READING = "it reads no more"
+    STARTS = "the actor takes part, reads, and its input is open"
+    ENDS = "it has ended"
+    SAYS = "its input must be open, and stays open"
+    ENDS_INPUT = "its input must be open, and is closed"
+    OPENS_INPUT = "its input is open again"
+    STOPS_READING = "it stops reading"
     READS_AGAIN = "it reads again"
-    # These three are no steps by themselves.
-    ENTERS = "it counts as in a group"
-    LEAVES = "it no longer counts as in a group"
-    FENCES = "its group says and sees the lines of a fence"
+    # Verbs with these effects are expanded, and are not played themselves.
+    ENTERS = "it is a member of a group"
+    LEAVES = "it is no longer a member of a group"
+    FENCES = "the members of its group send and see the lines of a fence"
 
 
 class Misstep(Fault):
-    """A step that cannot follow those before it; often the consequence of another mistake."""
+    """A step that cannot follow the steps before it; often a consequence of another mistake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What the check of a verb can look at."""
+    """The context of a step, for the check of its verb."""
 
     step: Step
-    member: CastMember  # what the actor is
-    before: Sequence[Step]
+    member: CastMember  # the kind of the actor
+    before: Sequence[Step]  # all earlier steps
     place: Place
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A key that may stand beside a verb."""
+    """An option of a verb: a key beside it in a step."""
 
-    kinds: frozenset[ActorKind]
+    kinds: frozenset[ActorKind]  # of the actors that can have it
     value: Grammar[object]
     meaning: str
-    needed: str = ""  # the words of a message where it is missing; "": it can be left out
+    required: str = ""  # what a message names if it is missing; "": it is optional
     on_screen: bool = False  # only for programs on a screen
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One verb, with all that is known of it before it is played."""
+    """One verb, with all that must be known of it before it is played."""
 
     name: str
-    kinds: frozenset[ActorKind]
+    kinds: frozenset[ActorKind]  # of the actors that can do it
     meaning: str  # one sentence, for people
-    argument: Grammar[object] | None = None
-    argument_for: frozenset[ActorKind] = frozenset(ActorKind)  # the others give none
-    needed: bool = True  # the argument cannot be left out
+    argument: Grammar[object] | None = None  # None: it has none
+    argument_for: frozenset[ActorKind] = frozenset(ActorKind)  # kinds that can give an argument
+    argument_required: bool = True
     options: Mapping[str, Option] = field(default_factory=dict)
-    common: bool = True  # it takes the options that all steps take
-    media: frozenset[Medium] = frozenset(Medium)  # of programs
+    common: bool = True  # whether it has COMMON_OPTIONS
+    media: frozenset[Medium] = frozenset(Medium)  # of the programs that can do it
     stands: When = When.RUNNING
     effect: Effect | None = None
-    acts: bool = False  # it sends something, so what follows may answer it
+    acts: bool = False  # it sends something, so later steps may see an answer
     observes: bool = False  # it waits for something that a program or a connection does
-    decides: bool = False  # it can be tried, and tried again: it may begin a dialogue of `either`
-    traits: frozenset[Trait] = frozenset()  # for those who play and judge a step
-    check: Callable[[Situation], None] | None = None  # raises Fault where it cannot stand
+    decides: bool = False  # it can be tried repeatedly, so it can begin a dialogue of `either`
+    traits: frozenset[Trait] = frozenset()
+    check: Callable[[Situation], None] | None = None  # raises Fault if it cannot be used here
 
     @property
     def all_options(self) -> Mapping[str, Option]:
-        """Its own options, and those of every step."""
+        """Its own options and those that it shares with other verbs."""
         times = TIME_OPTIONS if self.observes else {}
         return {**self.options, **COMMON_OPTIONS, **times} if self.common else self.options
 
     @property
     def needs_input(self) -> bool:
-        """Whether what it says must be able to arrive."""
+        """Whether the input of the actor must be open."""
         return self.effect in (Effect.SAYS, Effect.ENDS_INPUT)
 
 
-# --- What only some verbs have to check ---
+# --- Checks of single verbs ---
 
 
 def _fits_terminal(now: Situation) -> None:
-    """A terminal cuts long lines, and acts on control characters."""
+    """Refuse lines that a terminal would not pass on unchanged."""
     if now.member.kind not in PROGRAMS or now.member.medium is Medium.PIPES:
         return
     for pattern in now.step.takes(tuple):
@@ -149,23 +147,23 @@ def _fits_terminal(now: Situation) -> None:
 
 
 def _not_just_typed(now: Situation) -> None:
-    """Ctrl+C discards the input that a program has not read yet."""
+    """Refuse Ctrl+C right after typing: the terminal discards input that was not read yet."""
     last = now.before[-1] if now.before else None
     if now.step.argument != b"\x03" or last is None or last.actor != now.step.actor:
         return
     if not last.split and VERBS[last.verb].effect is Effect.SAYS:
         raise Fault(
             now.place,
-            "Ctrl+C wipes out what was typed just before, where the program has not read it "
-            "yet; first let somebody see its effect",
+            "Ctrl+C discards what was typed before, if the program has not read it yet; first let "
+            "an actor see its effect",
         )
 
 
 def _has_an_order(now: Situation) -> None:
-    """There must be an order that the other actor saw."""
+    """Check that the other actor has seen something by `sees_all`, in some order."""
     other = now.step.takes(str)
     if not any(step.actor == other and step.verb == "sees_all" for step in now.before):
-        message = f"`{other}` has seen nothing by `sees_all` before this step"
+        message = f"`{other}` has no step `sees_all` before this step"
         raise Misstep(now.place, message)
 
 
@@ -176,36 +174,37 @@ WIRE = frozenset({ActorKind.WIRE})
 SERVER = frozenset({ActorKind.SERVER})
 SCRIPTED = frozenset({ActorKind.SCRIPTED})
 
-IN_LINES = frozenset({Medium.TERMINAL, Medium.PIPES})  # what is written is what counts
+IN_LINES = frozenset({Medium.TERMINAL, Medium.PIPES})  # steps see lines as they were written
 ON_SCREEN = frozenset(medium for medium in Medium if medium.is_screen)
 AT_KEYS = frozenset({Medium.TERMINAL}) | ON_SCREEN
-BY_ITSELF = frozenset(Medium) - {Medium.SHELL}  # its process is known
+BY_ITSELF = frozenset(Medium) - {Medium.SHELL}  # the harness knows the process of the program
 
 ACTOR = Grammar(text.read, "actor", TEXT)
 ACT = Grammar(lambda node: " ".join(text(node).split()), "act", TEXT)
+CLOSED, IGNORED = constant("closed"), constant("ignored")
 GROUP = Grammar(lambda node: node.text("a group"), "group", TEXT)
 NAME = Grammar(lambda node: node.text("a name"), "name", TEXT)
 
 COMMON_OPTIONS = {
-    "proves": Option(ALL, rule, "the rule that this very step proves; else the scenario's first"),
-    "within": Option(ALL, seconds, "seconds that this step may wait, where a rule names a time"),
+    "proves": Option(ALL, rule, "the rule that this step proves; default: the scenario's first"),
+    "within": Option(ALL, seconds, "seconds that this step may wait, if a rule names a time"),
 }
 TIME_OPTIONS = {
     "since": Option(
         ALL,
         ACT,
-        "the last act of an actor, `ann`, or its last one by a verb, `ann starts`: that step is "
-        "the cause, and times count from it",
+        "the act from which times are measured: the last one of an actor, `ann`, or its last one "
+        "by a verb, `ann starts`",
     ),
     "not_before": Option(
-        ALL, seconds, "the least seconds that must pass since the last act of all, or since `since`"
+        ALL, seconds, "seconds that must pass after the last act of any actor, or after `since`"
     ),
 }
 _START_OPTIONS = {
     "arguments": Option(
         PROGRAMS,
         ANY_COMMAND,
-        "its whole command line, in place of all options; no ready line is awaited",
+        "its whole command line, in place of all options; the step does not wait for a ready line",
     ),
     "under": Option(
         PROGRAMS, COMMAND, "a command that runs the program, such as `prlimit --nofile=20:20`"
@@ -213,23 +212,23 @@ _START_OPTIONS = {
     "blocked": Option(PROGRAMS, signals, "signals that are blocked when it starts"),
     "ignored": Option(PROGRAMS, signals, "signals that are ignored when it starts"),
     "input": Option(PROGRAMS, input_file, "its standard input: `closed`, or a path"),
-    "output": Option(PROGRAMS, closed, "it gets no standard output"),
-    "errors": Option(PROGRAMS, closed, "it gets no standard error"),
+    "output": Option(PROGRAMS, CLOSED, "`closed`: it has no standard output"),
+    "errors": Option(PROGRAMS, CLOSED, "`closed`: it has no standard error"),
     "size": Option(
         PROGRAMS,
         columns_and_rows,
-        "the size of its screen: `40x10`, columns and rows",
+        "the size of its screen in columns and rows, such as `40x10`",
         on_screen=True,
     ),
-    "same_port": Option(SERVER, yes, "a server starts again where it was"),
+    "same_port": Option(SERVER, yes, "a server that is started again gets the same port"),
     "receive_buffer": Option(WIRE, receive_buffer, "bytes of the connection's receive buffer"),
 }
 _WRITE_OPTIONS = {
     "to": Option(
         PROGRAMS,
         file_name,
-        "the file in the case's own folder",
-        needed="the file: `{writes: LINES, to: FILE}`",
+        "the file, in `{scratch}`",
+        required="the file: `{writes: LINES, to: FILE}`",
     )
 }
 _MAKE_OPTIONS = {
@@ -237,13 +236,13 @@ _MAKE_OPTIONS = {
 }
 _ENTER_OPTIONS = {"as": Option(ALL, NAME, "its name in the group")}
 
-# Where the text leaves open what else comes: at the same time as a signal, or as a closing.
+# For protocols that do not specify what else may arrive, such as at the same time as a signal.
 _CLOSE_OPTIONS = {
     "by_reset": Option(
-        PEERS, yes, "whether a reset is as good as an end in order, where the text leaves it open"
+        PEERS, yes, "`yes`: a reset is right too, if the protocol allows either way of closing"
     )
 }
-_REST_OPTIONS = {"rest": Option(ALL, ignored, "output that no step names may be left")}
+_REST_OPTIONS = {"rest": Option(ALL, IGNORED, "`ignored`: there may be output that no step names")}
 
 
 class _Hearing(TypedDict):
@@ -252,11 +251,11 @@ class _Hearing(TypedDict):
     traits: frozenset[Trait]
 
 
-# What all verbs have in common by which an actor gets something.
+# What all verbs share that consume something that the actor has received.
 _HEARING: _Hearing = {"observes": True, "decides": True, "traits": frozenset({Trait.HEARS})}
 
 
-# --- The table, in the order in which people read it ---
+# --- The table of verbs, in the order of the documentation ---
 
 VERBS = {
     verb.name: verb
@@ -264,11 +263,11 @@ VERBS = {
         Verb(
             "starts",
             ALL,
-            "runs with `{max-clients: 2}` and gets ready; or connects; or listens; in a shell: it "
-            "is there to be run, as `client`",
+            "a program runs, with options such as `{max-clients: 2}`, until it is ready; a wire "
+            "connects; a scripted server listens; in a shell, `client` can be run from now on",
             argument=OPTIONS,
             argument_for=PROGRAMS,
-            needed=False,
+            argument_required=False,
             options=_START_OPTIONS,
             stands=When.APART,
             effect=Effect.STARTS,
@@ -278,8 +277,8 @@ VERBS = {
         Verb(
             "exits",
             PROGRAMS,
-            "ends with 0, `nonzero` or by `SIGTERM`, or in one way of a list; steps named all that "
-            "it wrote (or `rest: ignored`)",
+            "ends with this exit status, `nonzero`, by a signal such as `SIGTERM`, or in one way "
+            "of a list; steps have named all its output (or `rest: ignored`)",
             argument=statuses,
             options=_REST_OPTIONS,
             effect=Effect.ENDS,
@@ -290,7 +289,7 @@ VERBS = {
         Verb(
             "presses",
             PROGRAMS,
-            "`Ctrl+C`, `Ctrl+D`, `Up`, at its terminal",
+            "a key is pressed at its terminal: `Ctrl+C`, `Ctrl+D`, `Up`",
             argument=key,
             media=AT_KEYS,
             acts=True,
@@ -299,7 +298,7 @@ VERBS = {
         Verb(
             "resizes",
             PROGRAMS,
-            "its window is `40x10` from here on",
+            "its window gets this size, such as `40x10`",
             argument=columns_and_rows,
             media=ON_SCREEN,
             acts=True,
@@ -307,7 +306,7 @@ VERBS = {
         Verb(
             "shows",
             PROGRAMS,
-            "what a person sees is these rows, or its `{last: ROWS}`; `‸` is the cursor",
+            "these rows are on its screen, or these `{last: ROWS}`; `‸` is the cursor",
             argument=rows,
             media=ON_SCREEN,
             stands=When.ANY_TIME,
@@ -317,7 +316,7 @@ VERBS = {
         Verb(
             "is_sent",
             PROGRAMS,
-            "`SIGTERM`, to it alone",
+            "a signal such as `SIGTERM` is sent to its process alone",
             argument=signal_name,
             media=BY_ITSELF,
             acts=True,
@@ -325,24 +324,27 @@ VERBS = {
         Verb(
             "types",
             ALL,
-            "lines with their ends, in one write",
+            "sends lines, with line ends, in one write",
             argument=lines_to_say,
             effect=Effect.SAYS,
             acts=True,
+            traits=frozenset({Trait.SAYS}),
             check=_fits_terminal,
         ),
         Verb(
             "sends",
             ALL,
-            "bytes as they are, in one write",
+            "sends bytes, in one write",
             argument=data,
             effect=Effect.SAYS,
             acts=True,
+            traits=frozenset({Trait.SAYS}),
         ),
         Verb(
             "pastes",
             PROGRAMS,
-            "a text by one key of its terminal, within marks where the program asks for them",
+            "a text is pasted at its terminal, between the markers of bracketed paste if the "
+            "program asked for these",
             argument=data,
             media=ON_SCREEN,
             effect=Effect.SAYS,
@@ -351,7 +353,7 @@ VERBS = {
         Verb(
             "dribbles",
             PEERS,
-            "bytes, each in a packet of its own",
+            "sends bytes, each in its own packet",
             argument=data,
             effect=Effect.SAYS,
             acts=True,
@@ -359,14 +361,14 @@ VERBS = {
         Verb(
             "ends_input",
             ALL,
-            "half-close, end of the pipe, or Ctrl+D",
+            "its input ends: a half-close, the end of the pipe, or Ctrl+D",
             effect=Effect.ENDS_INPUT,
             acts=True,
         ),
         Verb(
             "closes",
             PEERS,
-            "closes in order; steps named all that has come (or `rest: ignored`)",
+            "closes the connection; steps have named all that was received (or `rest: ignored`)",
             options=_REST_OPTIONS,
             effect=Effect.ENDS,
             acts=True,
@@ -374,7 +376,7 @@ VERBS = {
         Verb(
             "resets",
             PEERS,
-            "closes by a reset; steps named all that has come (or `rest: ignored`)",
+            "resets the connection; steps have named all that was received (or `rest: ignored`)",
             options=_REST_OPTIONS,
             effect=Effect.ENDS,
             acts=True,
@@ -382,23 +384,23 @@ VERBS = {
         Verb(
             "stops_reading",
             ALL,
-            "reads no more; what comes, or what the program prints, waits",
+            "stops reading: what arrives, or what the program prints, is not taken",
             effect=Effect.STOPS_READING,
         ),
-        Verb("reads_again", ALL, "reads on", effect=Effect.READS_AGAIN),
+        Verb("reads_again", ALL, "continues to read", effect=Effect.READS_AGAIN),
         Verb(
             "accepts",
             SCRIPTED,
-            "takes the next connection",
+            "accepts the next connection",
             effect=Effect.OPENS_INPUT,
             traits=frozenset({Trait.WAITS_FOR_A_START}),
         ),
-        Verb("sees", ALL, "the next lines", argument=lines, media=IN_LINES, **_HEARING),
-        Verb("receives", PEERS, "the next lines, as `sees`", argument=lines, **_HEARING),
+        Verb("sees", ALL, "these are its next lines", argument=lines, media=IN_LINES, **_HEARING),
+        Verb("receives", PEERS, "the same as `sees`", argument=lines, **_HEARING),
         Verb(
             "gets",
             ALL,
-            "the next bytes, exactly these, where lines cannot say it",
+            "these are exactly its next bytes, for data that is not lines",
             argument=data,
             media=IN_LINES,
             observes=True,
@@ -406,7 +408,7 @@ VERBS = {
         Verb(
             "sees_all",
             ALL,
-            "several sequences, mingled in any order",
+            "gets several sequences of lines, interleaved in any order",
             argument=interleaved,
             media=IN_LINES,
             **_HEARING,
@@ -414,7 +416,7 @@ VERBS = {
         Verb(
             "sees_as",
             ALL,
-            "what that actor saw by `sees_all`, in the same order",
+            "gets what another actor saw by `sees_all`, in the same order",
             argument=ACTOR,
             media=IN_LINES,
             observes=True,
@@ -423,13 +425,13 @@ VERBS = {
         Verb(
             "sees_nothing",
             ALL,
-            "nothing has come to anyone in the group: a double fence",
+            "no member of its group has received anything else, which a double fence proves",
             effect=Effect.FENCES,
         ),
         Verb(
             "sees_nothing_for",
             ALL,
-            "for so long, nothing comes to it, whatever group it is in",
+            "gets nothing for so many seconds; this needs no group",
             argument=seconds,
             media=IN_LINES,
             traits=frozenset({Trait.LASTS}),
@@ -437,7 +439,7 @@ VERBS = {
         Verb(
             "is_asked",
             ALL,
-            "a prompt: exactly this, without a line end",
+            "gets a prompt: exactly this text, without a line end",
             argument=text,
             media=IN_LINES,
             **_HEARING,
@@ -445,7 +447,7 @@ VERBS = {
         Verb(
             "prints",
             PROGRAMS,
-            "its output, to its end, holds these",
+            "its output, read to its end, contains these texts",
             argument=texts,
             media=IN_LINES,
             observes=True,
@@ -453,8 +455,8 @@ VERBS = {
         Verb(
             "writes",
             PROGRAMS,
-            "the next lines of the file `to` in `{scratch}`, the case's own folder; `[]`: no "
-            "more lines",
+            "these are the next lines of the file `to` in `{scratch}`, the folder of the case; "
+            "`[]`: it has no more lines",
             argument=lines_or_none,
             options=_WRITE_OPTIONS,
             stands=When.ANY_TIME,
@@ -463,7 +465,7 @@ VERBS = {
         Verb(
             "makes",
             PROGRAMS,
-            "a file is there, in `{scratch}`; a line in it matches `holding`",
+            "this file exists in `{scratch}`; a line in it matches `holding`",
             argument=file_name,
             options=_MAKE_OPTIONS,
             stands=When.ANY_TIME,
@@ -472,15 +474,15 @@ VERBS = {
         Verb(
             "runs",
             PROGRAMS,
-            "runs this in `{scratch}` to its end, with status 0",
+            "the harness runs this command in `{scratch}`, and its exit status is 0",
             argument=COMMAND,
             stands=When.ANY_TIME,
         ),
         Verb(
             "complains",
             PROGRAMS,
-            "lines of standard error, or its `{last: LINE}`: the next ones where the suite says "
-            "`errors: accounted`, else among others",
+            "writes these lines on standard error, or `{last: LINE}` as the last one; with "
+            "`errors: accounted` in the suite they are the next lines, else others may be between",
             argument=errors,
             media=IN_LINES,
             observes=True,
@@ -489,39 +491,53 @@ VERBS = {
         Verb(
             "is_closed",
             PEERS,
-            "the other side ends in order (or `by_reset: yes`: in either way), and nothing comes "
-            "before that",
+            "the other side closes the connection, and nothing arrives before that; with "
+            "`by_reset: yes`, a reset is right too",
             options=_CLOSE_OPTIONS,
             effect=Effect.ENDS,
             **_HEARING,
         ),
-        Verb("is_reset", PEERS, "the other side resets", effect=Effect.ENDS, **_HEARING),
-        Verb("is_refused", WIRE, "connecting is refused", stands=When.APART),
+        Verb(
+            "is_reset",
+            PEERS,
+            "the other side resets the connection",
+            effect=Effect.ENDS,
+            **_HEARING,
+        ),
+        Verb("is_refused", WIRE, "its attempt to connect is refused", stands=When.APART),
         Verb(
             "has_socket_option",
             PROGRAMS,
-            "`{TCP_NODELAY: 1}` on each of its connections",
+            "each of its connections has these options, such as `{TCP_NODELAY: 1}`",
             argument=socket_options,
+            media=BY_ITSELF,
+        ),
+        Verb(
+            "notices_loss_within",
+            PROGRAMS,
+            "each of its connections ends within so many seconds if the peer vanishes when nothing "
+            "is sent, by its socket options (keepalive, `TCP_USER_TIMEOUT`)",
+            argument=seconds,
             media=BY_ITSELF,
         ),
         Verb(
             "idles_for",
             PROGRAMS,
-            "for so long, it uses less than a tenth of a processor",
+            "uses less than a tenth of a processor for so many seconds",
             argument=seconds,
             traits=frozenset({Trait.LASTS}),
         ),
         Verb(
             "grows_less_than",
             PROGRAMS,
-            "its memory has grown by less than `16 MiB` since it was ready",
+            "its memory has grown by less than this, such as `16 MiB`, since it was ready",
             argument=size,
             media=BY_ITSELF,
         ),
         Verb(
             "enters",
             ALL,
-            "counts as in the group from here on, by this name",
+            "is a member of this group from now on, by the name `as` or its own",
             argument=GROUP,
             options=_ENTER_OPTIONS,
             common=False,
@@ -531,7 +547,7 @@ VERBS = {
         Verb(
             "leaves",
             ALL,
-            "no longer counts as in the group",
+            "is no longer a member of this group",
             argument=GROUP,
             common=False,
             stands=When.ANY_TIME,
@@ -541,28 +557,28 @@ VERBS = {
 }
 
 
-# --- What messages say of verbs ---
-
-# By which verbs a fence is said and seen.
+# The verbs of the steps of a fence.
 FENCE_SAYS, FENCE_SEES = VERBS["types"], VERBS["sees"]
 
-# What to do where a verb is not for a program's medium.
+# --- Remedies for messages ---
+
+# If a verb is not for a program's medium.
 MEDIUM_REMEDIES = {
-    Medium.TERMINAL: "{actor} is on no screen, so `{verb}` is not for it; see CONTRIBUTING.md",
+    Medium.TERMINAL: "{actor} is not on a screen, so `{verb}` is not for it; see docs/scenarios.md",
     Medium.PIPES: "{actor} has no terminal, so `{verb}` is not for it; see `is_sent`, `sees`",
-    Medium.SCREEN: "{actor} is on a screen, so `{verb}` is not for it; say what it `shows`",
-    Medium.SHELL: "{actor} is in a shell, so `{verb}` is not for it; say what it `shows`, and what "
-    "the shell is to do by `types`",
+    Medium.SCREEN: "{actor} is on a screen, so `{verb}` is not for it; use `shows`",
+    Medium.SHELL: "{actor} is in a shell, so `{verb}` is not for it; use `shows`, and `types` for "
+    "commands of the shell",
 }
 READ_REMEDY = "add `reads_again` or `resets`"
-SCREEN_REMEDY = "say what its screen `shows`, so that nothing on it is overlooked"
-LEAVE_REMEDY = "say so by `- {actor}: {{leaves: {group}}}`"
+SCREEN_REMEDY = "add what its screen `shows`, so that nothing on it is overlooked"
+LEAVE_REMEDY = "add `- {actor}: {{leaves: {group}}}`"
 
 
 def end_remedy(kind: ActorKind) -> str:
-    """Which verbs name the end of an actor of this kind."""
+    """Name the verbs that end an actor of this kind."""
     ends = [f"`{verb.name}`" for verb in VERBS.values() if _ends(verb, kind)]
-    return "name its end by " + " or ".join(ends)
+    return "end it by " + " or ".join(ends)
 
 
 def _ends(verb: Verb, kind: ActorKind) -> bool:

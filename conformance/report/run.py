@@ -1,22 +1,43 @@
-"""All that is known of one run, and why it is green or red. It knows no file and no report."""
+"""The data of one run, and the reasons why it is red."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from conformance.model import Implementation, Requirement, Result, Verdict
-from conformance.report.groups import groups
+from conformance.model import Implementation, Requirement, Result, Scenario, Verdict
+from conformance.report.findings.groups import groups
+from conformance.report.folder.attached import Attached, Mutants, Table
 from conformance.text import counted
 
-SHOWN_UNSTEADY = 10  # cases that passed some of the times
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a plan a run has played, if --shard divided the plan."""
+
+    number: int  # counts from 1
+    of: int
+    plan: str  # a fingerprint of the whole plan
+    planned: int  # cases of the whole plan
+    places: Mapping[str, int]  # case id → its index in the whole plan
+    chosen: bool  # the plan has only some cases, so known failures may apply to cases outside it
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A scenario as reports show it."""
+
+    title: str
+    file: str
+    line: int  # its first line, from 1 on
+    cast: dict[str, str]  # actor → `client on a screen`
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All that is known of one run."""
+    """The data of one run."""
 
     started: str  # UTC, ISO 8601
     seconds: float
@@ -26,13 +47,28 @@ class Run:
     toolchains: dict[str, str] = field(default_factory=dict)  # "go" → "go1.22.1"
     implementations: list[dict[str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
-    requirements: Mapping[str, Requirement] = field(default_factory=dict)  # in order to build
+    requirements: Mapping[str, Requirement] = field(default_factory=dict)  # in order of building
     folders: list[str] = field(default_factory=list)  # given by --implementation
-    unneeded: list[str] = field(default_factory=list)  # known failures of which nothing fails
+    against: str = ""  # of --against: only the implementations in `folders` are judged, with this
+    unneeded: list[str] = field(default_factory=list)  # known failures that did not occur
+    unread: list[str] = field(default_factory=list)  # errors of manifests that could not be read
+    part: Part | None = None  # None: the run is not a part
+    scenarios: dict[str, Script] = field(default_factory=dict)  # by the scenario's key
+    sources: dict[str, str] = field(default_factory=dict)  # path of a scenario file → its text
+    mutants: Mutants | None = None
+    tables: list[Table] = field(default_factory=list)
+
+    @property
+    def options(self) -> list[str]:
+        """The command-line options that select the same implementations again."""
+        words = [word for folder in self.folders for word in ("--implementation", folder)]
+        return words + (["--against", self.against] if self.against else [])
 
 
-def describe(implementation: Implementation, unavailable: str = "") -> dict[str, Any]:
-    """An implementation as a run lists it."""
+def describe(
+    implementation: Implementation, unavailable: str = "", *, given: bool = False
+) -> dict[str, Any]:
+    """An entry for Run.implementations; `given`: it was added by --implementation."""
     return {
         "name": implementation.name,
         "role": str(implementation.role),
@@ -42,18 +78,36 @@ def describe(implementation: Implementation, unavailable: str = "") -> dict[str,
         "known_failures": dict(implementation.known_failures),
         "may_fail": dict(implementation.may_fail),
         "unavailable": unavailable,
+        "given": given,
     }
 
 
+def script(scenario: Scenario) -> Script:
+    """An entry for Run.scenarios."""
+    cast = {actor: str(member) for actor, member in scenario.cast.items()}
+    return Script(scenario.title, scenario.file, scenario.place.line, cast)
+
+
+def with_attached(run: Run, some: Iterable[Attached]) -> Run:
+    """The run with more tables or mutants. A table replaces an earlier one of the same title."""
+    tables = {one.title: one for one in run.tables}
+    for one in some:
+        if isinstance(one, Mutants):
+            run = replace(run, mutants=one)
+        else:
+            tables[one.title] = one
+    return replace(run, tables=list(tables.values()))
+
+
 def red(run: Run) -> list[str]:
-    """Why a run is red, one line for each reason. It is green if there is none."""
+    """The reasons why a run is red, one line each. A run without reasons is green."""
     surprises = Counter(result.verdict for result in run.results if not result.expected)
     ordered = [verdict for verdict in Verdict if verdict in surprises]
     return incomplete(run) + [_surprise(verdict, surprises[verdict]) for verdict in ordered]
 
 
 def incomplete(run: Run) -> list[str]:
-    """What is wrong with a run as a whole, and so in the verdict of no case."""
+    """The reasons why a run is red that no verdict of a case shows, one line each."""
     reasons = []
     if not run.planned:
         reasons.append("no case was planned")
@@ -63,12 +117,12 @@ def incomplete(run: Run) -> list[str]:
     unplayed = (Verdict.UNSUPPORTED, Verdict.UNAVAILABLE)
     if run.results and all(result.verdict in unplayed for result in run.results):
         reasons.append("no case was played: all are unsupported or unavailable")
-    reasons += run.unneeded
+    reasons += [*run.unneeded, *(f"not judged: {reason}" for reason in run.unread)]
     return reasons + [one.title for one in groups(run.results) if not one.fails_them]
 
 
 def advice(run: Run) -> list[str]:
-    """What the text recommends or allows and programs do not do, one line for each rule."""
+    """The rules of the levels SHOULD and MAY that are not kept, one line each."""
     cases: dict[str, list[Result]] = {}
     for result in run.results:
         if result.verdict is Verdict.WARNED and result.failure:
@@ -82,16 +136,8 @@ def _advised(rule: Requirement | None, id: str, results: list[Result]) -> str:
     return f"{id}{level} is not kept in {counted(len(results), 'case')}, first: {results[0].id}"
 
 
-def unsteady(run: Run) -> list[str]:
-    """The cases that were played several times and did not always end alike, one line for each."""
-    some = [one for one in run.results if 0 < one.passed < one.played]
-    lines = [f"{one.repeated}: {one.id}" for one in some[:SHOWN_UNSTEADY]]
-    more = len(some) - len(lines)
-    return [*lines, f"and {counted(more, 'more case')} that passed now and then"] if more else lines
-
-
 def lacking(run: Run) -> list[str]:
-    """What could not be run on this machine, and why, one line for each implementation."""
+    """The implementations that this machine could not run, with the reason, one line each."""
     return [
         f"? {one.get('role')} {one.get('name')}: {one['unavailable']}"
         for one in run.implementations

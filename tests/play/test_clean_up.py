@@ -1,4 +1,4 @@
-"""However a case ends, none of its programs outlives it."""
+"""No program outlives its case, however the case ends."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from tiny import LISTENING, PATIENT, SHORT, only_case, played, program, scenario, write_suite
 
-from conformance.build import Build
+from conformance.builds.build import Build
 from conformance.model import Role
-from conformance.play.deadlines import Deadlines
-from conformance.play.runner import play
+from conformance.play.case.runner import play
+from conformance.play.schedule.deadlines import Deadlines
 from conformance.read.suite import SuiteFile
 
-# Writes its process id, and ignores every signal that asks it to end.
+# Writes its process id, and ignores the signals that ask it to end.
 STAYING = """
 import os, signal
 for one in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
@@ -49,7 +49,7 @@ def programs(suite: SuiteFile, server: str = SERVER) -> tuple[Build, Build]:
 
 
 def pids_of(suite: SuiteFile) -> list[int]:
-    """The process ids of all programs that have started."""
+    """The process ids of all started programs."""
     return [int(line) for line in (suite.folder / "pids").read_text().split()]
 
 
@@ -85,7 +85,7 @@ def test_after_a_server_that_is_stopped(suite: SuiteFile) -> None:
     assert_gone(pids_of(suite), 1)
 
 
-# Each process of a chain starts the next, in a session of its own.
+# A chain of processes, each of which starts the next one in its own session.
 CHAIN = (
     STAYING
     + """
@@ -100,7 +100,7 @@ while True: signal.pause()
 
 
 def test_after_programs_that_fled_to_sessions_of_their_own(suite: SuiteFile) -> None:
-    """The children of one that was left come to the harness when that one is killed."""
+    """When a process is killed, its children become children of the harness."""
     (suite.folder / "chain.py").write_text(CHAIN)
     os.mkfifo(suite.folder / "last")
     server = """
@@ -143,7 +143,7 @@ run: "{{python}} -I -S {role}.py"
 
 @pytest.fixture
 def playing(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A run of a case whose programs are all up, and wait for each other without end."""
+    """A run of a case whose programs are all started, and wait for each other forever."""
     suite = write_suite(tmp_path)
     steps = ALL_HERE + "- eve: starts\n- eve: {types: client}\n- server: {sees: more}\n" + OVER
     scenario(suite, steps, CAST.replace("}", ", eve: client in a shell}"))
@@ -162,7 +162,7 @@ def playing(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def programs_up(folder: Path, count: int) -> list[int]:
-    """Wait until so many programs have written their process ids; returns these."""
+    """Wait until so many programs have written their process ids; returns the ids."""
     pipe = os.open(folder / "pids", os.O_RDWR)
     data = b""
     while data.count(b"\n") < count:
@@ -182,7 +182,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def assert_ends(pids: list[int], end: str, process: subprocess.Popen[bytes]) -> None:
-    """Bring about the end, and wait until all these processes have ended."""
+    """End the run in this way, and wait until all these processes have ended."""
     watched = [os.pidfd_open(pid) for pid in pids]
     if end == "the worker is killed":
         (worker,) = children_of(process.pid)
@@ -200,7 +200,7 @@ def assert_ends(pids: list[int], end: str, process: subprocess.Popen[bytes]) -> 
 
 @pytest.mark.parametrize("end", ["the worker is killed", "Ctrl+C", "SIGINT", "SIGKILL"])
 def test_after_the_end_of(end: str, playing: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    """Programs on terminals, and on pipes, and jobs of a shell; and the guard as well."""
+    """Programs on terminals, on pipes, jobs of a shell, and the guard process."""
     pids = programs_up(tmp_path, 4)
     everything = descendants(playing.pid)
     assert set(pids) < set(everything)
@@ -210,7 +210,7 @@ def test_after_the_end_of(end: str, playing: subprocess.Popen[bytes], tmp_path: 
 
 
 def test_an_interrupted_case_leaves_nothing(suite: SuiteFile) -> None:
-    """Ctrl+C is no failure: the caller gets it, after all programs have ended."""
+    """Ctrl+C is not a failure: the caller gets it after all programs have ended."""
     steps = "- server: starts\n- tom: starts\n- tom: {sees: more}\n- tom: {exits: 0}\n"
     server, client = programs(suite)
     interrupting = f"import os\nos.kill({os.getpid()}, {int(signal.SIGINT)})\n"

@@ -1,4 +1,4 @@
-"""What may come in one way or another, at the same time, or not too early."""
+"""What may come in several ways, at the same time, or not too early."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tiny import ECHO, SHORT, SUITE, write_suite
 from conformance.model import FailureKind
 from conformance.read.suite import SuiteFile
 
-# Answers each line by the lines that stand in it, with `|` between them.
+# Replies to each line with the lines in it, which are separated by `|`.
 SPEAKING = (
     """
 def answer(connection, line):
@@ -20,7 +20,7 @@ def answer(connection, line):
     + ANSWERING
 )
 
-# Ends a connection as its first line says.
+# Ends a connection as its first line demands.
 ENDING = """
 ready()
 def serve(end):
@@ -37,7 +37,7 @@ while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 """
 
-# Says `now` when so many seconds are over as a line says.
+# Says `now` after the number of seconds in each line.
 LATER = (
     """
 def answer(connection, line):
@@ -77,7 +77,7 @@ def test_what_is_optional_comes_once_and_in_its_order(suite: SuiteFile, line: st
 
 
 def test_a_line_that_may_come_at_the_end_of_a_step(suite: SuiteFile) -> None:
-    """Whether it came shows only in what is seen next."""
+    """Only the next step shows whether it came."""
     steps = ("- ann: {sees: [one, {optional: two}]}", "- ann: {sees: three}")
     passes(suite, SPEAKING, said("one|two|three", *steps))
     passes(suite, SPEAKING, said("one|three", *steps))
@@ -176,10 +176,10 @@ def test_one_of_several_dialogues(suite: SuiteFile, line: str) -> None:
 
 
 def test_none_of_several_dialogues(suite: SuiteFile) -> None:
-    """Told at once: no waiting makes a wrong line right."""
+    """It fails at once: more waiting would not help."""
     failure = fails(suite, SPEAKING, said("perhaps", EITHER))
     assert (failure.expected, failure.seen) == ("no or yes", "perhaps")
-    assert failure.reason == "none of 2 dialogues begins so: another line"
+    assert failure.reason == "none of 2 dialogues begins like this: another line"
 
 
 def test_a_dialogue_that_begins_and_goes_wrong(suite: SuiteFile) -> None:
@@ -189,7 +189,7 @@ def test_a_dialogue_that_begins_and_goes_wrong(suite: SuiteFile) -> None:
 
 @pytest.mark.parametrize("line", ["reset", "reason", "prompt", "end", "reason, prompt"])
 def test_dialogues_of_several_kinds(suite: SuiteFile, line: str) -> None:
-    """A line, a prompt, an end, a reset: nothing of the others is lost when one is tried."""
+    """A line, a prompt, an end, a reset: trying one alternative takes nothing from the others."""
     steps = """\
 - either:
     - - ann: is_reset
@@ -202,7 +202,7 @@ def test_dialogues_of_several_kinds(suite: SuiteFile, line: str) -> None:
 
 
 def test_dialogues_of_several_actors(suite: SuiteFile) -> None:
-    """The one is played that begins; the others may wait for ever."""
+    """The dialogue that begins is played; the others may wait forever."""
     steps = """\
 - bob: starts
 - bob: {types: hello}
@@ -238,7 +238,7 @@ def test_an_end_by_a_reset_where_that_is_as_good(suite: SuiteFile) -> None:
 
 
 def test_bytes_at_the_same_time(suite: SuiteFile) -> None:
-    """Each byte of one actor is sent before the other one has sent all."""
+    """The actors' bytes are mixed: neither has sent everything before the other begins."""
     server = """
 ready()
 ends = [listener.accept()[0], listener.accept()[0]]
@@ -264,7 +264,7 @@ while True:
 
 
 def test_one_waits_while_another_goes_on(suite: SuiteFile) -> None:
-    """Each waits for what the other one does after its own first step."""
+    """Each actor waits for what the other does after its own first step."""
     server = """
 ready()
 one, other = listener.accept()[0], listener.accept()[0]
@@ -313,7 +313,7 @@ def test_not_before_its_time(suite: SuiteFile) -> None:
 
 
 def test_the_moment_counts_at_which_something_came(suite: SuiteFile) -> None:
-    """Not the one at which a step looks at it; so each of these looks late."""
+    """The time of arrival counts, not the time at which a step looks, which is late here."""
     look = ("- bob: starts", "- bob: {sees_nothing_for: 3}")
     sees = "- ann: {sees: now, since: ann, TIME}"
     early = fails(suite, LATER, said("0.01", *look, sees.replace("TIME", "not_before: 3")), TWO)

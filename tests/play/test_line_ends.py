@@ -1,4 +1,4 @@
-"""Lines that end otherwise than in LF, and bytes that are no lines at all."""
+"""Line ends other than LF, and bytes that are not lines."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from conformance.read.suite import SuiteFile
 
 CRLF = SUITE.replace("programs:", 'line_end: "\\r\\n"\nprograms:', 1)
 
-SOON = 3  # seconds, in which what comes at once has come
+SOON = 3  # seconds: enough for what comes at once
 
 MEET = "- server: starts\n- ann: starts\n"
 ASKS = MEET + "- ann: {types: a}\n"
 
-# Connects, says a line that ends in CR LF, and prints the bytes of the answer.
+# Connects, sends a line with CR LF, and prints the bytes of the reply.
 CLIENT = """
 import socket, sys
 connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
@@ -32,7 +32,7 @@ def suite(tmp_path: Path) -> SuiteFile:
 
 
 def answering(data: str) -> str:
-    """A server that sends these bytes once something has come, and then all that comes."""
+    """A server that waits for input, sends these bytes, and then sends back all input."""
     return f"""
 ready()
 while True:
@@ -99,7 +99,7 @@ def test_what_no_step_names_is_told_by_the_line(suite: SuiteFile) -> None:
 def test_a_prompt(suite: SuiteFile) -> None:
     asked = ASKS + '- ann: {is_asked: "name? "}\n- ann: closes'
     passes(suite, answering("b'name? '"), asked)
-    failure = fails(suite, answering(r"b'name?\n'"), asked)  # LF alone is a byte like any other
+    failure = fails(suite, answering(r"b'name?\n'"), asked)  # without CR, LF is an ordinary byte
     assert (failure.seen, failure.reason) == ("name?⏎", "a prompt was expected")
 
 
@@ -110,7 +110,7 @@ def test_a_prompt_with_the_line_end_behind_it(suite: SuiteFile) -> None:
 
 
 def test_a_scripted_server_has_the_same_line_end(suite: SuiteFile) -> None:
-    """And what a program prints ends in LF, as ever."""
+    """The output of a program still ends in LF."""
     steps = """
 - server: starts
 - ann: starts
@@ -163,7 +163,7 @@ def test_another_byte(suite: SuiteFile) -> None:
     failure = fails(suite, server, ASKS + "- ann: {gets: {text: a, times: 100001}}")
     assert failure.expected == "…" + "a" * 62
     assert failure.seen == "…" + "a" * 60 + "b"
-    assert failure.reason == "byte 100000 of 100001: this one is another"
+    assert failure.reason == "byte 100000 of 100001: it differs"
 
 
 def test_bytes_that_do_not_come(suite: SuiteFile) -> None:

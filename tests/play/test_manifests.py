@@ -1,4 +1,4 @@
-"""What a manifest says of a program that nobody here wrote, and what it is played by."""
+"""Manifests of programs that were written elsewhere, and how the harness plays these programs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import pytest
 from tiny import ECHO, LISTENING, PATIENT, SHORT, played, program, scenario, write_suite
 
 from conformance.arguments import Pattern, Ready
-from conformance.build import Build
+from conformance.builds.build import Build
 from conformance.model import Failure, FailureKind, Outcome, Role
-from conformance.play import network, system
 from conformance.play.actors.missed import Lacking
+from conformance.play.network import fixed_ports
+from conformance.play.processes import system
 from conformance.read.suite import SuiteFile
 
 HEARD = """
@@ -28,7 +29,7 @@ HEARD = """
 """
 SILENT = ECHO.replace("ready()", "")
 
-# Shows what its server says, until that ends the connection.
+# Shows what its server sends, until the server ends the connection.
 CLIENT = """
 import socket, sys
 print(socket.create_connection((sys.argv[1], int(sys.argv[2]))).makefile().readline().rstrip())
@@ -69,7 +70,7 @@ _ports = itertools.count(20000 + os.getpid() % 10000)
 
 
 def a_free_port() -> int:
-    """One that the system gives to no connection by itself, nor to another worker of pytest."""
+    """A port that the system assigns to no connection, and no other worker of pytest uses."""
     for port in _ports:
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
@@ -130,6 +131,15 @@ def test_a_ready_line_that_names_no_port(suite: SuiteFile) -> None:
     passes(suite, announcing(suite, "print('up again', file=sys.stderr, flush=True)", ready))
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "80800", "9" * 5000, "x"])
+def test_a_ready_line_that_names_what_is_no_port(suite: SuiteFile, port: str) -> None:
+    ready = Ready(Pattern("port (?P<port>.*)", "matches"))
+    build = announcing(suite, f"print('port', {port!r}, flush=True)", ready)
+    failure = fails(suite, build)
+    assert failure.kind is FailureKind.START
+    assert failure.reason == "no port from 1 to 65535"
+
+
 def test_a_ready_line_that_does_not_come(suite: SuiteFile) -> None:
     ready = Ready(Pattern("up at {port}", "contains"), first=False)
     failure = fails(suite, announcing(suite, "print('on'); sys.exit(3)", ready))
@@ -155,7 +165,7 @@ def test_a_start_may_take_longer_than_a_step(suite: SuiteFile) -> None:
 
 # --- Programs of several processes ----------------------------------------------------------------
 
-# The program starts the one that serves, waits for its end, and ends likewise; as a shell does.
+# Starts the program that serves, waits for its end, and ends in the same way, as a shell does.
 LAUNCHING = """
 import os, sys
 child = os.fork()
@@ -239,7 +249,7 @@ def test_two_servers_of_a_case_that_always_take_the_same_port(suite: SuiteFile) 
     build = program(suite.folder, ECHO, beginning=listening, port=port)
     found = outcome(suite, build, steps=steps, cast="{rival: server}")
     assert found.failure is None
-    assert "another program of this case always takes it, too" in str(found.error)
+    assert "another program of this case always takes the same port" in str(found.error)
 
 
 def test_a_port_in_use_that_no_manifest_names_is_one_too(suite: SuiteFile) -> None:
@@ -259,7 +269,7 @@ def test_a_scripted_server_whose_port_is_in_use(suite: SuiteFile) -> None:
 
 
 def test_a_wrong_ready_line_is_no_port_in_use(suite: SuiteFile) -> None:
-    """The program itself listens there."""
+    """The program itself listens on it."""
     port = a_free_port()
     listening = LISTENING.replace("int(sys.argv[1])", str(port)).replace("ready on", "raedy on")
     failure = fails(suite, program(suite.folder, ECHO, beginning=listening, port=port))
@@ -269,7 +279,7 @@ def test_a_wrong_ready_line_is_no_port_in_use(suite: SuiteFile) -> None:
 def test_a_port_at_which_connections_linger_is_waited_for(
     suite: SuiteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The program cannot have it, and is started once more when it is free."""
+    """The program cannot bind the port, so it is started again when the port is free."""
     waited: list[object] = []
     lingering = suite.folder / "lingering"
     lingering.touch()
@@ -278,7 +288,7 @@ def test_a_port_at_which_connections_linger_is_waited_for(
         waited.append(wanted)
         lingering.unlink()
 
-    monkeypatch.setattr(network, "wait_until_free", wait)
+    monkeypatch.setattr(fixed_ports, "wait_until_free", wait)
     monkeypatch.setattr(system, "port_use", lambda _: "lingers")
     port = a_free_port()
     listening = f"import os\nassert not os.path.exists({str(lingering)!r})\n" + LISTENING
@@ -288,11 +298,11 @@ def test_a_port_at_which_connections_linger_is_waited_for(
 
 
 def test_a_port_that_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a system says of ports is looked at until it says that they are free."""
+    """The system's table of ports is read until the port is free."""
     uses = iter(["lingers", "lingers", ""])
     monkeypatch.setattr(system, "port_use", lambda _: next(uses))
-    monkeypatch.setattr(network, "LOOK_SECONDS", 0.001)
-    network.wait_until_free([1])
+    monkeypatch.setattr(fixed_ports, "LOOK_SECONDS", 0.001)
+    fixed_ports.wait_until_free([1])
     assert list(uses) == []
 
 
@@ -316,11 +326,11 @@ def test_a_turn_is_waited_for() -> None:
 
     def other() -> None:
         started.set()
-        with network.turn_at([port]):
+        with fixed_ports.hold_ports([port]):
             order.append("second")
         done.set()
 
-    with network.turn_at([port]):
+    with fixed_ports.hold_ports([port]):
         threading.Thread(target=other, daemon=True).start()
         assert started.wait(PATIENT)
         assert not done.wait(SHORT)
@@ -330,18 +340,22 @@ def test_a_turn_is_waited_for() -> None:
 
 
 def test_a_turn_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "TURN_SECONDS", SHORT)
+    monkeypatch.setattr(fixed_ports, "TURN_SECONDS", SHORT)
     port = a_free_port()
-    again = network.turn_at([port])
-    with network.turn_at([port]), pytest.raises(Lacking, match=f"port {port} is used"), again:
+    again = fixed_ports.hold_ports([port])
+    with (
+        fixed_ports.hold_ports([port]),
+        pytest.raises(Lacking, match=f"have used port {port}"),
+        again,
+    ):
         pass
 
 
 def test_a_case_without_its_turn_is_an_error(
     suite: SuiteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "TURN_SECONDS", SHORT)
+    monkeypatch.setattr(fixed_ports, "TURN_SECONDS", SHORT)
     port = a_free_port()
-    with network.turn_at([port]):
+    with fixed_ports.hold_ports([port]):
         found = outcome(suite, program(suite.folder, SILENT, port=port))
-    assert "is used by other cases" in str(found.error)
+    assert "other cases have used port" in str(found.error)

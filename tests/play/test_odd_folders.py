@@ -1,4 +1,4 @@
-"""Where the folder for temporary files has an odd name, nothing of what is filled in breaks."""
+"""Placeholders are filled in correctly if the folder for temporary files has a strange name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conformance.text import complete, fill, lone_brace, plain, quoted
 
 NAMES = ['a b+[c]{d}"e', "it's", "{n} {host} {scratch}", "a\\b$(x)*?", "#&;|<>~"]
 
-# Writes a line into the file of its argument, and says to each client where that is.
+# Writes a line into the file of its argument, and sends each client the path.
 TELLING = """
 import json
 path = sys.argv[3]
@@ -45,16 +45,16 @@ STEPS = """\
 def odd_folder(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A folder for temporary files, of an odd name."""
+    """A folder for temporary files, with a strange name."""
     folder = tmp_path / str(request.param)
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(tempfile, "tempdir", None)  # so that the variable is looked at again
+    monkeypatch.setattr(tempfile, "tempdir", None)  # so that the variable is read again
     return folder
 
 
 def failure(folder: Path, steps: str) -> object:
-    """What goes wrong when the steps are played."""
+    """The failure when the steps are played."""
     suite = write_suite(folder / "suite")
     outcome = played(suite, scenario(suite, steps), program(suite.folder, TELLING))
     return outcome.failure or outcome.error
@@ -122,7 +122,7 @@ def test_a_truth_is_no_number(wanted: str, line: str, meets: bool) -> None:
 
 
 def test_an_expression_is_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It is compiled when it is read: to compile it for every line costs more than to match it."""
+    """It is compiled when it is read: compiling it for each line would cost more than matching."""
     one = scenario(
         write_suite(tmp_path / "suite"),
         '- server: starts\n- ann: comes\n- ann: {sees: {matches: "only[h]ere+"}}',

@@ -1,4 +1,4 @@
-"""Where waiting is in vain, further cases wait less; and what a pass takes back."""
+"""After several timeouts in the same situation, deadlines become shorter; a pass undoes this."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from conformance.model import (
     Split,
     Step,
 )
-from conformance.play.deadlines import HURRY, Deadlines
-from conformance.play.patience import IN_VAIN, Patience
+from conformance.play.schedule.deadlines import SHORTENED_BY, Deadlines
+from conformance.play.schedule.patience import MOST_TIMEOUTS, Patience
 
 SERVER = Implementation("zig", Role.SERVER, "Zig", Path(), "zig")
 
@@ -43,13 +43,13 @@ def case(name: str, some: tuple[Step, ...], server: Implementation = SERVER) -> 
 
 
 CASES = [case(f"case-{n}", steps("hello", "you", f"rest {n}", line=n)) for n in range(9)]
-STALLED = Outcome(10.0, reached=1, stalled=True)  # at the second step
-HURRIED = replace(STALLED, hurried=True)
+TIMED_OUT = Outcome(10.0, reached=1, timed_out=True)  # at the second step
+SHORTENED = replace(TIMED_OUT, shortened=True)
 PASSED = Outcome(0.1, reached=3)
 
 
 def after(*outcomes: Outcome) -> Patience:
-    """What was seen of the first cases."""
+    """The state after the outcomes of the first cases."""
     patience = Patience()
     for one, outcome in zip(CASES, outcomes, strict=False):
         patience.note(one, outcome)
@@ -57,12 +57,12 @@ def after(*outcomes: Outcome) -> Patience:
 
 
 def test_a_step_that_timed_out_often_enough_gets_less_time() -> None:
-    assert after(*[STALLED] * (IN_VAIN - 1)).hint(CASES[-1]) == ()
-    assert after(*[STALLED] * IN_VAIN).hint(CASES[-1]) == (1,)
+    assert after(*[TIMED_OUT] * (MOST_TIMEOUTS - 1)).hint(CASES[-1]) == ()
+    assert after(*[TIMED_OUT] * MOST_TIMEOUTS).hint(CASES[-1]) == (1,)
 
 
 def test_only_in_the_same_situation() -> None:
-    patience = after(*[STALLED] * IN_VAIN)
+    patience = after(*[TIMED_OUT] * MOST_TIMEOUTS)
     assert patience.hint(case("other-step", steps("hello", "me"))) == ()
     assert patience.hint(case("other-before", steps("hi", "you"))) == ()
     assert patience.hint(case("more-before", steps("hello", "hello", "you"))) == ()
@@ -72,24 +72,24 @@ def test_only_in_the_same_situation() -> None:
 
 @pytest.mark.parametrize(("split", "less"), [(Split.TOGETHER, (1,)), (Split.EITHER, ())])
 def test_behind_several_dialogues(split: Split, less: tuple[int, ...]) -> None:
-    """What went before is known word for word, unless a case may have gone one way or another."""
+    """The steps before are known exactly, unless a case may have taken different branches."""
     patience = Patience()
     parted = Step(Place("few.yaml", 1), "", "", split=split, branches=(steps("a"), steps("b")))
-    for n in range(IN_VAIN):
-        patience.note(case(f"parted-{n}", (parted, *steps("you"))), STALLED)
+    for n in range(MOST_TIMEOUTS):
+        patience.note(case(f"parted-{n}", (parted, *steps("you"))), TIMED_OUT)
     assert patience.hint(case("parted", (parted, *steps("you")))) == less
     other = replace(parted, branches=(steps("a"), steps("c")))
     assert patience.hint(case("other", (other, *steps("you")))) == ()
 
 
 def test_not_where_it_ever_came_true() -> None:
-    assert after(PASSED, *[STALLED] * 5).hint(CASES[-1]) == ()
-    assert after(*[STALLED] * 5, PASSED).hint(CASES[-1]) == ()
+    assert after(PASSED, *[TIMED_OUT] * 5).hint(CASES[-1]) == ()
+    assert after(*[TIMED_OUT] * 5, PASSED).hint(CASES[-1]) == ()
 
 
 def test_what_failed_at_once_and_what_the_harness_did_count_for_nothing() -> None:
-    failed = replace(STALLED, stalled=False)
-    broken = replace(STALLED, error="out of memory")
+    failed = replace(TIMED_OUT, timed_out=False)
+    broken = replace(TIMED_OUT, error="out of memory")
     assert after(*[failed] * 4, *[broken] * 4).hint(CASES[-1]) == ()
 
 
@@ -98,20 +98,23 @@ def test_a_rules_own_time_is_never_less(option: str) -> None:
     patience = Patience()
     own = tuple(replace(one, options={option: 3.0}) for one in steps("hello", "you"))
     for n in range(5):
-        patience.note(case(f"timed-{n}", own), STALLED)
+        patience.note(case(f"timed-{n}", own), TIMED_OUT)
     assert patience.hint(case("timed", own)) == ()
 
 
 def test_a_case_that_had_less_time_is_played_again_once_another_passes() -> None:
-    patience = after(*[STALLED] * IN_VAIN, HURRIED, HURRIED)
-    assert patience.contradicted() == []
+    patience = after(*[TIMED_OUT] * MOST_TIMEOUTS, SHORTENED, SHORTENED)
+    assert patience.to_replay() == []
     patience.note(CASES[-1], PASSED)
-    assert patience.contradicted() == CASES[IN_VAIN : IN_VAIN + 2]
+    assert patience.to_replay() == CASES[MOST_TIMEOUTS : MOST_TIMEOUTS + 2]
 
 
 def test_how_much_less() -> None:
     first, second = steps("hello", "you")
-    deadlines = Deadlines(step=10.0, start=30.0, hurried=second)
+    deadlines = Deadlines(step=10.0, start=30.0, shortened=second)
     assert (deadlines.allow(first), deadlines.starting(first)) == (10.0, 30.0)
-    assert (deadlines.allow(second), deadlines.starting(second)) == (10 / HURRY, 30 / HURRY)
+    assert (deadlines.allow(second), deadlines.starting(second)) == (
+        10 / SHORTENED_BY,
+        30 / SHORTENED_BY,
+    )
     assert deadlines.longest(CASES[0]) == 30.0  # a worker is never stopped for waiting too long

@@ -1,4 +1,4 @@
-"""The verbs, played by programs of a few lines: what passes, what fails, and in which words."""
+"""The verbs, played by very short programs: what passes, what fails, and the messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tiny import ECHO, LISTENING, SHORT, SUITE, played, program, scenario, write
 from conformance.model import Failure, FailureKind, Outcome, Role
 from conformance.read.suite import SuiteFile
 
-# Answers each line of a connection by what `answer` makes of it.
+# Replies to each line of a connection by `answer`.
 ANSWERING = """
 def serve(connection):
     try:
@@ -29,7 +29,7 @@ while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 """
 
-# Passes lines on, both ways, until the server ends the connection.
+# Relays lines in both directions, until the server ends the connection.
 CLIENT = """
 import select, socket, sys
 connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
@@ -61,7 +61,7 @@ def suite(tmp_path: Path) -> SuiteFile:
 def outcome(
     suite: SuiteFile, server: str, steps: str, cast: str = "{ann: wire}", client: str = CLIENT
 ) -> Outcome:
-    """What happens when the server, the text of a program, plays these steps."""
+    """The outcome when a server with this text plays these steps."""
     programs = [program(suite.folder, server), program(suite.folder, client, Role.CLIENT)]
     return played(suite, scenario(suite, steps, cast), *programs)
 
@@ -80,7 +80,7 @@ def fails(suite: SuiteFile, *arguments: str) -> Failure:
 
 
 def step(failure: Failure) -> str:
-    """The step as it is written."""
+    """The step, as written in the file."""
     return failure.step.partition("  ")[2]
 
 
@@ -118,6 +118,17 @@ def test_a_server_that_says_something_before_it_is_ready(suite: SuiteFile) -> No
 def test_a_server_that_floods_its_terminal_before_it_is_ready(suite: SuiteFile) -> None:
     failure = fails(suite, "while True: print('x' * 100)", "- server: starts", "{}")
     assert (failure.seen, failure.reason) == ("x" * 100, "not its ready line")
+
+
+def test_of_a_very_long_line_a_failure_holds_the_difference(suite: SuiteFile) -> None:
+    long = "sys.stderr.write('e' * 60_000); print('x' * 9_999_999 + 'y')"
+    steps = "- server: starts\n- ann: starts\n- ann: {types: 'x'}\n"
+    steps += "- ann: {sees: '{x*9999999}z'}"
+    server = ECHO.replace("sendall(line)", "sendall(b'x' * 9_999_999 + b'y' + line[-1:])")
+    failures = [fails(suite, long + ECHO, "- server: starts", "{}"), fails(suite, server, steps)]
+    assert all(len(repr(one)) < 40_000 for one in failures)
+    assert all(one.seen.endswith("… (10,000,000 characters)") for one in failures)
+    assert ("xz…" in failures[1].expected, "xy…" in failures[1].seen) == (True, True)
 
 
 def test_a_ready_line_that_stays_in_a_buffer(suite: SuiteFile) -> None:
@@ -162,7 +173,7 @@ def test_options_and_a_wrapper(suite: SuiteFile) -> None:
 
 
 def test_arguments_instead_of_all_options(suite: SuiteFile) -> None:
-    """No ready line is awaited then."""
+    """Without the option for the port, no ready line is expected."""
     found = passes(
         suite,
         TELLING.replace("ready()", ""),
@@ -194,7 +205,7 @@ def test_the_suites_own_options_can_be_taken_away(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_looked_up(tmp_path: Path) -> None:
-    """A program that announces nothing is ready once it listens."""
+    """A program that prints nothing is ready when it listens."""
     text = SUITE.replace('    ready: "ready on {port}"\n', "")
     server = ECHO.replace("ready()", "")
     steps = "- server: starts\n- ann: starts\n- ann: {types: hello}\n- ann: {sees: hello}"
@@ -212,7 +223,7 @@ def test_a_ready_line_without_a_port(tmp_path: Path) -> None:
 
 
 def test_a_fixed_port(suite: SuiteFile) -> None:
-    """A program that cannot be given a port has an address of its own in each case."""
+    """A program that takes no port gets its own address in each case."""
     text = ECHO.replace("ready()", "print('ready on 40404', flush=True)")
     listening = "import socket, sys\nlistener = socket.create_server((sys.argv[1], 40404))\n"
     one = program(suite.folder, text, beginning=listening, arguments="{host}", port=40404)
@@ -222,7 +233,7 @@ def test_a_fixed_port(suite: SuiteFile) -> None:
         assert (found.failure, found.error) == (None, None)
 
 
-# Listens at a first port, then at the one that it is given; or lets a child process do that.
+# Listens on a first port, then on the given port; or a child process does that.
 TWO_PORTS = """
 other, listener = listener, socket.create_server((sys.argv[1], 40405))
 """
@@ -240,7 +251,7 @@ if os.fork():
     ids=["the given one of two", "in a child", "the given one in a child"],
 )
 def test_a_port_that_no_line_announces(tmp_path: Path, first: str) -> None:
-    """It is looked up: in the program, and in the processes that it has started."""
+    """It is found in the program, or in a process that it has started."""
     suite = write_suite(tmp_path / "silent", SUITE.replace("ready on {port}", ""))
     listening = LISTENING.replace('"127.0.0.1", int(sys.argv[1])', "sys.argv[1], 0")
     port = 40405 if TWO_PORTS in first else None
@@ -365,7 +376,7 @@ TO_THE_END = "- server: starts\n- server: {types: end}\n- server: {exits: 0}"
 
 
 def leaves(suite: SuiteFile, server: str) -> Failure:
-    """A case passes where a program leaves processes behind; the run says so."""
+    """If a program leaves processes behind, the case passes, and the run reports it."""
     found = passes(suite, server, TO_THE_END, "{}")
     assert found.afterwards
     assert found.afterwards.kind is FailureKind.LEFT_OVER
@@ -458,7 +469,7 @@ def test_keys_and_signals(suite: SuiteFile, step: str, end: str) -> None:
     )
 
 
-# Tells by which signals it would not be ended as usual.
+# Prints which of the usual signals would not end it.
 TELLS = """
 ready()
 for line in open("/proc/self/status"):
@@ -511,7 +522,7 @@ MEET = "- server: starts\n- ann: starts\n"
 
 
 def answering(text: str) -> str:
-    """A server that does this for each line."""
+    """A server that executes this for each line."""
     return f"def answer(connection, line):\n    {text}\n" + ANSWERING
 
 
@@ -520,7 +531,7 @@ EXTRA = "connection.sendall(b'and?\\n')"
 
 
 def test_a_line_that_no_step_names_breaks_the_scenarios_own_rule(suite: SuiteFile) -> None:
-    """It came in front of what a shorthand expected, which is not the shorthand's fault."""
+    """It came before what a shorthand expected, and does not break the shorthand's rule."""
     failure = fails(suite, answering(f"{EXTRA}; {GREETING}"), "- server: starts\n- ann: comes")
     assert failure.requirement == "ECHO-1"
     assert (failure.expected, failure.seen) == ("hello ann, one of 1", "and?")
@@ -578,7 +589,8 @@ def test_a_prompt_with_a_line_end(suite: SuiteFile) -> None:
     server = answering("connection.sendall(b'yes?\\nhello\\n')")
     asked = MEET + "- ann: {types: a}\n- ann: {is_asked: yes?}\n"
     failure = fails(suite, server, asked + "- ann: {sees: hello}")
-    assert (failure.seen, failure.reason) == ("", "an unexpected line before the expected one")
+    why = "an unexpected empty line before the expected one"
+    assert (failure.seen, failure.reason) == ("", why)
     failure = fails(suite, server, asked.replace("yes?", "yes? no?"))
     assert (failure.seen, failure.reason) == ("yes?⏎", "a prompt was expected")
 
@@ -669,7 +681,7 @@ def test_a_close_is_told_from_a_reset(suite: SuiteFile) -> None:
     exits = "\n- server: {exits: 0}"
     passes(suite, server, reset.replace("{END}", "is_reset") + exits)
     failure = fails(suite, server, reset.replace("{END}", "is_closed"))
-    assert (failure.seen, failure.reason) == ("a reset", "closed, but not in order")
+    assert (failure.seen, failure.reason) == ("a reset", "not closed in order")
 
 
 def test_a_wire_closes_or_resets(suite: SuiteFile) -> None:
@@ -868,6 +880,7 @@ def test_no_client_has_connected(suite: SuiteFile) -> None:
 
 NO_DELAY = "connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)"
 IS_SET = "connection.sendall(b'set\\n')"
+KEEPALIVE = {"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15}
 HAS_NO_DELAY = "- server: {has_socket_option: {TCP_NODELAY: 1}}"
 
 
@@ -882,6 +895,34 @@ def test_socket_options(suite: SuiteFile) -> None:
         suite, ECHO, f"- server: starts\n{HAS_NO_DELAY}".replace("NODELAY", "TURBO"), "{}"
     )
     assert failure.seen == "none of that name on this machine"
+
+
+def option(name: str, value: int) -> str:
+    level = "SOL_SOCKET" if name.startswith("SO_") else "IPPROTO_TCP"
+    return f"connection.setsockopt(socket.{level}, socket.{name}, {value}); "
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ({"TCP_KEEPIDLE": 60}, "no keepalive (SO_KEEPALIVE)"),
+        ({"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 120}, "it ends after 795 s"),  # 120 + 75 * 9
+        (KEEPALIVE | {"TCP_KEEPCNT": 4}, ""),
+        (KEEPALIVE | {"TCP_KEEPCNT": 5}, "it ends after 135 s"),
+        (KEEPALIVE | {"TCP_KEEPCNT": 9, "TCP_USER_TIMEOUT": 110_000}, ""),  # at 120 s
+        (KEEPALIVE | {"TCP_KEEPCNT": 1, "TCP_USER_TIMEOUT": 121_000}, "it ends after 135 s"),
+        (KEEPALIVE | {"TCP_KEEPINTVL": 70, "TCP_USER_TIMEOUT": 1_000}, "it ends after 130 s"),
+    ],
+)
+def test_a_peer_that_vanishes(suite: SuiteFile, options: dict[str, int], seen: str) -> None:
+    server = answering("".join(option(*each) for each in options.items()) + IS_SET)
+    steps = MEET + "- ann: {types: a}\n- ann: {sees: set}\n- server: {notices_loss_within: 120}"
+    if not seen:
+        passes(suite, server, steps + "\n- ann: closes")
+    else:
+        assert fails(suite, server, steps).seen == seen
+    failure = fails(suite, ECHO, "- server: starts\n- server: {notices_loss_within: 120}", "{}")
+    assert failure.seen == "no connection"
 
 
 def test_idling(suite: SuiteFile) -> None:
@@ -914,6 +955,8 @@ def test_like_behaviour_leaves_like_transcripts(suite: SuiteFile) -> None:
     - bob: starts
     - ann: {types: "over :{port}"}
     - ann: {sees: {contains: "over :{port}"}}
+    - ann: {types: "in {scratch}"}
+    - ann: {sees: {contains: "{scratch}"}}
     - ann: ends_input
     - ann: is_closed
     - bob: {types: [b, {line: "c{n}", times: 1000}]}
@@ -934,6 +977,8 @@ ann * connects
 bob * starts
 ann > over :{port}
 ann < it said over :{port}, first
+ann > in {scratch}
+ann < in {scratch}
 ann * ends its side
 ann * is closed
 bob > b
@@ -990,7 +1035,7 @@ def test_a_tool_that_fails(suite: SuiteFile) -> None:
 
 
 def test_a_program_without_standard_output(suite: SuiteFile) -> None:
-    """Only its listening socket then shows that it is ready."""
+    """Then only its listening socket shows that it is ready."""
     server = ECHO.replace("ready()", "assert sys.stdout is None")
     steps = MEET.replace("server: starts", "server: {starts: , output: closed}")
     passes(suite, server, steps + "- ann: {types: a}\n- ann: {sees: a}\n- ann: closes")

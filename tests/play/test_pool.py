@@ -1,4 +1,4 @@
-"""The pool: every case once, whatever a worker does, and no worker left behind."""
+"""The pool: each case is played once, whatever a worker does, and no worker is left."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pytest
 
 from conformance.mistakes import Place
 from conformance.model import Case, Implementation, Kind, Outcome, Role, Scenario
-from conformance.play import network, pool
-from conformance.play.pool import play_all
+from conformance.play.network import own_network
+from conformance.play.schedule import pool
+from conformance.play.schedule.pool import play_all
 
 CASES = [
     Case(
@@ -27,19 +28,19 @@ CASES = [
 ]
 FIRST = CASES[0]
 
-# A worker of pytest-xdist has a thread beside the one that forks; the command has none.
+# A worker of pytest-xdist has a second thread when it forks; the command does not.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
 Play = Callable[[Case], Outcome]
 
 
 def says_its_id(case: Case) -> Outcome:
-    """Play a case whose transcript is its id."""
+    """Play a case; its transcript is its id."""
     return Outcome(0.0, transcript=case.id)
 
 
 def played(play: Play, jobs: int, cases: list[Case] = CASES) -> dict[str, Outcome]:
-    """All outcomes by the case's id."""
+    """All outcomes, by the id of the case."""
     return {case.id: outcome for case, outcome in play_all(cases, play, jobs=jobs)}
 
 
@@ -56,7 +57,7 @@ def test_no_cases_no_workers() -> None:
 
 
 def test_as_many_at_the_same_time_as_jobs() -> None:
-    """Each case waits until three are there, so with fewer at a time none would ever end."""
+    """Each case waits until three are running, so with fewer jobs none would end."""
     meeting = multiprocessing.get_context("fork").Barrier(3)
 
     def meet(case: Case) -> Outcome:
@@ -85,12 +86,14 @@ def test_what_the_harness_throws_is_an_error_of_its_case() -> None:
         return says_its_id(case)
 
     outcomes = played(throw, 2)
-    assert str(outcomes.pop(FIRST.id).error).endswith("report it: ZeroDivisionError: a bug")
+    thrown = outcomes.pop(FIRST.id)
+    assert str(thrown.error).endswith("report it: ZeroDivisionError: a bug")
+    assert [one.stream for one in thrown.output] == ["its stack trace"]
     assert all(outcome.error is None for outcome in outcomes.values())
 
 
 def test_workers_that_are_stopped_clean_up_first(tmp_path: Path) -> None:
-    """The first case ends the iteration, while others are being played."""
+    """The first case stops the iteration while others are playing."""
     playing = multiprocessing.get_context("fork").Barrier(3)
 
     def wait_for_ever(case: Case) -> Outcome:
@@ -161,10 +164,10 @@ def in_which_network() -> str:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_each_has_a_network_of_its_own(jobs: int) -> None:
-    """With a loopback, and with the port, which other cases and this process hold; others not."""
-    if not network.is_available():
+    """With its own loopback; others use the same port at the same time, as does this process."""
+    if not own_network.is_available():
         pytest.skip("this machine gives no process a network of its own")
-    held = []  # also after the case
+    held = []  # kept open after the case
 
     def listen(case: Case) -> Outcome:
         if case.server:
@@ -183,12 +186,12 @@ def test_each_has_a_network_of_its_own(jobs: int) -> None:
 def test_without_such_networks_one_at_a_time_for_each_port(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(network, "is_available", lambda: False)
+    monkeypatch.setattr(own_network, "is_available", lambda: False)
     meeting = multiprocessing.get_context("fork").Barrier(2)
 
     def alone(case: Case) -> Outcome:
         if case.server is None:
-            meeting.wait()  # as many others as there is room for are played meanwhile
+            meeting.wait()  # meanwhile, as many other cases are played as there is room for
             return Outcome(0.0)
         (tmp_path / "taken").touch(exist_ok=False)
         if case is TAKING[0]:
@@ -202,11 +205,11 @@ def test_without_such_networks_one_at_a_time_for_each_port(
 
 
 def test_a_network_that_cannot_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "is_available", lambda: True)
+    monkeypatch.setattr(own_network, "is_available", lambda: True)
 
     def refuse() -> None:
         raise OSError("no more networks")
 
-    monkeypatch.setattr(network, "enter", refuse)
+    monkeypatch.setattr(own_network, "enter", refuse)
     errors = {outcome.error for outcome in played(says_its_id, 1, TAKING).values()}
     assert errors == {"this machine: no more networks"}

@@ -1,4 +1,4 @@
-"""Actors on a screen: what a person would see, and how a terminal is left behind."""
+"""Actors on a screen: what a person would see, and the state in which a terminal is left."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 import pytest
 from tiny import ECHO, PATIENT, SHORT, played, program, read_scenarios, scenario, write_suite
 
-from conformance.build import Build
+from conformance.builds.build import Build
 from conformance.mistakes import Mistake
 from conformance.model import Failure, Medium, Role
 from conformance.plan import Selection, plan
-from conformance.play.deadlines import Deadlines
-from conformance.play.poll import Loop, Source
-from conformance.play.runner import play
-from conformance.play.screen import Screen
-from conformance.play.transcript import Transcript
+from conformance.play.case.poll import Loop, Source
+from conformance.play.case.runner import play
+from conformance.play.case.transcript import Transcript
+from conformance.play.schedule.deadlines import Deadlines
+from conformance.play.terminals.screen import Screen
 from conformance.read.suite import SuiteFile
 
 CAST = "{ann: client on a screen}"
 EXITS = "- ann: {exits: 0}\n- ann: {shows: {last: {matches: '[ -~語]*'}}}\n"
 ENDING = "- ann: {presses: Ctrl+D}\n" + EXITS
 
-# Says what it reads, as the terminal's own line discipline gives it.
+# Prints what it reads through the terminal's line discipline.
 COOKED = """
 import sys
 for line in sys.stdin:
     print("<" + line.rstrip() + ">", flush=True)
 """
 
-# Shows by itself each byte that is typed, `q` ends it.
+# Prints each typed byte itself; `q` ends it.
 RAW = """
 import os, signal, sys, termios, tty
 before = termios.tcgetattr(0)
@@ -51,7 +51,7 @@ def suite(tmp_path: Path) -> SuiteFile:
 
 
 def failure(suite: SuiteFile, client: str, steps: str, deadline: float = PATIENT) -> Failure | None:
-    """What goes wrong when the client, the text of a program, is on a screen."""
+    """The failure when a client with this text is on a screen."""
     one = scenario(suite, "- server: starts\n" + steps, CAST)
     programs = [program(suite.folder, ECHO), program(suite.folder, client, Role.CLIENT)]
     outcome = played(suite, one, *programs, deadline=deadline)
@@ -89,7 +89,7 @@ def test_a_row_that_no_step_names_is_a_failure(suite: SuiteFile) -> None:
 
 def test_what_is_left_on_a_screen_at_the_end_is_said(suite: SuiteFile) -> None:
     steps = "- server: starts\n- ann: starts\n- ann: {presses: Ctrl+D}\n- ann: {exits: 0}\n"
-    with pytest.raises(Mistake, match="ann has exited; say what its screen `shows`"):
+    with pytest.raises(Mistake, match="ann has exited; add what its screen `shows`"):
         scenario(suite, steps, CAST)
 
 
@@ -142,7 +142,7 @@ def test_a_program_that_writes_for_ever_is_not_waited_for(suite: SuiteFile) -> N
     steps = "- ann: starts\n- ann: {shows: done}\n- ann: {exits: 0}\n- ann: {shows: done}\n"
     found = failure(suite, "while True: print('and so on')\n", steps, SHORT)
     assert found
-    assert (found.expected, found.reason) == ("row 1: done", "the screen is another")
+    assert (found.expected, found.reason) == ("row 1: done", "the screen differs")
 
 
 @pytest.mark.parametrize(("mode", "sent"), [("l", "[A"), ("h", "OA")])
@@ -257,17 +257,17 @@ def test_a_text_is_pasted_as_the_program_asks(suite: SuiteFile, mode: str, sent:
 @pytest.mark.parametrize(
     ("steps", "problem"),
     [
-        ("- ann: {sees: x}", "ann is on a screen, so `sees` is not for it; say what it `shows`"),
+        ("- ann: {sees: x}", "ann is on a screen, so `sees` is not for it; use `shows`"),
         ("- ann: {is_asked: x}", "ann is on a screen, so `is_asked` is not for it"),
         ("- ann: {complains: x}", "ann is on a screen, so `complains` is not for it"),
-        ("- ann: {enters: hall}", "ann is on a screen, so it can see no fence"),
+        ("- ann: {enters: hall}", "ann is on a screen, so it cannot see fences"),
         ("- ann: {shows: {first: x}}", "unknown key `first`"),
         ("- ann: {resizes: 80}", "put it in quotes"),
         ("- ann: {resizes: '0x24'}", "a window's size is columns and rows, such as `80x24`"),
         ("- ann: {presses: [Up, Upp]}", "no such key `Upp`; did you mean `Up`?"),
-        ("- tom: {pastes: x}", "tom is on no screen, so `pastes` is not for it"),
-        ("- tom: {shows: x}", "tom is on no screen, so `shows` is not for it"),
-        ("- tom: {starts: null, size: 80x24}", "tom is on no screen, so it has no `size`"),
+        ("- tom: {pastes: x}", "tom is not on a screen, so `pastes` is not for it"),
+        ("- tom: {shows: x}", "tom is not on a screen, so `shows` is not for it"),
+        ("- tom: {starts: null, size: 80x24}", "tom is not on a screen, so it has no `size`"),
         ("- eve: {presses: Up}", "eve has no terminal, so `presses` is not for it"),
     ],
 )
@@ -308,7 +308,7 @@ while True:
 
 
 def servers(suite: SuiteFile, names: str) -> list[Build]:
-    """Servers that say who they are."""
+    """Servers that send their names."""
     builds = []
     for name in names:
         folder = suite.folder / name
@@ -335,9 +335,9 @@ def test_each_start_is_the_next_server_and_every_server_comes_first_once(suite: 
 
 
 def test_servers_are_in_turn_or_nothing_is_said_of_them(suite: SuiteFile) -> None:
-    with pytest.raises(Mistake, match="either left out or `in turn`"):
+    with pytest.raises(Mistake, match="the only value here is `in turn`"):
         read_scenarios(suite, (IN_TURN + ROUND).replace("in turn", "by turns"))
-    with pytest.raises(Mistake, match="goes with wires for the others, not with clients"):
+    with pytest.raises(Mistake, match="needs a cast without clients"):
         read_scenarios(suite, (IN_TURN + ROUND).replace("ann: wire", "ann: client"))
 
 

@@ -13,7 +13,7 @@ from conformance.read.suite import SuiteFile
 
 CAST = "{ann: client in a shell}"
 
-# Says whether it leads a process group, as a job does, and how it was called; then what it reads.
+# Prints whether it leads a process group, as a job does, its name, and then what it reads.
 TELLING = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -33,7 +33,7 @@ def suite(tmp_path: Path) -> SuiteFile:
 def outcome(
     suite: SuiteFile, steps: str, client: str = TELLING, deadline: float = PATIENT
 ) -> Outcome:
-    """What happens when the client, the text of a program, is in a shell."""
+    """The outcome when a client with this text is in a shell."""
     one = scenario(suite, "- server: starts\n" + steps, CAST)
     programs = [program(suite.folder, ECHO), program(suite.folder, client, Role.CLIENT)]
     found = played(suite, one, *programs, deadline=deadline)
@@ -63,7 +63,7 @@ def test_a_program_is_a_command_of_the_shell(suite: SuiteFile) -> None:
 
 
 def test_a_program_is_a_job(suite: SuiteFile) -> None:
-    """What the shell stops is the program itself: no process stands between them."""
+    """The shell stops the program itself: no other process is between them."""
     steps = """\
 - ann: {starts: , under: nice}
 - ann: {types: client}
@@ -106,7 +106,7 @@ def test_a_job_that_computes_is_not_idle(suite: SuiteFile) -> None:
 @pytest.mark.parametrize("ignores", [False, True])
 def test_a_job_that_outlives_its_shell(suite: SuiteFile, ignores: bool) -> None:
     client = "import signal\nprint('here', flush=True)\nwhile True: signal.pause()\n"
-    if ignores:  # the shell's signal to a stopped job
+    if ignores:  # the shell's signal for a stopped job
         client = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + client
     steps = """\
 - ann: starts
@@ -151,12 +151,12 @@ def test_a_shell_that_is_not_ready(suite: SuiteFile, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("steps", "problem"),
     [
-        ("- ann: {sees: x}", "ann is in a shell, so `sees` is not for it; say what it `shows`"),
+        ("- ann: {sees: x}", "ann is in a shell, so `sees` is not for it; use `shows`"),
         ("- ann: {is_sent: SIGTERM}", "ann is in a shell, so `is_sent` is not for it"),
         ("- ann: {grows_less_than: 1 MiB}", "so `grows_less_than` is not for it"),
         ("- ann: {has_socket_option: {SO_TYPE: 1}}", "so `has_socket_option` is not for it"),
-        ("- ann: {enters: hall}", "ann is on a screen, so it can see no fence"),
-        ("- ann: {types: exit}\n- ann: {exits: 0}", "say what its screen `shows`"),
+        ("- ann: {enters: hall}", "ann is on a screen, so it cannot see fences"),
+        ("- ann: {types: exit}\n- ann: {exits: 0}", "add what its screen `shows`"),
     ],
 )
 def test_what_is_not_for_a_shell_is_refused(suite: SuiteFile, steps: str, problem: str) -> None:

@@ -1,6 +1,6 @@
-"""A green case means that every claim was checked, and a red one that a rule is broken.
+"""A green case means that each claim was checked, and a red one that a rule is broken.
 
-Each test here fails when the harness overlooks something again, or accuses a right program.
+Each test here fails if the harness misses a fault again, or accuses a right program.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ from conformance.judge import is_probe, judge
 from conformance.mistakes import Mistake
 from conformance.model import Failure, FailureKind, Outcome, Role, Verdict
 from conformance.plan import Selection
-from conformance.play import runner
 from conformance.play.actors.connection import Wire
-from conformance.play.deadlines import Deadlines
-from conformance.play.poll import Loop, Source
-from conformance.play.runner import play
-from conformance.play.system import children
-from conformance.play.tcp import has_ipv6
-from conformance.play.transcript import KEPT_BYTES, Transcript
+from conformance.play.case import runner
+from conformance.play.case.poll import Loop, Source
+from conformance.play.case.runner import play
+from conformance.play.case.transcript import KEPT_BYTES, Transcript
+from conformance.play.network.tcp import has_ipv6
+from conformance.play.processes.system import children
+from conformance.play.schedule.deadlines import Deadlines
 from conformance.read.suite import SuiteFile
-from conformance.session import Request, Session
+from conformance.session.request import Request
+from conformance.session.session import Session
 
 MEET = "- server: starts\n- ann: starts\n- ann: {types: hello}\n"
 
-# Answers every line of every connection by what `answer` makes of it.
+# Replies to each line of each connection by `answer`.
 ANSWERING = """
 def serve(connection):
     with connection:
@@ -55,7 +56,7 @@ while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 """
 
-# Says all that its standard input brings, and shows all that comes, until the server closes.
+# Sends its standard input, and prints all that comes, until the server closes the connection.
 CLIENT = """
 import socket, sys, threading
 connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
@@ -76,12 +77,12 @@ def suite(tmp_path: Path) -> SuiteFile:
 
 
 def answering(expression: str) -> str:
-    """A server that answers each line by these bytes."""
+    """A server that replies to each line with these bytes."""
     return f"def answer(connection, line): connection.sendall({expression})\n{ANSWERING}"
 
 
 def outcome(suite: SuiteFile, server: str, steps: str, cast: str = "{ann: wire}") -> Outcome:
-    """What happens when the server, the text of a program, plays these steps."""
+    """The outcome when a server with this text plays these steps."""
     return played(suite, scenario(suite, steps, cast), program(suite.folder, server))
 
 
@@ -95,7 +96,7 @@ def failure_of(found: Outcome) -> Failure:
 
 
 def test_within_is_one_deadline_for_all_lines_of_a_step(suite: SuiteFile) -> None:
-    """Each line comes soon after the one before, all together much too late."""
+    """Each line comes soon after the previous one, but all together come much too late."""
     slow = """
 def answer(connection, line):
     for _ in range(400):
@@ -117,7 +118,7 @@ def test_a_step_of_many_lines_gets_more_time_where_no_rule_names_one(suite: Suit
 
 
 def test_a_start_has_time_of_its_own(suite: SuiteFile) -> None:
-    """A step's deadline is over long before this program is ready."""
+    """This program takes longer to get ready than the deadline of a step."""
     one = program(suite.folder, "select.select([], [], [], 1)\nready()\nsignal.pause()")
     case, builds = only_case(scenario(suite, "- server: {starts: }", "{}"), one)
     assert play(case, suite, builds, Deadlines(0.2, PATIENT)).failure is None
@@ -154,7 +155,7 @@ def test_what_came_before_it_goes_must_have_been_named(suite: SuiteFile, verb: s
 
 
 def scripted(suite: SuiteFile, first: str, steps: str) -> Outcome:
-    """What happens when a client that first does this meets a scripted server."""
+    """The outcome when a client that first does this meets a scripted server."""
     text = "- server: starts\n- tom: starts\n- server: accepts\n" + steps
     one = scenario(suite, text, "{server: scripted, tom: client}")
     return played(suite, one, program(suite.folder, CLIENT.format(first=first), Role.CLIENT))
@@ -216,7 +217,7 @@ def answer(connection, line):
 
 
 def written(suite: SuiteFile, *statements: str) -> Outcome:
-    """Two lines are named, then this is done to their file, then a third line is named."""
+    """Two lines are expected in a file, then the file changes, then a third line is expected."""
     scratch = "- server: {starts: {log: '{scratch}/log'}}\n- ann: starts\n"
     lines = [
         "open(sys.argv[3], 'a').write('one\\\\ntwo\\\\n')",
@@ -249,10 +250,10 @@ ALL_IN = "- server: starts\n- ann, bob, carl: comes\n"
 
 def test_a_fence_proves_nothing_of_one_who_is_outside(suite: SuiteFile) -> None:
     outside = ALL_IN + "- dora: starts\n- dora: {sends: boo}\n"
-    remedy = "nothing was seen since; let somebody see an effect"
+    remedy = "nothing was seen since; let an actor see an effect"
     with pytest.raises(Mistake, match=f"what dora did last: dora is not in hall, and {remedy}"):
         scenario(suite, outside + "- ann: sees_nothing", ROOM)
-    with pytest.raises(Mistake, match=remedy):  # of the fence before the ending
+    with pytest.raises(Mistake, match=remedy):  # a problem of the fence before the ending
         scenario(suite, outside, ROOM)
     scenario(suite, outside + "- dora: {sees: hush}\n- ann: sees_nothing", ROOM)
 
@@ -290,6 +291,20 @@ def test_a_start_breaks_its_own_rule(blaming: SuiteFile) -> None:
     assert failure.program == "server-tiny"
 
 
+def test_a_server_that_says_that_it_is_ready_but_does_not_listen(blaming: SuiteFile) -> None:
+    """The server is to blame, and not the actor that finds nobody there."""
+    server = """
+name = listener.getsockname()[1]
+listener.close()
+print("ready on", name, flush=True)
+signal.pause()
+"""
+    failure = failure_of(outcome(blaming, server, ONE_IN))
+    assert (failure.kind, failure.requirement) == (FailureKind.START, "LOUD-1")
+    assert failure.expected.startswith("a socket that listens at port ")
+    assert "before it listens" in failure.reason
+
+
 def test_a_fence_that_is_not_answered_breaks_its_own_rule(blaming: SuiteFile) -> None:
     server = answering(WELCOMING.replace("fence!", "what?"))
     failure = failure_of(outcome(blaming, server, ONE_IN))
@@ -315,7 +330,7 @@ def test_a_program_that_does_not_end_passes_everything_else(blaming: SuiteFile) 
 
 
 def test_a_dead_child_without_a_waiting_parent_is_not_left_over(suite: SuiteFile) -> None:
-    """As of `sh -c '( (true) & ); exec …'`: the child of a dead child."""
+    """The child of a dead child, as in `sh -c '( (true) & ); exec …'`."""
     server = """
 if os.fork() == 0:
     if os.fork() == 0: os._exit(0)
@@ -420,22 +435,27 @@ sys.exit("the message itself is the last line here")
     assert errors[0] == "server: line 0"
     assert errors[4] == "server: [... 93 lines ...]"
     assert errors[-1] == "server: the message itself is the last line here"
-    assert "server: its standard error" in found.output
-    assert all(f"line {n}\n" in found.output for n in range(100))
+    (written,) = found.output
+    assert (written.actor, written.stream) == ("server", "its standard error")
+    assert all(f"line {n}\n" in written.text for n in range(100))
 
 
 def test_a_flood_of_words_is_kept_at_both_ends() -> None:
     transcript = Transcript()
     for n in range(1000):
         transcript.note("ann", "seen", f"{n} ".encode() * 500)
-    assert transcript.output.startswith("--- ann: its output ---\n0 0 0 ")
-    assert transcript.output.endswith("999 999 \n")
-    assert "bytes ...]" in transcript.output
-    assert len(transcript.output) < 5 * KEPT_BYTES
+    (written,) = transcript.output
+    assert (written.actor, written.stream) == ("ann", "its output")
+    assert written.text.startswith("0 0 0 ")
+    assert written.text.endswith("999 999 ")
+    assert "bytes ...]" in written.text
+    assert len(written.text) < 5 * KEPT_BYTES
 
 
-def test_no_output_of_a_case_that_passes(suite: SuiteFile) -> None:
-    assert outcome(suite, "ready()\nsignal.pause()", ENDS, "{}").output == ""
+def test_all_that_was_written_is_kept_of_a_case_that_passes_too(suite: SuiteFile) -> None:
+    found = outcome(suite, "ready()\nsignal.pause()", ENDS, "{}")
+    assert found.failure is None
+    assert [(one.actor, one.stream) for one in found.output] == [("server", "its output")]
 
 
 def test_a_start_shows_its_command_line(suite: SuiteFile) -> None:
@@ -476,9 +496,9 @@ def test_a_machine_without_ipv6_blames_no_program(
     with closing(Session(request)) as session:
         session.build(lambda _: None)
         case = session.cases[1]
-        assert (session.foregone(case) is None) == has_ipv6()
-        monkeypatch.setattr("conformance.session.machine", frozenset)
-        result = session.foregone(case)
+        assert (session.result_if_unplayable(case) is None) == has_ipv6()
+        monkeypatch.setattr("conformance.session.machine.present", frozenset)
+        result = session.result_if_unplayable(case)
     assert result
     assert (result.verdict, result.expected) == (Verdict.UNAVAILABLE, True)
     assert "IPv6" in result.reason

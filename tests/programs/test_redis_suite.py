@@ -1,4 +1,4 @@
-"""The suite of examples/redis: requests and replies, for programs that nobody here wrote."""
+"""The Redis suite of examples/, played against servers that were written elsewhere."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 import checkout
 import pytest
 
-from conformance.build import find_program
-from conformance.cli import GREEN, main
+from conformance.builds.build import find_program
+from conformance.cli import main
+from conformance.cli.common import GREEN
 
 SUITE = checkout.ROOT / "examples" / "redis"
 
 
 def verdicts(server: str, output: Path) -> dict[str, list[dict[str, Any]]]:
-    """The cases of one server by verdict; the run is green."""
+    """The cases of one server by verdict; the run must be green."""
     options = ["--server", server, "--require", "--output", str(output)]
     assert main(["run", str(SUITE), *options]) == GREEN
     results = json.loads((output / "results.json").read_text("utf-8"))
@@ -33,7 +34,7 @@ def test_redis_keeps_the_protocol(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_on_purpose_is_found(tmp_path: Path) -> None:
-    """What fails stands in its manifest, and all of that fails; each by the rule that it breaks."""
+    """The known failures of the manifest fail, each by the rule that it breaks, and no others."""
     found = verdicts("hasty", tmp_path)
     assert {case["failure"]["requirement"] for case in found["FAILED"]} == {
         "FORM-3",

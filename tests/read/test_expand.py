@@ -1,4 +1,4 @@
-"""What the steps that a person wrote become: the steps that are played, all spelled out."""
+"""The expansion of the steps in a scenario file into the steps that are played."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def patterns(step: Step) -> tuple[Pattern, ...]:
 
 
 def spelled_out(one: Scenario) -> list[str]:
-    """All steps but the server's start, the ending, and the fence before it."""
+    """All steps except the server's start, the ending, and the fence before it."""
     steps = [shown(step) for step in one.steps]
     assert steps[0] == "server starts"
     return steps[1 : steps.index("server is_sent SIGTERM")]
@@ -132,7 +132,7 @@ def test_no_fence_where_nobody_is_in_the_group(suite: SuiteFile) -> None:
 
 
 def test_a_fence_is_double_and_begins_with_who_acted_last(suite: SuiteFile) -> None:
-    """So it comes behind whatever the last act brought about, also to the one who acted."""
+    """So it comes after everything that the last act caused, for the actor of this act, too."""
     steps = COMES + "- carl: comes\n- bob: {types: hello}\n- ann: sees_nothing\n"
     one = scenario(suite, steps, ROOM)
     at = [shown(step) for step in one.steps].index("bob types hello") + 1
@@ -150,7 +150,7 @@ TOLD = '  types: "fence {n}"\n  others_see: "{name}: fence {n}"\n'
 
 
 def test_a_fence_where_nothing_is_passed_on(tmp_path: Path) -> None:
-    """Each asks by itself, and those first that acted unseen: the others ask behind their acts."""
+    """Each actor asks by itself; actors that acted without a visible effect ask first."""
     asking = write_suite(tmp_path, SUITE.replace(TOLD, "").replace("fence?", '[fence, "?"]'))
     acts = "- carl: comes\n- bob: {types: hello}\n- ann: {types: hello}\n- carl: sees_nothing"
     steps = [shown(step) for step in scenario(asking, COMES + acts, ROOM).steps]
@@ -160,7 +160,7 @@ def test_a_fence_where_nothing_is_passed_on(tmp_path: Path) -> None:
         "bob sees fence!",
         "ann types fence | ?",
         "ann sees fence!",
-        "bob types fence | ?",  # ann's act may have reached bob behind the first answer
+        "bob types fence | ?",  # ann's act may have reached bob after his first answer
         "bob sees fence!",
         "carl types fence | ?",
         "carl sees fence!",

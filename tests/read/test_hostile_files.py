@@ -1,6 +1,6 @@
-"""Our own files, spoilt in hundreds of ways: each is read, or each of its mistakes has its place.
+"""Our own files with hundreds of random errors: each is read, or each mistake has a place.
 
-The same seed spoils them in the same way.
+The same seed makes the same errors.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MANIFESTS = sorted(ROOT.glob("*/*/implementation.yaml"))
 TOLD = re.compile(r"[^:]+:[0-9]+:[0-9]+: \S.*")
 VALUES = {"host": "127.0.0.1", "port": "1", "scratch": "/tmp/a b+[c]{d}\"e'"}
 
-# As they stand in a file; each is put where something right stood.
+# Hostile values, as written in a file; each one replaces a right value.
 HOSTILE = [
     *('""', "''", "~", "null", "[]", "{}", "[[]]", "[{}]", "{a: }", "[a, [b, {c: d}]]", '" "'),
     *("yes", "no", "on", "Off", "TRUE", "y", "=", "<<", "0", "-1", "1.5", "010", "0x10", "0b1"),
@@ -75,12 +75,12 @@ HOSTILE = [
 
 @cache
 def tree(path: Path) -> Any:
-    """A file as YAML's own nodes."""
+    """A file as nodes of the YAML library."""
     return yaml.compose(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def spoilt(path: Path, random: Random, most: int = 4) -> str:
-    """Some of what a file holds, with something left out, said twice, exchanged or replaced."""
+    """Parts of a file, with some entries removed, doubled, exchanged or replaced."""
     root = copy.copy(tree(path))
     if isinstance(root, yaml.SequenceNode):
         root.value = random.sample(root.value, random.randint(1, min(most, len(root.value))))
@@ -96,7 +96,7 @@ def spoilt(path: Path, random: Random, most: int = 4) -> str:
 
 
 def nodes(root: Any) -> Iterator[Any]:
-    """Each node but the scalars; one that has an anchor comes as often as it is named."""
+    """All nodes that are not scalars; a node with an anchor comes once for each use."""
     if isinstance(root, yaml.ScalarNode):
         return
     yield root
@@ -106,7 +106,7 @@ def nodes(root: Any) -> Iterator[Any]:
 
 
 def spoil(node: Any, random: Random, hostile: dict[str, str]) -> None:
-    """Change one of the entries of a list or of a mapping."""
+    """Change one entry of a list or a mapping."""
     entries, at = node.value, random.randrange(len(node.value))
     match random.randrange(6):
         case 0:
@@ -132,7 +132,7 @@ def spoil(node: Any, random: Random, hostile: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which files of ours can be spoilt."""
+    """A folder with copies of our files, which tests may change."""
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copy(ROOT / "PROTOCOL.md", folder)
     for path in [SUITE, *MANIFESTS]:
@@ -143,14 +143,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(file: Path) -> list[Scenario]:
-    """All that is done with files before anything runs."""
+    """Everything that is done with files before a program starts."""
     suite, scenarios = load([file])
     manifest.check_against(manifest.find(suite.implementation_folders), suite, scenarios)
     return scenarios
 
 
 def told(reading: Callable[[], object]) -> list[str]:
-    """The mistakes of a file, each of which has its place."""
+    """The mistakes in a file; each of them must have a place."""
     problems: list[str] = []
     try:
         reading()
@@ -161,7 +161,7 @@ def told(reading: Callable[[], object]) -> list[str]:
 
 
 def check_lines(scenarios: list[Scenario]) -> None:
-    """What was read can be played, whatever folder there is."""
+    """Check that what was read can be played, in any folder."""
     for step in (step for one in scenarios for step in one.steps):
         for pattern in patterns(step.argument):
             next(pattern.filled(VALUES).each()).meets("a line")
@@ -192,7 +192,7 @@ def test_a_spoilt_file_is_read_or_its_mistakes_have_their_places(seed: int, chec
 
 
 def test_most_spoilt_files_are_wrong_in_ways_of_their_own(checkout: Path) -> None:
-    """The spoiling reaches more than the parser of YAML."""
+    """The errors reach more than the YAML parser."""
     found = set()
     for seed in range(60):
         path = checkout / "scenarios" / "chat.yaml"

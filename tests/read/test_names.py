@@ -1,4 +1,4 @@
-"""Names that a person writes and that nothing bears: a feature, a scenario, an option, a file."""
+"""Names in a file that do not exist: a feature, a scenario, an option, a file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from tiny import SUITE, implementation, read_scenarios, scenario, write_files, w
 
 from conformance.arguments import Pattern
 from conformance.cli import main
-from conformance.mistakes import Mistake
+from conformance.cli.common import GREEN, MISTAKEN
+from conformance.mistakes import Mistake, meant
 from conformance.model import Role, Step
 from conformance.plan import Selection
-from conformance.playing import GREEN, MISTAKEN
 from conformance.read import manifest
 from conformance.read.scenario import load
-from conformance.session import Request, Session
+from conformance.session.request import Request
+from conformance.session.session import Session
 
 SCENARIOS = """\
 - id: both
@@ -54,13 +55,22 @@ run: "{python} server.py"
 """
 
 
+def test_of_many_names_the_nearest_are_told() -> None:
+    names = [f"scenario-{n}" for n in range(99)] * 2
+    told = meant("zzz7", names, "conformance list")
+    assert told.startswith("the nearest are scenario-")
+    assert told.endswith("; `conformance list` shows all")
+    assert told.count("scenario-") == 3
+    assert meant("b", ["x", "x"], "conformance list") == "known: x"
+
+
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
 def told(more: str, text: str = MANIFEST) -> list[str]:
-    """What is wrong with a manifest's names, for a suite of two files."""
+    """The problems with names in a manifest, for a suite of two files."""
     write_files(Path(), SUITE.replace("[servers/*]", "[]"))
     Path("file.yaml").write_text(SCENARIOS)
     Path("other.yaml").write_text(SCENARIOS)
@@ -109,7 +119,7 @@ def test_names_that_there_are_not_are_told_at_once() -> None:
     [("alone", MANIFEST.replace("role: server", "role: client")), ("loud", MANIFEST)],
 )
 def test_a_known_failure_that_is_never_played(name: str, text: str) -> None:
-    """Of a scenario without its role, or of a feature that it does not list."""
+    """A scenario for another role, or for a feature that the manifest does not list."""
     (problem,) = told(f"known_failures: {{file/{name}: why}}\n", text)
     assert problem.startswith(f"implementation.yaml:5:18: `file/{name}` is never played by ")
 
@@ -129,7 +139,7 @@ def test_a_run_tells_of_names_before_anything_is_played() -> None:
 
 @pytest.mark.parametrize("also", [[], ["tests/echo"]])
 def test_a_check_holds_manifests_to_the_suite(also: list[str]) -> None:
-    """To the one that is named, else to the usual one."""
+    """It uses the suite that is named, otherwise the default one."""
     Path("tests").mkdir()
     usual = write_small_suite(Path("tests") if also else Path())
     usual = usual if also else usual.rename("scenarios")
@@ -169,7 +179,7 @@ def test_options_are_any_where_the_suite_does_not_say_which() -> None:
 
 def test_a_program_that_the_suite_says_nothing_of() -> None:
     text = SUITE.replace('  server:\n    arguments: "{port}"\n    ready: "ready on {port}"\n', "")
-    with pytest.raises(Mistake, match="the suite says nothing about a server's program"):
+    with pytest.raises(Mistake, match="the suite does not describe servers"):
         scenario(write_suite(Path(), text), "- server: starts\n- ann: comes")
 
 
@@ -182,7 +192,7 @@ def test_an_input_that_is_there() -> None:
 
 
 def test_folders_that_there_are_not() -> None:
-    """Else a run of the scenarios that need no server would be green."""
+    """Without this mistake, a run of the scenarios without servers would be green."""
     suite = write_small_suite(Path())
     text = (suite / "suite.yaml").read_text()
     (suite / "suite.yaml").write_text(text.replace("[servers/*]", "[servers/*, clionts/*]"))
@@ -190,7 +200,7 @@ def test_folders_that_there_are_not() -> None:
         Session(Request([suite], Selection()))
     assert_told(
         caught.value,
-        "echo/suite.yaml:3:30: `clionts/*` names no folder with an implementation.yaml; mend it",
+        "echo/suite.yaml:3:30: `clionts/*` matches no folder with an implementation.yaml; correct",
     )
 
 
@@ -200,7 +210,7 @@ def test_a_manifest_that_would_be_overlooked() -> None:
     (folder / "implementation.yaml").rename(folder / "implementation.yml")
     with pytest.raises(Mistake) as caught:
         load([suite])
-    assert_told(caught.value, "echo/servers/right/implementation.yml:1:1: call it `.yaml`")
+    assert_told(caught.value, "echo/servers/right/implementation.yml:1:1: rename it to `.yaml`")
 
 
 # --- As typed ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Every rule of the protocol is held against the programs, and alike programs read alike."""
+"""Each rule of the protocol is tested, and similar programs have the same transcripts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from conformance.build import Build, build_all
-from conformance.model import Implementation, Requirement, Role, Scenario
+from conformance.builds.build import Build, build_all
+from conformance.model import Implementation, Requirement, Role, Scenario, single
 from conformance.plan import cases_of
-from conformance.play.deadlines import Deadlines
-from conformance.play.runner import play
+from conformance.play.case.runner import play
+from conformance.play.schedule.deadlines import Deadlines
 from conformance.read.manifest import find
 from conformance.read.scenario import load
 
@@ -23,10 +23,11 @@ LISTED = {feature for one in IMPLEMENTATIONS for feature in one.features}
 PROVED = {rule for scenario in SCENARIOS for rule in scenario.proves}
 
 PATIENT = 60.0  # seconds
+MACHINE_SECONDS = 3.0  # that a scenario allows beyond the time of a rule
 
 
 def binding(rule: Requirement) -> bool:
-    """Whether the rule binds any implementation that there is."""
+    """Whether the rule binds any implementation."""
     return rule.level == "MUST" and (rule.feature is None or rule.feature in LISTED)
 
 
@@ -46,12 +47,20 @@ def test_rules_stand_in_the_order_of_building_that_the_text_names() -> None:
 
 
 def test_every_scenario_proves_something_that_binds_those_who_play_it() -> None:
-    """A rule of a feature is proved only by those that list the feature."""
+    """A rule of a feature is proved only by programs that list the feature."""
     for scenario in SCENARIOS:
         needed = frozenset().union(*scenario.needs.values())
         features = {SUITE.requirements[rule].feature for rule in scenario.proves} - {None}
         assert scenario.proves, scenario.key
         assert features <= needed, f"{scenario.key} proves rules of {features}, needs {needed}"
+
+
+def test_every_step_with_a_time_allows_three_seconds_more_than_the_rule() -> None:
+    """The head of PROTOCOL.md promises it. `not_before` is the rule's time, or a little less."""
+    for step in (step for one in SCENARIOS for step in single(one.steps)):
+        if "within" in step.options:
+            due = float(str(step.options.get("not_before", 0)))
+            assert float(str(step.options["within"])) >= due + MACHINE_SECONDS, step.place
 
 
 def test_every_known_failure_is_of_a_scenario() -> None:
@@ -92,7 +101,7 @@ def transcript(
 def test_the_transcripts_of_all_are_the_same(
     role: Role, scenario: Scenario, builds: dict[str, Build]
 ) -> None:
-    """Byte for byte: whoever takes part, a conversation reads alike."""
+    """A transcript does not depend on the programs, byte for byte."""
     others = Role.CLIENT if role is Role.SERVER else Role.SERVER
     (other,) = (one for one in ROLES[others] if one.name == "python")
     found = set()

@@ -1,10 +1,9 @@
-"""The published schemas, for editors: they take our own files, and are made from the code."""
+"""The published schemas for editors: they accept our files, and are generated from the code."""
 
 from __future__ import annotations
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ REGISTRY: Registry[Any] = Registry().with_resources(
 
 
 def problems(name: str, path: Path) -> list[str]:
-    """What a schema finds wrong with a YAML file."""
+    """The problems that a schema finds in a YAML file."""
     validator = Draft7Validator(SCHEMAS[name], registry=REGISTRY)
     return [error.message for error in validator.iter_errors(plain(read(path)))]
 
@@ -43,7 +42,7 @@ def plain(node: Node) -> Any:
 
 
 def our_files() -> list[tuple[str, Path]]:
-    """Every YAML file of the project, with the schema that it keeps."""
+    """Every YAML file of the project, with its schema."""
     suites = [ROOT / "scenarios" / "suite.yaml", *sorted(ROOT.glob("examples/*/suite.yaml"))]
     files = [path for suite in suites for path in sorted(suite.parent.glob("*.yaml"))]
     manifests = [*ROOT.glob("*/*/implementation.yaml"), *ROOT.glob("examples/*/*/*/*.yaml")]
@@ -159,7 +158,7 @@ def test_several_dialogues_are_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", schema.documents())
 def test_a_schema_is_that_of_the_code(name: str) -> None:
-    """Where this fails: `make format`."""
+    """If this fails, run `make format`."""
     told = (FOLDER / f"{name}.json").read_text("utf-8")
     assert told == schema.as_text(schema.documents()[name])
 
@@ -181,7 +180,7 @@ def test_the_command_writes_the_schemas_and_the_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "told"), [(b"# No verbs\n", "holds no table of verbs"), (b"\xff", "not UTF-8")]
+    ("page", "told"), [(b"# No verbs\n", "no table of verbs"), (b"\xff", "not UTF-8")]
 )
 def test_a_page_without_a_table_is_a_mistake(
     page: bytes, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -190,14 +189,3 @@ def test_a_page_without_a_table_is_a_mistake(
     path.write_bytes(page)
     assert main(["schema", str(tmp_path), "--table", str(path)]) == 2
     assert f"{path}: {told}" in capsys.readouterr().err
-
-
-def test_all_that_is_no_code_is_in_the_package() -> None:
-    """Where it is installed, not only in a checkout."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
-    named = {
-        path
-        for name in settings["package-data"]["conformance"]
-        for path in FOLDER.parent.glob(name)
-    }
-    assert named == {path for path in FOLDER.parent.rglob("*.*") if ".py" not in path.suffix}

@@ -1,4 +1,4 @@
-"""The verbs: each is one entry, and the other modules know it by that entry alone."""
+"""Each verb is one entry in the table, and other modules do not name it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from conformance.read.verbs import VERBS, Effect, Verb
 
 PACKAGE = Path(conformance.__file__).parent
 
-# Words that are not verbs here, though a verb has the same name: keys of a line and of a fence, and
-# what a transcript says that an actor did.
+# Names of verbs that also have another meaning: keys of a line or a fence, and words of
+# transcripts.
 OTHERS = {
     "read/lines.py": {"starts"},
     "read/suite.py": {"types"},
@@ -28,7 +28,7 @@ OTHERS = {
 
 
 def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """The strings of a module, docstrings among them, each with its line."""
+    """All strings of a module, including docstrings, with their lines."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, node.value

@@ -1,19 +1,21 @@
-"""What is told once for all the cases that stop there, and in which order."""
+"""Failures that many cases share are shown once, and the order in which they are shown."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
+from test_report import failed
+from test_report import result as passed
 
 from conformance.mistakes import Place
-from conformance.model import Failure, FailureKind, Kind, Requirement, Result, Verdict
-from conformance.report.failure import group_text
-from conformance.report.groups import Group, groups
-from conformance.report.markdown import summary_markdown
+from conformance.model import FLOOD, Failure, FailureKind, Kind, Requirement, Result, Verdict
+from conformance.report.exports.markdown import summary_markdown
+from conformance.report.findings.groups import FLOOD_LINES, Group, common_program, groups
 from conformance.report.run import Run, red
-from conformance.report.terminal import groups_shown
-from conformance.report.way import bars, is_done, next_step
+from conformance.report.terminal.failure import group_text
+from conformance.report.terminal.summary import groups_shown
+from conformance.report.terminal.way import bars, is_done, next_step
 
 START = Failure(
     requirement="PROG-3",
@@ -54,7 +56,7 @@ def result(
 
 
 def missed(rule: str, expected: str, actor: str = "alice", said: str = "hello") -> Failure:
-    """A step that did not come true."""
+    """A step that failed because something else came."""
     timeline = (f"     1.0 ms  {actor} > {said}", "     2.0 ms  bob * (connects)")
     step = f"scenarios/chat.yaml:9:5  {actor}: sees"
     return Failure(rule, actor, step, expected, "", "another line", timeline)
@@ -131,8 +133,47 @@ def test_what_differs_otherwise_is_several_groups() -> None:
     assert len(found) == len(failures)
 
 
+def flooded(rule: str, expected: str, times: int = FLOOD_LINES, said: str = "hello") -> Failure:
+    """A step for which another line came, many times."""
+    rows = tuple(f"     {n}.0 ms  server < tick {n}" for n in range(times))
+    one = missed(rule, expected, said=said)
+    return replace(one, seen="tick 7", timeline=one.timeline + rows)
+
+
+def test_a_flood_is_one_group_whatever_the_rule() -> None:
+    fence = replace(flooded("CHAT-2", "hi"), kind=FailureKind.FENCE, program="server-zig")
+    results = [
+        result("a", flooded("CHAT-1", "bob: hi")),
+        result("b", flooded("JOIN-4", "Welcome, bob")),
+        result("c", fence),
+        result("d", flooded("JOIN-1", "an end", times=1)),  # the other failures identify it
+        result("e", replace(flooded("STOP-1", "row 1: x"), seen="row 1: tick 3")),
+        result("f", replace(flooded("STOP-1", "what the steps name"), reason=FLOOD, seen="much")),
+        result("g", missed("CHAT-1", "bob: hi")),
+    ]
+    first, other = groups(results)
+    assert first.title == "`tick …` without end, in 6 cases"
+    assert (first.rule, first.is_of_a_program) == ("", False)
+    assert other.title == "CHAT-1 `bob: hi`, in 1 case"
+    assert next_step(run(*results)).startswith("next: `tick …` without end, in 6 cases")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        flooded("CHAT-3", "tock", times=FLOOD_LINES - 1),
+        flooded("CHAT-3", "tock", said="tick 3"),  # what a user said may repeat
+        flooded("CHAT-3", "tick 8"),  # one of many is missing
+        replace(flooded("CHAT-3", "tock"), seen="a line of its own"),
+    ],
+)
+def test_what_is_no_flood(failure: Failure) -> None:
+    (group,) = groups([result("a", failure)])
+    assert group.rule == "CHAT-3"
+
+
 def test_no_two_groups_look_the_same() -> None:
-    """What is too long to be shown whole is told apart only as far as it is shown."""
+    """Long texts are compared only as far as they are shown."""
     beginning = "as the last line of standard error: a line that contains "
     failures = [missed("R-1", beginning + word) for word in ("--port", "--host", "--bad")]
     (one,) = groups([result(str(n), failure) for n, failure in enumerate(failures)])
@@ -161,9 +202,19 @@ def test_the_first_screen_says_what_to_mend_first() -> None:
         "  JOIN-4 `Welcome, … (… online).`: 3 of 5 stop here, all of server zig",
         "  CHAT-1 `alice: hello`: 1 of 5 stop here, all of server go",
     ]
-    assert len(shown) == 3  # and one block for each group
+    assert len(shown) == 3  # and a block for each group
     assert "JOIN-4 (MUST) Text of JOIN-4." in shown[1]
     assert "  also     chat/w1[zig], chat/w2[zig]" in shown[1].splitlines()
+
+
+def test_a_client_is_named_that_is_in_all_rooms_of_mixed_clients() -> None:
+    """A single room names no client, since it has several."""
+    own, room = failed("x", "go", "c"), failed("room", "go", "c", "py")
+    every = [own, room, passed("x", "go", "py")]
+    (both,) = groups([own, room])
+    assert common_program(both, every) == "client c"
+    (alone,) = groups([room])
+    assert common_program(alone, every) == ""
 
 
 def test_a_single_failure_is_told_in_full_alone() -> None:

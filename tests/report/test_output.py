@@ -1,4 +1,4 @@
-"""The output folder: a run replaces what a run has put there, and nothing else."""
+"""The output folder: a run replaces the files of earlier runs, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,44 +6,31 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from small_suite import PATIENT, SERVER, add_server, told, write_suite
+from small_suite import COMMAND, PATIENT, SERVER, add_server, conformance, told
 
 from conformance.report.reports import REPORTS
 
-COMMAND = [sys.executable, "-m", "conformance"]
 LISTING = ".conformance.json"
 
-# Tells that it is up, and goes on once it is told to.
+# Writes that it is started, and continues when it is told to.
 WAITING_SERVER = f"""\
 open("up", "w").write("up\\n")
 open("gate").readline()
 {SERVER}"""
 
 
-@pytest.fixture
-def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A suite with one server, in the folder where the command runs."""
-    monkeypatch.chdir(tmp_path)
-    return write_suite(tmp_path).relative_to(tmp_path)
-
-
-def conformance(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
-
-
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    """Play the suite, with all that it makes in `out`."""
+    """Play the suite; everything it makes goes to `out`."""
     return conformance("run", "echo", "--output", "out", *words)
 
 
 def everything(folder: str = "out") -> dict[str, bytes]:
-    """All files of a folder, but what is only for locking."""
+    """All files of a folder, except lock files."""
     files = [path for path in Path(folder).rglob("*") if path.is_file()]
     return {str(p.relative_to(folder)): p.read_bytes() for p in files if p.suffix != ".lock"}
 
@@ -70,6 +57,26 @@ def test_what_a_person_has_there_stops_a_run_before_it_plays(name: str) -> None:
     assert "cases" not in done.stderr
     assert [path for path in Path("out").rglob("*") if path.is_file()] == [own]
     assert own.read_text() == "mine"
+
+
+@pytest.mark.usefixtures("suite")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "echo"),
+        ("play", "lines/comes-back", "--suite", "echo"),
+        ("explain", "ECHO-1", "--suite", "echo"),
+        ("exec", "server-right", "--suite", "echo"),
+        ("doctor", "echo/servers/right", "--suite", "echo"),
+    ],
+)
+def test_an_output_that_is_no_folder(words: tuple[str, ...]) -> None:
+    Path("taken").write_text("mine")
+    done = conformance(*words, "--output", "taken")
+    assert done.returncode == 2
+    expected = "taken: cannot be written to: it is no folder; name another folder by --output\n"
+    assert done.stderr.endswith(expected)
+    assert Path("taken").read_text() == "mine"
 
 
 @pytest.mark.usefixtures("suite")
@@ -107,8 +114,8 @@ def test_an_output_folder_of_an_older_version_is_taken_over(suite: Path) -> None
     add_server(suite / "servers", "guest", SERVER)
     run()
     later = set(REPORTS) - {"index.html", "summary.md", "junit.xml", "badges"}
-    for name in (LISTING, *later):  # what that version did not write
-        Path("out", name).unlink()
+    for name in (LISTING, *later):  # files that the older version did not write
+        Path("out", name).unlink(missing_ok=True)
     assert run("--server", "right").returncode == 0
     assert not any("guest" in name for name in everything())
 
@@ -135,7 +142,7 @@ def test_a_listing_reaches_no_file_elsewhere() -> None:
 
 @contextmanager
 def waiting_run(suite: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A run whose first server is up, and waits at its gate."""
+    """A run whose first server is started, and waits."""
     home = suite / "servers" / "right"
     (home / "server.py").write_text(WAITING_SERVER)
     for name in ("up", "gate"):
@@ -163,8 +170,8 @@ def test_two_runs_at_the_same_time(suite: Path) -> None:
         assert first.wait(PATIENT) == 0
     cases = json.loads(Path("out/results.json").read_text())["cases"]
     assert {case["server"] for case in cases} == {"right"}
-    names = [name for name in everything() if name.startswith("transcripts")]
-    assert len(names) == len(cases) == 2
+    names = {name for name in everything() if name.startswith("transcripts")}
+    assert len(names) == 3 * len(cases) == 6  # three files for each case
     assert all("right" in name for name in names)
     assert drafts() == []
 
@@ -193,7 +200,7 @@ def test_a_folder_that_only_looks_like_a_draft_stays() -> None:
 
 @pytest.mark.usefixtures("suite")
 def test_reports_are_all_drawn_before_one_is_replaced() -> None:
-    """Where there is no room for the page, nothing is replaced."""
+    """If the page cannot be written, no report is replaced."""
     run()
     Path("out/summary.md").write_text("old")
     before = everything()
@@ -216,7 +223,7 @@ def test_reports_drawn_again_keep_results_transcripts_and_files_of_a_person() ->
 
 @pytest.mark.usefixtures("suite")
 def test_reports_are_drawn_beside_a_results_json_alone() -> None:
-    """Else the results that stand there would be replaced by others."""
+    """Otherwise, they would replace the results of another run."""
     run()
     Path("out/results.json").rename("out/before.json")
     before = everything()

@@ -1,4 +1,4 @@
-"""results.json, out and in, and when a run is red."""
+"""results.json, written and read, and when a run is red."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import pytest
 
 from conformance.mistakes import Mistake, Place
 from conformance.model import Failure, FailureKind, Kind, Requirement, Result, Verdict
-from conformance.report.results import (
+from conformance.report.folder.attached import Fate, Mutant, Mutants, Table
+from conformance.report.folder.results import (
     RESULTS_FILE,
     read,
     result_from_json,
     result_to_json,
     write,
 )
-from conformance.report.run import Run, red
-from conformance.report.transcripts import transcript_name
+from conformance.report.folder.transcripts import output_name, timed_name, transcript_name
+from conformance.report.run import Run, Script, red
 
 FAILURE = Failure(
     requirement="CHAT-1",
@@ -66,6 +67,10 @@ def run(*results: Result, planned: int | None = None) -> Run:
             "CHAT-1": Requirement("CHAT-1", "MUST", "A line goes to all.", None, Place("P.md", 7))
         },
         folders=["../mine"],
+        scenarios={"chat/one": Script("One", "chat.yaml", 3, {"ann": "client"})},
+        sources={"chat.yaml": "- id: one\n"},
+        mutants=Mutants("now", [Mutant("1", "c", "f.c", 2, "", "", "a", "b", Fate.SURVIVED)]),
+        tables=[Table("t", "now", ["n"], [[1], [None]])],
     )
 
 
@@ -186,3 +191,7 @@ def test_the_file_of_a_transcript_has_a_name_that_any_file_system_takes() -> Non
     name = transcript_name("scenarios/chat.yaml::to-all:empty[go+c]")
     assert name == "scenarios_chat.yaml_to-all_empty[go+c].txt"
     assert "/" not in transcript_name("../../\x00\n")
+    longest = f"{'x' * 500}/chat.yaml::{'y' * 500}[{'z' * 64}+{'z' * 64}]"
+    for named in (transcript_name, timed_name, output_name):
+        assert len(named(longest)) <= 255
+        assert named(longest) != named("x" + longest)

@@ -1,4 +1,4 @@
-"""A copy of the project as a person has it after a clone and the first `make`, for tests."""
+"""A copy of the project as it is after `git clone` and the first `make`, for tests."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def copy(folder: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """A person's, with this Python as `python`, and nothing of a pytest that runs already."""
+    """The environment, with this Python as `python`, and without the variables of pytest."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return {**kept, "PATH": path}
 
 
 def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run shell lines as typed, up to the first that fails; both outputs in one."""
+    """Run shell lines, up to the first that fails; standard error goes to standard output."""
     return subprocess.run(
         ["bash", "-eu", "-o", "pipefail", "-c", script],
         cwd=folder,
@@ -48,7 +48,7 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def section(page: str, heading: str) -> str:
-    """What stands under a heading of a page; of the whole page where none is named."""
+    """The text under a heading of a page; the whole page if `heading` is empty."""
     text = (ROOT / page).read_text("utf-8")
     if not heading:
         return text

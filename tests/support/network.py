@@ -1,9 +1,9 @@
-"""A network of its own for a program: a resolver, a server, and an address that hangs.
+"""A network namespace for a program: a resolver, a server, and an address that never answers.
 
     unshare --map-root-user --net --mount python network.py TEST SELF|OTHERS FOLDER PROGRAM...
 
-It makes the sockets of that network, hands them over at the Unix socket TEST, and then becomes the
-program, which runs in FOLDER. With SELF, the one port to connect from is `ONLY_PORT`.
+It makes the sockets of this network, sends them over the Unix socket TEST, and then becomes the
+program, which runs in FOLDER. With SELF, `ONLY_PORT` is the only ephemeral port.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 
 
 def refused() -> str:
-    """Why this machine allows no such network; empty where it does."""
+    """Why this machine allows no such network; empty if it does."""
     try:
         command = [*IN_ITS_OWN, "mount", "--bind", "/etc", "/etc"]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
@@ -33,9 +33,11 @@ def refused() -> str:
 
 
 def sockets() -> list[socket.socket]:
-    """The resolver; the server; the attempts to connect to the address that hangs; its own two.
+    """All sockets of the network, in this order: the resolver; the server; a raw socket that gets
+    each attempt to connect to the address that never answers; the listener of this address, and
+    a connection that fills its queue.
 
-    It hangs as a listener whose queue is full: that takes no notice of further attempts.
+    A listener with a full queue ignores further attempts to connect.
     """
     resolver = socket.socket(type=socket.SOCK_DGRAM)
     fcntl.ioctl(resolver, SIOCSIFFLAGS, struct.pack("16sh", b"lo", IFF_UP))
@@ -43,23 +45,23 @@ def sockets() -> list[socket.socket]:
     server = socket.create_server((SERVES, PORT))
     hanging = socket.create_server((HANGS, PORT), backlog=0)
     filling = socket.create_connection((HANGS, PORT))
-    attempts = socket.socket(type=socket.SOCK_RAW, proto=socket.IPPROTO_TCP)  # a copy of each
+    attempts = socket.socket(type=socket.SOCK_RAW, proto=socket.IPPROTO_TCP)  # gets a copy of each
     attempts.bind((HANGS, 0))
     return [resolver, server, attempts, hanging, filling]
 
 
 def replace(name: str, line: str) -> None:
-    """Put a file of this one line in the place of one in /etc; for this program alone."""
+    """Replace a file in /etc, for this program only, by one with this line."""
     Path(name).write_text(f"{line}\n")
     subprocess.run(["mount", "--bind", name, f"/etc/{name}"], check=True)
 
 
 def leave_one_port() -> None:
-    """From here on TCP connects this port to itself, where nothing listens; make sure of that."""
+    """Leave one ephemeral port, so that TCP connects it to itself, though nothing listens there."""
     Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(f"{ONLY_PORT} {ONLY_PORT}")
     with socket.create_connection(("127.0.0.1", ONLY_PORT)) as itself:
         assert itself.getsockname() == itself.getpeername()
-        at_once = struct.pack("ii", 1, 0)  # so that the port is free afterwards
+        at_once = struct.pack("ii", 1, 0)  # sends a reset, so that the port is free at once
         itself.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
 
 

@@ -1,14 +1,17 @@
-"""A suite as small as can be, for tests of what goes round the core: one rule, one file, servers
-of a few lines each.
+"""A very small suite, for tests of the modules around the core: one rule, one file, servers of a
+few lines each.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import subprocess
+import sys
 from pathlib import Path
 
-PATIENT = 60.0  # seconds: what must come does come, however busy the machine is
+COMMAND = [sys.executable, "-m", "conformance"]
+PATIENT = 60.0  # seconds to wait for what must come, enough on a busy machine
 
 SUITE = """\
 name: echo
@@ -70,7 +73,7 @@ MUTE_SERVER = SERVER.replace("sendall(line)", "getpeername()")
 
 
 def write_suite(folder: Path) -> Path:
-    """Write the suite with one server, which is right; the suite's folder."""
+    """Write the suite with one server, which is right; returns the suite's folder."""
     suite = folder / "echo"
     suite.mkdir()
     (suite / "suite.yaml").write_text(SUITE)
@@ -81,7 +84,7 @@ def write_suite(folder: Path) -> Path:
 
 
 def add_server(folder: Path, name: str, program: str, more: str = "") -> None:
-    """Write one more server; `more` is added to what any manifest holds."""
+    """Write one more server; `more` is added to its manifest."""
     home = folder / name
     home.mkdir(parents=True, exist_ok=True)
     (home / "server.py").write_text(program)
@@ -89,10 +92,15 @@ def add_server(folder: Path, name: str, program: str, more: str = "") -> None:
 
 
 def told(pipe: Path) -> str:
-    """What a program writes into a named pipe, once it does."""
+    """Wait until a program writes into a named pipe; returns what it wrote."""
     fd = os.open(pipe, os.O_RDWR)
     try:
         assert select.select([fd], [], [], PATIENT)[0], f"nothing came through {pipe}"
         return os.read(fd, 1000).decode()
     finally:
         os.close(fd)
+
+
+def conformance(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command without a terminal."""
+    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent, indent
 
-from conformance.build import Build
+from conformance.builds.build import Build
 from conformance.model import Case, Implementation, Outcome, Role, Scenario
 from conformance.plan import cases_of
-from conformance.play.deadlines import Deadlines
-from conformance.play.runner import play
+from conformance.play.case.runner import play
+from conformance.play.schedule.deadlines import Deadlines
 from conformance.read.scenario import load_file
 from conformance.read.suite import SuiteFile, load_suite
 
-PATIENT = 60.0  # seconds for what must come, enough on a busy machine
-SHORT = 0.3  # seconds for what must not come
+PATIENT = 60.0  # to wait for what must come, enough on a busy machine
+SHORT = 0.3  # to wait for what must not come
 
 PROTOCOL = """\
 # A protocol of a few rules
@@ -73,7 +73,7 @@ ending:
   - server: {exits: SIGTERM}
 """
 
-# The beginning of every server here. The text after it uses `listener`, and calls `ready`.
+# Each server begins with this. The text after it uses `listener`, and calls `ready`.
 LISTENING = """\
 import os, select, signal, socket, subprocess, sys, threading, time
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -112,7 +112,7 @@ def read_scenarios(suite: SuiteFile, text: str, name: str = "file") -> list[Scen
 
 
 def scenario(suite: SuiteFile, steps: str, cast: str = "{ann: wire}") -> Scenario:
-    """A scenario that proves both rules, by its steps as written."""
+    """A scenario with these steps that proves ECHO-1 and ECHO-2."""
     head = f"- id: it\n  title: It\n  proves: [ECHO-1, ECHO-2]\n  cast: {cast}\n  steps:\n"
     (one,) = read_scenarios(suite, head + indent(dedent(steps).strip("\n"), "    "))
     return one
@@ -130,7 +130,7 @@ def program(
     beginning: str = LISTENING,
     **more: object,
 ) -> Build:
-    """A program with this text, ready to run; a server's text follows the common beginning."""
+    """A program with this text, ready to run; the text of a server follows `beginning`."""
     path = folder / f"{role}.py"
     path.write_text(beginning + text if role is Role.SERVER else text)
     one = Implementation(
@@ -145,7 +145,7 @@ def program(
 
 
 def only_case(one: Scenario, *programs: Build) -> tuple[Case, Mapping[str, Build]]:
-    """A scenario with its programs, as `play` needs them."""
+    """A case of the scenario with these programs, and the programs by their labels, for `play`."""
     servers = [p.implementation for p in programs if p.implementation.role is Role.SERVER]
     clients = [p.implementation for p in programs if p.implementation.role is Role.CLIENT]
     (case,) = cases_of(one, servers, clients)
@@ -153,6 +153,6 @@ def only_case(one: Scenario, *programs: Build) -> tuple[Case, Mapping[str, Build
 
 
 def played(suite: SuiteFile, one: Scenario, *programs: Build, deadline: float = PATIENT) -> Outcome:
-    """What happens when the programs play the scenario."""
+    """The outcome of the scenario when these programs play it."""
     case, builds = only_case(one, *programs)
     return play(case, suite, builds, Deadlines(deadline))

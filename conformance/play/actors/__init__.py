@@ -1,7 +1,7 @@
-"""The actors: what each kind can do and see, and the one table of kinds.
+"""The actors: what each kind can do and see, and the table of all kinds.
 
-From the base up: `missed` (a step that does not come true), `hearing` (one stream of lines), `base`
-(every actor), then `connection`, and `running`, `on_screen`, `meters`, `scratch`, `program`.
+Read from the base up: `missed` (a step that does not come true), `stream` (one stream of lines),
+`base` (every actor), then `connection`, and `running`, `on_screen`, `meters`, `scratch`, `program`.
 """
 
 from collections.abc import Mapping

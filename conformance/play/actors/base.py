@@ -1,7 +1,7 @@
-"""What every actor can do: say something, and have what it gets compared, line by line.
+"""What every actor can do: send something, and compare what it gets, line by line.
 
-A verb is a method that is marked with `@verb`, and its name is the method's name. The base knows
-neither programs nor connections.
+A verb is a method with the decorator `@verb`; the method's name is the name of the verb. The base
+knows neither programs nor connections.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from types import FunctionType
 from typing import Any, ClassVar, TypeVar
 
 from conformance.arguments import Bytes, Pattern
-from conformance.build import Build
-from conformance.model import Medium, Origin, Program, Step, Trait
-from conformance.play.actors.hearing import InOrder, Stream
+from conformance.builds.build import Build
+from conformance.model import Delivery, Medium, Origin, Program, Role, Step, Trait
 from conformance.play.actors.missed import Missed
-from conformance.play.deadlines import Deadlines
-from conformance.play.files import Files
-from conformance.play.poll import Loop
+from conformance.play.actors.stream import InOrder, Stream
+from conformance.play.case.files import Files
+from conformance.play.case.poll import Loop
+from conformance.play.network.proxy import Proxy
+from conformance.play.schedule.deadlines import Deadlines
 from conformance.text import complete, decode, encode, plain, visible
 
 _NO_PROGRAM = Program()
-_SHOWN = 200  # characters of a line, in the transcript
-_SHOWN_LINES = 100  # that came for one step, and that it does not name word for word
+_SHOWN = 200  # characters of a line in the transcript
+_SHOWN_LINES = 100  # in the transcript, for a step that does not name its lines word for word
 
 Verb = Callable[[Any, Step], None]  # a method of an actor
 _Method = TypeVar("_Method", bound=Verb)
@@ -33,60 +34,69 @@ _marked: set[object] = set()
 
 
 def verb(method: _Method) -> _Method:
-    """Mark a method of an actor: it plays the verb of its name."""
+    """Mark a method of an actor as the verb of the same name."""
     _marked.add(method)
     return method
 
 
 @dataclass(slots=True)
 class Scene:
-    """What all actors of a case share."""
+    """The data that all actors of a case share."""
 
     loop: Loop
     host: str
     deadlines: Deadlines
     environment: Mapping[str, str]
-    folder: Path  # the suite's, for files that scenarios name
-    line_end: str  # of what goes over connections
-    files: Files  # in a folder of the case's own
-    port: int = 0  # the server's, once it is known
-    fixed_port: int = 0  # to which clients connect, whatever they are told; 0: they can be told
+    folder: Path  # of the suite: scenarios name files in it
+    line_end: str  # on connections
+    files: Files  # in the scratch folder of this case
+    confined: bool = False  # programs have limits
+    port: int = 0  # of the server; 0: not known yet
+    fixed_port: int = 0  # the only port to which the clients can connect; 0: they take any
     captured: dict[str, str] = field(default_factory=dict)  # parts of lines, for later steps
-    # When the last act was: of all (""), of an actor, of an actor by a verb ("ann starts").
+    # The time (monotonic) of the last act: of all actors (""), of one, of one by a verb
+    # ("ann starts").
     acted: dict[str, float] = field(default_factory=dict)
-    orders: dict[str, list[str]] = field(default_factory=dict)  # by actor: its last `sees_all`
-    someone_starts: Callable[[], bool] = lambda: False  # whether a program may still be starting
+    orders: dict[str, list[str]] = field(default_factory=dict)  # by actor: lines of its `sees_all`
+    any_is_starting: Callable[[], bool] = lambda: False  # whether a program may still be starting
+    delivery: Delivery = Delivery.WHOLE
+    seed: str = ""  # for random choices; the same in every run
+    proxy: Proxy | None = None  # between client programs and a server program
 
     @property
     def values(self) -> dict[str, str]:
-        """What is known only now, for the placeholders in texts."""
+        """The values of the placeholders in texts, as far as they are known now."""
         folder = str(self.files.folder)
         known = {"host": self.host, "port": str(self.port), "scratch": folder}
         return known | self.captured if self.captured else known
 
+    def port_for(self, role: Role) -> int:
+        """The port at which a program of this role finds the server: perhaps the proxy's."""
+        return self.proxy.port if role is Role.CLIENT and self.proxy else self.port
+
     @property
     def shown(self) -> dict[str, str]:
-        """The same for the transcript, where what was captured stays a place."""
+        """`values` for the transcript, in which captured parts stay placeholders."""
         return self.values | {name: f"{{{name}}}" for name in self.captured}
 
     def since(self, step: Step) -> float:
-        """From when the times of this step count, where it says that (monotonic)."""
+        """The time (monotonic) from which the step counts, as its option `since` says."""
         return self.acted[str(step.options.get("since", ""))]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What an actor is made of. A connection uses the name and the scene alone."""
+    """What an actor is made from. A connection uses only the name and the scene."""
 
     name: str
     scene: Scene
     medium: Medium = Medium.TERMINAL
     program: Program = _NO_PROGRAM
-    turns: Sequence[Build] = ()  # what runs: one for each start, then from the beginning again
+    turns: Sequence[Build] = ()  # one for each start; after the last one, the first one again
 
 
 class Actor:
-    """One name of a scenario's cast."""
+    """One member of a scenario's cast."""
 
     line_end = "\n"
     verbs: ClassVar[Mapping[str, Verb]] = {}
@@ -100,16 +110,27 @@ class Actor:
         self.name = part.name
         self.scene = part.scene
         self._output: Stream | None = None
-        self.until = 0.0  # when the step that is played has to be done (monotonic)
-        self.trying = False  # the step is only tried: it does not wait
+        self.until = 0.0  # the deadline of the current step (monotonic)
+        self.trying = False  # the current step is only tried: it does not wait
+        self.says_more = False  # this actor sends bytes in the next step, too
 
     @property
     def label(self) -> str:
-        """What it is, for counting."""
+        """The kind of actor, for statistics."""
         return type(self).__name__.lower()
 
+    @property
+    def port(self) -> int:
+        """The port at which this actor finds the server; 0: not known yet."""
+        return self.scene.port
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The values of the placeholders in the texts of this actor."""
+        return self.scene.values | {"port": str(self.port)}
+
     def begin(self, step: Step) -> None:
-        """Start the time of this step: one deadline for all that it waits for."""
+        """Set the deadline of this step, for all that it waits for."""
         now = time.monotonic()
         began = self.scene.since(step) if "since" in step.options else now
         self.until = began + self.scene.deadlines.allow(step)
@@ -117,13 +138,16 @@ class Actor:
             self.scene.acted |= dict.fromkeys(["", self.name, f"{self.name} {step.verb}"], now)
 
     def play(self, step: Step) -> None:
-        """Do, or see, what the step says; raises Missed."""
+        """Do or check what the step says; raises Missed."""
         self.verbs[step.verb](self, step)
         if "since" in step.options or "not_before" in step.options:
             self._check_time(step)
 
     def tries(self, step: Step) -> Missed | None:
-        """Why a step does not come true with what has come so far, which stays; None: it does."""
+        """Play a step with what has come so far; return why it fails, or None.
+
+        If it fails, what it has read is put back.
+        """
         self.until, self.trying = time.monotonic(), True
         for stream in self.streams:
             stream.keep()
@@ -140,11 +164,11 @@ class Actor:
 
     @property
     def streams(self) -> list[Stream]:
-        """All that it reads from."""
+        """All streams that this actor reads."""
         return [self._output] if self._output else []
 
     def _check_time(self, step: Step) -> None:
-        """Raise Missed where what has come came too early, or too late."""
+        """Raise Missed if the line came too early or too late."""
         now = time.monotonic()
         came = self._output.came if Trait.HEARS in step.traits and self._output else now
         took = came - self.scene.since(step)
@@ -155,13 +179,13 @@ class Actor:
             raise Missed(f"within {most:g} s", f"after {took:.3f} s", "too late")
 
     def finish(self, step: Step) -> None:
-        """After the last step: raise Missed for what came and no step has named."""
+        """After the last step: raise Missed if something came that no step has named."""
 
     def destroy(self) -> None:
-        """Leave nothing behind."""
+        """Close and end everything that belongs to this actor."""
 
     def deadline(self, step: Step) -> float:
-        """Until when the step that is played may wait (monotonic)."""
+        """The time (monotonic) until which the current step may wait."""
         return self.until
 
     def silence(self, step: Step) -> str:
@@ -169,12 +193,12 @@ class Actor:
         return f"nothing more came within {self.scene.deadlines.allow(step):g} s"
 
     def send(self, data: bytes, step: Step) -> None:
-        """Bytes to the other side; each kind has its own way."""
+        """Send bytes to the other side; raises Missed if it does not take them."""
         raise NotImplementedError
 
     @property
     def output(self) -> Stream:
-        """What it gets, or what it writes; raises Missed where there is nothing to read from."""
+        """The stream that this actor reads; raises Missed if there is none yet."""
         if self._output is None:
             raise Missed("a connection", "none", "no step has taken a connection yet")
         return self._output
@@ -190,7 +214,7 @@ class Actor:
     @verb
     def sends(self, step: Step) -> None:
         data = step.takes(Bytes)
-        self.send(data.whole(self.scene.values), step)
+        self.send(data.whole(self.values), step)
         self.note(">>", decode(data.whole(self.scene.shown)[:_SHOWN]))
 
     # --- Seeing ---
@@ -202,7 +226,7 @@ class Actor:
 
     @verb
     def sees_all(self, step: Step) -> None:
-        """Several sequences of lines, each in its order, mingled in any way."""
+        """Several sequences of lines: each keeps its order, but they may be interleaved."""
         waiting = [InOrder(self.each(sequence)) for sequence in step.takes(tuple)]
         order: list[str] = []
         while any(sequence.needs_more for sequence in waiting):
@@ -230,37 +254,37 @@ class Actor:
     @verb
     def gets(self, step: Step) -> None:
         data = step.takes(Bytes)
-        self.output.data(data.whole(self.scene.values), step)
+        self.output.data(data.whole(self.values), step)
         self.note("<<", decode(data.whole(self.scene.shown)[:_SHOWN]))
 
     @verb
     def sees_nothing_for(self, step: Step) -> None:
-        """Time itself is what this is about: nothing comes until it is over."""
+        """Nothing comes during this time."""
         self.output.silence(step.takes(float))
         self.did(f"sees nothing for {step.takes(float):g} s")
 
     @verb
     def is_asked(self, step: Step) -> None:
-        text = complete(step.takes(str), self.scene.values)
+        text = complete(step.takes(str), self.values)
         self.output.prompt(text, step)
         self.note("?", complete(step.takes(str), self.scene.shown))
 
     # --- What the verbs are made of ---
 
     def each(self, patterns: Iterable[Pattern]) -> Iterator[Pattern]:
-        """The single lines that patterns stand for, with what is known now filled in."""
+        """The single lines that patterns stand for, with placeholders filled in."""
         for pattern in patterns:
             yield from self._filled(pattern).each()
 
     def _filled(self, pattern: Pattern) -> Pattern:
-        """The pattern with what is known now filled in; most have no place to fill."""
+        """The pattern with its placeholders filled in, if it has any."""
         if pattern.captures:
             pattern = replace(pattern, kept=self.scene.captured)
         has_places = "{" in pattern.text or pattern.items
-        return pattern.filled(self.scene.values) if has_places else pattern
+        return pattern.filled(self.values) if has_places else pattern
 
     def note_lines(self, mark: str, patterns: Iterable[Pattern]) -> None:
-        """Lines of the transcript; a thousand like lines are one."""
+        """Write patterns into the transcript; a repeated line takes one line."""
         for pattern in patterns:
             filled = pattern.filled(self.scene.shown)
             text = plain(str(filled))
@@ -269,10 +293,7 @@ class Actor:
             self.note(mark_of_it, text if filled.times == 1 else f"{text} (times {filled.times})")
 
     def note_seen(self, mark: str, patterns: Sequence[Pattern], seen: Sequence[str]) -> None:
-        """Lines of the transcript: as a step names them, where it does so word for word.
-
-        Where it says only how they look, they stand there as they came.
-        """
+        """Write lines into the transcript: the patterns if they are exact, else what came."""
         if _is_exact(patterns):
             self.note_lines(mark, patterns)
         else:
@@ -280,22 +301,23 @@ class Actor:
             self.note_lines(mark, (one for one in patterns if one.optional))
 
     def note_each(self, mark: str, lines: Sequence[str]) -> None:
-        """Lines as they came; of very many, the first ones."""
+        """Write lines into the transcript as they came; only the first of very many."""
         for line in lines[:_SHOWN_LINES]:
             self.note(mark, line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…")
         if len(lines) > _SHOWN_LINES:
             self.note(mark, f"(and {len(lines) - _SHOWN_LINES} more)")
 
     def note(self, mark: str, text: str) -> None:
-        """A line of the transcript."""
-        self.scene.loop.transcript.step(self.name, mark, text, str(self.scene.port or ""))
+        """Write a line into the transcript; it has no port and no folder, which change per run."""
+        text = text.replace(str(self.scene.files.folder), "{scratch}")
+        self.scene.loop.transcript.step(self.name, mark, text, str(self.port or ""))
 
     def did(self, text: str) -> None:
-        """Something that is neither said nor seen."""
+        """Record an event that is neither sent nor seen."""
         self.scene.loop.transcript.note(self.name, "event", f"({text})".encode())
         self.note("*", text)
 
 
 def _is_exact(patterns: Sequence[Pattern]) -> bool:
-    """Whether these name word for word the lines that must come."""
+    """Whether these patterns name the required lines word for word."""
     return all(pattern.how == "is" or pattern.optional for pattern in patterns)

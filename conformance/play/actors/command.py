@@ -1,4 +1,4 @@
-"""How a program is called: its words, its streams, its environment. It starts nothing."""
+"""The command line, the streams and the environment of a program. This module starts nothing."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from conformance.build import Build
+from conformance.builds.build import Build
 from conformance.model import Role, Step
 from conformance.play.actors.base import Part
-from conformance.play.launch import Launch
-from conformance.play.terminal import COLUMNS, ROWS
+from conformance.play.terminals.launch import Launch
+from conformance.play.terminals.terminal import COLUMNS, ROWS
 from conformance.text import complete
 
-_STREAMS = {"output": 1, "errors": 2}  # options that take a standard stream away
+_STREAMS = {"output": 1, "errors": 2}  # options that close a standard stream
 
 
 @cache
 def words(command: str) -> tuple[str, ...]:
-    """A command line's words; there are few, and each is split for every case."""
+    """The words of a command line. Cached, because each case splits the same few texts."""
     return tuple(shlex.split(command))
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One start of a program, as the step, the manifest and the suite say it."""
+    """One start of a program, from the step, the manifest and the suite."""
 
     part: Part
     build: Build
     step: Step
 
     def launch(self) -> Launch:
-        """What is to be started."""
+        """All that is needed to start the program."""
         implementation, options = self.build.implementation, self.step.options
         under = [self._filled(word) for word in words(self._option("under"))]
         size = options.get("size", (COLUMNS, ROWS))
@@ -47,10 +47,11 @@ class Command:
             closed=tuple(fd for name, fd in _STREAMS.items() if name in options),
             blocked=self._signals("blocked"),
             ignored=self._signals("ignored"),
+            confined=self.part.scene.confined,
         )
 
     def said(self) -> str:
-        """The options that this very step names, for the transcript."""
+        """The options that the step itself names, for the transcript."""
         if "arguments" in self.step.options:
             return f" {self.step.options['arguments']}"
         parts = (
@@ -88,7 +89,7 @@ class Command:
         called = [
             self._filled(word, port) for word in words(program.arguments if own is None else own)
         ]
-        # A program with words of its own knows none of the suite's options.
+        # A program whose manifest names its arguments does not know the suite's options.
         usual = (program.options or {}) if own is None else {}
         for name, value in {**usual, **self._named()}.items():
             if value is not None:
@@ -97,16 +98,17 @@ class Command:
 
     @property
     def fixed_port(self) -> int:
-        """The port that a server has to take; 0: any that is free."""
+        """The port at which a server must listen; 0: any free port."""
         scene = self.part.scene
         again = scene.port if self.step.options.get("same_port") else 0
         return again or self.build.implementation.port or scene.fixed_port
 
     def _port(self) -> int:
-        """What `{port}` means in a program's own words."""
-        is_server = self.build.implementation.role is Role.SERVER
-        return self.fixed_port if is_server else self.part.scene.port
+        """The value of `{port}` in the arguments and the environment of a program."""
+        role = self.build.implementation.role
+        return self.fixed_port if role is Role.SERVER else self.part.scene.port_for(role)
 
     def _filled(self, word: str, port: int | None = None) -> str:
-        values = self.part.scene.values | {"name": self.part.name}
-        return complete(word, values if port is None else values | {"port": str(port)})
+        scene, role = self.part.scene, self.build.implementation.role
+        where = scene.port_for(role) if port is None else port
+        return complete(word, scene.values | {"name": self.part.name, "port": str(where)})

@@ -1,4 +1,4 @@
-"""Actors that are a connection: a wire to the server, and a server that does what the steps say."""
+"""Actors that use raw connections: a wire to the server, and a server that the steps script."""
 
 from __future__ import annotations
 
@@ -6,51 +6,59 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from conformance.arguments import Bytes
-from conformance.model import Step, Trait
+from conformance.model import Delivery, Step, Trait
 from conformance.play.actors.base import Actor, Part, verb
-from conformance.play.actors.hearing import Stream
 from conformance.play.actors.missed import Lacking, Missed
-from conformance.play.poll import Source
-from conformance.play.tcp import Connection, Listener, Refused, connect
+from conformance.play.actors.stream import Stream
+from conformance.play.case.poll import Source
+from conformance.play.network.delivery import Outlet
+from conformance.play.network.tcp import Connection, Listener, Refused, connect
 from conformance.text import decode
 
 
 @dataclass(slots=True)
 class _Line:
-    """One connection and what comes over it."""
+    """One connection, and what comes over it."""
 
     connection: Connection
     source: Source
     stream: Stream
+    outlet: Outlet | None  # None: each write is sent as a whole
     gone: bool = False
-    is_free: bool = False  # a step has said that anything may still come
+    is_free: bool = False  # a step has allowed that anything may still come
 
     def close(self, how: Callable[[], None]) -> None:
         if not self.gone:
+            if self.outlet:
+                self.outlet.close()
             self.source.close()
             how()
             self.gone = True
 
 
 class Peer(Actor):
-    """What wires and scripted servers share."""
+    """The common part of wires and scripted servers."""
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
-        self._lines: list[_Line] = []  # the last one is the one in use
+        self._lines: list[_Line] = []  # the last one is in use
         self.line_end = part.scene.line_end
         part.scene.loop.transcript.line_ends[self.name] = self.line_end
 
     def _open(self, connection: Connection) -> None:
         source = Source(self.scene.loop, self.name, "seen", connection.fd, connection.read)
         self._output = Stream(source, self, self.line_end)
-        self._lines.append(_Line(connection, source, self._output))
+        scene, outlet = self.scene, None
+        if scene.delivery is not Delivery.WHOLE:
+            seed = f"{scene.seed} {self.name} {len(self._lines)}"
+            outlet = Outlet(scene.loop, connection, scene.delivery, seed)
+        self._lines.append(_Line(connection, source, self._output, outlet))
 
     @property
     def _line(self) -> _Line:
-        """The connection in use; raises Missed where there is none."""
+        """The connection in use; raises Missed if there is none."""
         if not self._lines or self._lines[-1].gone:
-            raise Missed("a connection", "none", "there is none to act on")
+            raise Missed("a connection", "none", "no connection is open")
         return self._lines[-1]
 
     def destroy(self) -> None:
@@ -60,20 +68,32 @@ class Peer(Actor):
     # --- What it does ---
 
     def send(self, data: bytes, step: Step) -> None:
-        connection = self._line.connection
-        self.scene.loop.transcript.note(self.name, "sent", data)
-        sent = self.scene.loop.write(connection.fd, connection.write, data, self.deadline(step))
+        line, loop = self._line, self.scene.loop
+        loop.transcript.note(self.name, "sent", data)
+        if line.outlet:
+            sent = self._send_in_pieces(data, line.outlet, step)
+        else:
+            connection = line.connection
+            sent = loop.write(connection.fd, connection.write, data, self.deadline(step))
         if sent < len(data):
             reason = "the other side does not read"
             raise Missed(f"{len(data)} bytes are taken", f"{sent} are", reason)
 
+    def _send_in_pieces(self, data: bytes, outlet: Outlet, step: Step) -> int:
+        """The number of bytes that were sent in time, or that wait to be merged with the next."""
+        outlet.put(data)
+        if not (self.says_more and outlet.delivery is Delivery.MERGED):
+            self.scene.loop.wait(lambda: not outlet.pending, self.deadline(step))
+            return len(data) - outlet.pending
+        return len(data)
+
     @verb
     def dribbles(self, step: Step) -> None:
-        """Each byte in a packet of its own."""
+        """Send each byte in a packet of its own."""
         data = step.takes(Bytes)
         for byte in data.whole(self.scene.values):
             self.send(bytes([byte]), step)
-            self.scene.loop.let_others_go_on()
+            self.scene.loop.yield_to_others()
         self.note(">.", decode(data.whole(self.scene.shown)))
 
     @verb
@@ -85,7 +105,7 @@ class Peer(Actor):
     def closes(self, step: Step) -> None:
         line = self._line
         self._leave(line, step)
-        # What still comes is read and dropped: closing with unread bytes would be a reset.
+        # Only half-close, and read on: to close with unread bytes would send a reset.
         line.connection.end_writing()
         self.did("closes")
 
@@ -97,7 +117,7 @@ class Peer(Actor):
         self.did("resets")
 
     def _leave(self, line: _Line, step: Step) -> None:
-        """Check that all that has come was named, unless the step leaves that open."""
+        """Check that steps have named all that has come, unless the option `rest` is given."""
         line.is_free = "rest" in step.options
         if not line.is_free:
             line.stream.check_rest("nothing more before it closes")
@@ -123,12 +143,12 @@ class Peer(Actor):
         end = self.output.end("end of file", step)
         if end != "eof" and not (end == "reset" and step.options.get("by_reset")):
             seen = "a reset" if end == "reset" else end
-            raise Missed("end of file", seen, "closed, but not in order")
+            raise Missed("end of file", seen, "not closed in order")
         self._let_go()
         self.did("is closed")
 
     def _let_go(self) -> None:
-        """What follows from the other side's end of file: this side ends too."""
+        """Close this side, after the end of file from the other side."""
         line = self._line
         line.close(line.connection.close)
 
@@ -168,7 +188,7 @@ class Wire(Peer):
 
 
 class ScriptedServer(Peer):
-    """A server that does what the steps say, to judge clients alone."""
+    """A server that does what the steps say, so that only the clients are judged."""
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
@@ -186,7 +206,7 @@ class ScriptedServer(Peer):
 
     @verb
     def accepts(self, step: Step) -> None:
-        assert self._listener  # the reader of scenarios has seen `starts` before
+        assert self._listener  # scenarios in which `starts` is missing are refused when read
         if self._lines and not self._lines[-1].is_free:
             self.output.check_rest("nothing more on the connection before this one")
         connection = self._listener.accept(self.scene.loop, self.deadline(step))
@@ -196,17 +216,17 @@ class ScriptedServer(Peer):
         self.did("accepts")
 
     def _let_go(self) -> None:
-        """A server may go on sending to a client that has ended its side."""
+        """Keep the connection: a server may still send to a client that has half-closed."""
 
     def deadline(self, step: Step) -> float:
         """A client that has not written anything yet may still be starting."""
-        waits = Trait.WAITS_FOR_A_START in step.traits and self.scene.someone_starts()
+        waits = Trait.WAITS_FOR_A_START in step.traits and self.scene.any_is_starting()
         if not waits or "within" in step.options:
             return self.until
         return self.until + self.scene.deadlines.starting(step)
 
     def finish(self, step: Step) -> None:
-        """Every connection is read to its end, and none is left that no step has accepted."""
+        """Read each connection to its end, and check that no connection waits to be accepted."""
         for line in self._lines:
             if not line.gone and not line.is_free:
                 line.stream.end("nothing more, and the end of the connection", step)

@@ -1,17 +1,25 @@
-"""What is measured of a running program: its memory, its processor time, its socket options."""
+"""Measures a running program: its memory, its processor time, its socket options."""
 
 from __future__ import annotations
 
+import math
 import time
 
 from conformance.model import Step
-from conformance.play import system
 from conformance.play.actors.base import verb
 from conformance.play.actors.missed import Missed
 from conformance.play.actors.running import Running
-from conformance.play.tcp import knows_option, socket_options
+from conformance.play.network.sockets import knows_option, seconds_to_notice, socket_options
+from conformance.play.processes import system
 
 _IDLE_SHARE = 0.1  # of a processor
+
+
+def _in_words(times: list[float]) -> str:
+    if not times:
+        return "no connection"
+    longest = max(times)
+    return "no keepalive (SO_KEEPALIVE)" if longest == math.inf else f"it ends after {longest:g} s"
 
 
 class Metered(Running):
@@ -29,6 +37,15 @@ class Metered(Running):
                 seen = f"{values}" if values else "no connection"
                 raise Missed(f"{name} = {wanted} on every connection", seen)
         self.did(f"has socket options {', '.join(step.takes(dict))}")
+
+    @verb
+    def notices_loss_within(self, step: Step) -> None:
+        most = step.takes(float)
+        times = seconds_to_notice(self.served_by.pid)
+        if not times or max(times) > most:
+            expected = f"every connection ends {most:g} s after its peer has vanished, or earlier"
+            raise Missed(expected, _in_words(times))
+        self.did(f"notices within {most:g} s that a peer has vanished")
 
     @verb
     def idles_for(self, step: Step) -> None:

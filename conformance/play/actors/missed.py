@@ -1,4 +1,4 @@
-"""What an actor raises where its step does not come true. It knows no actor."""
+"""The exceptions that an actor raises if its step does not come true."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from conformance.model import FailureKind
 
 
 class Missed(Exception):
-    """A step that did not come true: facts for the failure."""
+    """A step that did not come true, with the facts for the failure."""
 
     kind = FailureKind.STEP
 
@@ -17,8 +17,8 @@ class Missed(Exception):
         self.expected = expected
         self.seen = seen
         self.reason = reason
-        self.extra = extra  # something came that no step names, perhaps before what was expected
-        self.late = late  # it may come yet, to one who waits longer
+        self.extra = extra  # something came that no step names, perhaps before the expected line
+        self.late = late  # the deadline passed; with a longer wait, the step may still come true
 
 
 class NeverReady(Missed):

@@ -1,4 +1,4 @@
-"""A program on a screen: keys are pressed, and what counts is what a person sees."""
+"""A program on a screen: steps press keys, and check what a person would see."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conformance.model import Step
 from conformance.play.actors.base import verb
 from conformance.play.actors.missed import Missed
 from conformance.play.actors.running import Running
-from conformance.play.terminal import left_changed, resize
+from conformance.play.terminals.terminal import left_changed, resize
 from conformance.text import decode
 
 
@@ -38,30 +38,32 @@ class OnScreen(Running):
 
     @verb
     def shows(self, step: Step) -> None:
-        """The screen is, in time, as named: every row of it, or its last ones."""
+        """The screen shows these rows in time: all of its rows, or its last ones."""
         which, patterns = step.takes(tuple)
         self.awaits(list(self.each(patterns)), step, which)
         self.note_seen("|", patterns, self.screen.rows(cursor=False))
 
     def awaits(self, wanted: list[Pattern], step: Step, which: str = "all") -> None:
-        """Wait until the screen is as wanted; raises Missed."""
+        """Wait until the screen shows these rows; raises Missed."""
         marked = any(CURSOR in one.text for one in wanted)
         while wrong := self.screen.differs(which, wanted, marked):
             if not self._goes_on(self.deadline(step)):
                 expected, seen = wrong
-                raise Missed(expected, seen, "the screen is another", late=True)
+                raise Missed(expected, seen, "the screen differs", late=True)
 
     def _goes_on(self, deadline: float) -> bool:
-        """Wait until something else is shown; False where that does not come in time."""
+        """Wait until the screen changes; False if it does not in time."""
         screen, source = self.screen, self.running.output
         before = screen.changes
         self.scene.loop.wait(lambda: screen.changes != before or bool(source.end), deadline)
-        return screen.changes != before and time.monotonic() <= deadline  # it may never end
+        return (
+            screen.changes != before and time.monotonic() <= deadline
+        )  # a program may draw without end
 
     def leaves_terminal(self, deadline: float) -> None:
-        """A program that ends leaves the terminal as it found it, unless it was killed.
+        """Check that a program, unless SIGKILL ended it, left the terminal as it had found it.
 
-        Until the deadline, the terminal may be open in a process that the program has started.
+        A process that the program started may have the terminal open until the deadline.
         """
         process = self.running
         self.scene.loop.wait(lambda: bool(process.output.end), deadline)

@@ -1,4 +1,4 @@
-"""A server or a client as a program: how it starts and gets ready, what it writes, how it ends."""
+"""A server or a client as a program: its start, its readiness, its output, its end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from conformance.arguments import CURSOR, Pattern, Ready
+from conformance.arguments import CURSOR, Pattern, Ready, named_port, with_port
 from conformance.model import Medium, Role, Step
-from conformance.play import system
 from conformance.play.actors.base import verb
 from conformance.play.actors.command import Command
 from conformance.play.actors.meters import Metered
@@ -20,25 +19,25 @@ from conformance.play.actors.missed import Lacking, Lingering, Missed, NeverRead
 from conformance.play.actors.on_screen import OnScreen
 from conformance.play.actors.running import status_text
 from conformance.play.actors.scratch import Writing
-from conformance.play.launch import Launch
-from conformance.play.process import CannotStart, Process, start
-from conformance.play.shell import PROMPT, in_shell
-from conformance.play.terminal import Heard
+from conformance.play.network.sockets import has_listener
+from conformance.play.network.tcp import Refused, connect
+from conformance.play.processes import system
+from conformance.play.processes.process import CannotStart, Process, start
+from conformance.play.terminals.launch import Launch
+from conformance.play.terminals.shell import PROMPT, in_shell
+from conformance.play.terminals.terminal import Heard
 from conformance.text import decode, encode, plain
 
-GROUP_SECONDS = 1.0  # that the other processes of a program may take to end after it
-
-# What may stand around the part of a line that is known.
-_AROUND = {"is": ("", ""), "matches": ("", ""), "contains": (".*", ".*")}
+GROUP_SECONDS = 1.0  # for a program to end that closes its sockets, and for its other processes
 
 # Who else uses a port, and what to do about it.
 _HOLDERS = {
-    "ours": "another program of this case always takes it, too; such a case cannot be played",
+    "ours": "another program of this case always takes the same port, so it cannot be played",
     "others": "end the program that uses it (ss -ltnp 'sport = :{port}')",
 }
 
-# How programs in many languages say that they cannot have their port.
-_IN_USE = re.compile(r"address (is )?(already )?in use|EADDRINUSE", re.IGNORECASE)
+# The error messages of programs, in many languages, that cannot bind their port.
+IN_USE = re.compile(r"address (is )?(already )?in use|EADDRINUSE", re.IGNORECASE)
 
 
 class ProgramActor(OnScreen, Metered, Writing):
@@ -71,7 +70,7 @@ class ProgramActor(OnScreen, Metered, Writing):
             raise Lacking(f"{step.place}: `{launch.argv[0]}` is not on PATH; install it")
 
     def _start_shell(self, launch: Launch, step: Step) -> None:
-        """Start a shell that has the program as a command named by its role, and see its prompt."""
+        """Start a shell, in which the program is a command named by its role; await its prompt."""
         folder = Path(tempfile.mkdtemp(dir=self.scene.files.folder, prefix=".shell-"))
         launch = in_shell(launch, str(self.implementation.role), folder)
         self._check_tool(launch, step)
@@ -89,24 +88,33 @@ class ProgramActor(OnScreen, Metered, Writing):
         self.gets_ready = True
         try:
             port = self._port_when_ready(command)
+            self._see_that_it_listens(port, command.step)
         except NeverReady:
             self._see_whose_port(command.fixed_port, is_first)
             raise
         finally:
             self.gets_ready = False
         if self.scene.fixed_port not in (0, port):
-            words = f"{self.label} listens at port {port}, and a client of this case connects to "
-            remedy = "let its manifest say how it is told a port, or which it always takes"
-            raise Lacking(f"{words}{self.scene.fixed_port} alone: {remedy}")
+            words = f"{self.label} listens at port {port}, but a client of this case only connects"
+            remedy = "let its manifest say how it is told a port, or which one it always takes"
+            raise Lacking(f"{words} to {self.scene.fixed_port}: {remedy}")
         if self.name == "server":
             self.scene.port = port
-        process = self.running  # if it has ended, the steps that follow say so
+            self._let_clients_in()
+        process = self.running  # if it has ended, the next steps notice
         if self.implementation.children:
             self.descendant = system.listener(process.pid, port)
         self.memory_at_first = system.resident(self.served_by.pid) if process.running else 0
 
+    def _let_clients_in(self) -> None:
+        """Open the proxy, if there is one, until the server ends."""
+        if proxy := self.scene.proxy:
+            self.running.at_end = proxy.close
+            if self.running.running:
+                proxy.open(self.scene.host, self.scene.port)
+
     def _port_when_ready(self, command: Command) -> int:
-        """Wait until it is ready, as its manifest or the suite says; the port that it takes."""
+        """Wait until it is ready, as its manifest or the suite says; returns its port."""
         own = self.implementation.ready
         ready = self.part.program.ready if own is None else own
         stream = "errors" if ready.in_errors else "output"
@@ -116,11 +124,11 @@ class ProgramActor(OnScreen, Metered, Writing):
         return self._looked_up(command)
 
     def _announced(self, ready: Ready, command: Command) -> int:
-        """Wait for the ready line; the port that it names."""
+        """Wait for the ready line; returns the port that it names."""
         assert ready.line
         step, stream = command.step, self.errors if ready.in_errors else self.output
         wanted = ready.line.filled({"host": self.scene.host})
-        pattern = _with_port(wanted)
+        pattern = with_port(wanted)
         while True:
             heard = stream.next(step)
             found = None if heard.why else pattern.fullmatch(decode(heard.text))
@@ -129,14 +137,34 @@ class ProgramActor(OnScreen, Metered, Writing):
         if not found:
             line = decode(heard.text)
             raise NeverReady(plain(str(wanted)), line, self._not_ready(heard, step))
-        if port := found.groupdict().get("port"):
-            return int(port)
-        return command.fixed_port or self._looked_up(command)
+        if (named := found.groupdict().get("port")) is None:
+            return command.fixed_port or self._looked_up(command)
+        if (port := named_port(named)) is None:
+            raise NeverReady(plain(str(wanted)), decode(heard.text), "no port from 1 to 65535")
+        return port
+
+    def _see_that_it_listens(self, port: int, step: Step) -> None:
+        """Raise NeverReady if it says that it is ready, but nothing listens at its port yet.
+
+        Only if the kernel knows no listener, a connection is tried: a firewall may forward it.
+        If the program ends, the next steps notice.
+        """
+        host = self.scene.host
+        if not self.running.running or has_listener(host, port):
+            return
+        try:
+            connect(host, port, None, self.deadline(step)).close()
+        except Refused:
+            if self.running.wait(time.monotonic() + GROUP_SECONDS):
+                return  # it was about to end, so it listens no longer
+            wanted = f"a socket that listens at port {port}"
+            reason = "it says that it is ready before it listens; listen first, then say so"
+            raise NeverReady(wanted, "none", reason) from None
 
     def _see_whose_port(self, port: int, is_first: bool) -> None:
-        """Raise Lacking where it could not get ready because others use its port.
+        """Raise Lacking if it could not get ready because another program uses its port.
 
-        When it starts again, connections of its own that linger are its own affair.
+        At a later start, lingering connections are its own, and it has to cope with them.
         """
         if port:
             use = system.port_use(port)
@@ -145,21 +173,22 @@ class ProgramActor(OnScreen, Metered, Writing):
                 raise Lacking(f"port {port}, which {self.label} needs, is in use: {remedy}")
             if use == "lingers" and is_first:
                 raise Lingering(f"port {port} is in use by connections that have ended")
-        elif is_first and _IN_USE.search(self.scene.loop.transcript.said(self.name)):
+        elif is_first and IN_USE.search(self.scene.loop.transcript.said(self.name)):
             remedy = "if it always takes the same port, say so in its manifest (`port: 8080`)"
             raise Lacking(f"{self.label} says that an address is in use: {remedy}")
 
     def _not_ready(self, heard: Heard, step: Step) -> str:
         process = self.running
         if heard.why == "eof" and process.wait(self.deadline(step)):
-            return f"it never got ready: {status_text(process.status)}"
+            hint = "" if process.status else "; has it gone into the background?"
+            return f"it never got ready: {status_text(process.status)}{hint}"
         why = self.output.why(heard, step)
         return f"it never got ready: {why}" if why else "not its ready line"
 
     def _looked_up(self, command: Command) -> int:
-        """Wait until a program that announces nothing listens at its port; at any, if it has none.
+        """Wait until a program without a ready line listens at its fixed port, or else at any port.
 
-        No event says that a socket listens.
+        This must poll: no event signals that a socket listens.
         """
         own, step = command.fixed_port, command.step
         process, deadline = self.running, self.deadline(step)
@@ -178,7 +207,7 @@ class ProgramActor(OnScreen, Metered, Writing):
 
     @verb
     def prints(self, step: Step) -> None:
-        """For a program that comes to its end by itself: its whole output holds these texts."""
+        """The whole output, of a program that ends by itself, contains these texts."""
         texts, output = step.takes(tuple), b""
         for heard in self.output.until(self.deadline(step)):
             output += heard.text + (b"" if heard.why else b"\n")
@@ -203,7 +232,7 @@ class ProgramActor(OnScreen, Metered, Writing):
         self.note_seen("!", patterns, seen)
 
     def _find_complaints(self, patterns: Iterable[Pattern], step: Step) -> list[str]:
-        """Its standard error is free: these lines are among the others, in this order."""
+        """Find these lines in this order; standard error may have others between them."""
         found = []
         heard = self.errors.until(self.deadline(step))
         lines, last = (decode(one.text) for one in heard if not one.why), ""
@@ -240,7 +269,7 @@ class ProgramActor(OnScreen, Metered, Writing):
         if not any(self._has_ended_by(status) for status in statuses):
             raise Missed(wanted, status_text(process.status), "it ended in another way")
         until = time.monotonic() + GROUP_SECONDS
-        if self.implementation.children:  # it may end before those do that it has started
+        if self.implementation.children:  # its children may end after it
             until = max(until, self.deadline(step))
         self.left_over += process.end_group(until)
         if self.part.medium.is_screen:
@@ -250,29 +279,18 @@ class ProgramActor(OnScreen, Metered, Writing):
         self.did(f"exits {' or '.join(map(str, statuses))}")
 
     def _has_ended_by(self, wanted: int | str) -> bool:
-        """Whether it has ended in this way; a shell says so in its own words of its child."""
+        """Whether it has ended in this way; a shell gives 128 + N if signal N ended its child."""
         status = self.running.status
         if self.implementation.children and isinstance(wanted, str) and wanted != "nonzero":
             return status in (-signal.Signals[wanted], 128 + signal.Signals[wanted])
         return _status_meets(status, wanted)
 
     def _says_no_more(self, step: Step) -> None:
-        """All that it wrote before its end was named, as far as that is accounted for."""
+        """Check that steps have named all that it wrote, as far as it is accounted for."""
         if "rest" not in step.options:
             self.output.end("nothing more, and its end", step)
         if self.part.program.errors == "accounted":
             self.errors.end("nothing more on standard error, and its end", step)
-
-
-def _with_port(line: Pattern) -> re.Pattern[str]:
-    """The expression that a whole ready line meets, with a group for the port that it names."""
-    number = "(?P<port>[0-9]{1,5})"
-    if line.how == "matches":
-        text = plain(line.text).replace("{port}", number, 1)
-    else:
-        text = re.escape(plain(line.text)).replace(re.escape("{port}"), number, 1)
-    before, after = _AROUND[line.how]
-    return re.compile(before + text + after, re.DOTALL)
 
 
 def _status_meets(status: int | None, wanted: int | str) -> bool:
@@ -284,7 +302,7 @@ def _status_meets(status: int | None, wanted: int | str) -> bool:
 
 
 def _status_words(wanted: int | str) -> str:
-    """What a step asks for, in the words of what is seen."""
+    """The expected status as text, in the same words as `status_text`."""
     if wanted == "nonzero":
         return "an exit status above 0"
     return f"killed by {wanted}" if isinstance(wanted, str) else f"exit status {wanted}"

@@ -1,6 +1,6 @@
-"""A program that runs: its process, its streams or its screen, and what is done to it from outside.
+"""A running program: its process, its streams or its screen, and the verbs that act on it.
 
-It knows neither how a program is started nor what is right for it to write.
+It knows neither how a program is started nor what it should write.
 """
 
 from __future__ import annotations
@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING
 
 from conformance.model import Implementation, Step
 from conformance.play.actors.base import Actor, Part, verb
-from conformance.play.actors.hearing import Stream
 from conformance.play.actors.missed import Missed
-from conformance.play.process import Process, ending
-from conformance.play.system import Descendant
+from conformance.play.actors.stream import Stream
+from conformance.play.processes.process import Process, ending
+from conformance.play.processes.system import Descendant
 
 if TYPE_CHECKING:
-    from conformance.play.screen import Screen
+    from conformance.play.terminals.screen import Screen
 
 
 class Running(Actor):
-    """A program: on a terminal, on pipes, on a screen, or in a shell."""
+    """A program on a terminal, on pipes, on a screen, or in a shell."""
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
         self.part = part
-        self.left_over = 0  # processes that went on when it had ended
+        self.left_over = 0  # number of processes of its group that outlived it
         self.process: Process | None = None
         self.memory_at_first = 0  # bytes, when it was ready
-        self.gets_ready = False  # it has started, and is not ready yet
-        self.descendant: Descendant | None = None  # which listens in its place
+        self.gets_ready = False  # it has started, but is not ready yet
+        self.descendant: Descendant | None = None  # a process below it that listens in its place
         self.turns = cycle(part.turns)
         self.build = part.turns[0]
         self.errors: Stream  # unless it is on a screen
         self._screen: Screen | None = None
         if part.medium.is_screen:
-            self.line_end = "\r"  # what the key sends
+            self.line_end = "\r"  # the Enter key sends it
 
     @property
     def label(self) -> str:
@@ -43,24 +43,28 @@ class Running(Actor):
 
     @property
     def implementation(self) -> Implementation:
-        """Which program it is, this time."""
+        """The implementation that this start runs."""
         return self.build.implementation
 
     @property
+    def port(self) -> int:
+        return self.scene.port_for(self.implementation.role)
+
+    @property
     def is_starting(self) -> bool:
-        """Whether it runs and has not written anything yet."""
+        """Whether it runs, but has not written anything yet."""
         return self.process is not None and self.process.running and not self.process.output.began
 
     @property
     def running(self) -> Process:
-        """Its process, which may have ended; raises Missed where it was never started."""
+        """Its process, which may have ended; raises Missed if it was never started."""
         if self.process is None:
             raise Missed("a running program", "none")
         return self.process
 
     @property
     def alive(self) -> Process:
-        """Its process; raises Missed where it has ended."""
+        """Its process; raises Missed if it has ended."""
         process = self.running
         if not process.running:
             raise Missed("a running program", status_text(process.status), "it has ended")
@@ -68,23 +72,23 @@ class Running(Actor):
 
     @property
     def served_by(self) -> Process | Descendant:
-        """The process that does the work; raises Missed where the program has ended."""
+        """The process that serves connections; raises Missed if it has ended."""
         if self.descendant and not self.descendant.running:
             raise Missed("a running program", "none", "the process that listened has ended")
         return self.descendant or self.alive
 
     @property
     def screen(self) -> Screen:
-        """What a person sees of it."""
+        """Its screen; raises Missed if it has none."""
         if self._screen is None:
             raise Missed("a program on a screen", "none")
         return self._screen
 
     def watch(self, process: Process, size: tuple[int, int]) -> None:
-        """Take what a process writes: line by line, or on a screen."""
+        """Read what a process writes: as lines, or into a screen."""
         self.process = process
         if self.part.medium.is_screen:
-            from conformance.play.screen import Screen  # its emulator is slow to import
+            from conformance.play.terminals.screen import Screen  # its emulator is slow to import
 
             self._screen = Screen(process.output, *size, process.answer)
             return
@@ -99,7 +103,7 @@ class Running(Actor):
         return [self._output, self.errors] if self.running.errors else [self._output]
 
     def deadline(self, step: Step) -> float:
-        """A program that has not written anything yet may still be starting."""
+        """The usual deadline, but a later one while the program may still be starting."""
         if self.trying or "within" in step.options or self.process is None:
             return self.until
         if self.process.output.began and not self.gets_ready:
@@ -126,7 +130,7 @@ class Running(Actor):
         process = self.running
         self.scene.loop.transcript.note(self.name, "sent", data)
         if not process.write(data, self.deadline(step)):
-            raise Missed("it takes its input", "it does not", "the program does not read")
+            raise Missed("it reads its input", "it does not", "the program does not read")
 
     @verb
     def is_sent(self, step: Step) -> None:
@@ -140,7 +144,7 @@ class Running(Actor):
 
     @verb
     def stops_reading(self, step: Step) -> None:
-        """Its standard output is not read any more."""
+        """Stop reading its standard output."""
         self.running.output.pause()
         self.did("is not read")
 
@@ -151,5 +155,5 @@ class Running(Actor):
 
 
 def status_text(status: int | None) -> str:
-    """How a program has ended, in words."""
+    """How a program has ended, as text."""
     return ending(status) if status is not None else "it is still running"

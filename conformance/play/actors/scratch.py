@@ -1,4 +1,4 @@
-"""The files of a program, in the case's own folder: what it writes, and what is done to them."""
+"""The verbs about files in the scratch folder of a case, and about commands that change them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from conformance.model import Step
 from conformance.play.actors.base import Actor, verb
 from conformance.play.actors.command import words
 from conformance.play.actors.missed import Lacking, Missed
-from conformance.play.system import LOOK_SECONDS
+from conformance.play.processes.system import LOOK_SECONDS
 from conformance.text import complete, decode
 
 
 class Writing(Actor):
-    """The verbs of files."""
+    """The verbs about files."""
 
     @verb
     def writes(self, step: Step) -> None:
-        """The next lines of a file; none: nothing more has come."""
+        """The next lines of a file; without lines: nothing more has come."""
         name = str(step.options.get("to", ""))
         patterns, seen = list(self.each(step.takes(tuple))), []
         for pattern in patterns:
@@ -36,21 +36,21 @@ class Writing(Actor):
 
     @verb
     def makes(self, step: Step) -> None:
-        """A file is there, in time; and a line in it matches, where that is asked."""
+        """A file exists in time, and a line in it matches the option `holding`, if given."""
         name = step.takes(str)
         path, deadline = self.scene.files.folder / name, self.deadline(step)
         wanted = re.compile(str(step.options.get("holding", "")), re.MULTILINE)
         while not (path.exists() and wanted.search(decode(path.read_bytes()))):
             if time.monotonic() > deadline:
-                seen = "it is there" if path.exists() else "no such file"
+                seen = "no such line" if path.exists() else "no such file"
                 raise Missed(f"{name} {wanted.pattern}".rstrip(), seen, "not in time")
             self._look_again()
         self.did(f"makes {name}")
 
     @verb
     def runs(self, step: Step) -> None:
-        """A command does something to the files, in the case's own folder."""
-        values = self.scene.values | {"name": self.name}
+        """Run a command in the scratch folder."""
+        values = self.values | {"name": self.name}
         command = [complete(word, values) for word in words(step.takes(str))]
         if shutil.which(command[0]) is None:
             raise Lacking(f"{step.place}: `{command[0]}` is not on PATH; install it")
@@ -71,13 +71,13 @@ class Writing(Actor):
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            wanted = f"{shown} comes to its end"
+            wanted = f"{shown} ends"
             raise Missed(wanted, "it does not", f"{seconds:.1f} s") from None
         if done.returncode:
             raise Missed(f"{shown}: status 0", decode(done.stdout), f"status {done.returncode}")
 
     def _line_of(self, name: str, wanted: str, deadline: float) -> str:
-        """The next line of a file, in time."""
+        """Take the next line of a file; raises Missed if it does not come in time."""
         while b"\n" not in (rest := self.scene.files.rest(name) or b""):
             if time.monotonic() > deadline:
                 raise Missed(wanted, decode(rest), f"nothing more came in {name}")
@@ -94,5 +94,5 @@ class Writing(Actor):
             raise Missed(f"nothing more in {name}", decode(rest).partition("\n")[0], extra=True)
 
     def _look_again(self) -> None:
-        """Wait a moment: no event says that a file grows."""
+        """Wait a moment. This must poll: no event signals that a file grows."""
         self.scene.loop.wait(lambda: False, time.monotonic() + LOOK_SECONDS)

@@ -1,0 +1,1 @@
+"""Implementations made ready to run, by commands, and kept in a cache."""

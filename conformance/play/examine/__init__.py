@@ -1,0 +1,1 @@
+"""Examines programs without a scenario, for `conformance doctor` and `conformance compare`."""

@@ -1,0 +1,204 @@
+"""What the system says about processes. This is the only module that imports psutil.
+
+It knows only process ids. While cases are played, this process is a subreaper: orphans of programs
+become its children, in whatever session they are.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+LOOK_SECONDS = 0.002  # between two checks of something that no event signals
+
+# States of connections that a program has closed, but that still keep their port.
+_ENDED = {
+    psutil.CONN_FIN_WAIT1,
+    psutil.CONN_FIN_WAIT2,
+    psutil.CONN_TIME_WAIT,
+    psutil.CONN_CLOSING,
+    psutil.CONN_LAST_ACK,
+}
+
+
+def cpu_seconds(pid: int) -> float:
+    """The seconds of processor time that a process and its running descendants have used."""
+    process, used = psutil.Process(pid), 0.0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            used += times.user + times.system
+    return used
+
+
+def resident(pid: int) -> int:
+    """The resident memory of a running process, in bytes."""
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+def usage(pid: int) -> tuple[int, int, int]:
+    """Resident bytes, written bytes, and threads: sums over a process and its descendants."""
+    memory = written = threads = 0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error), one.oneshot():
+                memory += one.memory_info().rss
+                written += one.io_counters().write_chars
+                threads += one.num_threads()
+    return memory, written, threads
+
+
+def descriptors(pid: int) -> int:
+    """The number of open descriptors of a process and its running descendants."""
+    count = 0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                count += one.num_fds()
+    return count
+
+
+def tasks_of(user: int) -> int:
+    """The number of threads of a user."""
+    count = 0
+    for one in psutil.process_iter():
+        with suppress(psutil.Error):
+            count += one.num_threads() if one.uids().real == user else 0
+    return count
+
+
+def listening_ports(pid: int) -> Iterator[int]:
+    """The ports at which a process listens, then those of its descendants."""
+    return (port for _, port in listening(pid))
+
+
+def listening(pid: int) -> Iterator[tuple[str, int]]:
+    """The addresses and ports at which a process listens, then those of its descendants."""
+    with suppress(psutil.Error):  # it has ended
+        process = psutil.Process(pid)
+        yield from _listening(process)
+        for child in process.children(recursive=True):
+            yield from _listening(child)
+
+
+def listener(pid: int, port: int) -> Descendant | None:
+    """The descendant of a process that listens at a port; None if there is none."""
+    with suppress(psutil.Error):
+        for child in psutil.Process(pid).children(recursive=True):
+            if port in _ports(child):
+                return Descendant(child)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Descendant:
+    """A process that a program has started. It is recognized even if its id is used again."""
+
+    _process: psutil.Process
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return int(self._process.pid)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return bool(self._process.is_running()) and _lives(self.pid)
+
+    def signal(self, name: str) -> None:
+        """Send it a signal, unless it has ended."""
+        with suppress(psutil.NoSuchProcess):
+            self._process.send_signal(signal.Signals[name])
+
+
+def port_use(port: int) -> str:
+    """Who uses a TCP port; "": nobody.
+
+    "ours": a program of this process. "others": another process. "lingers": only connections that
+    are closed (TIME_WAIT, for instance).
+    """
+    found = psutil.net_connections("tcp")
+    states = {one.status for one in found if one.laddr and one.laddr.port == port}
+    if states <= _ENDED:
+        return "lingers" if states else ""
+    programs = psutil.Process().children(recursive=True)
+    return "ours" if any(port in _ports(program) for program in programs) else "others"
+
+
+def look_again(seconds: float) -> None:
+    """Let time pass between two checks of something that no event signals."""
+    select.select([], [], [], seconds)
+
+
+def _ports(process: psutil.Process) -> list[int]:
+    return [port for _, port in _listening(process)]
+
+
+def _listening(process: psutil.Process) -> list[tuple[str, int]]:
+    with suppress(psutil.Error):
+        some = process.net_connections("tcp")
+        found = [(one.laddr.port, one.laddr.ip) for one in some if one.status == psutil.CONN_LISTEN]
+        return [(ip, port) for port, ip in sorted(found)]
+    return []
+
+
+def group_members(group: int) -> list[int]:
+    """The living processes of a process group."""
+    return [pid for pid in psutil.pids() if _is_in(group, pid) and _lives(pid)]
+
+
+def _is_in(group: int, pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        return os.getpgid(pid) == group
+    return False
+
+
+def _lives(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return False
+
+
+def children() -> set[int]:
+    """The children of this process, which include orphans of programs."""
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    try:  # one read; psutil would read the data of all processes
+        return {int(pid) for pid in path.read_text("ascii").split()}
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        return {child.pid for child in psutil.Process().children()}
+
+
+def reap(kept: set[int], seconds: float) -> int:
+    """Wait for the end of all children, except those in `kept`; return how many had to be killed.
+
+    Those that still run after `seconds` are killed. The children of a killed process become
+    children of this process, so the loop finds them, too.
+    """
+    deadline, count = time.monotonic() + seconds, 0
+    while left := {pid for pid in children() - kept if not _has_ended(pid)}:
+        if time.monotonic() < deadline:
+            look_again(LOOK_SECONDS)  # no event signals the end of an orphan
+            continue
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        count += len(left)
+    return count
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended; if so, it is reaped."""
+    with suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG) != (0, 0)
+    return True

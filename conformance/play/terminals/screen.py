@@ -1,0 +1,161 @@
+"""What a person sees on a screen. This is the only module that imports pyte, a terminal emulator.
+
+Bytes say little about a screen. A program that edits a line moves the cursor, clears and draws
+again, and each program does so in its own way. So an emulator gets the bytes, and steps name the
+rows that a person then sees. The emulator gets all bytes at once, because a program may wait for
+its answer to a query: where is the cursor, what kind of terminal is this. It knows no actor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pyte
+import pyte.modes
+from wcwidth import wcwidth
+
+from conformance.arguments import CURSOR, Pattern
+from conformance.play.case.poll import Source
+
+# Private modes of a terminal, as pyte numbers them.
+_APPLICATION_KEYS = 1 << 5
+_BRACKETED_PASTE = 2004 << 5
+
+# Escape sequences that a program sends: control sequences (CSI) and strings (DCS, SOS, PM, APC).
+_SEQUENCE = re.compile(rb"\x1b(?:\[([<=>?]?)[0-9;:]*([ -/]*)([@-~])|[PX^_][^\x1b\x07]*\x1b\\)")
+_SECONDARY_ATTRIBUTES = b"\x1b[1c"  # stands for this query, since pyte knows only the primary one
+_BEGUN = re.compile(rb"\x1b(?:\[[<=>?]?[0-9;:]*[ -/]*|[PX^_][^\x1b\x07]{0,4096}\x1b?)?\Z")
+
+
+class Screen:
+    """A window of a given size, which shows what a program writes to its terminal."""
+
+    def __init__(
+        self, source: Source, columns: int, rows: int, reply: Callable[[bytes], object]
+    ) -> None:
+        self._window = _Window(columns, rows, reply)
+        self._stream = pyte.ByteStream(self._window)
+        self._modes_at_first = set(self._window.mode)
+        self._begun = b""  # an escape sequence whose end has not come yet
+        self.changes = 0  # number of chunks that have come
+        source.take = self._feed
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the size; the text stays where it was, or is cut off."""
+        self._window.resize(rows, columns)
+
+    def keys(self, data: bytes) -> bytes:
+        """The bytes that keys send on this terminal; some depend on a mode (DECCKM)."""
+        if _APPLICATION_KEYS not in self._window.mode:
+            return data
+        return re.sub(rb"\x1b\[([ABCDHF])", b"\x1bO\\1", data)
+
+    def pasted(self, data: bytes) -> bytes:
+        """The bytes that a terminal sends for a pasted text: each line end becomes the Enter key.
+
+        They are enclosed in marks if the program has turned on bracketed paste.
+        """
+        data = data.replace(b"\n", b"\r")
+        if _BRACKETED_PASTE not in self._window.mode:
+            return data
+        return b"\x1b[200~" + data + b"\x1b[201~"
+
+    def rows(self, *, cursor: bool) -> list[str]:
+        """The rows up to the last one that is not blank, without trailing blanks.
+
+        With `cursor`, the mark `CURSOR` is inserted where the cursor is.
+        """
+        rows = [self._row(y, cursor) for y in range(self._window.lines)]
+        while rows and not rows[-1]:
+            rows.pop()
+        return rows
+
+    def differs(self, which: str, wanted: list[Pattern], cursor: bool) -> tuple[str, str] | None:
+        """The first row that differs, as (expected, seen); None if no row differs."""
+        rows = self.rows(cursor=cursor)
+        seen = rows[-len(wanted) :] if which == "last" else rows
+        for number in range(max(len(wanted), len(seen))):
+            one = wanted[number] if number < len(wanted) else Pattern("")
+            row = seen[number] if number < len(seen) else ""
+            if not _stripped(one).meets(row):
+                where = f"row {number + 1 + len(rows) - len(seen)}"
+                return f"{where}: {one}", f"{where}: {row}"
+        return None
+
+    def _feed(self, data: bytes) -> None:
+        data = self._begun + data
+        begun = _BEGUN.search(data)
+        self._begun = begun[0] if begun else b""
+        self._stream.feed(_SEQUENCE.sub(self._known, data[: len(data) - len(self._begun)]))
+        self.changes += 1
+
+    def _known(self, found: re.Match[bytes]) -> bytes:
+        """The sequence if pyte knows it, else b"": pyte shows parts of others as text, or fails."""
+        private, between, final = found.groups(b"")
+        if (private, final) == (b">", b"c"):
+            return _SECONDARY_ATTRIBUTES
+        known = not private or (private == b"?" and final in b"hlJK")
+        return found[0] if final and not between and known and final != b"m" else b""
+
+    def _row(self, y: int, cursor: bool) -> str:
+        cells = [self._window.buffer[y][x].data for x in range(self._window.columns)]
+        if cursor and y == self._window.cursor.y:
+            cells.insert(min(self._window.cursor.x, len(cells)), CURSOR)
+        return "".join(cells).rstrip(" ")
+
+    def left_changed(self) -> list[str]:
+        """The modes of the terminal that a program has changed and not restored, as texts."""
+        changed = ["the cursor is hidden"] if self._window.cursor.hidden else []
+        if self._window.mode != self._modes_at_first:
+            changed.append("the terminal's modes are changed")
+        return changed
+
+
+class _Window(pyte.Screen):
+    """pyte's screen, corrected where real terminals behave in another way."""
+
+    def __init__(self, columns: int, rows: int, reply: Callable[[bytes], object]) -> None:
+        super().__init__(columns, rows)
+        self._reply = reply
+
+    def draw(self, data: str) -> None:
+        """Draw text; called by pyte. A wide character in the last column goes to the next row."""
+        for char in data:
+            last = self.cursor.x == self.columns - 1
+            if last and wcwidth(char) == 2 and pyte.modes.DECAWM in self.mode:
+                self.cursor.x = self.columns
+            super().draw(char)
+
+    def resize(self, lines: int | None = None, columns: int | None = None) -> None:
+        """Change the size. Rows below the cursor are removed first; pyte removes the top ones."""
+        assert lines is not None
+        assert columns is not None
+        surplus = self.cursor.y + 1 - lines
+        if surplus > 0:
+            self.cursor.y, y = 0, self.cursor.y
+            self.delete_lines(surplus)
+            self.cursor.y = y - surplus
+        kept = {
+            y: {x: cell for x, cell in row.items() if x < columns}
+            for y, row in self.buffer.items()
+            if y < lines
+        }
+        self.lines, self.columns = lines, columns
+        for y in list(self.buffer):
+            self.buffer[y].clear()
+            self.buffer[y].update(kept.get(y, {}))
+        self.set_margins()
+        self.cursor.x = min(self.cursor.x, columns - 1)
+
+    def report_device_attributes(self, mode: int = 0, **kwargs: bool) -> None:
+        """Answer a query for device attributes: primary ones as a VT102, secondary as a VT100."""
+        self.write_process_input("\x1b[>0;10;0c" if mode else "\x1b[?6c")
+
+    def write_process_input(self, data: str) -> None:
+        """Send the answer to a query; called by pyte."""
+        self._reply(data.encode())
+
+
+def _stripped(pattern: Pattern) -> Pattern:
+    return Pattern(pattern.text.rstrip(" "), pattern.how) if pattern.how == "is" else pattern

@@ -1,0 +1,1 @@
+"""compare.html: programs of one role side by side, section by section."""

@@ -1,0 +1,80 @@
+"""Turns a request into cases: reads all files, and reports the mistakes in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from conformance.mistakes import Mistake, meant
+from conformance.model import Case, Implementation, Scenario, Suite
+from conformance.plan import delivered, plan
+from conformance.read import manifest, scenario
+from conformance.report.run import Part
+from conformance.session.request import Request, implementations_of, named_folders
+from conformance.session.shard import Shard, fingerprint
+from conformance.text import counted
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The cases to play, and what they were chosen from."""
+
+    suite: Suite
+    scenarios: list[Scenario]
+    cases: list[Case]
+    part: Part | None  # which part of the plan this is; None: all of it
+    given: frozenset[str]  # labels of the implementations that the person named, not the suite
+    unread: list[str]  # with --against: why some implementations cannot be read
+
+
+def choose(request: Request) -> Chosen:
+    """Read all files that the request names; raises Mistake."""
+    suite, scenarios = scenario.load(request.paths)
+    _check_rules(request.selection.rules, suite)
+    found, unread = _found(request, suite)
+    manifest.check_against(found, suite, scenarios)
+    homes = {folder.resolve() for folder in suite.implementation_folders}
+    given = frozenset(one.label for one in found if one.folder.resolve() not in homes)
+    selection = request.selection
+    if request.against:
+        selection = replace(selection, against=request.against, given=given)
+    planned = [delivered(one, request.delivery) for one in plan(scenarios, found, selection)]
+    cases, part = _mine(planned, request)
+    return Chosen(suite, scenarios, cases, part, given, unread)
+
+
+def _check_rules(names: Iterable[str], suite: Suite) -> None:
+    """Raise Mistake if a person named a rule or a section that the protocol does not have."""
+    known = {name for rule in suite.requirements for name in (rule, rule.rpartition("-")[0])}
+    strange = [name for name in names if name not in known]
+    if strange:
+        nothing = "there is no such file and no such rule"
+        raise Mistake([f"{name}: {nothing}; {meant(name, known)}" for name in strange])
+
+
+def _found(request: Request, suite: Suite) -> tuple[list[Implementation], list[str]]:
+    """The implementations, and with --against the reasons why some cannot be read."""
+    if not request.against:
+        return implementations_of(suite, request.folders), []
+    ours = implementations_of(suite, [])
+    given, problems = manifest.find_readable(named_folders(request.folders), ours)
+    if not given:
+        nothing = f"--against {request.against}: name what to judge by --implementation"
+        raise Mistake(problems or [nothing])
+    return [*ours, *given], problems
+
+
+def _mine(planned: Sequence[Case], request: Request) -> tuple[list[Case], Part | None]:
+    """The cases to play here, and which part of the plan they are; None: all of it."""
+    if request.shard is None:
+        return list(planned), None
+    number, of = request.shard
+    places = Shard(number, of, request.measured).places(planned)
+    cases = [planned[place] for place in places]
+    if not cases:
+        raise Mistake(
+            [f"--shard {number}/{of}: of {counted(len(planned), 'case')}, this part has none"]
+        )
+    ids = dict(zip((case.id for case in cases), places, strict=True))
+    part = Part(number, of, fingerprint(planned), len(planned), ids, request.is_choice)
+    return cases, part
