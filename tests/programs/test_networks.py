@@ -1,6 +1,7 @@
-"""Clients in networks that do not answer: an address that hangs, a resolver that is silent.
+"""Clients in networks that do not answer: an address that hangs, a silent resolver.
 
-Each client runs in a network of its own, whose sockets this test gets: it is resolver and server.
+Each client runs in its own network namespace. The test gets the sockets of this namespace, and
+plays the resolver and the server.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ import pexpect
 import pytest
 from network import HANGS, ONLY_PORT, PORT, SERVES
 
-from conformance.build import Build, build_all
+from conformance.builds.build import Build, build_all
 from conformance.read import manifest
-from conformance.session import OUTPUT
+from conformance.session.request import OUTPUT
 
 ROOT = Path(__file__).parents[2]
-PATIENT = 20.0  # seconds, for what has no time of its own
-NEXT_ADDRESS, ENDING = 5.0, 5.0  # two of a rule, and three that are the machine's
+PATIENT = 20.0  # for anything without a prescribed time
+NEXT_ADDRESS, ENDING = 5.0, 5.0  # the two seconds of a rule, and three for a busy machine
 NAME, PROMPT, CTRL_C = "chat.example", "Enter your screen name: ", "\x03"
 
 
 @pytest.fixture(scope="module", params=["c", "go", "python"])
 def build(request: pytest.FixtureRequest) -> Build:
-    """A client, built as a run builds it, where it can have a network of its own."""
+    """A client, built as a run builds it, if this machine allows a network namespace."""
     if reason := network.refused():
         pytest.skip(f"no program can have a network of its own on this machine: {reason}")
     (made,) = build_all(manifest.find([ROOT / "clients" / request.param]), ROOT / OUTPUT).values()
@@ -48,10 +49,10 @@ class Client:
     terminal: pexpect.spawn[str]
     resolver: socket.socket
     server: socket.socket
-    attempts: socket.socket  # to connect to the address that hangs
+    attempts: socket.socket  # attempts to connect to the address that hangs
 
     def answer(self, *addresses: str) -> None:
-        """Tell the client these addresses of the name, when it asks; of IPv6 there are none."""
+        """Answer the client's query for the name with these addresses, and with none of IPv6."""
         records = [b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + socket.inet_aton(one) for one in addresses]
         kinds: set[bytes] = set()
         while len(kinds) < 2:
@@ -64,10 +65,10 @@ class Client:
             self.resolver.sendto(head + question + b"".join(found), client)
 
     def is_asked(self) -> socket.socket:
-        """It connects to the server, and shows what that says."""
+        """Accept its connection, and send the prompt, which it must show."""
         connection, _ = self.server.accept()
         connection.sendall(PROMPT.encode())
-        self.terminal.expect_exact(PROMPT.rstrip())  # a blank may be a move of the cursor
+        self.terminal.expect_exact(PROMPT.rstrip())  # it may write a space by moving the cursor
         return connection
 
     def ends(self, status: int) -> None:

@@ -1,0 +1,1 @@
+"""Random sessions, played on all servers or clients at once: `make fuzz`."""
