@@ -2,13 +2,14 @@
 
     python -m bench --quick         a few minutes; --help lists rows and contenders
     python -m bench.harness         something else: what a case of `conformance` costs
+    python -m bench.crowds          something else: whether our servers keep the rules in a crowd
 
 A contender is a server. A row is one kind of work: a flood from one user to a hundred, joins, idle
 users. A measurement is one contender, one row, once; it yields figures, such as deliveries a
 second. The server has one processor core, the load generator another, and this program a third if
 there is one. Contenders take turns, so that a slow minute of the machine is slow for all of them.
 
-The way of a measurement through the modules, which is also the order in which to read them:
+The modules, in the order in which a measurement passes through them, which is the order to read:
 
     rows                  the rows, and the figures that each of them yields
     peers, contenders     the servers of others; all servers, and how each is started

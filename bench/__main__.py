@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -21,10 +22,10 @@ from bench.plots import draw
 from bench.results import Entry, Run
 from bench.rows import QUICK, ROWS, Scale
 from bench.session import play, turns
-from bench.table import markdown
-from conformance.options import folder, seconds, whole_number
-from conformance.streams import complain as say
-from conformance.streams import prepare
+from bench.table import attachable, markdown
+from conformance.cli.streams import complain as say
+from conformance.cli.streams import prepare
+from conformance.session.options import folder, seconds, whole_number
 
 OUTPUT = PROJECT / "build" / "bench"
 REPEATS = 5
@@ -163,6 +164,7 @@ def report(run: Run, target: Path) -> None:
     """Write the table and the plots, and show the table."""
     page = markdown(run)
     (target / "table.md").write_text(page, "utf-8")
+    (target / "table.json").write_text(json.dumps(attachable(run), ensure_ascii=False), "utf-8")
     print(page)
     try:
         paths = draw(run, target)

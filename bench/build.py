@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from bench import PROJECT, CannotMeasure
 from bench.contenders import Contender, installed, ours, threads, yardstick
 from bench.peers import PEERS
-from conformance.build import Build, Say, build_all
+from conformance.builds.build import Build, Say, build_all
 from conformance.mistakes import Place
 from conformance.model import Implementation, Role
 from conformance.read.manifest import find

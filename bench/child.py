@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from bench import CannotMeasure
-from conformance.play.guard import Guard
+from conformance.play.processes.guard import Guard
 
 _guard = functools.cache(Guard)  # kills what still runs if this process is killed itself
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from bench import HOST, PROJECT
 from bench.peers import Peer
-from conformance.build import VERSION_SECONDS, Build
-from conformance.build import find_program as find_usual_program
+from conformance.builds.build import VERSION_SECONDS, Build
+from conformance.builds.build import find_program as find_usual_program
 from conformance.text import fill
 
 _ADDRESS = ("--host", HOST, "--port", "{port}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench import CannotMeasure
 from bench.child import spawned
-from conformance.play.process import ending
+from conformance.play.processes.process import ending
 
 PATIENCE = 300.0  # seconds: with thousands of users, most of it is their coming and going
 

@@ -20,18 +20,18 @@ from bench import HOST, PROJECT, CannotMeasure, collecting
 from bench.build import BUILDS, compiled
 from bench.collecting import collect
 from conformance.arguments import Pattern
-from conformance.build import Build, build_all
+from conformance.builds.build import Build, build_all
+from conformance.cli.streams import complain
 from conformance.model import Case, Role, Step, Suite
 from conformance.plan import Selection, plan
-from conformance.play.runner import play
+from conformance.play.case.runner import play
 from conformance.read.manifest import find
 from conformance.read.scenario import load
-from conformance.streams import complain
 from conformance.text import complete, plain
 
 SCENARIO = "scenarios/chat.yaml::nothing-is-interpreted"  # a server, two clients, on terminals
 ROUNDS = 15
-PLAYS = 10  # in a row, by one of the two
+PLAYS = 10  # in sequence, by the harness or by bare.c
 SIGINT = 2
 _PATTERNS = {"types": "type", "sees": "see"}  # verbs with lines, and bare.c's words for them
 
@@ -86,7 +86,7 @@ def collected() -> list[collecting.Collected]:
 
 
 def by_harness(case: Case, suite: Suite, builds: Mapping[str, Build]) -> list[float]:
-    """The seconds of each of some plays by the harness."""
+    """The seconds of each of several plays by the harness."""
     seconds = []
     for _ in range(PLAYS):
         began = time.perf_counter()
@@ -168,7 +168,7 @@ class Dialogue:
 
 
 def _absolute(word: str, folder: Path) -> str:
-    """The absolute path, but links are kept: an environment is found by the link to its Python."""
+    """The absolute path, without following links: a link to Python identifies its environment."""
     return str((folder / word).absolute()) if (folder / word).is_file() else word
 
 

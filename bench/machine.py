@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from conformance.session.machine import processor
+
 _CPUS = Path("/sys/devices/system/cpu")
 
 
@@ -70,7 +72,7 @@ def raise_descriptor_limit() -> int:
 def describe(cores: Cores) -> dict[str, object]:
     """The machine as results.json describes it."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "processors": os.cpu_count(),
         "cores": {"server": cores.server, "load": cores.load, "runner": cores.runner},
         "memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
@@ -78,11 +80,3 @@ def describe(cores: Cores) -> dict[str, object]:
         "load_average": os.getloadavg()[0],  # before anything is measured: should be near 0
         "python": platform.python_version(),
     }
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            return value.strip()
-    return platform.machine()

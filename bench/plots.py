@@ -15,7 +15,7 @@ from bench.contenders import Standing
 from bench.results import Entry, Run
 from bench.rows import FIGURES, Row
 
-# They differ in brightness too, for people who do not see colours.
+# They differ in brightness, too, for people who cannot distinguish colours.
 _COLORS = {
     Standing.OURS: "#1f5fa8",
     Standing.YARDSTICK: "#b9b9b9",

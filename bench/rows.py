@@ -33,6 +33,12 @@ class Figure:
     more_is_better: bool
     text: Callable[[float], str]
 
+    @property
+    def with_unit(self) -> str:
+        """Its title, for values that are not written by `text`."""
+        unit = {_time: ", µs", _bytes: ", bytes"}.get(self.text, "")
+        return f"{self.title}{unit} ({'more' if self.more_is_better else 'less'} is better)"
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:

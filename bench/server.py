@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import HOST, CannotMeasure, proc
 from bench.child import exits_within, spawned
 from bench.contenders import Contender
-from conformance.play.process import ending
+from conformance.play.processes.process import ending
 
 START_SECONDS = 30.0
 LOG_LINES = 5  # the last lines of a failed server's output that are shown

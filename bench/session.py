@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from bench.contenders import Contender
 from bench.measure import Bed, Sample, measure
 from bench.rows import FIGURES, Row
-from conformance.build import Say
+from conformance.builds.build import Say
 
 Turn = tuple[int, Row, Contender]
 

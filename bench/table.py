@@ -6,6 +6,7 @@ It knows nothing of how things are measured, and writes no file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from bench.contenders import Standing
 from bench.results import Entry, Run, Spread
@@ -193,3 +194,35 @@ def _times(ratio: float | None) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+# --- The same for other pages --------------------------------------------------------------------
+
+
+def attachable(run: Run) -> dict[str, Any]:
+    """The medians as `conformance --attach` takes a table: a column for each contender.
+
+    Our servers are called there as the harness calls them, so that it knows them again.
+    """
+    ours = {entry.name for entry in run.entries_of(Standing.OURS)}
+    return {
+        "title": "Bench of the servers",
+        "when": run.time,
+        "columns": [
+            "",
+            *(f"server-{one.name}" if one.name in ours else one.name for one in run.entries),
+        ],
+        "rows": [
+            [f"{row.title}: {FIGURES[key].with_unit}", *_medians(run, row, key)]
+            for row in run.rows
+            for key in row.figures
+        ],
+        "notes": [f"{run.machine['processor']}; medians of {run.repeats}."],
+    }
+
+
+def _medians(run: Run, row: Row, key: str) -> Iterator[float | None]:
+    """Of each contender; of one with defects, a figure says nothing."""
+    for entry in run.entries:
+        spread = run.spread(row, entry.name, key)
+        yield spread.median if spread and not run.defects(row, entry.name) else None

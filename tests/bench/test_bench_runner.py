@@ -1,4 +1,4 @@
-"""The runner of the bench: what it makes of measurements; that it leaves no process behind."""
+"""The runner of the benchmarks: how it combines measurements; it leaves no process behind."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from bench.rows import FIGURES, QUICK, ROWS, Kind, Row, Scale, significant
 from bench.server import own_port, serving
 from bench.session import Progress, outcome, turns
 from bench.table import grid, markdown
+from conformance.report.folder.attached import Table, read
 
 BY_KEY = {row.key: row for row in ROWS}
 CORE = min(os.sched_getaffinity(0))
@@ -535,6 +536,12 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert all(run.spread(row, "c", row.figures[0]) for row in run.rows)
     assert done.stdout == (tmp_path / "table.md").read_text() + "\n"
     assert done.stderr.count("/8, ") == 8
+    table = read(tmp_path / "table.json")
+    assert isinstance(table, Table)
+    assert table.columns == ["", "server-c", "threads"]
+    assert len(table.rows) == sum(len(row.figures) for row in run.rows)
+    (start,) = [row for row in table.rows if row[0].endswith("start-up, µs (less is better)")]
+    assert start[1] > 0
 
 
 # --- Collecting ----------------------------------------------------------------------------------
