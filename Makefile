@@ -4,6 +4,7 @@ SHELL := bash
 
 VENV := .venv
 VERSIONS := locked
+MINUTES := 10
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -13,23 +14,40 @@ export HOME := $(or $(HOME),$(shell unset HOME; echo ~))
 PYTHON_CODE := conformance tests bench servers/python clients/python
 GO_CODE := servers/go clients/go
 C_CODE := servers/c/server.c clients/c/client.c bench/load.c bench/yardstick.c bench/bare.c
-C_FILES := $(C_CODE) $(wildcard servers/c/*.h clients/c/*.h)
+C_FILES := $(C_CODE) $(wildcard servers/c/*.h clients/c/*.h tests/audit/c/*.[ch] scenarios/templates/c*/*/*.c*)
 C_FEATURES := -DACCOUNTS -DLINE_EDITING
 SUITES := $(patsubst %/suite.yaml,%,$(wildcard examples/*/suite.yaml))
+TABLES := build/load/table.json build/bench/table.json # what other targets have measured
 PEERS := redis-server nats-server ngircd inspircd
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+
+# NULL ends the arguments of `log_event`: in glibc it is a pointer, and `sentinel` has gcc check it.
+C_UNASKED := --suppress=varFuncNullUB
 
 # One lock each, for every Python and platform that is supported, with the hashes of all files.
 LOCK := build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock"
 
-.PHONY: help conformance suites test test-newest bench bench-harness bench-peers lint format lock clean
+.PHONY: help conformance compare pictures suites test test-newest bench bench-harness bench-peers docs man wheel lint format lock clean mutants faults load audit fuzz soak
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 conformance: $(READY) ## Play every scenario over every pairing, show the matrix (ARGS="--server c")
-	@conformance run --probe-features $(ARGS)
+	@conformance run --probe-features --delivery mixed \
+		$(addprefix --attach ,$(wildcard build/mutants/results.json $(TABLES))) $(ARGS)
+
+# Measures start, memory and size; shows cases after `make conformance`, and speed after `make bench`.
+compare: $(READY) ## Lay the programs side by side, on a page: sources, figures, what was said
+	@page=$$(conformance compare $(addprefix --attach ,$(wildcard $(TABLES))) $(ARGS)) && echo "$$page" && \
+		if [ "$$DISPLAY$$WAYLAND_DISPLAY" ]; then python -m webbrowser -t "file://$(CURDIR)/$$page"; fi
+
+pictures: compare ## Draw the pictures of that page for docs/ (in Chromium)
+	@python tests/report/pictures.py build/conformance/compare.html
+
+# Again and again on a busy machine, for so many minutes: red where a case did not always end alike.
+soak: $(READY) ## Look for cases that flake (MINUTES=10, ARGS="scenarios/chat.yaml")
+	@.ci/soak $(MINUTES) $(ARGS)
 
 # The file `packages` of a suite names the Debian packages that its programs are in.
 suites: $(READY) ## Play the suites of examples/ against their servers (ARGS="-k join", SUITES=examples/irc)
@@ -42,9 +60,18 @@ suites: $(READY) ## Play the suites of examples/ against their servers (ARGS="-k
 test: $(READY) ## Run everything that can fail: the harness's own tests, then the whole matrix
 	@pytest -n auto --dist worksteal tests scenarios $(ARGS)
 
+faults: $(READY) ## Let system calls fail under all programs, and draw what happened (ARGS="accept EMFILE")
+	@python tests/faults/draw.py $(ARGS)
+
+fuzz: $(READY) ## Play random sessions on all servers and clients at once (MINUTES=30 SEED=1 JOBS=2)
+	@PYTHONPATH=tests python -m fuzz $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
+
 test-newest: ## Run the same with the newest versions that pyproject.toml allows, in .venv-newest
 	@rm -f .venv-newest/.ready # what is newest changes
 	@$(MAKE) --no-print-directory test VENV=.venv-newest VERSIONS=newest
+
+mutants: $(READY) ## Play our programs, each wrong in one place: what do the scenarios miss? (ARGS="--rule CHAT")
+	@python -m tests.mutants $(ARGS)
 
 bench: $(BENCH_READY) ## Measure the servers beside those people would pick (ARGS="--quick --only 1-100")
 	@python -m bench $(ARGS)
@@ -52,32 +79,54 @@ bench: $(BENCH_READY) ## Measure the servers beside those people would pick (ARG
 bench-harness: $(READY) ## Measure what a case costs, beside the bare minimum
 	@python -m bench.harness
 
+load: $(READY) ## Put crowds on the three servers, for three quarters of an hour (ARGS="--minutes 1 --server c")
+	@python -m bench.crowds $(ARGS)
+
 bench-peers: ## Install those peers, Debian's packages (their services are stopped again)
 	@.ci/services $(PEERS)
+
+docs: $(READY) ## Build the documentation into build/docs, and check its links
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
+
+wheel: $(READY) ## Build the package, with scenarios, protocol and reference programs in it, in build/dist
+	@python -m build --no-isolation --outdir build/dist
+
+man: $(READY) ## Make the manual page of `conformance` from its --help, in build/man
+	@mkdir -p build/man
+	@argparse-manpage --module conformance.cli.parser --function parser --project-name conformance \
+		--manual-section 1 --manual-title "Conformance" --prog conformance --output build/man/conformance.1
+	@echo "man -l build/man/conformance.1"
+
+audit: $(READY) ## Fuzz and analyse all programs, for hours (ARGS="--inputs 100000 --only go")
+	@python tests/audit $(ARGS)
 
 lint: $(READY) ## Check style, types and warnings of all code
 	ruff check
 	ruff format --check
 	mypy conformance tests bench
-	for program in $(wildcard examples/*/servers/*/*.py); do mypy $$program || exit 1; done
+	for program in $(wildcard examples/*/servers/*/*.py scenarios/templates/python/*/*.py); do mypy $$program || exit 1; done
 	mypy servers/python
 	mypy clients/python
-	@unformatted=$$(gofmt -l $(GO_CODE) examples); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l $(GO_CODE) examples scenarios tests/audit/go); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	for code in $(GO_CODE); do (cd $$code && go vet ./...) || exit 1; done
 	clang-format --dry-run -Werror $(C_FILES)
 	for code in $(C_CODE); do \
 		gcc -std=gnu11 -O2 $(C_WARNINGS) -c -o /dev/null $$code && \
 		gcc -std=gnu11 -O2 $(C_WARNINGS) $(C_FEATURES) -c -o /dev/null $$code || exit 1; \
 	done
-	conformance check scenarios servers clients
-	for suite in $(SUITES); do conformance check $$suite $$suite/servers || exit 1; done
+	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance --std=c11 \
+		$(C_UNASKED) $(C_FEATURES) servers/c/server.c clients/c/client.c
+	conformance check scenarios
+	conformance check scenarios/templates/*
+	for suite in $(SUITES); do conformance check $$suite || exit 1; done
 
 format: $(READY) ## Put all code into its style
 	ruff check --fix
 	ruff format
-	gofmt -w $(GO_CODE)
+	gofmt -w $(GO_CODE) tests/audit/go
 	clang-format -i $(C_FILES)
-	conformance schema conformance/schema --table CONTRIBUTING.md
+	conformance schema conformance/schema --table docs/scenarios.md
 
 lock: ## Take the newest versions that pyproject.toml allows into requirements/*.txt
 	@$(or $(PYTHON),python3) -m venv build/lock
