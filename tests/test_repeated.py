@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
-from small_suite import MUTE_SERVER, SERVER, add_server, write_suite
+from small_suite import SERVER, SHOUTING_SERVER, add_server, write_suite
 
 from conformance.cli import main
 from conformance.cli.common import GREEN, RED
@@ -15,13 +15,13 @@ from conformance.report.folder.results import read
 
 pytest_plugins = ["pytester"]
 
-# Every second time that it is started, it answers nothing. Several may start at once; each adds
+# Every second time that it is started, it shouts. Several may start at once; each adds
 # its byte by one system call, which leaves the position behind its own.
 EVERY_SECOND = """\
 with open("starts.log", "ab", buffering=0) as starts:
     starts.write(b"x")
     count = starts.tell() - 1
-""" + SERVER.replace("sendall(line)", "sendall(line if count % 2 else b'')")
+""" + SERVER.replace("sendall(line)", "sendall(line if count % 2 else line.upper())")
 
 ONE = "lines.yaml::comes-back"
 
@@ -36,7 +36,7 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
-    status = main(["run", "-j", "1", "--deadline", "1", *map(str, words)])
+    status = main(["run", "-j", "1", *map(str, words)])
     return status, capsys.readouterr().out
 
 
@@ -91,7 +91,7 @@ def test_known_failures_by_rule_of_which_nothing_fails_are_red(
     suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = "known_failures: {ECHO-1: ticket 1}\n"
-    add_server(suite / "servers", "second", MUTE_SERVER, words)
+    add_server(suite / "servers", "second", SHOUTING_SERVER, words)
     assert run(capsys, suite)[0] == GREEN
     add_server(suite / "servers", "second", SERVER, words)
     assert run(capsys, suite, "--server", "second")[0] == GREEN  # a part of a run cannot tell
@@ -107,7 +107,7 @@ def test_pytest_repeats_likewise(pytester: pytest.Pytester, workers: str) -> Non
     pytester.makeini("[pytest]\n")  # so that this folder is the root
     suite = write_suite(pytester.path).relative_to(pytester.path)
     add_server(suite / "servers", "second", EVERY_SECOND)
-    words = ["-n", workers, "--conformance-repeat=4", "--conformance-deadline=1"]
+    words = ["-n", workers, "--conformance-repeat=4"]
     done = pytester.runpytest_subprocess(f"{suite}/{ONE}[second]", *words)
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(["*repeated 2 of 4 passed"])
