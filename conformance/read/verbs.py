@@ -316,7 +316,8 @@ VERBS = {
         Verb(
             "is_sent",
             PROGRAMS,
-            "a signal such as `SIGTERM` is sent to its process alone",
+            "a signal such as `SIGTERM` is sent to its process alone; after `SIGSTOP`, all its "
+            "threads have stopped",
             argument=signal_name,
             media=BY_ITSELF,
             acts=True,

@@ -5,6 +5,7 @@ It knows neither how a program is started nor what it should write.
 
 from __future__ import annotations
 
+import time
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from conformance.model import Implementation, Step
 from conformance.play.actors.base import Actor, Part, verb
 from conformance.play.actors.missed import Missed
 from conformance.play.actors.stream import Stream
+from conformance.play.processes import system
 from conformance.play.processes.process import Process, ending
 from conformance.play.processes.system import Descendant
 
@@ -134,8 +136,18 @@ class Running(Actor):
 
     @verb
     def is_sent(self, step: Step) -> None:
-        (self.descendant or self.running).signal(step.takes(str))
-        self.did(f"is sent {step.argument}")
+        name, target = step.takes(str), self.descendant or self.running
+        target.signal(name)
+        self.did(f"is sent {name}")
+        if name == "SIGSTOP":
+            self._waits_until_stopped(target.pid, self.deadline(step))
+
+    def _waits_until_stopped(self, pid: int, deadline: float) -> None:
+        """Wait until no thread runs any more: the signal reaches them one after another."""
+        while not system.is_stopped(pid):
+            if time.monotonic() >= deadline:
+                raise Missed("a stopped program", "a running one", "it does not stop")
+            self.scene.loop.wait(lambda: False, time.monotonic() + system.LOOK_SECONDS)
 
     @verb
     def ends_input(self, step: Step) -> None:

@@ -153,6 +153,15 @@ def _listening(process: psutil.Process) -> list[tuple[str, int]]:
     return []
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether all threads of a process are stopped or traced (T, t), or have ended (Z, X)."""
+    states = set()
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # the thread has ended
+            states.add(status.read_bytes().rpartition(b") ")[2][:1])
+    return states <= {b"T", b"t", b"Z", b"X"}
+
+
 def group_members(group: int) -> list[int]:
     """The living processes of a process group."""
     return [pid for pid in psutil.pids() if _is_in(group, pid) and _lives(pid)]
