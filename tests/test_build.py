@@ -160,6 +160,34 @@ def test_builds_that_nothing_has_used_for_long_are_removed(
     assert found == {"server-recent", "server-sample", "a-folder-of-a"}
 
 
+def test_a_build_that_someone_plays_is_not_removed(program: Implementation, tmp_path: Path) -> None:
+    source(program, "played")
+    playing = built(program, tmp_path)
+    use(playing, 0)
+    for number in range(1, KEPT + 2):
+        source(program, str(number))
+        use(built(program, tmp_path), number)
+    assert says(playing) == "played"
+    del playing
+    source(program, "new")
+    built(program, tmp_path)
+    assert "played" not in folders(tmp_path)
+
+
+def test_what_is_built_while_its_source_changes_is_not_kept(
+    program: Implementation, tmp_path: Path
+) -> None:
+    """Else it would be taken for the build of the old source, when that comes back."""
+    editing = replace(program, build="sh -c '. ../edit; install source \"$0\"' {build}/program")
+    edit = program.folder.parent / "edit"
+    edit.write_text("echo 'echo edited' >> source")
+    source(program, "old")
+    assert says(built(editing, tmp_path)) == "old\nedited"
+    edit.write_text("")
+    source(program, "old")
+    assert says(built(editing, tmp_path)) == "old"
+
+
 def test_named_sources_alone_are_inputs(program: Implementation, tmp_path: Path) -> None:
     (program.folder / "lib" / "deep").mkdir(parents=True)
     (program.folder / "lib" / "deep" / "part").write_text("one")

@@ -18,10 +18,10 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from conformance.builds.cache import HASH_DIGITS, TURN_SECONDS, Cached, remove_unused
+from conformance.builds.cache import HASH_DIGITS, TURN_SECONDS, Cached, Held, remove_unused
 from conformance.builds.commands import ENVIRONMENT, Commands, environment_of_a_build
 from conformance.model import Implementation
 from conformance.text import complete, fill, quoted
@@ -51,6 +51,7 @@ class Build:
     unavailable: str = ""  # what this machine lacks; "": nothing
     error: str = ""  # why the build failed; "": it succeeded
     environment: Mapping[str, str] = field(default_factory=dict)  # may hold {host}, {port}, …
+    held: Held | None = field(default=None, compare=False, repr=False)  # the folder of its files
 
 
 def build_all(
@@ -98,10 +99,11 @@ def _build(implementation: Implementation, builds: Path, say: Say, commands: Com
         if implementation.build is None:
             return _ready(implementation, builds, _cache(implementation, builds))
         cached = Cached(builds, implementation.label, _fingerprint(implementation, builds))
-        made, error = _make(implementation, cached, say, commands)
+        made, error, held = _make(implementation, cached, say, commands)
         if error:
             return Build(implementation, error=error)
-        return _ready(implementation, made, _cache(implementation, builds))
+        ready = _ready(implementation, made, _cache(implementation, builds))
+        return replace(ready, held=held)
     except OSError as problem:
         error = f"{problem.filename or builds}: {problem.strerror}"
         return Build(implementation, error=f"it could not be built: {error}")
@@ -168,8 +170,11 @@ def _ready(implementation: Implementation, made: Path, cache: Path) -> Build:
 
 def _make(
     implementation: Implementation, cached: Cached, say: Say, commands: Commands
-) -> tuple[Path, str]:
-    """Build, unless these inputs were built before; return the folder, and why it failed or ""."""
+) -> tuple[Path, str, Held]:
+    """Build, unless these inputs were built before; return the folder, why it failed or "", a hold.
+
+    If the sources change meanwhile, nobody knows what was built: the next run builds again.
+    """
     label = cached.label
     with cached.locked(lambda: say(f"another run builds {label}: waiting"), commands.ended):
         made, error = cached.made(), ""
@@ -177,10 +182,9 @@ def _make(
             say(f"building {label}: {implementation.build}")
             made = cached.new()
             error = _build_into(made, implementation, cached.log, commands)
-            if not error:
+            if not error and _fingerprint(implementation, cached.builds) == cached.fingerprint:
                 cached.complete(made)
-        cached.use(alone=_stays_in_folder(implementation))
-        return made, error
+        return made, error, cached.use(alone=_stays_in_folder(implementation))
 
 
 def _stays_in_folder(implementation: Implementation) -> bool:

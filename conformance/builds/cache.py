@@ -30,6 +30,18 @@ UNUSED_SECONDS = 30 * 86_400.0  # a build that was not used for so long is remov
 _HOME = re.compile(rf"[a-z]+-.+-[0-9a-f]{{{HASH_DIGITS}}}")
 
 
+class Held:
+    """Keeps a build from being removed while this process, or one forked from it, plays it."""
+
+    def __init__(self, home: Path) -> None:
+        """Hold a folder of the cache, which must exist."""
+        self._fd = os.open(home, os.O_RDONLY)
+        fcntl.flock(self._fd, fcntl.LOCK_SH)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+
 @dataclass(frozen=True, slots=True)
 class Cached:
     """The folder for the builds of one implementation from the same inputs."""
@@ -66,15 +78,17 @@ class Cached:
         """Note that an attempt succeeded."""
         (self.home / COMPLETE).write_text(made.name, "utf-8")
 
-    def use(self, alone: bool = False) -> None:
-        """Note that it is used now, and remove the oldest other builds of the program.
+    def use(self, alone: bool = False) -> Held:
+        """Note that it is used now, and remove the oldest other builds that nobody holds.
 
         `alone`: remove all others, because this build has overwritten their files.
         """
         os.utime(self.home)
         others = sorted(self._others(), key=_last_used, reverse=True)
         for home in others[0 if alone else KEPT :]:
-            _remove(home)
+            if alone or not _is_held(home):
+                _remove(home)
+        return Held(self.home)
 
     def _others(self) -> list[Path]:
         pattern = re.compile(rf"{re.escape(self.label)}-[0-9a-f]{{{HASH_DIGITS}}}")
@@ -103,7 +117,7 @@ def remove_unused(builds: Path) -> None:
     for home in list(builds.iterdir()) if builds.is_dir() else ():
         if _HOME.fullmatch(home.name) and _is_unused(home):
             with open(builds / f"{home.name.rpartition('-')[0]}.lock", "w") as lock:
-                if _is_taken(lock) and _is_unused(home):
+                if _is_taken(lock) and _is_unused(home) and not _is_held(home):
                     _remove(home)
 
 
@@ -120,6 +134,17 @@ def _remove(home: Path) -> None:
 
 def _log(home: Path) -> Path:
     return home.with_name(home.name + ".log")
+
+
+def _is_held(home: Path) -> bool:
+    fd = os.open(home, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _last_used(home: Path) -> int:
