@@ -20,6 +20,7 @@ from small_suite import (
     PROTOCOL,
     SERVER,
     SHOUTING_SERVER,
+    SUITE,
     add_server,
     conformance,
     write_suite,
@@ -214,6 +215,11 @@ def test_a_mistake_while_it_watches_is_told_and_waited_out(suite: Path) -> None:
         read_until(run.stdout, "waiting for a change")
         (suite / "later.yaml").write_text(LATER)
         assert any("3 PASSED" in line for line in read_until(run.stdout, "waiting for a change"))
+        (suite / "suite.yaml").write_text(SUITE[:20])
+        read_until(run.stderr, "echo/suite.yaml:")
+        read_until(run.stdout, "waiting for a change")
+        (suite / "suite.yaml").write_text(SUITE)
+        assert any("3 PASSED" in line for line in read_until(run.stdout, "waiting for a change"))
 
 
 def test_what_programs_write_beside_their_sources_is_no_change_for_ever(suite: Path) -> None:
@@ -223,6 +229,8 @@ def test_what_programs_write_beside_their_sources_is_no_change_for_ever(suite: P
         assert run.stdout
         lines = read_until(run.stdout, "waiting for a change")
         assert sum("PASSED in" in line for line in lines) <= 2
+        assert lines[-2].startswith("taken for a program's own file")
+        assert lines[-2].endswith("servers/right/log")
 
 
 # Holding

@@ -7,8 +7,8 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -195,8 +195,11 @@ def _keep_playing(wanted: Request, arguments: Arguments) -> int:
     Session(wanted)  # a mistake at the start ends the command; a later one waits for a change
     if arguments.last_failed:
         failed = _of_last_failed(wanted).selection.only or failed
+    folders = _watched(wanted)
     while status != INTERRUPTED:
-        folders, some = _watched(wanted), bool(failed)
+        with suppress(Mistake):  # suite.yaml is being edited; the run tells what is wrong in it
+            folders = _watched(wanted)
+        some = bool(failed)
         before = watch.look(folders, [wanted.output])
         status, failed = _play_some(wanted, failed, arguments)
         if status == GREEN and some:
@@ -206,13 +209,19 @@ def _keep_playing(wanted: Request, arguments: Arguments) -> int:
         changed = watch.changed(before, now)
         # Files that the last run changed, too, were probably written by the programs themselves.
         if not changed - written and status != INTERRUPTED:
-            show("waiting for a change of a file; Ctrl+C quits")
-            streams.finish()
-            again = partial(watch.look, folders, [wanted.output])
-            for name in sorted(watch.wait_for_change(now, again)):
-                show(f"changed: {visible(name)}")
+            for name in sorted(changed):
+                show(f"taken for a program's own file, as it changes in each run: {visible(name)}")
+            _wait_for_change(now, partial(watch.look, folders, [wanted.output]))
         written = changed
     return status
+
+
+def _wait_for_change(now: watch.Look, again: Callable[[], watch.Look]) -> None:
+    """Wait until files have changed since the look `now`, and name them."""
+    show("waiting for a change of a file; Ctrl+C quits")
+    streams.finish()
+    for name in sorted(watch.wait_for_change(now, again)):
+        show(f"changed: {visible(name)}")
 
 
 def _play_some(
