@@ -15,7 +15,9 @@ from tiny import LISTENING, PATIENT, SHORT, only_case, played, program, scenario
 
 from conformance.builds.build import Build
 from conformance.model import Role
+from conformance.play.case import runner
 from conformance.play.case.runner import play
+from conformance.play.processes import system
 from conformance.play.schedule.deadlines import Deadlines
 from conformance.read.suite import SuiteFile
 
@@ -99,21 +101,42 @@ while True: signal.pause()
 )
 
 
-def test_after_programs_that_fled_to_sessions_of_their_own(suite: SuiteFile) -> None:
-    """When a process is killed, its children become children of the harness."""
-    (suite.folder / "chain.py").write_text(CHAIN)
-    os.mkfifo(suite.folder / "last")
-    server = """
+# Ends when the last process of its chain runs.
+FLEEING = """
 ready()
 null = subprocess.DEVNULL
 options = {"start_new_session": True, "stdin": null, "stdout": null, "stderr": null}
 subprocess.Popen([sys.executable, "-S", "chain.py", "2"], **options)
 open("last").read()
 """
+
+
+def test_after_programs_that_fled_to_sessions_of_their_own(suite: SuiteFile) -> None:
+    """When a process is killed, its children become children of the harness."""
+    (suite.folder / "chain.py").write_text(CHAIN)
+    os.mkfifo(suite.folder / "last")
     steps = "- server: starts\n- server: {exits: 0}"
-    failure = played(suite, scenario(suite, steps, "{}"), *programs(suite, server)).afterwards
+    failure = played(suite, scenario(suite, steps, "{}"), *programs(suite, FLEEING)).afterwards
     assert failure
     assert failure.seen == "3 left, and killed"
+    assert_gone(pids_of(suite), 3)
+
+
+def test_where_the_wait_for_them_is_interrupted(
+    suite: SuiteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl+C, while all programs of a case have ended but for one that nobody knows."""
+    (suite.folder / "chain.py").write_text(CHAIN)
+    os.mkfifo(suite.folder / "last")
+
+    def interrupted(kept: set[int], seconds: float) -> int:
+        monkeypatch.setattr(runner, "reap", system.reap)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "reap", interrupted)
+    steps = "- server: starts\n- server: {exits: 0}"
+    with pytest.raises(KeyboardInterrupt):
+        played(suite, scenario(suite, steps, "{}"), *programs(suite, FLEEING))
     assert_gone(pids_of(suite), 3)
 
 

@@ -15,6 +15,7 @@ import pytest
 from conformance.mistakes import Place
 from conformance.model import Case, Implementation, Kind, Outcome, Role, Scenario
 from conformance.play.network import own_network
+from conformance.play.network.sockets import has_listener
 from conformance.play.schedule import pool
 from conformance.play.schedule.pool import play_all
 
@@ -117,6 +118,15 @@ def test_workers_that_are_stopped_clean_up_first(tmp_path: Path) -> None:
             os.kill(pid, 0)
 
 
+def test_ctrl_c_while_a_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        played(says_its_id, 2)
+
+
 def test_ctrl_c_is_for_the_parent_alone() -> None:
     def interrupt(case: Case) -> Outcome:
         os.kill(os.getpid(), signal.SIGINT)
@@ -181,6 +191,19 @@ def test_each_has_a_network_of_its_own(jobs: int) -> None:
     assert [outcome.error for outcome in outcomes.values()] == [None] * len(cases)
     at_home = {id for id, one in outcomes.items() if one.transcript == in_which_network()}
     assert at_home == {case.id for case in CASES[3:]}
+
+
+def test_a_worker_keeps_nothing_of_the_networks_it_was_in() -> None:
+    if not own_network.is_available():
+        pytest.skip("this machine gives no process a network of its own")
+
+    def look(case: Case) -> Outcome:
+        assert not has_listener("127.0.0.1", 19999)
+        return Outcome(0.0, transcript=str(len(os.listdir("/proc/self/fd"))))
+
+    outcomes = played(look, 1, TAKING)
+    assert [outcome.error for outcome in outcomes.values()] == [None] * len(TAKING)
+    assert len({outcome.transcript for outcome in outcomes.values()}) == 1
 
 
 def test_without_such_networks_one_at_a_time_for_each_port(

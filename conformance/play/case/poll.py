@@ -20,6 +20,7 @@ from conformance.play.case.transcript import Transcript
 
 READ_SIZE = 1 << 16  # bytes in one read
 WRITE_SIZE = 1 << 15  # bytes in one write; between two writes, all descriptors are read
+TURN_SECONDS = 1.0  # of one wait at most: a signal just before it takes effect when it ends
 METER_SECONDS = 0.25  # between two checks of the limits, where programs have limits
 MOST_UNREAD = 64 << 20  # bytes; no scenario reads so many, so the program writes without end
 
@@ -170,6 +171,7 @@ class Loop:
             if time.monotonic() >= self._metered + METER_SECONDS:
                 self.meter()
                 self._metered = time.monotonic()
+        seconds = min(seconds, TURN_SECONDS)
         waiting = [mover for mover in self._movers if mover.waits]
         events = self._poll.poll(0 if waiting else seconds * 1000)
         for fd, what in events:

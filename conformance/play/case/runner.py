@@ -149,10 +149,10 @@ class _Playing:
                     failure = self._play_steps(actors, failures, arm)
                 if failure and self.hold:
                     self.hold(self.case.id, failure, actors)
+            left_over = failures.left_over(reap(before, 0.0 if failure else GROUP_SECONDS))
         except BaseException:  # after Ctrl+C, a program may run that no actor knows yet
             reap(before, 0.0)
             raise
-        left_over = failures.left_over(reap(before, 0.0 if failure else GROUP_SECONDS))
         if failure and failure.kind is FailureKind.ENDING:
             return None, failure
         return failure, None if failure else left_over

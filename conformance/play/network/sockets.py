@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import functools
 import math
 import os
 import socket
@@ -64,6 +63,8 @@ def _connected_of(pid: int, pidfd: int) -> Iterator[socket.socket]:
         if not link.startswith("socket:"):
             continue
         fd = libc.syscall(_PIDFD_GETFD, pidfd, int(entry), 0)
+        if fd < 0 and ctypes.get_errno() == errno.EBADF:  # closed meanwhile
+            continue
         if fd < 0:
             raise OSError(ctypes.get_errno(), "its sockets cannot be inspected (pidfd_getfd)")
         with socket.socket(fileno=fd) as sock:
@@ -89,17 +90,6 @@ _REFUSAL = struct.Struct("=IHHIIi")  # an answer that is an error
 _Address: TypeAlias = tuple[Any, ...]
 
 
-@functools.cache
-def _diagnosis(_process: int, _network: int) -> socket.socket | None:
-    """A netlink socket for sock_diag; one for each process and network."""
-    try:
-        diag = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _DIAG)
-        diag.settimeout(1)
-    except OSError:
-        return None
-    return diag
-
-
 def unread_at(reader: _Address, writer: _Address) -> int:
     """The number of bytes that the reader has received but not read.
 
@@ -123,16 +113,16 @@ def _asked(local: _Address, remote: _Address) -> tuple[int, int] | None:
 
     (0, 0) if there is no such socket, None if the kernel does not tell.
     """
-    diag = _diagnosis(os.getpid(), os.stat("/proc/self/ns/net").st_ino)
-    if diag is None:
-        return None
     family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
     ends = [socket.inet_pton(family, host) for host, *_ in (local, remote)]
     ports = [socket.htons(port) for _, port, *_ in (local, remote)]
     head = (_ASKED.size, _BY_FAMILY, _REQUEST, 0, 0, family, socket.IPPROTO_TCP, 0, 0xFFF)
     try:
-        diag.send(_ASKED.pack(*head, *ports, *ends, 0, b"\xff" * 8))
-        answer = diag.recv(4096)
+        # A socket kept for later would keep the network of an earlier case, too.
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _DIAG) as diag:
+            diag.settimeout(1)
+            diag.send(_ASKED.pack(*head, *ports, *ends, 0, b"\xff" * 8))
+            answer = diag.recv(4096)
     except OSError:
         return None
     if len(answer) >= _ANSWER.size:

@@ -177,8 +177,9 @@ class _Worker:
     def _start(self) -> None:
         self._pipe, theirs = _FORK.Pipe()
         arguments = (os.getpid(), self._pipe, theirs, self._cases, self._play)
-        self._process = _FORK.Process(target=_serve, args=arguments, daemon=True)
-        self._process.start()
+        process = _FORK.Process(target=_serve, args=arguments, daemon=True)
+        process.start()
+        self._process = process  # not before: a Ctrl+C meanwhile leaves no process to be stopped
         theirs.close()  # so that the pipe closes when the process ends
 
     def _died(self) -> Outcome:
@@ -209,6 +210,8 @@ def _serve(
         # If the parent is killed, the kernel stops this worker.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         while os.getppid() == parent:
+            while not pipe.poll(_TURN_SECONDS):  # a SIGTERM just before it takes effect at its end
+                pass
             number, hint = pipe.recv()
             pipe.send(contained(_play_in_its_network, cases[number], play, hint))
 
