@@ -28,7 +28,7 @@ from conformance.play.terminals.shell import PROMPT, in_shell
 from conformance.play.terminals.terminal import Heard
 from conformance.text import decode, encode, plain
 
-GROUP_SECONDS = 1.0  # for a program to end that closes its sockets, and for its other processes
+GROUP_SECONDS = 5.0  # for a program to end that closes its sockets, and for its other processes
 
 # Who else uses a port, and what to do about it.
 _HOLDERS = {

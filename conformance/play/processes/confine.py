@@ -19,6 +19,7 @@ MEMORY = 1 << 30  # bytes that a program and its descendants may hold together
 WRITTEN = 256 << 20  # bytes that they may write together
 FILE = 64 << 20  # bytes in one file
 PROCESSES = 256  # threads included
+ROOM = 1024  # tasks that other cases may add while a program runs
 
 _GROUPS = Path("/sys/fs/cgroup")
 
@@ -27,7 +28,8 @@ def prefix() -> list[str]:
     """The first words of a command line: they set the limits, then execute the program."""
     limits = [f"--data={2 * MEMORY}", f"--fsize={FILE}", "--core=0"]
     if os.getuid():  # the system does not apply this limit to root
-        limits.append(f"--nproc={system.tasks_of(os.getuid()) + PROCESSES}")
+        # It counts all tasks of the user, so the cases that start meanwhile need room, too.
+        limits.append(f"--nproc={system.tasks_of(os.getuid()) + ROOM + PROCESSES}")
     command = ["prlimit", *limits, "--"]
     if group := _group():
         entering = 'echo 0 >"$0" && exec "$@"'

@@ -50,28 +50,42 @@ class Heard:
 
 
 class _Spawn(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic only in its stubs
-    """pexpect on an open descriptor; it reads through the poll loop."""
+    """pexpect on an open descriptor; it reads through the poll loop.
+
+    pexpect's own timeouts follow the wall clock, which may be set meanwhile. So it has none here.
+    """
 
     def __init__(self, source: Source) -> None:
         super().__init__(source.fd, timeout=None, maxread=READ_SIZE)
         self.delaybeforesend = None
         self.delayafterread = None
         self._source = source
+        self._deadline = 0.0  # of the present search (monotonic)
+        self._has_read = False  # in the present search
 
-    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
-        """Called by pexpect for more input."""
+    def by(self, deadline: float) -> _Spawn:
+        """Begin a search that ends at this time (monotonic), but looks at what has come."""
+        self._deadline, self._has_read = deadline, False
+        return self
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> bytes:
+        """Called by pexpect for more input; `timeout` is always None."""
         source = self._source
         # Read every actor, even when this one has data: a harness that reads slowly looks like a
         # slow client, and the server rightly drops it.
         source.loop.serve()
-        deadline = time.monotonic() + (timeout if timeout is not None else 0)
-        if not source.loop.wait(lambda: bool(source.unread or source.end), deadline):
+        is_over = self._has_read and time.monotonic() > self._deadline
+        self._has_read = True
+        if is_over or not source.loop.wait(self._has_come, self._deadline):
             raise pexpect.TIMEOUT("nothing came")
         if not source.unread:
             raise pexpect.EOF(source.end)
         data = bytes(source.unread[:size])
         del source.unread[:size]
         return data
+
+    def _has_come(self) -> bool:
+        return bool(self._source.unread or self._source.end)
 
     @property
     def unmatched(self) -> bytes:
@@ -138,7 +152,7 @@ class LineReader:
         """The next line."""
         if not self._lines:
             end = self._line_end
-            found = self._spawn.expect_exact([end, pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
+            found = self._spawn.by(deadline).expect_exact([end, pexpect.EOF, pexpect.TIMEOUT])
             heard = self._heard(found)
             if heard.why:
                 return heard
@@ -188,7 +202,7 @@ class LineReader:
         if self._lines:
             self._push_back()
         pattern = re.compile(b"(?s)\\A(?:%s)" % expression)
-        found = self._spawn.expect_list([pattern, pexpect.EOF, pexpect.TIMEOUT], _left(deadline))
+        found = self._spawn.by(deadline).expect_list([pattern, pexpect.EOF, pexpect.TIMEOUT])
         heard = self._heard(found)
         if not heard.why:
             self._given(heard.text)
@@ -204,10 +218,6 @@ class LineReader:
             assert isinstance(after, bytes)
             return Heard(text + after)
         return Heard(text, "nothing" if found == _LATE else self._source.end)
-
-
-def _left(deadline: float) -> float:
-    return max(deadline - time.monotonic(), 0)
 
 
 @dataclass(frozen=True, slots=True)
