@@ -737,7 +737,8 @@ func (s *server) acceptUsers() {
 
 // greet asks a new connection for its name, or refuses it where the server is full (LIMIT-2).
 func (s *server) greet(conn *net.TCPConn) {
-	u := &user{conn: conn, addr: showAddress(conn.RemoteAddr())}
+	// In the first second, too, N lines are processed at once (LIMIT-5).
+	u := &user{conn: conn, addr: showAddress(conn.RemoteAddr()), due: -time.Second}
 	u.cursor.Stream = s.stream
 	u.raw, _ = conn.SyscallConn() // fails only for a nil connection
 	u.raw.Control(func(socket uintptr) { u.socket = int(socket) })
