@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -65,6 +66,7 @@ type Terminal struct {
 	marks   bool          // bracketed paste is on
 	stopped time.Time     // when Ctrl+Z was pressed, until SIGCONT
 	early   bool          // Take has noticed a stop before SIGCONT was handled
+	drops   atomic.Int64  // how often typed text was discarded
 
 	line    string // the half-typed line
 	at      int    // offset of the cursor in it
@@ -149,6 +151,9 @@ func (t *Terminal) echoes() bool {
 
 // GoOn handles SIGCONT: it sets up the terminal again, which other programs may have used.
 func (t *Terminal) GoOn() {
+	if !t.stopped.IsZero() { // other events came before SIGCONT, and the line may be drawn again
+		t.TakeOff()
+	}
 	if !t.early {
 		t.Ours, t.drawn, t.stopped = false, false, time.Time{}
 	}
@@ -238,16 +243,22 @@ func isReady(fd int32, events int16, patience int) bool {
 	return n > 0
 }
 
-// Read waits for input, and returns it, and whether it has ended. Any goroutine may call it.
-func (t *Terminal) Read() (data []byte, ended bool) {
-	if !isReady(0, unix.POLLIN, -1) {
-		return nil, false
+// Read waits for input, and returns it, and whether it has ended; IsDropped tells of `drops`
+// whether the input was discarded meanwhile. Any goroutine may call Read.
+func (t *Terminal) Read() (data []byte, ended bool, drops int64) {
+	isReady(0, unix.POLLIN, -1)
+	drops = t.drops.Load()
+	if !isReady(0, unix.POLLIN, 0) {
+		return nil, false, drops
 	}
 	buffer := make([]byte, readSize)
 	n, err := unix.Read(0, buffer)
 	goesOn := err == unix.EAGAIN || err == unix.EINTR || err == unix.EIO && !isOurs()
-	return buffer[:max(n, 0)], n <= 0 && !goesOn
+	return buffer[:max(n, 0)], n <= 0 && !goesOn, drops
 }
+
+// IsDropped tells whether DropTyped was called after a Read that returned this number.
+func (t *Terminal) IsDropped(drops int64) bool { return drops != t.drops.Load() }
 
 // HideTyping hides the typing of a password (HIDE-1). A half-typed line before it is dropped.
 func (t *Terminal) HideTyping() {
@@ -275,6 +286,7 @@ func (t *Terminal) ShowTyping() {
 func (t *Terminal) DropTyped() {
 	if t.Hidden && isOurs() {
 		discardTyped()
+		t.drops.Add(1)
 	}
 }
 
