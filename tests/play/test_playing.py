@@ -224,9 +224,9 @@ def test_a_ready_line_without_a_port(tmp_path: Path) -> None:
 
 def test_a_fixed_port(suite: SuiteFile) -> None:
     """A program that takes no port gets its own address in each case."""
-    text = ECHO.replace("ready()", "print('ready on 40404', flush=True)")
-    listening = "import socket, sys\nlistener = socket.create_server((sys.argv[1], 40404))\n"
-    one = program(suite.folder, text, beginning=listening, arguments="{host}", port=40404)
+    text = ECHO.replace("ready()", "print('ready on 31404', flush=True)")
+    listening = "import socket, sys\nlistener = socket.create_server((sys.argv[1], 31404))\n"
+    one = program(suite.folder, text, beginning=listening, arguments="{host}", port=31404)
     steps = "- server: starts\n- ann: starts\n- ann: {types: hello}\n- ann: {sees: hello}"
     for _ in range(2):
         found = played(suite, scenario(suite, steps), one)
@@ -235,7 +235,7 @@ def test_a_fixed_port(suite: SuiteFile) -> None:
 
 # Listens on a first port, then on the given port; or a child process does that.
 TWO_PORTS = """
-other, listener = listener, socket.create_server((sys.argv[1], 40405))
+other, listener = listener, socket.create_server((sys.argv[1], 31405))
 """
 IN_A_CHILD = """
 if os.fork():
@@ -254,7 +254,7 @@ def test_a_port_that_no_line_announces(tmp_path: Path, first: str) -> None:
     """It is found in the program, or in a process that it has started."""
     suite = write_suite(tmp_path / "silent", SUITE.replace("ready on {port}", ""))
     listening = LISTENING.replace('"127.0.0.1", int(sys.argv[1])', "sys.argv[1], 0")
-    port = 40405 if TWO_PORTS in first else None
+    port = 31405 if TWO_PORTS in first else None
     one = program(
         suite.folder,
         first + ECHO.replace("ready()", ""),
