@@ -181,12 +181,13 @@ def test_each_has_a_network_of_its_own(jobs: int) -> None:
 
     def listen(case: Case) -> Outcome:
         if case.server:
-            held.append(socket.create_server(("", 19999)))
-            socket.create_connection(("127.0.0.1", 19999)).close()
+            held.append(socket.create_server(("", port)))
+            socket.create_connection(("127.0.0.1", port)).close()
         return Outcome(0.0, transcript=in_which_network())
 
     cases = [*TAKING, *CASES[3:]]
-    with socket.create_server(("127.0.0.1", 19999)):
+    with socket.create_server(("127.0.0.1", 0)) as home:
+        port = home.getsockname()[1]
         outcomes = played(listen, jobs, cases)
     assert [outcome.error for outcome in outcomes.values()] == [None] * len(cases)
     at_home = {id for id, one in outcomes.items() if one.transcript == in_which_network()}
