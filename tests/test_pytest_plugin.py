@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from small_suite import MUTE_SERVER, SERVER, SHOUTING_SERVER, add_server, write_suite
+from small_suite import SERVER, SHOUTING_SERVER, add_server, write_suite
 from tiny import PATIENT
 
 from conformance import pytest_plugin
@@ -52,11 +52,11 @@ def failing(suite: Path) -> Path:
 def every_verdict(suite: Path) -> Path:
     """The same with a server for each verdict."""
     servers = suite / "servers"
-    known = "known_failures: {lines/comes-back: it is mute}\n"
+    known = "known_failures: {lines/comes-back: it yells}\n"
     add_server(servers, "absent", SERVER, "needs: [no-such-tool]\n")
     add_server(servers, "broken", SERVER, "build: sh -c 'echo no such word; exit 1'\n")
-    add_server(servers, "mute", MUTE_SERVER, known)
     add_server(servers, "shouting", SHOUTING_SERVER)
+    add_server(servers, "yelling", SHOUTING_SERVER, known)
     return suite
 
 
@@ -70,10 +70,8 @@ def verdicts() -> dict[str, tuple[str, bool]]:
 def test_every_verdict_in_pytests_words(
     pytester: pytest.Pytester, every_verdict: Path, workers: str
 ) -> None:
-    done = pytester.runpytest_subprocess(
-        "-n", workers, "--conformance-deadline", "2", str(every_verdict)
-    )
-    # right 2, mute 1, shouting 1; shouting 1 and broken 2; absent 2; mute 1
+    done = pytester.runpytest_subprocess("-n", workers, str(every_verdict))
+    # right 2, shouting 1, yelling 1; shouting 1 and broken 2; absent 2; yelling 1
     done.assert_outcomes(passed=4, failed=3, skipped=2, xfailed=1)
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     done.stdout.fnmatch_lines(
@@ -101,11 +99,10 @@ def test_what_concerns_a_program_as_a_whole_is_told_once_and_first(
 def test_the_same_results_as_the_command(
     pytester: pytest.Pytester, every_verdict: Path, workers: str
 ) -> None:
-    pytester.runpytest_subprocess("-n", workers, "--conformance-deadline", "2", str(every_verdict))
+    pytester.runpytest_subprocess("-n", workers, str(every_verdict))
     found = verdicts()
     RESULTS.unlink()
-    words = ["run", "--deadline", "2", str(every_verdict)]
-    pytester.run(sys.executable, "-m", "conformance", *words)
+    pytester.run(sys.executable, "-m", "conformance", "run", str(every_verdict))
     assert found == verdicts()
     assert len(found) == 10
 

@@ -400,7 +400,7 @@ def test_a_child_that_fled_to_a_session_of_its_own(suite: SuiteFile) -> None:
 
 def test_a_child_that_holds_the_output_open(suite: SuiteFile) -> None:
     server = STAYING.replace("{options}", "{'start_new_session': True}")
-    steps = "- server: starts\n- server: {types: end}\n- server: {exits: 0, within: 3}"
+    steps = "- server: starts\n- server: {types: end}\n- server: {exits: 0, within: 10}"
     failure = fails(suite, server, steps, PIPES)
     assert failure.reason == "it has ended, but another process holds its output open"
 
@@ -570,9 +570,9 @@ def test_nothing_before_the_deadline(suite: SuiteFile) -> None:
 
 def test_a_line_without_its_end(suite: SuiteFile) -> None:
     server = answering("connection.sendall(b'hel')")
-    failure = fails(suite, server, MEET + "- ann: {types: a}\n- ann: {sees: hello, within: 3}")
+    failure = fails(suite, server, MEET + "- ann: {types: a}\n- ann: {sees: hello, within: 10}")
     assert failure.seen == "hel"
-    assert failure.reason == "nothing more came within 3 s, only this without a line end"
+    assert failure.reason == "nothing more came within 10 s, only this without a line end"
 
 
 def test_the_end_instead_of_a_line(suite: SuiteFile) -> None:

@@ -136,7 +136,7 @@ def test_a_pattern_that_takes_for_ever_is_stopped(
     monkeypatch.setattr(runner, "OVERDUE_SECONDS", 0.0)
     one = scenario(suite, MEET + "- ann: {sees: {matches: '(x+x+)+y'}}")
     case, builds = only_case(one, program(suite.folder, answering("b'x' * 60 + b'\\n'")))
-    found = play(case, suite, builds, Deadlines(1, PATIENT / 10))
+    found = play(case, suite, builds, Deadlines(10, PATIENT / 10))
     assert found.error
     assert found.error.startswith(f"{suite.folder / 'file.yaml'}:9:7: this step does not end")
 
