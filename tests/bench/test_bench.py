@@ -28,7 +28,6 @@ PATIENT = 60.0  # seconds: enough on a busy machine
 COUNTS = ("lost", "duplicates", "swapped", "echoes", "damaged", "dropped")
 NOTHING_WRONG = dict.fromkeys(COUNTS, 0)
 FLOOD = ("flood", "--seconds", "0.15", "--warm-up", "0.02")
-LONGER = ("flood", "--seconds", "0.4", "--warm-up", "0.02")  # long enough that something comes
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -80,6 +79,17 @@ def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
+def flooded(run: Run, *words: str, **where: Any) -> subprocess.CompletedProcess[str]:
+    """A flood in which something comes: on a busy machine, that takes longer."""
+    for seconds in ("0.4", "4", "40"):
+        done = run("flood", "--seconds", seconds, "--warm-up", "0.02", *words, **where)
+        found = result(done)
+        assert counts(found) == NOTHING_WRONG
+        if found["deliveries"]:
+            return done
+    raise AssertionError("nothing came")
+
+
 def counts(found: dict[str, Any]) -> dict[str, int]:
     """Its counts of what went wrong."""
     return {name: found[name] for name in COUNTS}
@@ -98,17 +108,15 @@ def why(done: subprocess.CompletedProcess[str]) -> str:
 def test_a_right_server_has_done_nothing_wrong(
     run: Run, protocol: str, senders: int, receivers: int
 ) -> None:
-    words = (*LONGER, "--senders", str(senders), "--receivers", str(receivers))
+    words = ("--senders", str(senders), "--receivers", str(receivers))
     with running(RIGHT[protocol]()) as server:
-        done = run(*words, protocol=protocol, port=server.port)
+        done = flooded(run, *words, protocol=protocol, port=server.port)
     found = result(done)
-    assert counts(found) == NOTHING_WRONG
     assert done.stdout.splitlines()[:-1] == ["begin", "end"]
     assert (found["protocol"], found["mode"]) == (protocol, "flood")
     assert (found["senders"], found["receivers"]) == (senders, receivers)
     assert found["users"] == receivers + (senders == 1)
     assert found["sent"] > 0
-    assert found["deliveries"] > 0
     assert found["rate"] == pytest.approx(found["deliveries"] / found["seconds"], rel=0.001)
 
 
@@ -343,10 +351,8 @@ def test_the_yardstick_is_right(
     run: Run, yardstick: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     with serving(contenders.yardstick(str(yardstick)), CORE, tmp_path) as server:
-        found = result(run(*LONGER, *words, port=server.port))
+        flooded(run, *words, port=server.port)
         joined = result(run("joins", "--users", "100", port=server.port))
-    assert counts(found) == NOTHING_WRONG
-    assert found["deliveries"] > 0
     assert counts(joined) == NOTHING_WRONG
 
 
@@ -359,8 +365,6 @@ def test_real_servers_have_done_nothing_wrong(run: Run, peer: Peer, tmp_path: Pa
     tmp_path.chmod(0o755)  # some of them run as nobody
     with serving(contender, CORE, tmp_path) as server:
         where = {"protocol": peer.protocol, "port": server.port}
-        found = result(run(*LONGER, "--senders", "3", "--receivers", "10", **where))
+        flooded(run, "--senders", "3", "--receivers", "10", **where)
         joined = result(run("joins", "--users", "20", **where))
-    assert counts(found) == NOTHING_WRONG
-    assert found["deliveries"] > 0
     assert counts(joined) == NOTHING_WRONG
