@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import small_suite
+from ports import a_free_port
 from small_suite import add_server
 
 from conformance.arguments import Pattern, Ready
@@ -220,8 +220,7 @@ def test_a_server_that_goes_into_the_background(leaves: str, tmp_path: Path) -> 
 
 
 def test_a_server_with_a_port_of_its_own(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = a_free_port()
     found = f"with port 0, it listens at port {port} each time; it says: OSError: "
     wrong = Wrong('int(words["--port"])', str(port), found, "set `port` in its manifest")
     sees(wrong, SERVER, Role.SERVER, tmp_path)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import socket
 import threading
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ports import a_free_port
 from tiny import ECHO, LISTENING, PATIENT, SHORT, played, program, scenario, write_suite
 
 from conformance.arguments import Pattern, Ready
@@ -64,17 +62,6 @@ def fails(suite: SuiteFile, *programs: Build, steps: str = "- server: starts") -
     found = outcome(suite, *programs, steps=steps, cast="{}")
     assert found.failure, found.error
     return found.failure
-
-
-_ports = itertools.count(20000 + os.getpid() % 10000)
-
-
-def a_free_port() -> int:
-    """A port that the system assigns to no connection, and no other worker of pytest uses."""
-    for port in _ports:
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise AssertionError
 
 
 # --- The environment, the address -----------------------------------------------------------------
