@@ -6,6 +6,7 @@ And it must find nothing wrong with the right ones.
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from wrong.bug import Bug
 
 from conformance.builds.build import Build
 from conformance.judge import judge
-from conformance.model import MACHINE, Implementation, Result, Role, Scenario, Verdict
+from conformance.model import MACHINE, Implementation, Result, Role, Scenario, Step, Verdict
 from conformance.plan import cases_of
 from conformance.play.case.runner import play
 from conformance.play.schedule.deadlines import Deadlines
@@ -27,7 +28,18 @@ BY_KEY = {scenario.key: scenario for scenario in SCENARIOS}
 FEATURES = {Role.SERVER: right_server.FEATURES, Role.CLIENT: right_client.FEATURES}
 
 SECONDS = 3.0  # that a step waits for what a wrong program may never send
-PATIENT_SECONDS = 20.0  # that it waits where all is to come
+PATIENT = Deadlines(30.0)  # where all is to come
+
+
+@dataclass(frozen=True)
+class Short(Deadlines):
+    """Deadlines that are patient, except at the step at which a wrong program must be caught."""
+
+    step: float = PATIENT.step
+    at: str = ""  # how the step begins
+
+    def whole(self, step: Step) -> float:
+        return (Deadlines(SECONDS) if step.source.startswith(self.at) else PATIENT).whole(step)
 
 
 def program(role: Role, name: str, *words: str) -> Build:
@@ -41,12 +53,12 @@ RIGHT_SERVER = program(Role.SERVER, "right", "wrong.right_server")
 RIGHT_CLIENT = program(Role.CLIENT, "right", "wrong.right_client")
 
 
-def played(scenario: Scenario, server: Build, client: Build, seconds: float) -> Result:
+def played(scenario: Scenario, server: Build, client: Build, deadlines: Deadlines) -> Result:
     if lacking := scenario.machine - present():
         pytest.skip("; ".join(MACHINE[name] for name in lacking))
     (case,) = cases_of(scenario, [server.implementation], [client.implementation])
     builds = {one.implementation.label: one for one in (server, client)}
-    return judge(case, play(case, SUITE, builds, Deadlines(seconds)))
+    return judge(case, play(case, SUITE, builds, deadlines))
 
 
 def is_for_the_right_programs(scenario: Scenario) -> bool:
@@ -76,19 +88,19 @@ def assert_caught(bug: Bug, result: Result) -> None:
 def test_a_wrong_server_is_caught(name: str) -> None:
     bug = servers.BUGS[name]
     server = program(Role.SERVER, name, "wrong.servers", "--bug", name)
-    assert_caught(bug, played(BY_KEY[bug.scenario], server, RIGHT_CLIENT, SECONDS))
+    assert_caught(bug, played(BY_KEY[bug.scenario], server, RIGHT_CLIENT, Short(at=bug.step)))
 
 
 @pytest.mark.parametrize("name", clients.BUGS)
 def test_a_wrong_client_is_caught(name: str) -> None:
     bug = clients.BUGS[name]
     client = program(Role.CLIENT, name, "wrong.clients", "--bug", name)
-    assert_caught(bug, played(BY_KEY[bug.scenario], RIGHT_SERVER, client, SECONDS))
+    assert_caught(bug, played(BY_KEY[bug.scenario], RIGHT_SERVER, client, Short(at=bug.step)))
 
 
 @pytest.mark.parametrize("key", PLAYED)
 def test_the_right_programs_pass(key: str) -> None:
-    result = played(BY_KEY[key], RIGHT_SERVER, RIGHT_CLIENT, PATIENT_SECONDS)
+    result = played(BY_KEY[key], RIGHT_SERVER, RIGHT_CLIENT, PATIENT)
     assert result.verdict is Verdict.PASSED, result.failure
 
 
