@@ -98,9 +98,9 @@ class Traced:
         names = "|".join(self.injection.calls)
         return re.findall(rf"^(?:\d+ +)?(?:<\.\.\. )?({names})\b{mark}", self.heard.text, re.M)
 
-    def has_failed(self) -> bool:
-        """Wait until a call has failed."""
-        return self.heard.waits(lambda: bool(self.failed()), 3)
+    def has_failed(self, seconds: float = 3) -> bool:
+        """Wait until a call has failed. Where one must fail, be patient."""
+        return self.heard.waits(lambda: bool(self.failed()), seconds)
 
     def count(self) -> int:
         """The number of calls."""
