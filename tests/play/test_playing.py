@@ -391,6 +391,14 @@ def test_a_child_that_is_left_behind(suite: SuiteFile) -> None:
     assert failure.seen == "1 left, and killed"
 
 
+def test_a_child_that_is_left_behind_until_after_the_deadline(suite: SuiteFile) -> None:
+    """It holds the output open until it is killed, which is later than the program may end."""
+    steps = "- server: starts\n- server: {types: end}\n- server: {exits: 0, within: 5}"
+    found = passes(suite, STAYING.replace("{options}", "{}"), steps, PIPES)
+    assert found.afterwards
+    assert found.afterwards.seen == "1 left, and killed"
+
+
 def test_a_child_that_fled_to_a_session_of_its_own(suite: SuiteFile) -> None:
     options = "{'start_new_session': True, 'stdin': -3, 'stdout': -3, 'stderr': -3}"  # DEVNULL
     failure = leaves(suite, STAYING.replace("{options}", options))

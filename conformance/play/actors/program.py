@@ -272,6 +272,8 @@ class ProgramActor(OnScreen, Metered, Writing):
         if self.implementation.children:  # its children may end after it
             until = max(until, self.deadline(step))
         self.left_over += process.end_group(until)
+        # What its processes held open is closed now, perhaps after the deadline.
+        self.until = max(self.until, time.monotonic() + GROUP_SECONDS)
         if self.part.medium.is_screen:
             self.leaves_terminal(time.monotonic() + GROUP_SECONDS)
         else:
