@@ -122,7 +122,9 @@ class Shell:
         self.sees(f"Welcome, {name} ({online} online). Type /help for commands.\r\n")
 
     def ends(self) -> None:
-        self.screen.close(force=True)
+        self.screen.terminate(force=True)
+        self.screen.wait()  # a busy machine needs more time for its end than close() gives it
+        self.screen.close()
 
 
 def number(match: object) -> int:

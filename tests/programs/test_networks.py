@@ -100,6 +100,7 @@ def started(build: Build, folder: Path, host: str, port: int = PORT) -> Iterator
             yield Client(terminal, *sockets[:3])
         finally:
             terminal.kill(signal.SIGKILL)
+            terminal.wait()  # a busy machine needs more time for its end than close() gives it
             terminal.close()
 
 
