@@ -312,11 +312,11 @@ def test_not_before_its_time(suite: SuiteFile) -> None:
 
 def test_the_moment_counts_at_which_something_came(suite: SuiteFile) -> None:
     """The time of arrival counts, not the time at which a step looks, which is late here."""
-    look = ("- bob: starts", "- bob: {sees_nothing_for: 10}")
+    look = ("- bob: starts", "- bob: {sees_nothing_for: 5}")
     sees = "- ann: {sees: now, since: ann, TIME}"
-    early = fails(suite, LATER, said("0.01", *look, sees.replace("TIME", "not_before: 10")), TWO)
+    early = fails(suite, LATER, said("0.01", *look, sees.replace("TIME", "not_before: 5")), TWO)
     assert early.reason == "too early"
-    passes(suite, LATER, said("0.01", *look, sees.replace("TIME", "within: 9.9")), TWO)
+    passes(suite, LATER, said("0.01", *look, sees.replace("TIME", "within: 4.9")), TWO)
     late = fails(suite, LATER, said("1", *look, sees.replace("TIME", "within: 0.9")), TWO)
     assert late.reason == "too late"
 

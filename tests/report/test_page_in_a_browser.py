@@ -180,13 +180,13 @@ def test_each_of_mixed_clients_is_named_and_nothing_seen_is_said(
 
 def test_an_arrow_is_followed_from_who_said_to_who_saw(page: Page) -> None:
     go(page, "view=case&id=scenarios/chat.yaml::hello[py%2Bc]")
-    assert page.locator(".arrow:not(.thin)").count() == 1
+    expect(page.locator(".arrow:not(.thin)")).to_have_count(1)
     page.click(".rows button:has-text('alice: hello')")
     assert texts(page, ".rows .linked")[0].endswith("hello")
     assert page.inner_text(".yaml .at").split(maxsplit=1)[0] == "7"
     page.keyboard.press("Enter")  # again: to the other end
     assert page.locator(".rows .chosen .where").inner_text() == "6"
-    assert page.locator(".lit").count() == 2
+    expect(page.locator(".lit")).to_have_count(2)
 
 
 def test_a_row_of_a_timeline_has_a_link(page: Page) -> None:
@@ -197,10 +197,10 @@ def test_a_row_of_a_timeline_has_a_link(page: Page) -> None:
     assert page.inner_text(".rows .chosen").endswith("Welcome")
     assert page.inner_text(".yaml .at").split(maxsplit=1)[0] == "5"
     page.check("text=without fences")
-    assert page.locator(".rows button").count() == 4
+    expect(page.locator(".rows button")).to_have_count(4)
     page.go_back()
     page.wait_for_selector(".origin")
-    assert page.locator(".rows button").count() == 5
+    expect(page.locator(".rows button")).to_have_count(5)
 
 
 # Lines that are sent and received, and the row whose line each one shows.
@@ -251,9 +251,9 @@ def test_by_keyboard_alone(page: Page) -> None:
     page.keyboard.press("p")
     page.wait_for_url(first)
     page.keyboard.press("?")
-    assert page.locator("dialog[open]").count() == 1
+    expect(page.locator("dialog[open]")).to_have_count(1)
     page.keyboard.press("Escape")
-    assert page.locator("dialog[open]").count() == 0
+    expect(page.locator("dialog[open]")).to_have_count(0)
     assert page.url == first
 
 
@@ -343,8 +343,8 @@ def test_hostile_texts_are_texts(hostile: Run, browser: Browser, tmp_path: Path)
         go(page, "view=cases")
         for place in range(len(hostile.results)):
             page.locator("a.item").nth(place).click()
-            assert page.locator("h1").count() == 1
-            assert page.locator("main script").count() == 0
+            expect(page.locator("h1")).to_have_count(1)
+            expect(page.locator("main script")).to_have_count(0)
             page.go_back()
             page.wait_for_selector("a.item")
         assert "\\x1b[31m" in page.inner_text("main")
