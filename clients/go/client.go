@@ -576,13 +576,8 @@ func (c *client) read() {
 		return
 	}
 	c.begin(&c.reading, func() func() {
-		data, ended, drops := c.tty.Read()
-		return func() {
-			if c.tty.IsDropped(drops) { // a part of a password, read just before (HIDE-2)
-				data = nil
-			}
-			c.onInput(data, ended)
-		}
+		data, ended := c.tty.Read()
+		return func() { c.onInput(data, ended) }
 	})
 }
 

@@ -25,7 +25,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -66,7 +65,6 @@ type Terminal struct {
 	marks   bool          // bracketed paste is on
 	stopped time.Time     // when Ctrl+Z was pressed, until SIGCONT
 	early   bool          // Take has noticed a stop before SIGCONT was handled
-	drops   atomic.Int64  // how often typed text was discarded
 
 	line    string // the half-typed line
 	at      int    // offset of the cursor in it
@@ -243,22 +241,16 @@ func isReady(fd int32, events int16, patience int) bool {
 	return n > 0
 }
 
-// Read waits for input, and returns it, and whether it has ended; IsDropped tells of `drops`
-// whether the input was discarded meanwhile. Any goroutine may call Read.
-func (t *Terminal) Read() (data []byte, ended bool, drops int64) {
-	isReady(0, unix.POLLIN, -1)
-	drops = t.drops.Load()
-	if !isReady(0, unix.POLLIN, 0) {
-		return nil, false, drops
+// Read waits for input, and returns it, and whether it has ended. Any goroutine may call it.
+func (t *Terminal) Read() (data []byte, ended bool) {
+	if !isReady(0, unix.POLLIN, -1) {
+		return nil, false
 	}
 	buffer := make([]byte, readSize)
 	n, err := unix.Read(0, buffer)
 	goesOn := err == unix.EAGAIN || err == unix.EINTR || err == unix.EIO && !isOurs()
-	return buffer[:max(n, 0)], n <= 0 && !goesOn, drops
+	return buffer[:max(n, 0)], n <= 0 && !goesOn
 }
-
-// IsDropped tells whether DropTyped was called after a Read that returned this number.
-func (t *Terminal) IsDropped(drops int64) bool { return drops != t.drops.Load() }
 
 // HideTyping hides the typing of a password (HIDE-1). A half-typed line before it is dropped.
 func (t *Terminal) HideTyping() {
@@ -286,7 +278,6 @@ func (t *Terminal) ShowTyping() {
 func (t *Terminal) DropTyped() {
 	if t.Hidden && isOurs() {
 		discardTyped()
-		t.drops.Add(1)
 	}
 }
 
