@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -172,6 +175,26 @@ def test_a_build_that_someone_plays_is_not_removed(program: Implementation, tmp_
     source(program, "new")
     built(program, tmp_path)
     assert "played" not in folders(tmp_path)
+
+
+def test_where_the_file_system_locks_no_folders_nothing_is_held(
+    program: Implementation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS, for instance, refuses to lock what cannot be written."""
+    lock = fcntl.flock
+
+    def of_files_only(file: int | TextIO, how: int) -> None:
+        if isinstance(file, int):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", of_files_only)
+    kept = [built(program, tmp_path)]
+    for number in range(KEPT + 1):
+        source(program, str(number))
+        kept.append(built(program, tmp_path))
+    assert [build.error for build in kept] == [""] * len(kept)
+    assert len(folders(tmp_path)) == KEPT + 1
 
 
 def test_what_is_built_while_its_source_changes_is_not_kept(

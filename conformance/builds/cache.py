@@ -36,7 +36,8 @@ class Held:
     def __init__(self, home: Path) -> None:
         """Hold a folder of the cache, which must exist."""
         self._fd = os.open(home, os.O_RDONLY)
-        fcntl.flock(self._fd, fcntl.LOCK_SH)
+        with suppress(OSError):  # some file systems lock no folders: then nothing is held
+            fcntl.flock(self._fd, fcntl.LOCK_SH)
 
     def __del__(self) -> None:
         os.close(self._fd)
@@ -140,8 +141,8 @@ def _is_held(home: Path) -> bool:
     fd = os.open(home, os.O_RDONLY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
     finally:
         os.close(fd)
     return False
