@@ -28,6 +28,7 @@ BY_KEY = {scenario.key: scenario for scenario in SCENARIOS}
 FEATURES = {Role.SERVER: right_server.FEATURES, Role.CLIENT: right_client.FEATURES}
 
 SECONDS = 3.0  # that a step waits for what a wrong program may never send
+START = 10.0  # that it waits for a wrong program that never gets ready
 PATIENT = Deadlines(30.0)  # where all is to come
 
 
@@ -39,7 +40,13 @@ class Short(Deadlines):
     at: str = ""  # how the step begins
 
     def whole(self, step: Step) -> float:
-        return (Deadlines(SECONDS) if step.source.startswith(self.at) else PATIENT).whole(step)
+        return (Deadlines(SECONDS) if self.is_at(step) else PATIENT).whole(step)
+
+    def starting(self, step: Step, implementation: Implementation | None = None) -> float:
+        return START if self.is_at(step) else super().starting(step, implementation)
+
+    def is_at(self, step: Step) -> bool:
+        return step.source.startswith(self.at)
 
 
 def program(role: Role, name: str, *words: str) -> Build:
