@@ -44,8 +44,9 @@ struct job {
     char password[MAX_PASSWORD + 1];
     enum outcome outcome;
     char reason[MAX_REASON];
-    bool was_read; /* the file was read, and is good */
-    void *hashes;  /* all accounts after the job */
+    bool was_read;       /* the file was read, and is good */
+    struct stat as_read; /* its state then */
+    void *hashes;        /* all accounts after the job */
     TAILQ_ENTRY(job) in_jobs;
 };
 
@@ -139,11 +140,12 @@ static bool parse_accounts(FILE *file, void **hashes, char reason[MAX_REASON])
     return !wrong && feof(file);
 }
 
-/* Reads the accounts, and returns the open file; NULL, with the reason, where that fails. */
-static FILE *read_accounts(const char *path, void **hashes, char reason[MAX_REASON])
+/* Reads the accounts, and returns the open file; NULL, with the reason, where that fails. It takes
+ * the file's state first, to notice a change during the reading. */
+static FILE *read_accounts(const char *path, void **hashes, char reason[MAX_REASON],
+                           struct stat *about)
 {
-    struct stat about;
-    bool is_special = stat(path, &about) == 0 && !S_ISREG(about.st_mode);
+    bool is_special = stat(path, about) == 0 && !S_ISREG(about->st_mode);
     FILE *file = is_special ? NULL : fopen(path, "re"); /* opening a FIFO would wait */
     if (file && parse_accounts(file, hashes, reason))
         return file;
@@ -187,16 +189,30 @@ static char *name_beside(const char *path, const char *suffix)
     return checked(asprintf(&name, "%s%s", path, suffix) < 0 ? NULL : name);
 }
 
-/* Writes a new file beside the old one, flushes it to disk, and renames it (FILE-7). */
-static bool replace_file(const char *path, FILE *old, struct job *job)
+/* Whether no other program has changed the file since it was read (FILE-5). */
+static bool is_as_read(const char *path, const struct stat *as_read)
 {
-    char *beside = name_beside(path, ".new");
+    struct stat now;
+    return stat(path, &now) == 0 && now.st_dev == as_read->st_dev &&
+           now.st_ino == as_read->st_ino && now.st_size == as_read->st_size &&
+           now.st_ctim.tv_sec == as_read->st_ctim.tv_sec &&
+           now.st_ctim.tv_nsec == as_read->st_ctim.tv_nsec;
+}
+
+/* Writes a new file beside the old one, flushes it to disk, and renames it (FILE-7). */
+static bool replace_file(const char *link, FILE *old, struct job *job)
+{
+    char *path = realpath(link, NULL);
+    char *beside = name_beside(path ? path : link, ".new");
     unlink(beside); /* it may be left from a crash */
-    FILE *changed = fopen(beside, "wxe");
-    bool good = changed && fchmod(fileno(changed), 0600) == 0 && write_changed(old, changed, job) &&
-                rename(beside, path) == 0;
+    FILE *changed = path ? fopen(beside, "wxe") : NULL;
+    bool is_written =
+        changed && fchmod(fileno(changed), 0600) == 0 && write_changed(old, changed, job);
+    bool is_kept = !is_written || is_as_read(path, &job->as_read);
+    bool good = is_written && is_kept && rename(beside, path) == 0;
     if (!good) {
-        snprintf(job->reason, MAX_REASON, "%s", strerror(errno));
+        snprintf(job->reason, MAX_REASON, "%s",
+                 is_kept ? strerror(errno) : "another program has changed it");
         unlink(beside);
     }
     if (changed)
@@ -207,6 +223,7 @@ static bool replace_file(const char *path, FILE *old, struct job *job)
         close(folder);
     }
     free(beside);
+    free(path);
     return good;
 }
 
@@ -282,7 +299,7 @@ static enum outcome do_change(const char *path, struct job *job)
         snprintf(job->reason, MAX_REASON, "%s", strerror(errno));
         return FAILED;
     }
-    FILE *file = read_accounts(path, &job->hashes, job->reason);
+    FILE *file = read_accounts(path, &job->hashes, job->reason, &job->as_read);
     if (!file)
         return FAILED;
     job->was_read = true;
@@ -412,21 +429,34 @@ static struct job *finished(struct accounts *accounts)
     return job;
 }
 
-/* Reads and locks the file, and starts the workers, or ends the program (FILE-3, FILE-8). */
-static void open_accounts(struct accounts *accounts, const char *path)
+/* Reads the file at the start, or ends the program (FILE-3). */
+static void load_accounts(struct accounts *accounts, const char *path)
 {
     char reason[MAX_REASON];
-    cpu_set_t processors;
-    const char *real = realpath(path, NULL);
-    FILE *file = real ? read_accounts(real, &accounts->hashes, reason) : NULL;
+    struct stat about;
+    tdestroy(accounts->hashes, free);
+    accounts->hashes = NULL;
+    FILE *file = read_accounts(path, &accounts->hashes, reason, &about);
     if (!file)
-        die(EXIT_FAILURE, "cannot read accounts %s: %s", path, real ? reason : strerror(errno));
+        die(EXIT_FAILURE, "cannot read accounts %s: %s", path, reason);
     fclose(file);
-    bool is_known = sched_getaffinity(0, sizeof processors, &processors) == 0;
-    accounts->changes.path = real;
-    if (!lock_accounts(real))
+}
+
+/* Reads and locks the file, and starts the workers, or ends the program (FILE-3, FILE-8). It reads
+ * the file before it locks it, so that a bad file gets no lock file, and again afterwards, because
+ * another server may have changed it before the lock. */
+static void open_accounts(struct accounts *accounts, const char *path)
+{
+    cpu_set_t processors;
+    load_accounts(accounts, path);
+    char *real = realpath(path, NULL);
+    if (!real || !lock_accounts(real))
         die(EXIT_FAILURE, "cannot use accounts %s: %s", path,
             errno == EWOULDBLOCK ? "in use by another server" : strerror(errno));
+    free(real);
+    load_accounts(accounts, path);
+    accounts->changes.path = path;
+    bool is_known = sched_getaffinity(0, sizeof processors, &processors) == 0;
     if (!start_workers(&accounts->checks, is_known ? CPU_COUNT(&processors) : 1) ||
         !start_workers(&accounts->changes, 1))
         die(EXIT_FAILURE, "cannot start: %s", strerror(errno));
