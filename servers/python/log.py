@@ -85,14 +85,15 @@ class Sink:
             waiter.register(self.descriptor, select.POLLOUT)
             waiter.poll(left * 1000)
             self.flush()
+        if self.pending:
+            self.report_loss("not read")
 
     def report_loss(self, reason: str) -> None:
         """Report on standard error, once, that lines are lost."""
         if not self.lost:
-            self.lost = True
             text = f"chat-server: lines for {self.name} are lost: {reason}\n"
             with suppress(OSError):
-                write_if_ready(2, os.fsencode(text))
+                self.lost = write_if_ready(2, os.fsencode(text)) > 0
 
 
 def open_output(selector: BaseSelector) -> Sink:

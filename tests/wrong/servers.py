@@ -1672,6 +1672,14 @@ class DiesOfAFullLog(Server):
             sys.exit(1)
 
 
+@wrong("LOG-5", "log/unread-at-the-end", "server: {complains: {contains: lost}}")
+class LosesTheLastLinesInSilence(Server):
+    class log_type(Log):
+        def finish(self) -> None:
+            self.has_lost = True
+            super().finish()
+
+
 @wrong("LOG-4", "log/unread-output", 'bob: {receives: {starts: "alice: line {n}: ", times: 6000}}')
 class WaitsForItsReader(Server):
     """A write to standard output waits until the reader accepts it."""

@@ -79,6 +79,8 @@ class Sink:
         while self.is_blocked and (left := end - time.monotonic()) > 0:
             select.select([], [self.descriptor], [], left)
             self.flush()
+        if self.is_blocked:
+            self.lose("not read")
 
 
 class Log(Sink):

@@ -9,6 +9,7 @@
 package chatlog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 
 const (
 	maxPending = 1024 * 1024            // bytes of lines that wait in a sink
+	writeSize  = 64 * 1024              // bytes written in one system call, and the rest of a line
 	retireTime = 250 * time.Millisecond // to write the last lines to a pipe, when the log is reopened
 )
 
@@ -94,17 +96,20 @@ func (k *Sink) Flush() {
 }
 
 // write writes the lines, and those that are added in the meantime. The caller holds the mutex; it
-// is released during a system call. A line that was written only in part is ended first (LOG-6).
+// is released during a system call, and the lines count as pending until they are written. A line
+// that was written only in part is ended first (LOG-6).
 func (k *Sink) write() {
 	for len(k.pending) > 0 {
-		lines := k.pending
+		size := min(len(k.pending), writeSize)
+		size += bytes.IndexByte(k.pending[size-1:], '\n') // to the end of the line
+		lines := k.pending[:size]
 		if k.torn {
 			lines = append([]byte("\n"), lines...)
 		}
-		k.pending = nil
 		k.mutex.Unlock()
 		n, err := k.writeLines(lines)
 		k.mutex.Lock()
+		k.pending = k.pending[size:]
 		if n > 0 {
 			k.torn = lines[n-1] != '\n'
 		}
@@ -112,6 +117,7 @@ func (k *Sink) write() {
 			k.lose(err.Error())
 		}
 	}
+	k.pending = nil
 	<-k.writer
 }
 

@@ -910,7 +910,9 @@ class ChatServer {
     const deadline = performance.now() + SINK_MS;
     const sinks = [this.output, this.journal.sink].filter(Boolean);
     const check = () => {
-      if (performance.now() > deadline || sinks.every((sink) => sink.isEmpty)) process.exit(0);
+      const left = sinks.filter((sink) => !sink.isEmpty);
+      if (performance.now() > deadline) left.forEach((sink) => sink.lose('it is not read'));
+      if (performance.now() > deadline || left.length === 0) process.exit(0);
       setTimeout(check, 10);
     };
     check();
