@@ -244,12 +244,15 @@ static void say(const char *bytes, size_t length)
 /* Writes a message to standard error. */
 static void __attribute__((format(printf, 1, 2))) announce(const char *format, ...)
 {
-    char text[NI_MAXHOST + 256]; /* only the host can be long */
+    char *text;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    int length = vasprintf(&text, format, arguments);
     va_end(arguments);
-    say(text, strlen(text));
+    if (length < 0)
+        return;
+    say(text, (size_t)length);
+    free(text);
 }
 
 /* Whether a system call has failed that can be repeated. */
@@ -1192,6 +1195,7 @@ static void catch_signals(void)
         catch_signal(endings[i]);
     signal(SIGALRM, quit);
     signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe fails instead */
+    signal(SIGXFSZ, SIG_IGN); /* writing beyond the limit of a file's size fails instead */
     signal(SIGTTIN, SIG_IGN); /* do not stop in the background (EDIT-5) */
     signal(SIGTTOU, SIG_IGN);
     sigemptyset(&none);

@@ -252,9 +252,13 @@ class Client:
                     done, tries = await asyncio.wait(
                         tries, timeout=patience, return_when=asyncio.FIRST_COMPLETED
                     )
-                    for task in done:
-                        if not task.exception() or not (found or tries):
-                            return task.result()
+                    made = [task.result() for task in done if not task.exception()]
+                    for sock in made[1:]:
+                        sock.close()
+                    if made:
+                        return made[0]
+                    if not (found or tries):
+                        return done.pop().result()  # raises the reason
         except RuntimeError as error:  # no thread could be started for the name look-up
             raise OSError(errno.EAGAIN, str(error)) from None
         finally:

@@ -57,6 +57,7 @@ const SIGCONT: c_int = 18;
 const SIGSTOP: c_int = 19;
 const SIGTSTP: c_int = 20;
 const SIGTTOU: c_int = 22;
+const SIGXFSZ: c_int = 25;
 /// Signals that are not fatal, cannot be caught, or (SIGPIPE) are ignored by the Rust runtime.
 const OTHER_SIGNALS: [c_int; 8] = [9, 13, 17, SIGSTOP, 21, SIGTTOU, 23, 28];
 const SIG_DFL: usize = 0;
@@ -172,6 +173,7 @@ fn catch_signals(wake: &UnixStream) {
         let handler = match number {
             SIGINT | SIGTERM | SIGCONT => note_signal as *const () as usize,
             SIGTSTP => restore_and_stop as *const () as usize,
+            SIGXFSZ => SIG_IGN, // a write beyond the limit of a file's size fails instead
             _ if OTHER_SIGNALS.contains(&number) => continue,
             _ => restore_and_die as *const () as usize,
         };
