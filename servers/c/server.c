@@ -1070,8 +1070,8 @@ static void user_ready(struct server *s, struct user *user, uint32_t events)
     touch(s, user);
 }
 
-/* Sends a user's queue, as far as one system call takes it. */
-static void send_waiting(struct server *s, struct user *user)
+/* Sends the next pieces of a user's queue; returns the result of `sendmsg`. */
+static ssize_t send_pieces(const struct server *s, struct user *user)
 {
     struct iovec pieces[MAX_PIECES];
     struct msghdr message = {.msg_iov = pieces};
@@ -1080,12 +1080,21 @@ static void send_waiting(struct server *s, struct user *user)
            next_piece(&s->stream, &ahead, SIZE_MAX, &pieces[message.msg_iovlen]))
         message.msg_iovlen++;
     ssize_t sent = message.msg_iovlen > 0 ? sendmsg(user->fd, &message, MSG_NOSIGNAL) : 0;
-    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-        drop(s, user, "reset");
-        return;
-    }
     advance(&s->stream, &user->cursor, sent > 0 ? (size_t)sent : 0);
-    user->blocked = waiting(&s->stream, &user->cursor) > 0;
+    return sent;
+}
+
+/* Sends a user's queue, as far as the kernel takes it now. */
+static void send_waiting(struct server *s, struct user *user)
+{
+    ssize_t sent;
+    do
+        sent = send_pieces(s, user);
+    while (sent > 0 && waiting(&s->stream, &user->cursor) > 0);
+    if (sent < 0 && errno != EAGAIN && errno != EINTR)
+        drop(s, user, "reset");
+    else
+        user->blocked = waiting(&s->stream, &user->cursor) > 0;
 }
 
 /* Whether a user's queue is too long, its last /who reply excepted (LIMIT-1). */

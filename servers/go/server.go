@@ -765,9 +765,10 @@ func (s *server) setDeadline(u *user, after time.Duration) {
 	s.sweepBy(u.deadline)
 }
 
-// awaitInput waits until a user's socket is readable. It is a goroutine.
-func (s *server) awaitInput(u *user) {
-	u.raw.Read(func(socket uintptr) bool { return isReady(socket, unix.POLLIN) })
+// awaitInput waits until a user's socket is readable, or after its end until it is reset. It is a
+// goroutine.
+func (s *server) awaitInput(u *user, event int16) {
+	u.raw.Read(func(socket uintptr) bool { return isReady(socket, event) })
 	s.events <- func() {
 		u.awaitsData = false
 		s.receive(u)
@@ -800,7 +801,7 @@ func (s *server) receive(u *user) {
 	n, err := unix.Read(u.socket, s.buffer[:maxInbox-len(u.inbox)])
 	switch {
 	case err == syscall.EAGAIN || err == syscall.EINTR:
-	case err != nil:
+	case err != nil || u.ended: // what comes after the end is a reset
 		s.drop(u, "reset")
 	case n == 0:
 		s.hangUp(u)
@@ -844,9 +845,13 @@ func (s *server) watch(u *user) {
 	}
 	gate := s.gate(u)
 	isWanted := gate == closed || !s.mustStop
-	if isWanted && !u.awaitsData && !u.ended && len(u.inbox) < maxInbox {
+	if isWanted && !u.awaitsData && (u.ended || len(u.inbox) < maxInbox) {
 		u.awaitsData = true
-		go s.awaitInput(u)
+		event := int16(unix.POLLIN)
+		if u.ended {
+			event = 0 // poll reports a reset all the same
+		}
+		go s.awaitInput(u, event)
 	}
 	if u.cursor.Waiting() > 0 && !u.awaitsRoom {
 		u.awaitsRoom = true
@@ -1131,7 +1136,7 @@ func (s *server) catchSignals() {
 	// Instead of these signals, a call fails, and this is handled: writing to a closed pipe,
 	// writing beyond the limit of a file's size (LOG-4), reading the terminal in the background
 	// (OPER-2).
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ, syscall.SIGTTIN)
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ, syscall.SIGTTIN, syscall.SIGTTOU)
 	stops, hangUps := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(stops, syscall.SIGTERM)
 	if !signal.Ignored(syscall.SIGINT) {

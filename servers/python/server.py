@@ -658,15 +658,14 @@ class Server:
         """Send a user's queue, as far as one call takes it, and act on what is left."""
         if user.phase is Phase.GONE:
             return
-        pieces = user.cursor.pieces()
         try:
-            sent = user.sock.sendmsg(pieces) if pieces else 0
+            while pieces := user.cursor.pieces():
+                user.cursor.advance(user.sock.sendmsg(pieces))
         except BlockingIOError:
-            sent = 0
+            pass
         except OSError:
             self.drop(user, "reset")
             return
-        user.cursor.advance(sent)
         left = user.cursor.waiting
         if left <= self.options.max_queue:
             user.reply = 0
@@ -959,6 +958,7 @@ def catch_signals(hangup_reopens: bool) -> int:
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # reading in the background fails (OPER-2)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # writing is allowed there (LOG-4)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, restore_signals)

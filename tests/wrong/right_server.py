@@ -886,6 +886,7 @@ class Server:
         if self.options["--log"] or self.options["--accounts"]:
             signal.signal(signal.SIGHUP, self.on_hangup)
         signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 
     def is_heard(self, number: int) -> bool:
         """A signal that was ignored at the start stays ignored, except SIGTERM."""
