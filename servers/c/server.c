@@ -5,7 +5,7 @@
  *     gcc -o chat_server server.c && ./chat_server        (--help lists the options)
  *     gcc -DACCOUNTS -o chat_server server.c -lcrypt -pthread        (with accounts)
  *
- * The path of a message, which is also the order of this file:
+ * The path of a message:
  *
  *     socket -> inbox -> line -> action -> the room's stream / a user's queue -> socket
  *

@@ -4,7 +4,7 @@
 //	go run server.go                listens on 127.0.0.1:8080
 //	go run server.go --help         lists the options
 //
-// The path of a message, which is also the order of this file:
+// The path of a message:
 //
 //	socket -> inbox -> line -> action -> the room's stream / a user's queue -> socket
 //

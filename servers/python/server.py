@@ -4,7 +4,7 @@
     python server.py                       listens on 127.0.0.1:8080
     python server.py --help                explains the options
 
-The path of a message, which is also the order of this file:
+The path of a message:
 
     socket -> inbox -> line -> action -> the room's stream / a user's queue -> socket
 
