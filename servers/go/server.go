@@ -10,7 +10,7 @@
 //
 // Invariants:
 //
-//  1. Only the section "Sockets" receives from, sends to, or closes a connection.
+//  1. Only the section "Sockets" and `sendNews` receive from, send to, or close a connection.
 //  2. Handlers never send. They append to the room's stream, which all users read, or to the queue
 //     of one user.
 //  3. Handlers never free a user. They mark it, and it is reaped at the end of the round.
