@@ -31,7 +31,7 @@ const MaxPassword = 72
 const (
 	hashCost   = 10  // of new hashes: each increment doubles the time of a check
 	maxChanges = 100 // changes that wait for the file worker
-	niceness   = 10  // of the workers: they get a ninth of the processor time of other threads
+	niceness   = 10  // of the workers that check passwords: they get a ninth of others' time
 )
 
 // A Task is what a job does. The log shows these names.
@@ -92,9 +92,9 @@ func Open(path string, nameIsValid func(string) bool, report func(*Job)) (*Accou
 	// Let Go run this many threads in addition, so that the workers never keep others from running.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + processors + 1)
 	for range processors {
-		go work(a.checks, check, report)
+		go work(a.checks, check, report, niceness)
 	}
-	go work(a.changes, f.keep, report)
+	go work(a.changes, f.keep, report, 0)
 	return a, nil
 }
 
@@ -321,11 +321,13 @@ func (f *file) replace(text string) error {
 
 // --------------------------------------- The workers ----------------------------------------
 
-// work does one job after the other. It is a goroutine with its own thread, which has a low
+// work does one job after the other. It is a goroutine with its own thread, which may have a low
 // priority. Not the lowest one: the thread may hold a lock of Go's scheduler.
-func work(jobs chan *Job, do, report func(*Job)) {
+func work(jobs chan *Job, do, report func(*Job), niceness int) {
 	runtime.LockOSThread()
-	syscall.Setpriority(syscall.PRIO_PROCESS, 0, niceness) // on Linux, of this thread alone
+	if niceness > 0 { // otherwise it keeps the priority of the program
+		syscall.Setpriority(syscall.PRIO_PROCESS, 0, niceness) // on Linux, of this thread alone
+	}
 	for job := range jobs {
 		if job.wanted.Err() == nil {
 			do(job)

@@ -5,7 +5,8 @@
 // terminal) by a goroutine. Lines that are not accepted yet wait, up to a limit; lines beyond the
 // limit are lost, and a message on standard error says so once.
 //
-// It exports Sink (Put, Flush, Finish) and Log (LogEvent, Reopen). One goroutine calls them all.
+// It exports Sink (Put, Flush, Finish) and Log (LogEvent, Reopen). One goroutine calls them all;
+// Reopen has another one finish the old log.
 package chatlog
 
 import (
