@@ -54,7 +54,7 @@
 
 /* ---- 1. Limits ------------------------------------------------------------------------------ */
 
-#define MAX_WAITING       (64 * 1024) /* bytes in a queue from which on its source is not read */
+#define MAX_WAITING       (64 * 1024) /* bytes in a queue; with as many, its source is not read */
 #define READ_SIZE         (16 * 1024) /* bytes read in one system call */
 #define LINE_KEPT         1280        /* bytes kept of a server's line: two names and a text fit */
 #define MAX_LINE          1024        /* bytes that a server accepts as one line */

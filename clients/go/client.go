@@ -54,7 +54,7 @@ import (
 // ---------------------------------------- 1. Limits -----------------------------------------
 
 const (
-	maxWaiting   = 64 * 1024               // bytes in a buffer from which on its source is not read
+	maxWaiting   = 64 * 1024               // bytes in a buffer; with as many, its source is not read
 	readSize     = 64 * 1024               // bytes read in one system call
 	lineKept     = 1280                    // bytes kept of a server's line: two names and a text fit
 	maxLine      = 1024                    // bytes that a server accepts as one line

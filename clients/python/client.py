@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 # ---------------------------------------------------------------------------------------------
 # 1. Limits
 
-MAX_WAITING = 64 * 1024  # bytes in a buffer from which on its source is not read
+MAX_WAITING = 64 * 1024  # bytes in a buffer; with as many, its source is not read
 READ_SIZE = 64 * 1024  # bytes read in one system call
 LINE_KEPT = 1280  # bytes kept of a server's line: two names and a text fit
 MAX_LINE = 1024  # bytes that a server accepts as one line
