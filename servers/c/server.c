@@ -254,7 +254,7 @@ struct server {
     size_t online;            /* users in the room */
     void *names;              /* tsearch tree of the users in the room, by name */
     uint64_t flushed;         /* end of the stream when its news were last sent */
-    size_t round_size;        /* bytes queued in this round */
+    size_t load;              /* bytes queued in this round */
     struct accounts accounts;
 };
 
@@ -415,7 +415,7 @@ static void broadcast(struct server *s, const char *line, struct user *sender)
     stream_append(&s->stream, line, length);
     if (sender)
         skip(&s->stream, &sender->cursor, length);
-    s->round_size += length;
+    s->load += length;
     if (!s->options.quiet)
         sink_put(&s->output, line, length);
 }
@@ -429,7 +429,7 @@ static void tell(struct server *s, struct user *user, const char *text)
         return;
     }
     insert(&s->stream, &user->cursor, text, length);
-    s->round_size += length;
+    s->load += length;
     touch(s, user);
 }
 
@@ -832,7 +832,7 @@ static void count_line(const struct server *s, struct user *user)
  * could drop a user who reads fast enough, but had no chance to read. */
 static bool round_is_full(const struct server *s)
 {
-    return s->round_size > MIN(ROUND_SIZE, (size_t)s->options.max_queue / 2);
+    return s->load > MIN(ROUND_SIZE, (size_t)s->options.max_queue / 2);
 }
 
 /* Processes a user's complete lines, as long as its gate is open and the round has room. */
@@ -1261,7 +1261,7 @@ static void flush_all(struct server *s)
 {
     struct user *user;
     struct user_list turns = TAILQ_HEAD_INITIALIZER(turns);
-    s->round_size = 0;
+    s->load = 0;
     for (send_news(s); (user = TAILQ_FIRST(&s->touched)); send_news(s)) {
         TAILQ_REMOVE(&s->touched, user, in_touched);
         user->touched = false;

@@ -70,13 +70,13 @@ const (
 )
 
 const (
-	lingerTime  = time.Second            // limit after our side has ended
-	drainTime   = 10 * time.Second       // limit to send a queue before our side ends
-	finishTime  = 500 * time.Millisecond // limit at a shutdown, to process what was received before
-	pendingTime = 250 * time.Millisecond // limit at the end, to write the last lines
-	acceptPause = 100 * time.Millisecond // without accepting when there are no descriptors left
-	tick        = 10 * time.Millisecond  // the least time between two sweeps
-	never       = time.Duration(math.MaxInt64)
+	lingerTime    = time.Second            // limit after our side has ended
+	drainTime     = 10 * time.Second       // limit to send a queue before our side ends
+	finishTime    = 500 * time.Millisecond // limit at a shutdown, to process what was received before
+	lastWordsTime = 250 * time.Millisecond // limit at the end, to write the last lines
+	acceptPause   = 100 * time.Millisecond // without accepting when there are no descriptors left
+	tick          = 10 * time.Millisecond  // the least time between two sweeps
+	never         = time.Duration(math.MaxInt64)
 )
 
 // ----------------------------------------- 2. Types -----------------------------------------
@@ -127,7 +127,7 @@ type user struct {
 	reply    int           // bytes that its last /who added to its queue, until they are sent
 
 	ended      bool // the client has ended its side
-	queued     bool // is in server.queue
+	touched    bool // is in server.touched
 	awaitsData bool // awaitInput is running
 	awaitsRoom bool // the socket's buffer is full, and awaitRoom is running
 }
@@ -150,17 +150,17 @@ type server struct {
 	counted     int                // those that count for LIMIT-2
 	gone        []*user            // those to reap
 
-	queue   []*user // users to process and then flush, even if the room has no news
+	touched []*user // users to process and then flush, even if the room has no news
 	load    int     // bytes processed and queued since all queues were last sent
 	buffer  []byte  // to receive with
 	console []byte  // read from standard input, and not processed yet
 
-	began    time.Time     // all other times are relative to it
-	now      time.Duration // when the round began
-	alarm    *time.Timer   // for the next sweep
-	sweepAt  time.Duration // when the next deadline may pass
-	mustStop bool          // a signal or the operator has asked for a shutdown
-	stopping bool          // the shutdown has begun: everyone was dismissed
+	began     time.Time     // all other times are relative to it
+	now       time.Duration // when the round began
+	alarm     *time.Timer   // for the next sweep
+	sweepAt   time.Duration // when the next deadline may pass
+	stopAsked bool          // a signal or the operator has asked for a shutdown
+	stopping  bool          // the shutdown has begun: everyone was dismissed
 }
 
 // ----------------------------------------- 3. Lines -----------------------------------------
@@ -259,11 +259,11 @@ func (s *server) tell(u *user, text string) {
 	s.touch(u)
 }
 
-// touch queues a user, so that its lines are processed and its queue is sent.
+// touch lists a user, so that its lines are processed and its queue is sent.
 func (s *server) touch(u *user) {
-	if !u.queued {
-		u.queued = true
-		s.queue = append(s.queue, u)
+	if !u.touched {
+		u.touched = true
+		s.touched = append(s.touched, u)
 	}
 }
 
@@ -493,7 +493,7 @@ func (s *server) gate(u *user) gateState {
 
 // takeUp processes a user's complete lines, as long as its gate is open and the round has room.
 func (s *server) takeUp(u *user) {
-	for s.mayHear() && s.gate(u) == open {
+	for s.roundHasRoom() && s.gate(u) == open {
 		line, isLine := takeLine(&u.inbox)
 		if !isLine {
 			break
@@ -629,9 +629,9 @@ func (s *server) jobDone(job *accounts.Job) {
 	s.touch(u)
 }
 
-// mayHear tells whether this round has room for more. If not, all queues are sent first. Otherwise
-// the server could drop a user who reads fast enough, but had no chance to read.
-func (s *server) mayHear() bool {
+// roundHasRoom tells whether this round has room for more. If not, all queues are sent first.
+// Otherwise the server could drop a user who reads fast enough, but had no chance to read.
+func (s *server) roundHasRoom() bool {
 	return s.load <= min(roundSize, s.options.MaxQueue/2)
 }
 
@@ -660,7 +660,7 @@ func (s *server) opKick(rest string) {
 }
 
 func (s *server) opShutdown(_ string) {
-	s.mustStop = true
+	s.stopAsked = true
 }
 
 var opCommands = map[string]func(s *server, rest string){
@@ -690,7 +690,7 @@ func (s *server) takeConsole(text []byte) {
 	s.console = append(s.console, text...)
 	for {
 		line, isLine := takeLine(&s.console)
-		if !isLine || s.mustStop {
+		if !isLine || s.stopAsked {
 			return
 		}
 		s.consoleLine(line)
@@ -844,7 +844,7 @@ func (s *server) watch(u *user) {
 		return
 	}
 	gate := s.gate(u)
-	isWanted := gate == closed || !s.mustStop
+	isWanted := gate == closed || !s.stopAsked
 	if isWanted && !u.awaitsData && (u.ended || len(u.inbox) < maxInbox) {
 		u.awaitsData = true
 		event := int16(unix.POLLIN)
@@ -961,17 +961,17 @@ func (s *server) oneRound() {
 	s.output.Flush()
 	s.log.Flush()
 	act := func() {}
-	if len(s.queue) == 0 {
+	if len(s.touched) == 0 {
 		act = <-s.events
 	}
 	runtime.Gosched() // lets other goroutines add their events, so that one round handles them all
 	s.now = time.Since(s.began)
 	act()
-	for n := 0; n < roundEvents && len(s.events) > 0 && s.mayHear(); n++ {
+	for n := 0; n < roundEvents && len(s.events) > 0 && s.roundHasRoom(); n++ {
 		(<-s.events)()
 	}
 	s.takeTurns()
-	if s.mustStop && !s.stopping {
+	if s.stopAsked && !s.stopping {
 		s.stop()
 	}
 	s.flushAll()
@@ -981,27 +981,27 @@ func (s *server) oneRound() {
 // takeTurns processes the lines of users in turn; who gets no turn now is first in the next round.
 func (s *server) takeTurns() {
 	heard := 0
-	for ; heard < len(s.queue) && s.mayHear(); heard++ {
-		s.takeUp(s.queue[heard])
+	for ; heard < len(s.touched) && s.roundHasRoom(); heard++ {
+		s.takeUp(s.touched[heard])
 	}
-	s.queue = slices.Concat(s.queue[heard:], s.queue[:heard])
+	s.touched = slices.Concat(s.touched[heard:], s.touched[:heard])
 }
 
-// flushAll sends the news of the room, and flushes the users in the queue. A user who is dropped
-// here is queued again, so that the next round, which sends the leave notice, starts at once.
+// flushAll sends the news of the room, and flushes the listed users. A user who is dropped here is
+// listed again, so that the next round, which sends the leave notice, starts at once.
 func (s *server) flushAll() {
 	s.load = 0
 	s.sendNews()
-	users := s.queue
-	s.queue = nil
+	users := s.touched
+	s.touched = nil
 	for _, u := range users {
-		u.queued = false
+		u.touched = false
 		s.flush(u)
 	}
 }
 
 // sendNews sends the room's new text to each user in it who was sent everything before. The pieces
-// are the same for all of them, and need one system call for each. The few others are queued.
+// are the same for all of them, and need one system call for each. The few others are listed.
 func (s *server) sendNews() {
 	length := s.news.Waiting()
 	if length == 0 {
@@ -1030,7 +1030,7 @@ func (s *server) sweepBy(at time.Duration) {
 	}
 }
 
-// sweep acts on all deadlines that have passed, and queues users with lines: --rate may allow one.
+// sweep acts on all deadlines that have passed, and lists users with lines: --rate may allow one.
 func (s *server) sweep() {
 	s.sweepAt = never
 	for u := range s.connections {
@@ -1066,7 +1066,7 @@ const shutdownNotice = "Server is shutting down\n"
 // fail ends the program with a message, and does not wait long for standard error.
 func (s *server) fail(status int, message string) {
 	s.errors.Put(message)
-	s.errors.Finish(time.Now().Add(pendingTime))
+	s.errors.Finish(time.Now().Add(lastWordsTime))
 	os.Exit(status)
 }
 
@@ -1123,7 +1123,7 @@ func (s *server) finishTurns() {
 	for time.Now().Before(end) && len(s.events) > 0 {
 		(<-s.events)()
 	}
-	for time.Now().Before(end) && len(s.queue) > 0 {
+	for time.Now().Before(end) && len(s.touched) > 0 {
 		s.takeTurns()
 		s.flushAll()
 	}
@@ -1154,7 +1154,7 @@ func (s *server) catchSignals() {
 	}()
 	go func() {
 		<-stops
-		go func() { s.events <- func() { s.mustStop = true } }()
+		go func() { s.events <- func() { s.stopAsked = true } }()
 		<-stops
 		os.Exit(1)
 	}()
@@ -1250,8 +1250,8 @@ func main() {
 	s.start()
 	s.run()
 	s.log.LogEvent("stop", "addr", s.address)
-	end := time.Now().Add(pendingTime)
+	end := time.Now().Add(lastWordsTime)
 	s.output.Finish(end)
 	s.log.Finish(end)
-	s.errors.Finish(end.Add(pendingTime / 2))
+	s.errors.Finish(end.Add(lastWordsTime / 2))
 }

@@ -18,7 +18,7 @@ from selectors import EVENT_WRITE, BaseSelector
 
 MAX_PENDING = 1024 * 1024  # bytes of lines that wait in a sink
 WRITE_SIZE = 64 * 1024  # bytes written in one system call
-FINISH_SECONDS = 0.1  # to write the last lines, before the process ends
+LAST_WORDS_SECONDS = 0.1  # to write the last lines, before the process ends
 WRITE_SECONDS = 1.0  # to write a last message, where nobody reads it
 LEVELS = {"refuse": "WARN", "error": "ERROR"}  # of events; all others are INFO
 
@@ -77,8 +77,8 @@ class Sink:
             self.blocked = blocked
 
     def finish(self) -> None:
-        """Write the last lines before the process ends, for FINISH_SECONDS at the most."""
-        end = time.monotonic() + FINISH_SECONDS
+        """Write the last lines before the process ends, for LAST_WORDS_SECONDS at the most."""
+        end = time.monotonic() + LAST_WORDS_SECONDS
         self.flush()
         while self.blocked and (left := end - time.monotonic()) > 0:
             waiter = select.poll()

@@ -219,12 +219,12 @@ class Server:
 
         self.turns: OrderedDict[User, None] = OrderedDict()  # users that may have lines to process
         self.pending: set[User] = set()  # users to flush, even if the room has no news
-        self.work = 0  # bytes processed and queued since all queues were last sent
+        self.load = 0  # bytes processed and queued since all queues were last sent
         self.now = time.monotonic()  # when the round began
         self.sweep_at = NEVER  # when the next deadline may pass
         self.accept_at = NEVER  # when to accept again after descriptors have run out
         self.accept_fails = False  # the last attempt failed, and this was logged
-        self.stopping = False  # a signal or the operator has asked for a shutdown
+        self.stop_asked = False  # a signal or the operator has asked for a shutdown
         self.stop_at = NEVER  # the latest time for the shutdown to end
         self.console = bytearray()  # read from standard input, and not processed yet
         self.console_is_file = False  # selectors refuse a file, which is always ready
@@ -256,7 +256,7 @@ class Server:
     def broadcast(self, line: bytes, sender: User | None = None) -> None:
         """Queue a line for everyone in the room except its sender, and for the operator."""
         self.stream.append(line)
-        self.work += len(line)
+        self.load += len(line)
         if sender is not None:
             sender.cursor.skip(len(line))
         if not self.options.quiet:
@@ -265,7 +265,7 @@ class Server:
     def tell(self, user: User, text: bytes) -> None:
         """Queue a text for one user."""
         user.cursor.insert(text)
-        self.work += len(text)
+        self.load += len(text)
         self.pending.add(user)
 
     def name_error(self, user: User, name: bytes) -> bytes | None:
@@ -415,13 +415,13 @@ class Server:
 
     def take_up(self, user: User) -> None:
         """Process a user's complete lines, as long as its gate is open and the round has room."""
-        while (gate := self.gate(user)) is Gate.OPEN and self.work <= self.round_size:
+        while (gate := self.gate(user)) is Gate.OPEN and self.load <= self.round_size:
             if user.inbox.startswith(b"\n") and user.phase is Phase.CHATTING and not self.rate:
                 skip_empty(user.inbox)  # ignored in the room (FRAME-7)
             line = take_line(user.inbox)
             if line is None:
                 break
-            self.work += len(line) + LINE_WORK
+            self.load += len(line) + LINE_WORK
             if self.rate and user.phase is Phase.CHATTING:
                 share = 1 / self.rate  # seconds for each line; a burst may use a whole second
                 earliest = self.now - 1 + share - 1e-6  # the margin keeps rounding harmless
@@ -560,7 +560,7 @@ class Server:
             self.dismiss(user, "kick")
 
     def op_shutdown(self, _rest: bytes) -> None:
-        self.stopping = True
+        self.stop_asked = True
 
     def console_line(self, line: bytes) -> None:
         """Process one line from the operator: an announcement or a command."""
@@ -587,13 +587,13 @@ class Server:
             return
         except OSError:  # such as EIO in the background of a terminal (OPER-2)
             data = b""
-        if not data or self.stopping:  # continue without a console
+        if not data or self.stop_asked:  # continue without a console
             if self.console_is_file:
                 self.console_is_file = False
             else:
                 self.selector.unregister(0)
         self.console += data
-        while not self.stopping and (line := take_line(self.console)) is not None:
+        while not self.stop_asked and (line := take_line(self.console)) is not None:
             self.console_line(line)
 
     # -----------------------------------------------------------------------------------------
@@ -774,7 +774,7 @@ class Server:
         if self.console_is_file:
             self.read_console()
         self.take_turns()
-        if self.stopping and self.stop_at == NEVER:
+        if self.stop_asked and self.stop_at == NEVER:
             self.stop()
         self.sweep()
         self.flush_all()
@@ -789,7 +789,7 @@ class Server:
 
     def take_turns(self) -> None:
         """Process the lines of users in turn; who gets no turn now is first in the next round."""
-        while self.turns and self.work <= self.round_size:
+        while self.turns and self.load <= self.round_size:
             user, _ = self.turns.popitem(last=False)
             if not user.ended and len(user.inbox) < MAX_INBOX:
                 self.receive(user)
@@ -806,7 +806,7 @@ class Server:
             users, self.pending = self.pending, set()
             for user in users:
                 self.flush(user)
-        self.work = 0
+        self.load = 0
 
     def send_news(self) -> None:
         """Send the room's new text to each user in it who was sent everything before.
@@ -880,7 +880,7 @@ class Server:
         """Act on signals: SIGHUP reopens the log and reloads the accounts, others shut down."""
         for number in os.read(self.wake, MAX_INBOX):
             if number != signal.SIGHUP or (self.log is None and self.accounts is None):
-                self.stopping = True
+                self.stop_asked = True
                 continue
             if self.log is not None:
                 reopen(self.log)

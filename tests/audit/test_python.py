@@ -139,7 +139,7 @@ def test_nobody_is_sent_anything_but_good_text(
         assert room.users == {
             user.name.lower(): user for user in users if user.phase is server.Phase.CHATTING
         }
-        room.work = 0
+        room.load = 0
 
 
 # --- The accounts file ---------------------------------------------------------------------------

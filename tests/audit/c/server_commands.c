@@ -58,7 +58,7 @@ static void check_room(void)
     HOLDS(online == server.online);
     stream_trim(&server.stream);
     HOLDS(server.stream.head == server.stream.tail);
-    server.round_size = 0;
+    server.load = 0;
 }
 
 static void check_sink(struct sink *sink)
