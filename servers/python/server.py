@@ -262,6 +262,12 @@ class Server:
         if not self.options.quiet:
             self.output.put(line)
 
+    def say(self, name: bytes, line: bytes, sender: User | None = None) -> None:
+        """Broadcast and log a message (CHAT-1, CHAT-5)."""
+        text = line.removeprefix(b"/")
+        self.broadcast(b"%s: %s\n" % (name, text), sender)
+        log_event(self.log, "message", name=name, text=text)
+
     def tell(self, user: User, text: bytes) -> None:
         """Queue a text for one user."""
         user.cursor.insert(text)
@@ -509,9 +515,7 @@ class Server:
         elif line.startswith(b"/") and not line.startswith(b"//"):
             self.handle_command(user, line)
         elif not is_blank(line):
-            text = line.removeprefix(b"/")
-            self.broadcast(b"%s: %s\n" % (user.name, text), sender=user)
-            log_event(self.log, "message", name=user.name, text=text)
+            self.say(user.name, line, user)
 
     def handle_command(self, user: User, line: bytes) -> None:
         word, _, rest = line[1:].partition(b" ")
@@ -575,9 +579,7 @@ class Server:
             else:
                 command(rest)
         elif not is_blank(line):
-            text = line.removeprefix(b"/")
-            self.broadcast(b"server: %s\n" % text)
-            log_event(self.log, "message", name="server", text=text)
+            self.say(b"server", line)
 
     def read_console(self) -> None:
         """Read from standard input, and process the complete lines."""
