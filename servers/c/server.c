@@ -483,11 +483,11 @@ static void enter(struct server *s, struct user *user)
     user->phase = CHATTING;
     checked(tsearch(user, &s->names, compare_names));
     s->online++;
-    log_about(s, user, "join", user->name, NULL);
     broadcast(s, formatted("%s has joined the chat\n", user->name), NULL);
     attach(&s->stream, &user->cursor);
     tell(s, user,
          formatted("Welcome, %s (%zu online). Type /help for commands.\n", user->name, s->online));
+    log_about(s, user, "join", user->name, NULL);
 }
 
 /* Takes a user out of the room: frees its name, and tells the others. */
@@ -498,8 +498,8 @@ static void leave(struct server *s, struct user *user, const char *reason)
     if (s->stopping)
         return; /* STOP-2: no notices */
     detach(&s->stream, &user->cursor);
-    log_about(s, user, "leave", user->name, reason);
     broadcast(s, formatted("%s has left the chat\n", user->name), NULL);
+    log_about(s, user, "leave", user->name, reason);
 }
 
 /* Broadcasts and logs a message (CHAT-1, CHAT-5). user is NULL for the operator. */
@@ -507,8 +507,8 @@ static void say(struct server *s, struct user *user, const char *line)
 {
     const char *name = user ? user->name : "server";
     const char *text = line[0] == '/' ? line + 1 : line;
-    log_event(&s->log, "message", "name", name, "text", text, NULL);
     broadcast(s, formatted("%s: %s\n", name, text), user);
+    log_event(&s->log, "message", "name", name, "text", text, NULL);
 }
 
 /* ---- 5. Commands ---------------------------------------------------------------------------- */
@@ -594,8 +594,8 @@ static void cmd_msg(struct server *s, struct user *user, char *rest)
     } else if (target == user) {
         tell(s, user, "! cannot message yourself\n");
     } else {
-        log_event(&s->log, "private", "name", user->name, "to", target->name, NULL);
         tell(s, target, formatted("(private) %s: %s\n", user->name, text));
+        log_event(&s->log, "private", "name", user->name, "to", target->name, NULL);
     }
 }
 
@@ -614,8 +614,8 @@ static void cmd_nick(struct server *s, struct user *user, char *rest)
     tdelete(user, &s->names, compare_names);
     strcpy(user->name, name);
     checked(tsearch(user, &s->names, compare_names));
-    log_event(&s->log, "rename", "name", old, "to", name, NULL);
     broadcast(s, formatted("%s is now known as %s\n", old, name), NULL);
+    log_event(&s->log, "rename", "name", old, "to", name, NULL);
 }
 
 static void cmd_quit(struct server *s, struct user *user, char *rest)
@@ -1378,8 +1378,8 @@ static void stop(struct server *s)
     finish_turns(s);
     s->now = now_ns();
     s->stopping = true;
-    log_about(s, NULL, "shutdown", NULL, NULL);
     broadcast(s, "Server is shutting down\n", NULL);
+    log_about(s, NULL, "shutdown", NULL, NULL);
     TAILQ_FOREACH (user, &s->users, in_users) {
         if (user->phase < CHATTING)
             tell(s, user, formatted("%sServer is shutting down\n", user->job ? "" : "\n"));
