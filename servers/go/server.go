@@ -1098,6 +1098,7 @@ func (s *server) start() {
 func (s *server) stop() {
 	s.listener.Close()
 	s.finishTurns()
+	s.now = time.Since(s.began)
 	s.stopping = true
 	s.broadcast(shutdownNotice, nil)
 	s.log.LogEvent("shutdown", "addr", s.address)
