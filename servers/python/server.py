@@ -657,7 +657,7 @@ class Server:
             user.inbox = user.inbox + data  # += would over-allocate
 
     def flush(self, user: User) -> None:
-        """Send a user's queue, as far as one call takes it, and act on what is left."""
+        """Send a user's queue, as far as the kernel takes it, and act on what is left."""
         if user.phase is Phase.GONE:
             return
         try:
