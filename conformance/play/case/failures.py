@@ -119,7 +119,8 @@ def none_of(steps: Sequence[Step], misses: Sequence[Missed]) -> Missed:
     is_one_actor = len({step.actor for step in steps}) == 1
     names = ["" if is_one_actor else f"{step.actor}: " for step in steps]
     wanted = [f"{name}{missed.expected}" for name, missed in zip(names, misses, strict=True)]
-    seen = [f"{name}{missed.seen}" for name, missed in zip(names, misses, strict=True)]
+    pairs = zip(names, misses, strict=True)
+    seen = [f"{name}{missed.seen}" for name, missed in pairs if missed.seen or not is_one_actor]
     reason = f"none of {len(steps)} dialogues begins like this: {misses[0].reason}"
     return Missed(" or ".join(wanted), "; ".join(dict.fromkeys(seen)), reason)
 

@@ -224,25 +224,30 @@ class _Playing:
             self._play_step(actors, step, arm)
 
     def _chosen(self, actors: Mapping[str, Actor], step: Step, arm: Arm) -> Sequence[Step]:
-        """The first dialogue whose first step comes true."""
+        """The first dialogue whose first step comes true before its own deadline."""
         firsts = [branch[0] for branch in step.branches]
-        for first in firsts:
-            actors[first.actor].begin(first)
-        deadline = max(actors[first.actor].deadline(first) for first in firsts)
-        arm(deadline - time.monotonic() + OVERDUE_SECONDS)
+        ends = [_begun(actors[first.actor], first) for first in firsts]
+        arm(max(ends) - time.monotonic() + OVERDUE_SECONDS)
         loop = next(iter(actors.values())).scene.loop
+        misses: dict[int, Missed] = {}
+        left = list(range(len(firsts)))
         while True:
-            is_last, before, misses = time.monotonic() > deadline, loop.events, []
-            for branch in step.branches:
-                self.transcript.begins(branch[0])
-                with _as_failure_of(branch[0]):
-                    missed = actors[branch[0].actor].tries(branch[0])
+            now, before = time.monotonic(), loop.events
+            for index in left:
+                missed = self._tried(actors, firsts[index])
                 if missed is None:
-                    return branch
-                misses.append(missed)
-            if is_last or not any(missed.late for missed in misses):
-                raise _Failed(firsts[0], none_of(firsts, misses))
-            loop.wait(partial(loop.has_read_since, before), deadline)
+                    return step.branches[index]
+                misses[index] = missed
+            left = [index for index in left if now <= ends[index]]
+            if not any(misses[index].late for index in left):
+                raise _Failed(firsts[0], none_of(firsts, list(misses.values())))
+            loop.wait(partial(loop.has_read_since, before), min(ends[index] for index in left))
+
+    def _tried(self, actors: Mapping[str, Actor], first: Step) -> Missed | None:
+        """Try the first step of a dialogue; returns why it fails, or None."""
+        self.transcript.begins(first)
+        with _as_failure_of(first):
+            return actors[first.actor].tries(first)
 
     def _play_single(self, actor: Actor, step: Step, arm: Arm) -> None:
         began = time.monotonic()
@@ -314,6 +319,12 @@ class _Playing:
         """The implementations that a server actor runs, one for each start."""
         assert self.case.server
         return [self.case.server, *(self.case.successors if actor == "server" else ())]
+
+
+def _begun(actor: Actor, step: Step) -> float:
+    """Begin a step; returns its deadline, which the next step of the actor may replace."""
+    actor.begin(step)
+    return actor.deadline(step)
 
 
 def _says_more(step: Step, following: Step | None) -> bool:
