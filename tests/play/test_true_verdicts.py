@@ -141,6 +141,25 @@ def test_a_pattern_that_takes_for_ever_is_stopped(
     assert found.error.startswith(f"{suite.folder / 'file.yaml'}:9:7: this step does not end")
 
 
+def test_a_short_step_stops_no_long_one_that_is_played_at_the_same_time(
+    suite: SuiteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "OVERDUE_SECONDS", 0.0)
+    steps = f"""
+    - server: starts
+    - ann: starts
+    - bob: starts
+    - together:
+        - ann: {{sees_nothing_for: {SHORT}}}
+        - bob: {{types: hello, within: 0.01}}
+    - bob: {{sees: hi}}
+    """
+    one = scenario(suite, steps, "{ann: wire, bob: wire}")
+    case, builds = only_case(one, program(suite.folder, answering("b'hi\\n'")))
+    found = play(case, suite, builds, Deadlines(PATIENT, 0.0))
+    assert (found.failure, found.error) == (None, None)
+
+
 # --- Nothing is left unread ------------------------------------------------------------------
 
 TWO = answering("b'one\\ntwo\\n'")

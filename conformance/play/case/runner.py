@@ -214,7 +214,8 @@ class _Playing:
                     self._play_step(actors, one, arm)
             case Split.TOGETHER:
                 loop = next(iter(actors.values())).scene.loop
-                together(loop, [partial(self._play_all, actors, b, arm) for b in step.branches])
+                shared = never_sooner(arm)
+                together(loop, [partial(self._play_all, actors, b, shared) for b in step.branches])
             case None:
                 with _as_failure_of(step):
                     self._play_single(actors[step.actor], step, arm)
@@ -388,6 +389,19 @@ def alarm() -> Iterator[Arm]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def never_sooner(arm: Arm) -> Arm:
+    """The same alarm for steps that are played at the same time: it waits for the last of them."""
+    latest = 0.0
+
+    def later(seconds: float) -> None:
+        nonlocal latest
+        now = time.monotonic()
+        latest = max(latest, now + seconds)
+        arm(latest - now)
+
+    return later
 
 
 def _overdue(*_: object) -> None:
