@@ -405,6 +405,7 @@ VERBS = {
             argument=data,
             media=IN_LINES,
             observes=True,
+            traits=frozenset({Trait.HEARS}),
         ),
         Verb(
             "sees_all",
@@ -421,6 +422,7 @@ VERBS = {
             argument=ACTOR,
             media=IN_LINES,
             observes=True,
+            traits=frozenset({Trait.HEARS}),
             check=_has_an_order,
         ),
         Verb(
@@ -452,6 +454,7 @@ VERBS = {
             argument=texts,
             media=IN_LINES,
             observes=True,
+            traits=frozenset({Trait.HEARS}),
         ),
         Verb(
             "writes",

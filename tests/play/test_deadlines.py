@@ -37,6 +37,22 @@ def test_a_clock_that_is_set_forward_ends_no_wait(
     assert reader_of(ours).line(time.monotonic() + PATIENT).text == b"hello"
 
 
+def test_a_line_that_is_put_back_keeps_its_moment(pipe: tuple[int, int]) -> None:
+    ours, theirs = pipe
+    source = Source(Loop(Transcript()), "ann", "seen", ours, lambda: os.read(ours, 100))
+    reader = LineReader(source, b"\n")
+    for text in (b"one\n", b"two\n"):
+        os.write(theirs, text)
+        source.loop.serve()
+    (_, first), (_, second) = source.moments
+    reader.keep()
+    assert [reader.line(0.0).text, reader.line(0.0).text] == [b"one", b"two"]
+    assert reader.came == second
+    reader.put_back(all_of_it=True)
+    assert reader.line(0.0).text == b"one"
+    assert reader.came == first
+
+
 def test_what_never_ends_a_line_ends_at_the_deadline(pipe: tuple[int, int]) -> None:
     ours, theirs = pipe
     source = Source(Loop(Transcript()), "ann", "seen", ours, lambda: b"x" * len(os.read(ours, 1)))

@@ -332,6 +332,58 @@ def test_the_moment_counts_at_which_something_came(suite: SuiteFile) -> None:
     assert late.reason == "too late"
 
 
+# Passes on to the first connection what the second one says, and when it goes.
+PASSING_ON = """
+ready()
+one, other = listener.accept()[0], listener.accept()[0]
+for line in other.makefile("rb"):
+    one.sendall(line)
+one.sendall(b"gone\\n")
+one.recv(99)
+signal.pause()
+"""
+
+BRIEF = """
+import os, socket, sys
+print("here\\ngone", flush=True)
+print("oh", file=sys.stderr, flush=True)
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+connection.sendall(b"here\\n")
+os._exit(0)
+"""
+
+# All that tom does is over when ann acts, and the last step looks at it still later.
+OVER = f"""
+- server: starts
+- ann: starts
+- tom: starts
+- ann: {{sees_all: [here, gone]}}
+- ann: {{sees_nothing_for: {SHORT}}}
+- ann: {{types: hello}}
+- ann: {{sees_nothing_for: 0.1}}
+"""
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        '- tom: {gets: "here\\ngone\\n", TIME}',
+        "- tom: {sees_as: ann, TIME}",
+        "- tom: {prints: [here], TIME}",
+        "- tom: {complains: oh, TIME}\n- tom: {exits: 0, rest: ignored}",
+        "- tom: {sees: [here, gone]}\n- tom: {exits: 0, TIME}",
+    ],
+)
+def test_the_moment_counts_for_all_that_a_program_does(suite: SuiteFile, last: str) -> None:
+    def steps(time: str) -> str:
+        return OVER + last.replace("TIME", f"since: ann, {time}")
+
+    cast = "{ann: wire, tom: client}"
+    early = fails(suite, PASSING_ON, steps("not_before: 0.1"), cast, BRIEF)
+    assert early.reason == "too early"
+    passes(suite, PASSING_ON, steps("within: 0.01"), cast, BRIEF)
+
+
 # --- A fence where nobody answers one who is alone ---
 
 WITNESSED = SUITE.replace(

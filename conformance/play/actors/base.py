@@ -111,6 +111,7 @@ class Actor:
         self.scene = part.scene
         self._output: Stream | None = None
         self.until = 0.0  # the deadline of the current step (monotonic)
+        self.came = 0.0  # when something came that is not output (monotonic); 0: not known
         self.trying = False  # the current step is only tried: it does not wait
         self.says_more = False  # this actor sends bytes in the next step, too
 
@@ -139,6 +140,7 @@ class Actor:
 
     def play(self, step: Step) -> None:
         """Do or check what the step says; raises Missed."""
+        self.came = 0.0
         self.verbs[step.verb](self, step)
         if "since" in step.options or "not_before" in step.options:
             self._check_time(step)
@@ -169,8 +171,8 @@ class Actor:
 
     def _check_time(self, step: Step) -> None:
         """Raise Missed if the line came too early or too late."""
-        now = time.monotonic()
-        came = self._output.came if Trait.HEARS in step.traits and self._output else now
+        hears = Trait.HEARS in step.traits
+        came = self._output.came if hears and self._output else self.came or time.monotonic()
         took = came - self.scene.since(step)
         least, most = step.options.get("not_before"), step.options.get("within")
         if isinstance(least, float) and took < least:

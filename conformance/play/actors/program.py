@@ -229,6 +229,7 @@ class ProgramActor(OnScreen, Metered, Writing):
         else:
             must_come = (one for one in patterns if not one.optional)
             seen = self._find_complaints(self.each(must_come), step)
+        self.came = self.errors.came
         self.note_seen("!", patterns, seen)
 
     def _find_complaints(self, patterns: Iterable[Pattern], step: Step) -> list[str]:
@@ -268,7 +269,7 @@ class ProgramActor(OnScreen, Metered, Writing):
             raise Missed(wanted, "it is still running", f"after {seconds:g} s", late=True)
         if not any(self._has_ended_by(status) for status in statuses):
             raise Missed(wanted, status_text(process.status), "it ended in another way")
-        until = time.monotonic() + GROUP_SECONDS
+        self.came, until = process.ended, time.monotonic() + GROUP_SECONDS
         if self.implementation.children:  # its children may end after it
             until = max(until, self.deadline(step))
         self.left_over += process.end_group(until)

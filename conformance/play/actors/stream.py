@@ -152,12 +152,17 @@ class Stream:
         return self._line(self._owner.deadline(step))
 
     def until(self, deadline: float) -> Iterator[Heard]:
-        """Yield lines until the deadline or the end; the last item says which of them it was."""
-        heard = Heard(b"")
-        while not heard.why:
-            late = time.monotonic() > deadline
+        """Yield lines until the deadline or the end; the last item says which of them it was.
+
+        What has come by now is looked at even if the deadline is over.
+        """
+        heard, known = Heard(b""), self._reader.rest().count(encode(self._line_end))
+        for count in itertools.count():
+            late = count > known and time.monotonic() > deadline
             heard = Heard(b"", "nothing") if late else self._line(deadline)
             yield heard
+            if heard.why:
+                return
 
     def prompt(self, text: str, step: Step) -> None:
         """Take this text, without a line end; raises Missed if other bytes come."""

@@ -71,6 +71,7 @@ class Process:
     at_end: Callable[[], None] = lambda: None  # called when it has ended
     group_is_gone: bool = False  # if True, its id may belong to another process group
     started: float = 0.0  # the time just before posix_spawn(3) (monotonic)
+    ended: float = 0.0  # the time at which its end was noticed (monotonic)
     _fds: list[int] = field(default_factory=list)
 
     @property
@@ -127,6 +128,7 @@ class Process:
 
     def _on_end(self) -> None:
         self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.ended = time.monotonic()
         self.loop.forget(self.pidfd)
         self.loop.transcript.note(self.actor, "event", f"({ending(self.status)})".encode())
         self._look_for_group()

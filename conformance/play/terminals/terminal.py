@@ -136,10 +136,9 @@ class LineReader:
     @property
     def came(self) -> float:
         """The time (monotonic) at which the last taken bytes had come."""
-        moments, wanted = self._source.moments, self._asked + self.ended
-        while len(moments) > 1 and moments[0][0] < wanted:
-            moments.popleft()
-        return moments[0][1] if moments else time.monotonic()
+        wanted = self._asked + self.ended
+        moments = (moment for total, moment in self._source.moments if total >= wanted)
+        return next(moments, time.monotonic())
 
     def _given(self, data: bytes) -> None:
         self._asked += len(data)
