@@ -91,6 +91,31 @@ def test_optional_lines_among_mingled_ones(suite: SuiteFile) -> None:
     assert fails(suite, SPEAKING, said("a|c|b|x", sees)).seen == "b"
 
 
+@pytest.mark.parametrize(
+    ("line", "sequences"),
+    [
+        ("a|c|a|b", "[[a, b], [a, c]]"),
+        ("ab|ac", "[[{starts: a}], [ab]]"),
+        ("a|a|a|b|b|c", "[[a, b], [a, b], [a, c]]"),
+        ("a|b", "[[a, {optional: b}], [b]]"),
+    ],
+)
+def test_a_line_that_fits_several_sequences(suite: SuiteFile, line: str, sequences: str) -> None:
+    """Only a later line shows to which of them it belongs."""
+    sees = f"- ann: {{sees_all: {sequences}}}"
+    passes(suite, SPEAKING, said(f"{line}|end", sees, "- ann: {sees: end}"))
+    wrong = line.rpartition("|")[0] + "|other"
+    assert fails(suite, SPEAKING, said(wrong, sees)).seen == "other"
+
+
+def test_what_is_captured_where_a_line_fits_several_sequences(suite: SuiteFile) -> None:
+    """Each line is captured by the one sequence to which it belongs in the end."""
+    first, second = ("[{matches: 'id (?P<" + name + ">.)'}" for name in ("one", "two"))
+    steps = (f"- ann: {{sees_all: [{first}, c], {second}, b]]}}", "- ann: {types: '{one} {two}'}")
+    for line, ids in (("id 1|id 2|b|c", "1 2"), ("id 1|b|id 2|c", "2 1")):
+        passes(suite, SPEAKING, said(line, *steps, f"- ann: {{sees: {ids}}}"))
+
+
 @pytest.mark.parametrize("line", ["reason", "without"])
 def test_a_reason_that_may_come_before_the_end(suite: SuiteFile, line: str) -> None:
     passes(suite, ENDING, said(line, "- ann: {sees: {optional: too bad}}", "- ann: is_closed"))

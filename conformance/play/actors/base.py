@@ -17,7 +17,7 @@ from conformance.arguments import Bytes, Pattern
 from conformance.builds.build import Build
 from conformance.model import Delivery, Medium, Origin, Program, Role, Step, Trait
 from conformance.play.actors.missed import Missed
-from conformance.play.actors.stream import InOrder, Stream
+from conformance.play.actors.stream import Interleaved, Stream
 from conformance.play.case.files import Files
 from conformance.play.case.poll import Loop
 from conformance.play.network.proxy import Proxy
@@ -229,16 +229,15 @@ class Actor:
     @verb
     def sees_all(self, step: Step) -> None:
         """Several sequences of lines: each keeps its order, but they may be interleaved."""
-        waiting = [InOrder(self.each(sequence)) for sequence in step.takes(tuple)]
+        waiting = Interleaved(self.each(sequence) for sequence in step.takes(tuple))
         order: list[str] = []
-        while any(sequence.needs_more for sequence in waiting):
-            heads = [head for sequence in waiting for head in sequence.heads]
-            wanted = " or ".join(visible(str(head)) for head in heads)
+        while (optional := waiting.ends()) is None:
+            wanted = " or ".join(visible(str(head)) for head in waiting.heads)
             line = self.output.line(wanted, step)
-            if not any(sequence.takes(line) for sequence in waiting):
+            if not waiting.takes(line):
                 raise Missed(wanted, line, "an unexpected line")
             order.append(line)
-        self.output.leave_open(head for sequence in waiting for head in sequence.heads)
+        self.output.leave_open(optional)
         self.scene.orders[self.name] = order
         if all(map(_is_exact, step.takes(tuple))):
             for sequence in step.takes(tuple):

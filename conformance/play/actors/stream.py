@@ -24,6 +24,11 @@ BEHIND_LINES = 1000  # in how many lines it looks at most
 BYTES_AT_ONCE = 1 << 15  # compared at once, so that megabytes need not be kept
 BYTES_SHOWN = 60  # on each side of the first wrong byte
 
+MOST_WAYS = 256  # in which the lines of `sees_all` may belong to its sequences
+
+_Places = tuple[int, ...]  # how many lines of each sequence have come or were left out
+_Captured = tuple[tuple[Pattern, str], ...]
+
 _ENDS = {"eof": "the output ended", "reset": "the connection was reset"}
 
 
@@ -44,26 +49,70 @@ class InOrder:
 
     def __init__(self, patterns: Iterator[Pattern]) -> None:
         self._rest = patterns
-        self.heads: list[Pattern] = []  # may come next: optional ones, then at most one required
-        self._extend()
+        self._known: list[Pattern] = []  # the beginning of the sequence, as far as it was needed
+
+    def heads(self, place: int) -> Iterator[Pattern]:
+        """What may come next behind so many lines: optional ones, then at most one required."""
+        for index in itertools.count(place):
+            if index == len(self._known):
+                self._known += itertools.islice(self._rest, 1)
+            if index == len(self._known):
+                return
+            yield self._known[index]
+            if not self._known[index].optional:
+                return
+
+
+class Interleaved:
+    """Several sequences of lines that come interleaved.
+
+    A line may fit several sequences, and only a later one may show to which it belongs. So this
+    keeps each combination of places up to which the sequences may have come.
+    """
+
+    def __init__(self, sequences: Iterable[Iterator[Pattern]]) -> None:
+        self._sequences = [InOrder(sequence) for sequence in sequences]
+        # With each combination, the lines from which parts were captured on the way to it.
+        self._ways: dict[_Places, _Captured] = {(0,) * len(self._sequences): ()}
+        self._look()
 
     @property
-    def needs_more(self) -> bool:
-        """Whether a required line must still come."""
-        return bool(self.heads) and not self.heads[-1].optional
+    def heads(self) -> list[Pattern]:
+        """All that may come next."""
+        heads = (head for nexts in self._nexts.values() for _, _, head in nexts)
+        return list(dict.fromkeys(heads))
 
     def takes(self, line: str) -> bool:
-        """Whether the line may come next; if so, the sequence advances behind it."""
-        for index, head in enumerate(self.heads):
-            if head.meets(line):
-                del self.heads[: index + 1]
-                self._extend()
-                return True
-        return False
+        """Whether the line may come next; if so, the sequences advance behind it."""
+        ways: dict[_Places, _Captured] = {}
+        for places, nexts in self._nexts.items():
+            for which, behind, head in nexts:
+                if head.meets(line):
+                    more = ((head, line),) if head.captures else ()
+                    after = (*places[:which], behind, *places[which + 1 :])
+                    ways.setdefault(after, self._ways[places] + more)
+        self._ways = dict(itertools.islice(ways.items(), MOST_WAYS))
+        self._look()
+        return bool(ways)
 
-    def _extend(self) -> None:
-        while not self.needs_more and (head := next(self._rest, None)):
-            self.heads.append(head)
+    def ends(self) -> list[Pattern] | None:
+        """The optional lines that may still come; None if a required one must."""
+        for places, nexts in self._nexts.items():
+            if all(head.optional for _, _, head in nexts):
+                for pattern, line in self._ways[places]:
+                    pattern.meets(line)  # what was captured on other ways does not count
+                return [head for _, _, head in nexts]
+        return None
+
+    def _look(self) -> None:
+        """Find what may come next in each combination."""
+        self._nexts = {places: list(self._next(places)) for places in self._ways}
+
+    def _next(self, places: _Places) -> Iterator[tuple[int, int, Pattern]]:
+        """What may come next: in which sequence, the place behind it there, and itself."""
+        for which, sequence in enumerate(self._sequences):
+            for behind, head in enumerate(sequence.heads(places[which]), places[which] + 1):
+                yield which, behind, head
 
 
 class Stream:
