@@ -13,7 +13,7 @@ from conformance.play.case.hold import Hold
 from conformance.play.network import fixed_ports
 from conformance.play.schedule.deadlines import Deadlines
 from conformance.play.schedule.patience import Patience
-from conformance.play.schedule.pool import Hint, no_hint, play_all
+from conformance.play.schedule.pool import Hint, contained, no_hint, play_all
 from conformance.session.request import Request
 
 
@@ -69,7 +69,7 @@ class Player:
 
     def _held(self, cases: Sequence[Case], hold: Hold) -> Iterator[tuple[Case, Outcome]]:
         for case in self._often(cases):
-            yield case, self.play(case)
+            yield case, contained(self.play, case)
             if hold.ended:
                 return
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import small_suite
@@ -32,14 +33,17 @@ from conformance.mistakes import Mistake
 from conformance.model import Failure, FailureKind, Outcome, Role, Verdict
 from conformance.plan import Selection
 from conformance.play.actors.connection import Wire
-from conformance.play.case import runner
-from conformance.play.case.poll import Loop, Source
+from conformance.play.case import poll, runner, together
+from conformance.play.case.hold import Hold
+from conformance.play.case.poll import Excess, Flood, Loop, Source
 from conformance.play.case.runner import play
 from conformance.play.case.transcript import KEPT_BYTES, Transcript
 from conformance.play.network.tcp import has_ipv6
+from conformance.play.processes import confine
 from conformance.play.processes.system import children
 from conformance.play.schedule.deadlines import Deadlines
 from conformance.read.suite import SuiteFile
+from conformance.session.player import Player
 from conformance.session.request import Request
 from conformance.session.session import Session
 
@@ -128,6 +132,57 @@ def test_wrong_lines_without_end_do_not_hold_a_case_up(suite: SuiteFile) -> None
     endless = "def answer(connection, line):\n    while True: connection.sendall(b'no\\n' * 9999)\n"
     failure = failure_of(outcome(suite, endless + ANSWERING, MEET + "- ann: {sees: yes sir}"))
     assert (failure.expected, failure.seen) == ("yes sir", "no")
+
+
+EITHER = "- either:\n    - [ann: {sees: one}]\n    - [ann: {sees: two}]\n"
+TOGETHER = "- together:\n    - ann: {sees: one}\n    - bob: {sees: two}\n"
+TOO_MUCH = [Flood("server"), Excess("server", "too much")]
+
+
+@pytest.mark.parametrize("problem", TOO_MUCH, ids=["flood", "limit"])
+@pytest.mark.parametrize("split", [EITHER, TOGETHER], ids=["either", "together"])
+def test_too_much_while_several_dialogues_wait_is_a_failure(
+    suite: SuiteFile, monkeypatch: pytest.MonkeyPatch, split: str, problem: Exception
+) -> None:
+    """No step is being played just then, only the loop waits for all of them."""
+    raising = Mock(side_effect=problem)
+    monkeypatch.setattr(Loop, "has_read_since", raising)
+    monkeypatch.setattr(together, "_wait_for_one", raising)
+    mute = "def answer(connection, line): pass\n" + ANSWERING
+    steps = MEET.replace("ann: starts", "ann, bob: starts") + split + "- ann, bob: closes"
+    failure = failure_of(outcome(suite, mute, steps, "{ann: wire, bob: wire}"))
+    assert "ann: {sees: " in failure.step
+    assert (failure.kind is FailureKind.LIMIT) == isinstance(problem, Excess)
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["flood", "limit"])
+def test_a_failure_is_held_although_a_program_goes_too_far(
+    suite: SuiteFile, monkeypatch: pytest.MonkeyPatch, limited: bool
+) -> None:
+    """A flood is read no more, and a program over its limit ends the pause."""
+    monkeypatch.setattr(poll, "MOST_UNREAD", 1 << 40 if limited else 1000)
+    monkeypatch.setattr(confine, "excess", lambda _: "too much")
+    endless = "def answer(connection, line):\n    while True: connection.sendall(b'x' * 9999)\n"
+    one = scenario(suite, MEET + "- ann: {sees: yes sir}")
+    case, builds = only_case(one, program(suite.folder, endless + ANSWERING))
+    (reading, writing), said = os.pipe(), Mock()
+    try:
+        os.write(writing, b"" if limited else b"\n")
+        found = play(case, suite, builds, Deadlines(PATIENT), Hold(said, reading), limited)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert (failure_of(found).kind is FailureKind.LIMIT, said.call_count) == (limited, 1 + limited)
+
+
+def test_a_fault_of_the_harness_costs_one_case_of_a_run_that_is_held(
+    suite: SuiteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, builds = only_case(scenario(suite, MEET), program(suite.folder, ""))
+    monkeypatch.setattr(runner, "play", Mock(side_effect=ValueError("a fault")))
+    request = Request([suite.folder], Selection(), hold=Hold(Mock()), repeat=2)
+    played = list(Player(request, suite, builds).played([case], 1))
+    assert ["ValueError: a fault" in (found.error or "") for _, found in played] == [True] * 2
 
 
 def test_a_pattern_that_takes_for_ever_is_stopped(

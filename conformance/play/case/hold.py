@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from conformance.model import Failure
 from conformance.play.actors.base import Actor, Scene
 from conformance.play.actors.program import ProgramActor
+from conformance.play.case.poll import Excess, Flood
 from conformance.text import visible
 
 TURN_SECONDS = 60.0
@@ -38,6 +39,11 @@ class Hold:
         try:
             while not scene.loop.wait(lambda: bool(pressed), time.monotonic() + TURN_SECONDS):
                 pass
+        except Flood:  # read no more of what a program writes without end
+            if not pressed:
+                os.read(self.input_fd, 1000)
+        except Excess as excess:
+            self.say(f"{excess.actor} is ended: {excess.what}")
         finally:
             scene.loop.forget(self.input_fd)
 

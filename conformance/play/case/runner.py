@@ -31,6 +31,7 @@ from conformance.model import (
     Step,
     Suite,
     Trait,
+    single,
 )
 from conformance.play.actors import ACTORS
 from conformance.play.actors.base import Actor, Part, Scene
@@ -169,9 +170,12 @@ class _Playing:
             for step, following in zip(steps, (*steps[1:], None), strict=True):
                 if actor := actors.get(step.actor):
                     actor.says_more = _says_more(step, following)
-                self._play_step(actors, step, arm)
+                # Of the first step of a dialogue, if what went wrong belongs to no step.
+                with _as_failure_of(next(iter(single([step])))):
+                    self._play_step(actors, step, arm)
                 self.reached += 1
-            self._account_for_all(actors)
+            with _as_failure_of(ends[0]):
+                self._account_for_all(actors)
             for step in ends:
                 with _as_failure_of(step):
                     actors[step.actor].until = time.monotonic() + self.deadlines.allow(last)
