@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from tiny import ECHO, PATIENT, SHORT, played, program, read_scenarios, scenario, write_suite
@@ -223,6 +224,10 @@ def test_questions_are_answered_while_any_step_waits(suite: SuiteFile) -> None:
         b"\x1bP+q544e\x1b\\",
         b"\x1b_Gi=1\x1b\\",
         b"\x1b=\x1b>",
+        b"\xc2\x9b?2004h",
+        b"\x1b[1:2A",
+        b"\x1b[5J",
+        b"\x1b[?3h",
     ],
 )
 def test_what_a_program_says_to_its_terminal_is_not_shown(sequence: bytes) -> None:
@@ -237,6 +242,23 @@ def test_what_a_program_says_to_its_terminal_is_not_shown(sequence: bytes) -> No
         assert screen.rows(cursor=True) == ["one two‸"], cut
     os.close(reading)
     os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "row"),
+    [
+        (b"\x1b[1;5D", "on‸e"),
+        (b"\x1b[1;9K", "   ‸"),
+        (b"\xc2\x9b1;2;9r", "‸one"),
+        (b"\x1b[1;2;9H", "o‸ne"),
+        (b"\x1b[?25;2004h", "one‸"),
+    ],
+)
+def test_surplus_parameters_are_ignored(sequence: bytes, row: str) -> None:
+    source = Mock()
+    screen = Screen(source, 40, 5, Mock())
+    source.take(b"one" + sequence)
+    assert screen.rows(cursor=True) == [row]
 
 
 @pytest.mark.parametrize(("mode", "sent"), [("l", "onertwo"), ("h", "E[200~onertwoE[201~")])

@@ -23,9 +23,11 @@ _APPLICATION_KEYS = 1 << 5
 _BRACKETED_PASTE = 2004 << 5
 
 # Escape sequences that a program sends: control sequences (CSI) and strings (DCS, SOS, PM, APC).
-_SEQUENCE = re.compile(rb"\x1b(?:\[([<=>?]?)[0-9;:]*([ -/]*)([@-~])|[PX^_][^\x1b\x07]*\x1b\\)")
+_SEQUENCE = re.compile(rb"\x1b(?:\[([<=>?]?)([0-9;:]*)([ -/]*)([@-~])|[PX^_][^\x1b\x07]*\x1b\\)")
+_ONE_CHARACTER = "\x9b".encode()  # stands for ESC [, too
 _SECONDARY_ATTRIBUTES = b"\x1b[1c"  # stands for this query, since pyte knows only the primary one
-_BEGUN = re.compile(rb"\x1b(?:\[[<=>?]?[0-9;:]*[ -/]*|[PX^_][^\x1b\x07]{0,4096}\x1b?)?\Z")
+_BEGUN = re.compile(rb"(?:\xc2|\x1b(?:\[[<=>?]?[0-9;:]*[ -/]*|[PX^_][^\x1b\x07]{0,4096}\x1b?)?)\Z")
+_MOST = {b"H": 2, b"f": 2, b"r": 2, b"h": None, b"l": None}  # parameters that count; others: one
 
 
 class Screen:
@@ -35,7 +37,7 @@ class Screen:
         self, source: Source, columns: int, rows: int, reply: Callable[[bytes], object]
     ) -> None:
         self._window = _Window(columns, rows, reply)
-        self._stream = pyte.ByteStream(self._window)
+        self._stream = _Stream(self._window)
         self._modes_at_first = set(self._window.mode)
         self._begun = b""  # an escape sequence whose end has not come yet
         self.changes = 0  # number of chunks that have come
@@ -84,19 +86,25 @@ class Screen:
         return None
 
     def _feed(self, data: bytes) -> None:
-        data = self._begun + data
+        data = (self._begun + data).replace(_ONE_CHARACTER, b"\x1b[")
         begun = _BEGUN.search(data)
         self._begun = begun[0] if begun else b""
         self._stream.feed(_SEQUENCE.sub(self._known, data[: len(data) - len(self._begun)]))
         self.changes += 1
 
     def _known(self, found: re.Match[bytes]) -> bytes:
-        """The sequence if pyte knows it, else b"": pyte shows parts of others as text, or fails."""
-        private, between, final = found.groups(b"")
+        """The sequence if pyte knows it, else b"": pyte shows parts of others as text, or fails.
+
+        Surplus parameters are left out, as real terminals ignore them.
+        """
+        private, parameters, between, final = found.groups(b"")
         if (private, final) == (b">", b"c"):
             return _SECONDARY_ATTRIBUTES
         known = not private or (private == b"?" and final in b"hlJK")
-        return found[0] if final and not between and known and final != b"m" else b""
+        if not known or not final or between or final == b"m" or b":" in parameters:
+            return b""
+        counting = parameters.split(b";")[: _MOST.get(final, 1)]
+        return b"\x1b[" + private + b";".join(counting) + final
 
     def _row(self, y: int, cursor: bool) -> str:
         cells = [self._window.buffer[y][x].data for x in range(self._window.columns)]
@@ -110,6 +118,16 @@ class Screen:
         if self._window.mode != self._modes_at_first:
             changed.append("the terminal's modes are changed")
         return changed
+
+
+class _Stream(pyte.ByteStream):
+    """pyte's parser, which does not end at a sequence whose parameters pyte cannot use."""
+
+    def _send_to_parser(self, data: str) -> bool | None:
+        try:
+            return super()._send_to_parser(data)
+        except (TypeError, ValueError, LookupError, UnboundLocalError, AssertionError):
+            return True  # the parser has begun again; real terminals ignore such sequences
 
 
 class _Window(pyte.Screen):
