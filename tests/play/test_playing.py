@@ -1039,6 +1039,29 @@ def test_what_a_program_writes_to_files(suite: SuiteFile) -> None:
     assert fails(suite, server, more).reason == "nothing more came in chat.log"
 
 
+@pytest.mark.parametrize("verb", ["makes: log", "makes: log, holding: one", "writes: one, to: log"])
+@pytest.mark.parametrize(
+    ("made", "seen"),
+    [
+        ("os.mkdir(sys.argv[3])", "a folder, or something else that is no file"),
+        ("os.mkfifo(sys.argv[3])", "a folder, or something else that is no file"),
+        ("os.symlink('log', sys.argv[3])", os.strerror(errno.ELOOP)),
+    ],
+)
+def test_what_a_program_makes_in_place_of_a_file(
+    suite: SuiteFile, verb: str, made: str, seen: str
+) -> None:
+    steps = f'- server: {{starts: {{log: "{{scratch}}/log"}}}}\n- server: {{{verb}}}'
+    failure = fails(suite, made + ECHO, steps, "{}")
+    assert (failure.expected, failure.seen) == ("the file log", seen)
+
+
+def test_a_long_line_in_a_file(suite: SuiteFile) -> None:
+    server = "open(sys.argv[3], 'w').write('x' * 70000 + 'y\\n' + 'z\\n')" + ECHO
+    starts = '- server: {starts: {log: "{scratch}/log"}}\n'
+    passes(suite, server, starts + "- server: {writes: ['{x*70000}y', z], to: log}", "{}")
+
+
 def test_a_tool_that_fails(suite: SuiteFile) -> None:
     failure = fails(suite, ECHO, "- server: starts\n- server: {runs: test -e nothing}", "{}")
     assert failure.reason == "status 1"

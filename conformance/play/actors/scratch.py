@@ -38,11 +38,11 @@ class Writing(Actor):
     def makes(self, step: Step) -> None:
         """A file exists in time, and a line in it matches the option `holding`, if given."""
         name = step.takes(str)
-        path, deadline = self.scene.files.folder / name, self.deadline(step)
+        files, deadline = self.scene.files, self.deadline(step)
         wanted = re.compile(str(step.options.get("holding", "")), re.MULTILINE)
-        while not (path.exists() and wanted.search(decode(path.read_bytes()))):
+        while (text := files.whole(name)) is None or not wanted.search(decode(text)):
             if time.monotonic() > deadline:
-                seen = "no such line" if path.exists() else "no such file"
+                seen = "no such file" if text is None else "no such line"
                 raise Missed(f"{name} {wanted.pattern}".rstrip(), seen, "not in time")
             self._look_again()
         self.did(f"makes {name}")
