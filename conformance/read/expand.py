@@ -155,8 +155,8 @@ class _Expander:
 
     def finish(self, place: Place) -> None:
         """Add the suite's ending if the server still runs, then check that all actors ended."""
+        self.state.check_readers(place)
         if self.state.needs_ending and self.suite.ending:
-            self.state.check_readers(place)
             self._fence(place, {})
             for node in self.suite.ending:
                 source = Source(place, Origin.ENDING, depth=1)

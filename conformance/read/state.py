@@ -231,6 +231,8 @@ def _apply(effect: Effect | None, part: Part, step: Step) -> None:
             part.phase, part.reads, part.writes = Phase.ON, True, "input" not in step.options
         case Effect.ENDS if kind is not ActorKind.SCRIPTED:  # which can take another connection
             part.phase = Phase.OVER
+        case Effect.ENDS:
+            part.reads = True  # the next connection, if any
         case Effect.ENDS_INPUT if kind in PEERS or medium is Medium.PIPES:
             part.writes = False
         case Effect.OPENS_INPUT:

@@ -8,6 +8,7 @@ import pytest
 from tiny import SUITE, read_scenarios, scenario, write_suite
 
 from conformance.arguments import Pattern
+from conformance.mistakes import Mistake
 from conformance.model import ActorKind, CastMember, Kind, Origin, Role, Scenario, Step
 from conformance.read.suite import SuiteFile
 
@@ -110,6 +111,26 @@ def test_the_suites_ending_follows_where_the_server_runs(suite: SuiteFile) -> No
 def test_no_ending_follows_where_the_server_has_ended(suite: SuiteFile) -> None:
     one = scenario(suite, "- server: starts\n- server: {exits: 0}", "{}")
     assert [shown(step) for step in one.steps] == ["server starts", "server exits 0"]
+
+
+UNREAD = """
+- server: starts
+- ann: starts
+- server: accepts
+- server: stops_reading
+- ann: {exits: 0}
+"""
+
+
+def test_a_scripted_server_must_read_at_the_end(suite: SuiteFile) -> None:
+    """It reads until the client ends the connection, so it would wait in vain."""
+    with pytest.raises(Mistake, match="server does not read at the end; add `reads_again`"):
+        scenario(suite, UNREAD, "{server: scripted, ann: client}")
+
+
+@pytest.mark.parametrize("end", ["reads_again", "resets", "{closes: , rest: ignored}"])
+def test_a_scripted_server_that_need_not_read_more(suite: SuiteFile, end: str) -> None:
+    scenario(suite, f"{UNREAD}- server: {end}", "{server: scripted, ann: client}")
 
 
 def test_no_ending_follows_a_scripted_server(suite: SuiteFile) -> None:
