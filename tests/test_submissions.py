@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from small_suite import SERVER, SHOUTING_SERVER, add_server, write_suite
 
 from conformance.cli import main
-from conformance.play.processes import confine
+from conformance.play.processes import confine, system
 from conformance.report.page.draw import unpacked
 
 PATIENT = ["--deadline", "60"]  # what must come does come, however busy the machine is
@@ -91,6 +95,35 @@ def test_one_without_bounds_harms_no_other(
     assert told in shown
     written = sum(path.stat().st_size for path in submissions.joinpath("mallory").iterdir())
     assert written < 1 << 30  # it was stopped within a look, and not played again
+
+
+FORKED = """\
+import os, signal, sys
+shared = os.urandom(1 << 20) * 24
+for _ in range(4):
+    if os.fork() == 0:
+        own = os.urandom(1 << 20) * int(sys.argv[1])
+        print("up", flush=True)
+        signal.pause()
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("own", "told"), [("0", ""), ("24", "more than 64 MiB of memory")])
+def test_what_processes_share_counts_once(
+    own: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five processes use 24 MiB together, which are 120 MiB if one counts them for each."""
+    monkeypatch.setattr(confine, "MEMORY", 64 << 20)
+    words = [sys.executable, "-I", "-S", "-c", FORKED, own]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            assert process.stdout
+            assert [process.stdout.readline() for _ in range(4)] == [b"up\n"] * 4
+            assert system.usage(process.pid)[0] > confine.MEMORY
+            assert confine.excess(process.pid) == told
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_those_that_cannot_be_read_are_told_and_stop_nobody(

@@ -40,7 +40,8 @@ def prefix() -> list[str]:
 def excess(pid: int) -> str:
     """The limit that a program, with its descendants, exceeds; "" if none."""
     memory, written, processes = system.usage(pid)
-    if memory > MEMORY:
+    # The first sum counts shared pages several times; the second one is right, but takes longer.
+    if memory > MEMORY and system.proportional(pid) > MEMORY:
         return f"more than {MEMORY >> 20} MiB of memory"
     if written > WRITTEN:
         return f"more than {WRITTEN >> 20} MiB written into files"

@@ -57,6 +57,24 @@ def usage(pid: int) -> tuple[int, int, int]:
     return memory, written, threads
 
 
+def proportional(pid: int) -> int:
+    """Resident bytes of a process and its descendants; what they share counts only once."""
+    memory = 0
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                memory += _share(one)
+    return memory
+
+
+def _share(process: psutil.Process) -> int:
+    """Its share of the memory that it uses; all of that memory if the system does not tell."""
+    with suppress(psutil.AccessDenied):
+        return int(process.memory_full_info().pss)
+    return int(process.memory_info().rss)
+
+
 def descriptors(pid: int) -> int:
     """The number of open descriptors of a process and its running descendants."""
     count = 0
