@@ -334,7 +334,7 @@ class Failure:
     timeline: tuple[str, ...] = ()  # the last lines of all actors, in the order of arrival
     stderr: tuple[str, ...] = ()  # the first and last lines of standard error of each program
     kind: FailureKind = FailureKind.STEP
-    program: str = ""  # `server-go`: the program at fault; "" if the kind is STEP
+    program: str = ""  # `server-go`: the program at fault; "" if unknown, or if the kind is STEP
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pytest
 from tiny import LISTENING, PATIENT, SHORT, only_case, played, program, scenario, write_suite
 
 from conformance.builds.build import Build
-from conformance.model import Role
+from conformance.model import FailureKind, Role
 from conformance.play.case import runner
 from conformance.play.case.runner import play
 from conformance.play.processes import system
@@ -122,6 +122,45 @@ def test_after_programs_that_fled_to_sessions_of_their_own(suite: SuiteFile) -> 
     assert_gone(pids_of(suite), 3)
 
 
+FLED = """
+import os, subprocess
+null = subprocess.DEVNULL
+options = {{"start_new_session": True, "stdin": null, "stdout": null, "stderr": null}}
+subprocess.Popen(["sleep", "600"], cwd="{}", **options)
+"""
+PAUSED = "ready()\nsignal.pause()\n"
+BOTH_END = """
+- server: starts
+- ann: starts
+- ann: {exits: 0}
+- server: {is_sent: SIGTERM}
+- server: {exits: SIGTERM}
+"""
+
+
+@pytest.mark.parametrize(
+    ("server", "client", "to_blame"),
+    [
+        pytest.param(FLED.format("."), "", "server-tiny", id="server"),
+        pytest.param("", FLED.format("."), "client-tiny", id="client"),
+        pytest.param("", FLED.format("/"), "", id="unknown"),
+        pytest.param(FLED.format("."), FLED.format("."), "", id="both"),
+    ],
+)
+def test_who_left_them_behind_is_told_by_their_folder(
+    server: str, client: str, to_blame: str, suite: SuiteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "GROUP_SECONDS", 0.0)  # they do not end by themselves
+    folders = [suite.folder / "server", suite.folder / "client"]
+    for folder in folders:
+        folder.mkdir()
+    builds = [program(folders[0], server + PAUSED), program(folders[1], client, Role.CLIENT)]
+    one = scenario(suite, BOTH_END, "{ann: client}")
+    failure = played(suite, one, *builds).afterwards
+    assert failure
+    assert (failure.kind, failure.program) == (FailureKind.LEFT_OVER, to_blame)
+
+
 def test_where_the_wait_for_them_is_interrupted(
     suite: SuiteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +168,7 @@ def test_where_the_wait_for_them_is_interrupted(
     (suite.folder / "chain.py").write_text(CHAIN)
     os.mkfifo(suite.folder / "last")
 
-    def interrupted(kept: set[int], seconds: float) -> int:
+    def interrupted(kept: set[int], seconds: float) -> list[Path | None]:
         monkeypatch.setattr(runner, "reap", system.reap)
         raise KeyboardInterrupt
 

@@ -95,6 +95,12 @@ def test_an_ending_reddens_the_run_and_no_case() -> None:
     assert red(run(*results)) == ["server zig does not end as it should (STOP-1), in 2 cases"]
 
 
+def test_a_group_without_a_known_program_names_none() -> None:
+    left = replace(START, kind=FailureKind.LEFT_OVER, requirement="", program="")
+    (one,) = groups([result("a", afterwards=left), result("b", afterwards=left)])
+    assert one.title == "a program leaves processes behind, in 2 cases"
+
+
 def test_a_group_shows_the_first_case_and_first_and_last_words() -> None:
     (one,) = groups([result("a", START)])
     text = group_text(one, {}).splitlines()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from conformance.model import FLOOD, Case, Failure, FailureKind, Origin, Step, Trait
 from conformance.play.actors.base import Actor
@@ -68,25 +69,26 @@ class Failures:
             program=guilty.label,
         )
 
-    def left_over(self, orphans: int) -> Failure | None:
+    def left_over(self, orphans: Sequence[Path | None]) -> Failure | None:
         """The failure of a program whose child processes outlived it; None if there are none.
 
-        `orphans` counts those that had left the process groups of the programs.
+        `orphans` are the working folders of those that had left the process groups of the programs.
         """
         programs = self._programs()
-        count = sum(actor.left_over for actor in programs) + orphans
+        count = sum(actor.left_over for actor in programs) + len(orphans)
         if not count:
             return None
-        guilty = next((actor for actor in programs if actor.left_over), programs[0])
+        certain = next((actor for actor in programs if actor.left_over), None)
+        guilty = certain or _owner(programs, orphans)
         return Failure(
             requirement="",
-            actor=guilty.name,
+            actor=guilty.name if guilty else "",
             step=f"{self.case.scenario.place}  at the end",
             expected="no process left behind",
             seen=f"{count} left, and killed",
             reason="a program has ended, but processes that it started have not",
             kind=FailureKind.LEFT_OVER,
-            program=guilty.label,
+            program=guilty.label if guilty else "",
         )
 
     def _rule(self, step: Step, missed: Missed, kind: FailureKind) -> str:
@@ -112,6 +114,13 @@ class Failures:
 
     def _programs(self) -> list[ProgramActor]:
         return [actor for actor in self.actors.values() if isinstance(actor, ProgramActor)]
+
+
+def _owner(programs: Sequence[ProgramActor], orphans: Sequence[Path | None]) -> ProgramActor | None:
+    """The program that has started processes with these working folders; None if several may."""
+    some = [actor for actor in programs if actor.implementation.folder.resolve() in orphans]
+    some = some or list(programs)
+    return some[0] if len({actor.label for actor in some}) == 1 else None
 
 
 def none_of(steps: Sequence[Step], misses: Sequence[Missed]) -> Missed:

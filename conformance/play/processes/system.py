@@ -206,22 +206,29 @@ def children() -> set[int]:
         return {child.pid for child in psutil.Process().children()}
 
 
-def reap(kept: set[int], seconds: float) -> int:
-    """Wait for the end of all children, except those in `kept`; return how many had to be killed.
+def reap(kept: set[int], seconds: float) -> list[Path | None]:
+    """Wait for the end of all children, except those in `kept`.
 
-    Those that still run after `seconds` are killed. The children of a killed process become
-    children of this process, so the loop finds them, too.
+    Those that still run after `seconds` are killed; returns the working folder of each of them,
+    None where it is unknown. The children of a killed process become children of this process, so
+    the loop finds them, too.
     """
-    deadline, count = time.monotonic() + seconds, 0
+    deadline, folders = time.monotonic() + seconds, list[Path | None]()
     while left := {pid for pid in children() - kept if not _has_ended(pid)}:
         if time.monotonic() < deadline:
             look_again(LOOK_SECONDS)  # no event signals the end of an orphan
             continue
         for pid in left:
+            folders.append(_working_folder(pid))
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-        count += len(left)
-    return count
+    return folders
+
+
+def _working_folder(pid: int) -> Path | None:
+    with suppress(OSError):  # it has just ended, or has changed its user
+        return Path(f"/proc/{pid}/cwd").readlink()
+    return None
 
 
 def _has_ended(pid: int) -> bool:

@@ -166,7 +166,8 @@ def _description(some: Sequence[_Found]) -> str:
         return clipped(visible(" ".join(_key(*some[0]))), 2 * SHOWN)
     if failure.kind is not FailureKind.STEP:
         rule = f" ({failure.requirement})" if failure.requirement else ""
-        return f"{failure.program.replace('-', ' ', 1)} {WORDS[failure.kind]}{rule}"
+        program = failure.program.replace("-", " ", 1) or "a program"
+        return f"{program} {WORDS[failure.kind]}{rule}"
     texts = [one.expected for _, one, _ in some if one]
     if len(set(texts)) > 1:
         texts = [_generalized(one) for _, one, _ in some if one]
