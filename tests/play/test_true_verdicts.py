@@ -349,6 +349,7 @@ BLAMING = (
     .replace("  alone_types", "  proves: ECHO-2\n  alone_proves: LOUD-1\n  alone_types")
     .replace("{exits: SIGTERM}", "{exits: SIGTERM, proves: LOUD-1}")
 )
+PAUSED = "ready()\nsignal.pause()\n"
 ONE_IN = "- server: starts\n- ann: comes\n"
 WELCOMING = "b'hello ann, one of 1\\n' if line == b'I am ann\\n' else b'fence!\\n'"
 
@@ -383,6 +384,19 @@ def test_a_fence_that_is_not_answered_breaks_its_own_rule(blaming: SuiteFile) ->
     server = answering(WELCOMING.replace("fence!", "what?"))
     failure = failure_of(outcome(blaming, server, ONE_IN))
     assert (failure.kind, failure.requirement) == (FailureKind.FENCE, "LOUD-1")
+    assert failure.program == "server-tiny"
+
+
+def test_a_fence_that_a_client_breaks_is_not_blamed_on_the_server(blaming: SuiteFile) -> None:
+    client = """
+import sys
+for line in sys.stdin:
+    print("hello ann, one of 1" if line == "I am ann\\n" else "what?", flush=True)
+"""
+    builds = [program(blaming.folder, PAUSED), program(blaming.folder, client, Role.CLIENT)]
+    found = played(blaming, scenario(blaming, ONE_IN, "{ann: client}"), *builds)
+    failure = failure_of(found)
+    assert (failure.kind, failure.program) == (FailureKind.FENCE, "")
 
 
 def test_a_line_in_front_of_a_fence_breaks_the_scenarios_rule(blaming: SuiteFile) -> None:

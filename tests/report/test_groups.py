@@ -101,6 +101,28 @@ def test_a_group_without_a_known_program_names_none() -> None:
     assert one.title == "a program leaves processes behind, in 2 cases"
 
 
+UNFENCED = replace(START, kind=FailureKind.FENCE, requirement="CHAT-2", program="")
+
+
+def unfenced(server: str, client: str) -> Result:
+    return replace(failed("x", server, client), failure=UNFENCED)
+
+
+@pytest.mark.parametrize(
+    ("results", "program"),
+    [
+        ([unfenced("go", "c"), passed("x", "go", "py")], "client c"),
+        ([unfenced("go", "c"), unfenced("go", "py"), passed("x", "c", "py")], "server go"),
+        ([unfenced("go", "c")], "a program"),
+    ],
+)
+def test_other_pairings_tell_which_program_breaks_a_fence(
+    results: list[Result], program: str
+) -> None:
+    (one,) = groups(results)
+    assert one.what.startswith(f"{program} does not pass on the line that proves")
+
+
 def test_a_group_shows_the_first_case_and_first_and_last_words() -> None:
     (one,) = groups([result("a", START)])
     text = group_text(one, {}).splitlines()

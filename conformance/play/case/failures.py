@@ -50,7 +50,7 @@ class Failures:
             timeline=self.transcript.timeline(TIMELINE_LINES),
             stderr=self._stderr(),
             kind=kind,
-            program="" if kind is FailureKind.STEP else self._at_fault(step).label,
+            program="" if kind is FailureKind.STEP else self._at_fault(step),
         )
 
     def over_limit(self, step: Step, excess: Excess) -> Failure:
@@ -99,11 +99,16 @@ class Failures:
         own = None if missed.extra else step.own_rule
         return own or step.proves or first
 
-    def _at_fault(self, step: Step) -> Actor:
-        """The actor to blame for a start, a fence or an ending: the server, if it is a program."""
+    def _at_fault(self, step: Step) -> str:
+        """The label of the program to blame for a start, a fence or an ending.
+
+        It is "" if the server and a client take part, because either may have broken it.
+        """
         server, actor = self.actors["server"], self.actors[step.actor]
-        of_itself = Trait.OF_ITSELF in step.traits
-        return server if isinstance(server, ProgramActor) and not of_itself else actor
+        if Trait.OF_ITSELF in step.traits or not isinstance(server, ProgramActor):
+            return actor.label
+        is_alone = {one.label for one in self._programs()} == {server.label}
+        return server.label if is_alone else ""
 
     def _stderr(self) -> tuple[str, ...]:
         return tuple(

@@ -12,6 +12,8 @@ from conformance.model import Delivery, Kind, Result, Role, Verdict
 Pairing: TypeAlias = tuple[str, ...]
 _Played: TypeAlias = Mapping[Pairing, bool]  # pairing → whether it passed
 _Program: TypeAlias = tuple[Role, str]
+# A case (see `players`) → the label of the program at fault.
+Culprits: TypeAlias = Mapping[tuple[str, ...], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,21 @@ def faults(results: Sequence[Result]) -> list[Fault]:
     found = [fault for key, played in scenarios.items() for fault in _faults_of(*key, played)]
     accused, trusted = _accused(found, results), _trusted(results)
     return [_singled_out(fault, accused, trusted) for fault in found]
+
+
+def culprits(results: Sequence[Result]) -> Culprits:
+    """The program at fault for each case in which other cases show it."""
+    return {
+        (fault.scenario, fault.delivery, *pair): f"{fault.role}-{fault.name}"
+        for fault in faults(results)
+        if fault.role
+        for pair in fault.pairings
+    }
+
+
+def players(result: Result) -> tuple[str, ...]:
+    """What identifies a case in `culprits`."""
+    return result.scenario, result.delivery, result.server or "", *result.clients
 
 
 def _pairings(results: Iterable[Result]) -> dict[tuple[str, Delivery], dict[Pairing, bool]]:

@@ -3,7 +3,7 @@
 Failed steps are grouped by the broken rule and by what was expected. If a line was repeated
 endlessly instead (a flood), they are grouped by this line. Failures of a program as a whole (it
 does not start, does not answer a fence, does not end properly, or leaves processes behind) are
-grouped by program.
+grouped by program; other cases may show which program it is.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from conformance.model import FLOOD, Failure, FailureKind, Result, Verdict
+from conformance.report.findings.blame import Culprits, culprits, players
 from conformance.text import clipped, counted, visible
 
 WORDS = {
@@ -63,13 +64,22 @@ class Group:
 
 def groups(results: Iterable[Result], *, known: bool = False) -> list[Group]:
     """The groups of all unexpected results, largest first; `known` adds known failures."""
-    found: list[_Found] = []
+    results, found = list(results), list[_Found]()
+    blamed = culprits(results)
     for one in results:
         if not one.expected or (known and one.verdict is Verdict.FAILED):
-            found.append((one, one.failure, True))
+            found.append((one, _with_program(one, blamed), True))
         if one.afterwards:
             found.append((one, one.afterwards, False))
     return _grouped(found)
+
+
+def _with_program(result: Result, blamed: Culprits) -> Failure | None:
+    """The failure of a case, with the program at fault where only other cases show it."""
+    failure = result.failure
+    if failure is None or failure.program or failure.kind is FailureKind.STEP:
+        return failure
+    return replace(failure, program=blamed.get(players(result), ""))
 
 
 def _grouped(found: Sequence[_Found]) -> list[Group]:
@@ -188,7 +198,7 @@ def _common_prefix(texts: Sequence[str]) -> str:
 
 def common_program(group: Group, results: Iterable[Result]) -> str:
     """`server go`, if this program is in all cases of the group, but not in all of the run."""
-    if group.is_of_a_program:
+    if group.is_of_a_program and group.failure and group.failure.program:
         return ""  # the title names the program
     results = list(results)
     for role, of in (("server", _servers), ("client", _clients)):

@@ -6,11 +6,11 @@ Otherwise both programs are suspected.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from conformance.model import Failure, Kind, Result, Role, Verdict
-from conformance.report.findings.blame import faults
+from conformance.report.findings.blame import Culprits, culprits, players
 from conformance.report.run import Run
 
 
@@ -26,7 +26,6 @@ class Standing(StrEnum):
 
 
 _WORST = {standing: place for place, standing in enumerate(Standing)}
-_Blamed = Mapping[tuple[str, ...], str]  # a case (see `_players`) → the program at fault
 
 
 def standings(run: Run) -> dict[str, dict[str, Standing]]:
@@ -34,7 +33,7 @@ def standings(run: Run) -> dict[str, dict[str, Standing]]:
 
     With --against, only the implementations that are judged are included.
     """
-    blamed = _blamed(run.results)
+    blamed = culprits(run.results)
     known = {_label(one): one.get("known_failures", {}) for one in run.implementations}
     given = {_label(one) for one in run.implementations if one.get("given")}
     found: dict[str, dict[str, Standing]] = {label: {} for label in known}
@@ -58,21 +57,8 @@ def _label(implementation: Mapping[str, object]) -> str:
     return f"{implementation.get('role')}-{implementation.get('name')}"
 
 
-def _blamed(results: Sequence[Result]) -> _Blamed:
-    return {
-        (fault.scenario, fault.delivery, *pair): f"{fault.role}-{fault.name}"
-        for fault in faults(results)
-        if fault.role
-        for pair in fault.pairings
-    }
-
-
-def _players(result: Result) -> tuple[str, ...]:
-    return result.scenario, result.delivery, result.server or "", *result.clients
-
-
 def _shown(
-    result: Result, label: str, blamed: _Blamed, known: Mapping[str, str]
+    result: Result, label: str, blamed: Culprits, known: Mapping[str, str]
 ) -> Iterator[tuple[str, Standing]]:
     """The rules that one case shows something about, for one of its implementations."""
     if result.verdict in (Verdict.UNSUPPORTED, Verdict.UNAVAILABLE):
@@ -89,7 +75,7 @@ def _shown(
 
 
 def _accused(
-    result: Result, failure: Failure, label: str, blamed: _Blamed, known: Mapping[str, str]
+    result: Result, failure: Failure, label: str, blamed: Culprits, known: Mapping[str, str]
 ) -> Standing:
     """What a failure shows about one of the programs in its case."""
     if result.verdict is Verdict.WARNED:
@@ -98,7 +84,7 @@ def _accused(
         return Standing.KNOWN if result.known in known or not result.known else Standing.OPEN
     if result.kind in (Kind.SERVER, Kind.CLIENT):
         return Standing.BROKEN
-    culprit = failure.program or blamed.get(_players(result))
+    culprit = failure.program or blamed.get(players(result))
     if culprit is None:
         return Standing.SUSPECTED
     return Standing.BROKEN if culprit == label else Standing.OPEN
