@@ -369,7 +369,8 @@ VERBS = {
         Verb(
             "closes",
             PEERS,
-            "closes the connection; steps have named all that was received (or `rest: ignored`)",
+            "closes the connection, even if the other side has already ended it; steps have named "
+            "all that was received (or `rest: ignored`)",
             options=_REST_OPTIONS,
             effect=Effect.ENDS,
             acts=True,
@@ -377,7 +378,8 @@ VERBS = {
         Verb(
             "resets",
             PEERS,
-            "resets the connection; steps have named all that was received (or `rest: ignored`)",
+            "resets the connection, even if the other side has already ended it; steps have named "
+            "all that was received (or `rest: ignored`)",
             options=_REST_OPTIONS,
             effect=Effect.ENDS,
             acts=True,
@@ -434,7 +436,7 @@ VERBS = {
         Verb(
             "sees_nothing_for",
             ALL,
-            "gets nothing for so many seconds; this needs no group",
+            "gets nothing for so many seconds, not even an end; this needs no group",
             argument=seconds,
             media=IN_LINES,
             traits=frozenset({Trait.LASTS}),
