@@ -145,6 +145,27 @@ def test_the_cases_of_a_rule(pytester: pytest.Pytester, suite: Path, rule: str, 
     done.assert_outcomes(passed=count, deselected=2 - count)
 
 
+def test_what_pytest_leaves_out_says_nothing_of_known_failures(
+    pytester: pytest.Pytester, suite: Path
+) -> None:
+    known = "known_failures: {lines/comes-*: it yells}\n"
+    add_server(suite / "servers", "yelling", SHOUTING_SERVER, known)
+    done = pytester.runpytest_subprocess(str(suite), "-k", "starts")
+    done.assert_outcomes(passed=2, deselected=2)
+    assert done.ret == pytest.ExitCode.OK
+
+
+def test_the_command_of_a_failure_names_whom_the_program_is_judged_against(
+    pytester: pytest.Pytester, suite: Path
+) -> None:
+    add_server(Path("elsewhere"), "guest", SHOUTING_SERVER)
+    words = ["--conformance-implementation", "elsewhere", "--conformance-against", "right"]
+    done = pytester.runpytest_subprocess(str(suite), *words)
+    done.stdout.fnmatch_lines(
+        ["*conformance run --implementation elsewhere --against right *comes-back?guest?*"]
+    )
+
+
 def test_an_unexpected_pass_fails(pytester: pytest.Pytester, suite: Path) -> None:
     add_server(suite / "servers", "mended", SERVER, "known_failures: {lines/starts: a reason}\n")
     done = pytester.runpytest_subprocess(str(suite))

@@ -31,7 +31,7 @@ from conformance.play.schedule.order import default_jobs, sort_key
 from conformance.play.schedule.pool import contained, play_all
 from conformance.report.folder import results
 from conformance.report.reports import PAGE
-from conformance.report.run import Run, red
+from conformance.report.run import Run, red, selecting
 from conformance.report.terminal.failure import failure_text
 from conformance.report.terminal.matrix import Look
 from conformance.report.terminal.summary import ending_shown, programs_shown
@@ -136,8 +136,7 @@ class CaseItem(pytest.Item):
         if not isinstance(excinfo.value, Unexpected):
             return super().repr_failure(excinfo, style)
         session = self._cases.session
-        folders = session.request.folders
-        options = [word for folder in folders for word in ("--implementation", folder)]
+        options = selecting(session.request.folders, session.request.against)
         return failure_text(excinfo.value.result, session.suite.requirements, options)
 
     def reportinfo(self) -> tuple[Path, int, str]:

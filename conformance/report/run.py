@@ -61,8 +61,13 @@ class Run:
     @property
     def options(self) -> list[str]:
         """The command-line options that select the same implementations again."""
-        words = [word for folder in self.folders for word in ("--implementation", folder)]
-        return words + (["--against", self.against] if self.against else [])
+        return selecting(self.folders, self.against)
+
+
+def selecting(folders: Iterable[str], against: str) -> list[str]:
+    """The command-line options that select these implementations."""
+    words = [word for folder in folders for word in ("--implementation", folder)]
+    return words + (["--against", against] if against else [])
 
 
 def describe(

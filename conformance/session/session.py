@@ -168,8 +168,8 @@ class Session:
         return describe(one, unavailable, given=one.label in self._chosen.given)
 
     def _is_whole(self, run: Run) -> bool:
-        """Whether all cases of the suite were played."""
-        return not run.part and not self.request.is_choice and len(run.results) == run.planned
+        """Whether all cases of the suite were played; pytest may have planned only some of them."""
+        return not run.part and not self.request.is_choice and len(run.results) == len(self.cases)
 
     def publish(self, run: Run) -> None:
         """Write results.json and every report into the output folder; raises Mistake."""
