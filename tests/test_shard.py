@@ -49,6 +49,7 @@ def test_parts_are_even_by_what_was_measured() -> None:
 def test_another_plan_has_another_fingerprint() -> None:
     assert fingerprint(CASES) == fingerprint(list(CASES))
     assert fingerprint(CASES) != fingerprint(CASES[1:])
+    assert fingerprint(CASES) != fingerprint(CASES, "bytes")
 
 
 @pytest.fixture
@@ -71,6 +72,12 @@ def parts(suite: Path, *words: str) -> list[str]:
     for number, folder in enumerate(folders, 1):
         run(suite, folder, "--shard", f"{number}/2", *words)
     return folders
+
+
+def ids_in(folder: str, *, failed: bool = False) -> list[str]:
+    """The ids of the cases in the results of a folder, or of those that failed."""
+    cases = json.loads(Path(folder, "results.json").read_text())["cases"]
+    return [case["id"] for case in cases if not (failed and case["expected"])]
 
 
 def test_parts_are_together_what_the_whole_is(
@@ -153,6 +160,44 @@ def test_parts_that_do_not_fit(suite: Path, capsys: pytest.CaptureFixture[str]) 
         assert main(["merge", *folders, "--output", "both"]) == 2
         assert told in capsys.readouterr().err
     assert not Path("both").exists()
+
+
+def test_parts_that_were_divided_in_two_ways(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts(suite)
+    data = json.loads(Path("two", "results.json").read_text())
+    data["cases"][0]["seconds"] = 1000.0
+    Path("measured.json").write_text(json.dumps(data))
+    run(suite, "two", "--shard", "2/2", "--measured", "measured.json")
+    capsys.readouterr()
+    assert main(["merge", "one", "two", "--output", "both"]) == 2
+    told = "one, two: these parts do not have each case exactly once; "
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--strict"], ["--delivery", "bytes"], ["--deadline", "50"]])
+def test_parts_that_were_played_in_two_ways(
+    suite: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(suite, "one", "--shard", "1/2")
+    run(suite, "two", "--shard", "2/2", *words)
+    capsys.readouterr()
+    assert main(["merge", "one", "two", "--output", "both"]) == 2
+    assert "two: not a part of the same run as one; " in capsys.readouterr().err
+
+
+def test_all_that_failed_last_in_a_part(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (suite / "servers" / "right" / "server.py").write_text("raise SystemExit(3)")
+    (suite / "servers" / "loud" / "server.py").write_text("raise SystemExit(3)")
+    folders = parts(suite)
+    failed = [ids_in(folder, failed=True) for folder in folders]
+    assert sum(map(len, failed)) == 4
+    parts(suite, "--last-failed")
+    assert [ids_in(folder) for folder in folders] == failed
+    capsys.readouterr()
+    assert main(["merge", *folders, "--output", "both"]) == 2
+    assert "without --last-failed" in capsys.readouterr().err
 
 
 def test_a_part_without_cases(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:

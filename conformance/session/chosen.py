@@ -35,7 +35,8 @@ def choose(request: Request) -> Chosen:
     manifest.check_against(found, suite, scenarios)
     homes = {folder.resolve() for folder in suite.implementation_folders}
     given = frozenset(one.label for one in found if one.folder.resolve() not in homes)
-    selection = request.selection
+    # All machines divide the same plan; then `_mine` leaves out what did not fail.
+    selection = replace(request.selection, only=None) if request.shard else request.selection
     if request.against:
         selection = replace(selection, against=request.against, given=given)
     planned = [delivered(one, request.delivery) for one in plan(scenarios, found, selection)]
@@ -69,12 +70,16 @@ def _mine(planned: Sequence[Case], request: Request) -> tuple[list[Case], Part |
     if request.shard is None:
         return list(planned), None
     number, of = request.shard
+    only = request.selection.only
     places = Shard(number, of, request.measured).places(planned)
-    cases = [planned[place] for place in places]
-    if not cases:
+    if only is not None:
+        places = [place for place in places if planned[place].key in only]
+    if not places:
+        which = "none" if only is None else "none that failed in the last run"
         raise Mistake(
-            [f"--shard {number}/{of}: of {counted(len(planned), 'case')}, this part has none"]
+            [f"--shard {number}/{of}: of {counted(len(planned), 'case')}, this part has {which}"]
         )
-    ids = dict(zip((case.id for case in cases), places, strict=True))
-    part = Part(number, of, fingerprint(planned), len(planned), ids, request.is_choice)
-    return cases, part
+    ids = {planned[place].id: place for place in places}
+    options = (request.delivery, request.strict, request.probing, request.deadline)
+    part = Part(number, of, fingerprint(planned, *options), len(planned), ids, request.is_choice)
+    return [planned[place] for place in places], part

@@ -40,6 +40,10 @@ class Shard:
         return sorted(mine)
 
 
-def fingerprint(cases: Sequence[Case]) -> str:
-    """A checksum of a plan, in twelve characters: only parts of the same plan can be joined."""
-    return hashlib.sha256("\n".join(case.key for case in cases).encode()).hexdigest()[:12]
+def fingerprint(cases: Sequence[Case], *options: object) -> str:
+    """A checksum of a plan, in twelve characters: only parts of the same plan can be joined.
+
+    `options` are those that can change a verdict.
+    """
+    text = "\n".join([*(case.key for case in cases), repr(options)])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -11,7 +11,9 @@ from conformance.mistakes import Mistake
 from conformance.report.run import Part, Run
 from conformance.text import counted
 
-SHOWN = 10  # missing parts that are listed
+SHOWN = 10  # parts that are listed
+
+_Named = tuple[str, Run, Part]  # a part, with the name of its file
 
 
 def merged(named: Sequence[tuple[str, Run]]) -> Run:
@@ -46,29 +48,45 @@ def _part(name: str, run: Run) -> Part:
     return run.part
 
 
-def _check(parts: Sequence[tuple[str, Run, Part]]) -> None:
+def _check(parts: Sequence[_Named]) -> None:
     """Check that these are all parts of one plan, each exactly once. Raises Mistake."""
+    for problems_of in (_strange, _wrong_numbers, _wrong_cases):
+        if problems := list(problems_of(parts)):
+            raise Mistake(problems)
+
+
+def _strange(parts: Sequence[_Named]) -> Iterator[str]:
+    """The parts of another run than the first part."""
     first, run, part = parts[0]
     alike = (run.suite, run.version, part.of, part.plan)
-    problems = [
-        f"{name}: not a part of the same run as {first}; play all parts with the same files"
-        for name, other, its in parts[1:]
-        if (other.suite, other.version, its.of, its.plan) != alike
-    ]
-    if problems:
-        raise Mistake(problems)
+    for name, other, its in parts[1:]:
+        if (other.suite, other.version, its.of, its.plan) != alike:
+            remedy = "play all parts with the same files and options"
+            yield f"{name}: not a part of the same run as {first}; {remedy}"
+
+
+def _wrong_numbers(parts: Sequence[_Named]) -> Iterator[str]:
+    """The parts that are named twice, and those that are missing."""
+    of = parts[0][2].of
     known: dict[int, str] = {}
     for name, _, its in parts:
         if its.number in known:
-            problems.append(f"{name}: part {its.number} is already in {known[its.number]}")
+            yield f"{name}: part {its.number} is already in {known[its.number]}"
         known.setdefault(its.number, name)
-    if missing := part.of - len(known):
-        numbers = (number for number in range(1, part.of + 1) if number not in known)
-        some = ", ".join(f"{number}/{part.of}" for number in islice(numbers, SHOWN))
+    if missing := of - len(known):
+        numbers = (number for number in range(1, of + 1) if number not in known)
+        some = ", ".join(f"{number}/{of}" for number in islice(numbers, SHOWN))
         more = f" and {missing - SHOWN} more" if missing > SHOWN else ""
-        problems.append(f"{counted(missing, 'part')} missing: --shard {some}{more}")
-    if problems:
-        raise Mistake(problems)
+        yield f"{counted(missing, 'part')} missing: --shard {some}{more}"
+
+
+def _wrong_cases(parts: Sequence[_Named]) -> Iterator[str]:
+    """The problem of parts that have some case of the plan twice, or not at all."""
+    places = [place for _, _, its in parts for place in its.places.values()]
+    if not len(set(places)) == len(places) == parts[0][2].planned:
+        names = ", ".join(name for name, _, _ in parts[:SHOWN])
+        remedy = "play all with the same --measured, and without --last-failed"
+        yield f"{names}: these parts do not have each case exactly once; {remedy}"
 
 
 def _listed(runs: Sequence[Run]) -> list[dict[str, Any]]:
