@@ -113,6 +113,12 @@ def red(run: Run) -> list[str]:
 
 def incomplete(run: Run) -> list[str]:
     """The reasons why a run is red that no verdict of a case shows, one line each."""
+    left_over = [one.title for one in groups(run.results) if not one.fails_them]
+    return [*without_verdict(run), *run.unneeded, *left_over]
+
+
+def without_verdict(run: Run) -> list[str]:
+    """The reasons why cases of a run have no verdict, if that makes it red, one line each."""
     reasons = []
     if not run.planned:
         reasons.append("no case was planned")
@@ -122,8 +128,7 @@ def incomplete(run: Run) -> list[str]:
     unplayed = (Verdict.UNSUPPORTED, Verdict.UNAVAILABLE)
     if run.results and all(result.verdict in unplayed for result in run.results):
         reasons.append("no case was played: all are unsupported or unavailable")
-    reasons += [*run.unneeded, *(f"not judged: {reason}" for reason in run.unread)]
-    return reasons + [one.title for one in groups(run.results) if not one.fails_them]
+    return reasons + [f"not judged: {reason}" for reason in run.unread]
 
 
 def advice(run: Run) -> list[str]:

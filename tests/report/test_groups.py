@@ -301,5 +301,22 @@ def test_where_nothing_is_left() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("red_run", "reason"),
+    [
+        (replace(run(), planned=6), "6 of 6 planned cases have no result"),
+        (
+            run(replace(result("p"), verdict=Verdict.UNAVAILABLE)),
+            "no case was played: all are unsupported or unavailable",
+        ),
+        (replace(run(result("p")), unneeded=["remove it"]), "remove it"),
+    ],
+)
+def test_a_run_that_is_red_without_a_failure_is_not_done(red_run: Run, reason: str) -> None:
+    assert not is_done(red_run)
+    assert next_step(red_run).startswith("no rule is broken, but the last run is red (")
+    assert next_step(red_run).endswith(f"\n  {reason}")
+
+
 def test_a_group_without_a_failure_has_no_rule() -> None:
     assert Group("ERRORED", None, [result("a")]).rule == ""

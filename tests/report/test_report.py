@@ -529,6 +529,24 @@ def test_what_goes_wrong_after_the_steps_broke_too() -> None:
     assert difference(new, old)[1] is False
 
 
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [
+        (run(planned=2), "2 of 2 planned cases have no result"),
+        (
+            run(result("a", "go", verdict=Verdict.UNAVAILABLE)),
+            "no case was played: all are unsupported or unavailable",
+        ),
+        (replace(run(result("a", "go")), unread=["py: no run"]), "not judged: py: no run"),
+    ],
+)
+def test_a_run_that_lacks_verdicts_broke(new: Run, told: str) -> None:
+    text, broke = difference(run(result("a", "go")), new)
+    assert f"broke (1):\n  {told}" in text
+    assert broke
+    assert not difference(new, new)[1]
+
+
 def test_a_difference_under_one_delivery_is_named() -> None:
     odd = replace(failed("a", "go", "c"), delivery=Delivery.BYTES)
     told = "broke (1):\n  chat/a[go+c]: PASSED → FAILED, delivered by bytes"
@@ -570,6 +588,14 @@ def test_two_implementations_of_one_run_are_compared() -> None:
         "passed by py alone (1):\n  chat/b[*+c]: go FAILED, py PASSED\n\n"
         "other differences (1):\n  chat/bytes[*]: go UNSUPPORTED, py FAILED\n\n"
         "without go (1):\n  chat/own[*]: PASSED"
+    )
+
+
+def test_a_program_that_ends_wrongly_differs_from_one_that_does_not() -> None:
+    late = replace(FAILURE, kind=FailureKind.ENDING, requirement="STOP-3")
+    whole = run(result("a", "go"), replace(result("a", "py"), afterwards=late))
+    assert comparison(whole, Role.SERVER, "go", "py") == (
+        "passed by go alone (1):\n  chat/a[*]: go PASSED, py PASSED, but then STOP-3"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from conformance.mistakes import Mistake, meant
 from conformance.model import Kind, Result, Role, Verdict
-from conformance.report.run import Run
+from conformance.report.run import Run, without_verdict
 from conformance.text import counted, visible
 
 GOOD = (Verdict.PASSED, Verdict.WARNED)
@@ -15,7 +15,7 @@ BROKE = "broke"
 RACES = "may fail"  # changes of cases that `may_fail` of a manifest allows
 
 Groups = dict[str, list[str]]  # title → one line for each case
-Verdicts = Mapping[str, Verdict]  # by a name of the case
+Results = Mapping[str, Result]  # by a name of the case
 
 
 def _grouped(groups: Groups) -> str:
@@ -30,14 +30,17 @@ def _grouped(groups: Groups) -> str:
 
 
 def difference(old: Run, new: Run) -> tuple[str, bool]:
-    """The cases that changed, as text, grouped by kind of change; and whether any case broke.
+    """The cases that changed, as text, grouped by kind of change; and whether anything broke.
 
+    A new run that lacks verdicts broke, too, unless the old one lacked the same.
     Raises Mistake if the runs are of different suites.
     """
     if old.suite != new.suite:
         names = f"{visible(old.suite)} and {visible(new.suite)}"
         raise Mistake([f"diff: these are runs of different suites: {names}"])
     groups = _changes(_by_name(old), _by_name(new))
+    known = without_verdict(old)
+    groups[BROKE] += [visible(it) for it in without_verdict(new) if it not in known]
     nothing = f"no case of {len(new.results)} changed its verdict"
     return _grouped(groups) or nothing, bool(groups[BROKE])
 
@@ -54,12 +57,17 @@ def _changes(before: Mapping[str, Result], after: Mapping[str, Result]) -> Group
         was = before.get(name)
         if was is None:
             groups["new"].append(f"{name}: {_ending(now)}")
-        elif (was.verdict, bool(was.afterwards)) != (now.verdict, bool(now.afterwards)):
+        elif not _alike(was, now):
             meaning = RACES if was.may_fail or now.may_fail else _meaning(was, now)
             groups[meaning].append(f"{name}: {_ending(was)} → {_ending(now)}")
     gone = {name: was for name, was in before.items() if name not in after}
     groups["gone"] = [f"{name}: was {_ending(was)}" for name, was in gone.items()]
     return groups
+
+
+def _alike(one: Result, other: Result) -> bool:
+    """Whether two cases have the same verdict, also after the last step."""
+    return (one.verdict, bool(one.afterwards)) == (other.verdict, bool(other.afterwards))
 
 
 def _ending(result: Result) -> str:
@@ -97,7 +105,7 @@ def comparison(run: Run, role: Role, first: str, second: str) -> str:
     if strangers:
         problem = f"no such {role} in this run"
         raise Mistake([f"--{role} {name}: {problem}; {meant(name, known)}" for name in strangers])
-    ours, theirs = (_verdicts_of(run, role, name) for name in (first, second))
+    ours, theirs = (_results_of(run, role, name) for name in (first, second))
     nothing = f"no difference between {first} and {second} in {counted(len(ours), 'case')}"
     return _grouped(_differences(first, ours, second, theirs)) or nothing
 
@@ -109,10 +117,10 @@ def _played_by(result: Result, role: Role) -> str | None:
     return None if result.kind is Kind.MIXED or not result.clients else result.clients[0]
 
 
-def _verdicts_of(run: Run, role: Role, name: str) -> Verdicts:
-    """The verdicts of one implementation, by names of cases without its own name."""
+def _results_of(run: Run, role: Role, name: str) -> Results:
+    """The results of one implementation, by names of cases without its own name."""
     mine = (result for result in run.results if _played_by(result, role) == name)
-    return {_name_without(result, role): result.verdict for result in mine}
+    return {_name_without(result, role): result for result in mine}
 
 
 def _name_without(result: Result, role: Role) -> str:
@@ -127,17 +135,25 @@ def _name_without(result: Result, role: Role) -> str:
     return visible(f"{result.scenario}[{server}{plus}{client}]")
 
 
-def _differences(first: str, ours: Verdicts, second: str, theirs: Verdicts) -> Groups:
+def _differences(first: str, ours: Results, second: str, theirs: Results) -> Groups:
     better, worse = f"passed by {first} alone", f"passed by {second} alone"
     other = "other differences"
     groups: Groups = {better: [], worse: [], other: []}
-    groups[f"without {second}"] = [f"{n}: {v}" for n, v in ours.items() if n not in theirs]
-    groups[f"without {first}"] = [f"{n}: {v}" for n, v in theirs.items() if n not in ours]
+    groups[f"without {second}"] = [_line(n, it) for n, it in ours.items() if n not in theirs]
+    groups[f"without {first}"] = [_line(n, it) for n, it in theirs.items() if n not in ours]
     for name in ours.keys() & theirs.keys():
         one, another = ours[name], theirs[name]
-        if one is another:
+        if _alike(one, another):
             continue
-        passed = better if one is Verdict.PASSED else worse
-        group = passed if Verdict.PASSED in (one, another) else other
-        groups[group].append(f"{name}: {first} {one}, {second} {another}")
+        passed = better if _passed(one) else worse
+        group = passed if _passed(one) or _passed(another) else other
+        groups[group].append(f"{name}: {first} {_ending(one)}, {second} {_ending(another)}")
     return {title: sorted(lines) for title, lines in groups.items()}
+
+
+def _passed(result: Result) -> bool:
+    return result.verdict is Verdict.PASSED and not result.afterwards
+
+
+def _line(name: str, result: Result) -> str:
+    return f"{name}: {_ending(result)}"

@@ -14,7 +14,7 @@ from itertools import groupby
 from conformance.model import Verdict
 from conformance.report.findings.grid import total
 from conformance.report.findings.groups import Group, common_program, groups, in_order_of_building
-from conformance.report.run import Run
+from conformance.report.run import Run, incomplete
 from conformance.report.terminal.failure import WIDTH, group_text, rule_text
 from conformance.text import counted, padded, visible
 
@@ -119,14 +119,17 @@ def next_step(run: Run) -> str:
     known = [how for how in standings(run).values() if how is not Standing.UNPLAYED]
     kept = sum(how is Standing.KEPT for how in known)
     count = f"{kept} of {counted(len(known), 'rule')} that the last run played"
+    if not found and (reasons := incomplete(run)):
+        head = f"no rule is broken, but the last run is red ({count} are kept):"
+        return "\n".join([head, *(f"  {visible(reason)}" for reason in reasons)])
     if not found:
         return f"nothing is left to mend: {count} are kept"
     return "\n".join([*_told(run, found[0], count), "", *_to_try(run, found[0])])
 
 
 def is_done(run: Run) -> bool:
-    """Whether a run shows no broken rule."""
-    return not groups(run.results, known=True)
+    """Whether a run shows no broken rule, and nothing else makes it red."""
+    return not groups(run.results, known=True) and not incomplete(run)
 
 
 def _told(run: Run, group: Group, count: str) -> Iterator[str]:
