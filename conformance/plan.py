@@ -9,7 +9,7 @@ from itertools import product
 
 from conformance.mistakes import Mistake, Problems, meant
 from conformance.model import Case, Delivery, Implementation, Kind, Role, Scenario
-from conformance.text import counted
+from conformance.text import counted, encodable
 
 MIXED_DELIVERY = "mixed"
 LIST = "conformance list"  # the command that shows all cases
@@ -30,7 +30,7 @@ class Selection:
     rules: tuple[str, ...] = ()  # cases that prove one of these; a section stands for its rules
     against: str = ""  # name of an implementation, for instance of a reference server and client
     given: frozenset[str] = frozenset()  # labels of implementations, such as `server-mine`
-    only: frozenset[str] | None = None  # keys of cases, such as those that failed in the last run
+    only: frozenset[str] | None = None  # `encodable` keys, as of what failed in the last run
 
 
 def plan(
@@ -152,7 +152,7 @@ def _selected(case: Case, selection: Selection) -> bool:
         return False
     if selection.rules and not any(_proves(rule, case) for rule in selection.rules):
         return False
-    if selection.only is not None and case.key not in selection.only:
+    if selection.only is not None and encodable(case.key) not in selection.only:
         return False
     keyword = selection.keyword
     return keyword.lower() in case.id.lower() or keyword.upper() in case.scenario.claims

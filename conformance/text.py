@@ -13,6 +13,7 @@ from wcwidth import wcwidth
 
 MOST_SHOWN = 4000  # characters that a report shows of one text; a program may write a line of MiB
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLACEHOLDER = re.compile(r"\{\{|\{([a-z_]+)\}")
 _BRACE = re.compile(r"\{\{|\{[a-z_]+\}|(\{)")
 _REPEATED = re.compile(r"\{\{|\{([^{}]+)\*([1-9][0-9]{0,99})\}")
@@ -58,6 +59,11 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def encodable(text: str) -> str:
+    """The text with an escape for each lone surrogate, because UTF-8 and JSON parsers have none."""
+    return _LONE_SURROGATE.sub(lambda found: _escape(found[0]), text)
 
 
 def _escape(char: str) -> str:

@@ -138,6 +138,16 @@ def test_only_what_failed_last(suite: Path) -> None:
     assert len(played()) == 3
 
 
+def test_what_failed_last_in_a_file_whose_name_is_no_text(suite: Path) -> None:
+    wrong(suite)
+    os.rename(suite / "lines.yaml", suite / os.fsdecode(b"\xff.yaml"))
+    assert conformance("run", str(suite), "--shard", "1/1").returncode == 1
+    for words in (["--shard", "1/1"], []):
+        done = conformance("run", str(suite), "--last-failed", *words)
+        assert done.returncode == 1, done
+        assert played() == {"comes-back[right]"}
+
+
 def test_what_failed_last_where_nothing_was_played(suite: Path) -> None:
     done = conformance("run", str(suite), "--last-failed")
     assert "no results of an earlier run: playing all cases" in done.stderr

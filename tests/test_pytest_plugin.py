@@ -214,6 +214,14 @@ def test_a_result_that_is_lost_is_red(pytester: pytest.Pytester, suite: Path, wo
     done.stdout.fnmatch_lines(["red: 1 of 2 planned cases has no result"])
 
 
+def test_a_file_whose_name_is_no_text(pytester: pytest.Pytester, suite: Path) -> None:
+    os.rename(suite / "lines.yaml", suite / os.fsdecode(b"\xff.yaml"))
+    done = pytester.runpytest_subprocess("-q", str(suite))  # so that pytest does not print it
+    done.assert_outcomes(passed=2)
+    assert done.ret == pytest.ExitCode.OK
+    assert len(verdicts()) == 2
+
+
 def test_a_mistake_stops_everything_and_has_its_place(
     pytester: pytest.Pytester, suite: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_parts_are_even_by_what_was_measured() -> None:
 def test_another_plan_has_another_fingerprint() -> None:
     assert fingerprint(CASES) == fingerprint(list(CASES))
     assert fingerprint(CASES) != fingerprint(CASES[1:])
+    assert fingerprint([case("\udcff")]) != fingerprint([case("\udcfe")])
     assert fingerprint(CASES) != fingerprint(CASES, "bytes")
 
 

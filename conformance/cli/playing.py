@@ -41,7 +41,7 @@ from conformance.report.terminal.summary import ending_shown, groups_shown
 from conformance.session.machine import fitting_jobs
 from conformance.session.request import OUTPUT, Request, implementations_of, named_folders, request
 from conformance.session.session import Session
-from conformance.text import counted, placeholders, plain, visible
+from conformance.text import counted, encodable, placeholders, plain, visible
 
 _RULE = re.compile("[A-Z][A-Z0-9]*(-[0-9]+)?")  # a rule or a section, given instead of a path
 
@@ -90,8 +90,9 @@ def _of_last_failed(wanted: Request) -> Request:
 
 
 def _failed(run: Run) -> frozenset[str]:
-    """The keys of the cases that made a run red."""
-    return frozenset(one.key for one in run.results if not one.expected or one.afterwards)
+    """The `encodable` keys of the cases that made a run red."""
+    bad = (one for one in run.results if not one.expected or one.afterwards)
+    return frozenset(encodable(one.key) for one in bad)
 
 
 # --- run ---

@@ -39,7 +39,7 @@ from conformance.session.machine import fitting_jobs
 from conformance.session.options import CHOOSING, PLAYING
 from conformance.session.request import request
 from conformance.session.session import Session
-from conformance.text import counted, plain_signs
+from conformance.text import counted, encodable, plain_signs
 
 PROPERTY = "conformance"  # the property of a report that has the result of a case
 FROM_CONTROLLER = "conformance"  # the key, in a worker's input, of the data from the controller
@@ -82,8 +82,9 @@ class Cases:
         return self._by_file[file]
 
     def names(self) -> set[tuple[str, str]]:
-        """For each case, the name of its file and the name of its item."""
-        return {(file.name, _name(case)) for file, some in self._by_file.items() for case in some}
+        """For each case, the name of its file and the name of its item, as node ids have them."""
+        found = ((encodable(file.name), some) for file, some in self._by_file.items())
+        return {(file, _name(case)) for file, some in found for case in some}
 
     def result(self, case: Case) -> Result:
         """The result of a case; plays it if this is possible."""
@@ -104,10 +105,11 @@ class ScenarioFile(pytest.File):
         """The items of its cases.
 
         Each gets an explicit node id. Otherwise pytest would escape the bracket, and `--lf` would
-        not find the item again in pytest's cache.
+        not find the item again in pytest's cache, which cannot hold lone surrogates.
         """
+        file = encodable(self.nodeid)
         for case in self._cases.of(self.path):
-            words = {"name": _name(case), "nodeid": f"{self.nodeid}::{_name(case)}"}
+            words = {"name": _name(case), "nodeid": f"{file}::{_name(case)}"}
             yield CaseItem.from_parent(self, cases=self._cases, case=case, **words)
 
 
@@ -201,7 +203,7 @@ class Controller:
         self._ahead: Ahead | None = None  # None: workers of pytest-xdist play
         self._planned: set[str] = set()
         self._found: dict[str, Result] = {}
-        self._ids = {case.key: case.id for case in self._session.cases}
+        self._by_key = {encodable(case.key): case for case in self._session.cases}
         self._run: Run | None = None
         self._problems: list[str] = []  # in writing the output folder
 
@@ -266,8 +268,12 @@ class Controller:
                 report.duration = result.seconds  # of the case; the item has waited longer or less
 
     def _as_named_here(self, result: Result) -> Result:
-        """The result with the id of this process: a remote worker may have another path in it."""
-        return replace(result, id=self._ids.get(result.key, result.id))
+        """The result with the names of this process.
+
+        A remote worker may have another path in its id, and JSON has no lone surrogates.
+        """
+        case = self._by_key.get(result.key)
+        return replace(result, id=case.id, scenario=case.scenario.key) if case else result
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the same files as `conformance run`. A red run fails even if all items passed."""

@@ -12,7 +12,7 @@ from conformance.read import manifest, scenario
 from conformance.report.run import Part
 from conformance.session.request import Request, implementations_of, named_folders
 from conformance.session.shard import Shard, fingerprint
-from conformance.text import counted
+from conformance.text import counted, encodable
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _mine(planned: Sequence[Case], request: Request) -> tuple[list[Case], Part |
     only = request.selection.only
     places = Shard(number, of, request.measured).places(planned)
     if only is not None:
-        places = [place for place in places if planned[place].key in only]
+        places = [place for place in places if encodable(planned[place].key) in only]
     if not places:
         which = "none" if only is None else "none that failed in the last run"
         raise Mistake(

@@ -46,4 +46,4 @@ def fingerprint(cases: Sequence[Case], *options: object) -> str:
     `options` are those that can change a verdict.
     """
     text = "\n".join([*(case.key for case in cases), repr(options)])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]

@@ -191,6 +191,9 @@ def test_the_file_of_a_transcript_has_a_name_that_any_file_system_takes() -> Non
     name = transcript_name("scenarios/chat.yaml::to-all:empty[go+c]")
     assert name == "scenarios_chat.yaml_to-all_empty[go+c].txt"
     assert "/" not in transcript_name("../../\x00\n")
+    others = {transcript_name(f"{letter}.yaml::it[go]") for letter in "éè\udce9\udce8"}
+    assert len(others) == 4
+    assert transcript_name("\udce9.yaml::it[go]") == transcript_name("\\xe9.yaml::it[go]")
     longest = f"{'x' * 500}/chat.yaml::{'y' * 500}[{'z' * 64}+{'z' * 64}]"
     for named in (transcript_name, timed_name, output_name):
         assert len(named(longest)) <= 255

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,14 +13,13 @@ from conformance.model import Delivery, Kind, Result
 from conformance.report.findings.blame import Fault, accusation, faults
 from conformance.report.folder.typed import typed
 from conformance.report.run import Run
-from conformance.text import visible
+from conformance.text import encodable, visible
 
 SCHEMA = 1  # increase it if older versions would misread a new file
 RESULTS_FILE = "results.json"
 MOST_BYTES = 256 << 20  # more than any run writes
 MOST_WORDS = 200  # characters of an error message
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # Fields of a Run.
 _PLAIN = ("suite", "version", "started", "seconds", "planned", "against")
 _PLAIN_LISTS = ("toolchains", "implementations", "folders", "unneeded", "unread", "sources")
@@ -132,7 +130,7 @@ def _without(data: dict[str, Any], *keys: str) -> dict[str, Any]:
 def _encodable(value: Any) -> Any:
     """The data with lone surrogates made visible, because many JSON parsers reject them."""
     if isinstance(value, str):
-        return _LONE_SURROGATE.sub(lambda found: visible(found[0]), value)
+        return encodable(value)
     if isinstance(value, Mapping):
         return {_encodable(key): _encodable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

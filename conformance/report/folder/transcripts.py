@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from conformance.model import Outcome, Written
+from conformance.text import encodable
 
 TRANSCRIPTS = "transcripts"  # in the output folder
 MOST_NAME = 200  # characters of a file name; file systems allow 255
@@ -19,9 +20,11 @@ _WITH_BACKSLASH = re.compile(r"^\\(?=\\*--- )", re.MULTILINE)
 
 def transcript_name(case_id: str) -> str:
     """The name of a transcript. It has only characters that the archives of CI systems allow."""
+    case_id = encodable(case_id)
     name = re.sub(r"[^A-Za-z0-9.+_\[\]-]+", "_", case_id)
-    if len(name) > MOST_NAME:  # the path of the suite is long
-        digest = hashlib.sha256(case_id.encode("utf-8", "backslashreplace")).hexdigest()
+    # The path of the suite is long, or other letters became the same `_`.
+    if len(name) > MOST_NAME or not case_id.isascii():
+        digest = hashlib.sha256(case_id.encode()).hexdigest()
         name = f"{digest[:12]}_{name[-MOST_NAME:]}"
     return name + ".txt"
 
