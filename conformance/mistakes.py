@@ -39,6 +39,10 @@ class Mistake(Exception):
         super().__init__("\n".join(self.problems))
 
 
+class NothingChosen(Mistake):
+    """All files are right, but no case is what a person chose."""
+
+
 class Fault(Mistake):
     """One mistake, at one place."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from conformance.mistakes import Mistake, Problems, meant
+from conformance.mistakes import Mistake, NothingChosen, Problems, meant
 from conformance.model import Case, Delivery, Implementation, Kind, Role, Scenario
 from conformance.text import counted, encodable
 
@@ -55,7 +55,7 @@ def plan(
         known = {name for case in cases for name in (case.id, _scenario_id(case))}
         raise Mistake([f"{name}: no such case; {meant(name, known, LIST)}" for name in unknown])
     if not chosen:
-        raise Mistake([_nothing(selection, len(scenarios), len(servers), len(clients))])
+        raise NothingChosen([_nothing(selection, len(scenarios), len(servers), len(clients))])
     return chosen
 
 

@@ -206,13 +206,26 @@ def test_what_failed_is_played_again_when_a_file_changes(suite: Path) -> None:
         again = read_until(run.stdout, "waiting for a change")
         assert again[0].startswith("changed: ")
         assert again[0].endswith("echo/servers/right/server.py")
-        assert [line for line in again if "PASSED" in line or line.startswith("the failed")] == [
+        assert [line for line in again if "PASSED" in line or line.startswith("no failed")] == [
             next(line for line in again if line.startswith("1 PASSED in ")),
-            "the failed cases pass now: playing all cases again",
+            "no failed case is left: playing all cases again",
             next(line for line in again if line.startswith("3 PASSED in ")),
         ]
         run.send_signal(signal.SIGINT)
         assert run.wait() == 130
+
+
+def test_all_are_played_when_what_failed_has_another_name(suite: Path) -> None:
+    wrong(suite)
+    with running("run", str(suite), "--watch", *DEADLINE) as run:
+        assert run.stdout
+        read_until(run.stdout, "waiting for a change")
+        file = suite / "lines.yaml"
+        file.write_text(file.read_text().replace("comes-back", "is-back"))
+        again = read_until(run.stdout, "waiting for a change")
+        assert "no failed case is left: playing all cases again" in again
+        assert "FAILED echo/lines.yaml::is-back[right]" in again
+        assert "red: 1 FAILED" in again
 
 
 def test_a_mistake_while_it_watches_is_told_and_waited_out(suite: Path) -> None:

@@ -26,7 +26,7 @@ from conformance.cli.common import (
 )
 from conformance.cli.streams import complain, show, tell
 from conformance.kit import find, shown
-from conformance.mistakes import Mistake, meant
+from conformance.mistakes import Mistake, NothingChosen, meant
 from conformance.model import Implementation, Result
 from conformance.play.case.hold import Hold
 from conformance.read.suite import SUITE_FILE, load_suite
@@ -204,7 +204,7 @@ def _keep_playing(wanted: Request, arguments: Arguments) -> int:
         before = watch.look(folders, [wanted.output])
         status, failed = _play_some(wanted, failed, arguments)
         if status == GREEN and some:
-            show("the failed cases pass now: playing all cases again")
+            show("no failed case is left: playing all cases again")
             continue
         now = watch.look(folders, [wanted.output])
         changed = watch.changed(before, now)
@@ -228,11 +228,16 @@ def _wait_for_change(now: watch.Look, again: Callable[[], watch.Look]) -> None:
 def _play_some(
     wanted: Request, failed: frozenset[str], arguments: Arguments
 ) -> tuple[int, frozenset[str]]:
-    """Play the failed cases (all if there are none); return the exit status and what fails now."""
+    """Play the failed cases (all if there are none); return the exit status and what fails now.
+
+    If no such case is left, nothing fails now.
+    """
     selection = replace(wanted.selection, only=failed or None)
     try:
         status, outcome = _play(replace(wanted, selection=selection), arguments)
     except Mistake as mistake:  # in a file that is being edited
+        if failed and isinstance(mistake, NothingChosen):  # they have other names now
+            return GREEN, frozenset()
         complain("\n".join(mistake.problems))
         return MISTAKEN, frozenset()
     return status, _failed(outcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from conformance.mistakes import Mistake, meant
+from conformance.mistakes import Mistake, NothingChosen, meant
 from conformance.model import Case, Implementation, Scenario, Suite
 from conformance.plan import delivered, plan
 from conformance.read import manifest, scenario
@@ -76,7 +76,7 @@ def _mine(planned: Sequence[Case], request: Request) -> tuple[list[Case], Part |
         places = [place for place in places if encodable(planned[place].key) in only]
     if not places:
         which = "none" if only is None else "none that failed in the last run"
-        raise Mistake(
+        raise NothingChosen(
             [f"--shard {number}/{of}: of {counted(len(planned), 'case')}, this part has {which}"]
         )
     ids = {planned[place].id: place for place in places}
