@@ -16,6 +16,9 @@ from typing import TypeVar
 from conformance.arguments import Ready
 from conformance.mistakes import Place
 
+MOST_NAME = 64  # characters of a program's name: files in the output folder are named after it
+NAME = f"[A-Za-z0-9][A-Za-z0-9-]{{0,{MOST_NAME - 1}}}"  # an expression
+
 T = TypeVar("T")
 
 
@@ -24,6 +27,11 @@ class Role(StrEnum):
 
     SERVER = "server"
     CLIENT = "client"
+
+
+def is_name(text: str) -> bool:
+    """Whether this can be the name of a program."""
+    return re.fullmatch(NAME, text) is not None and text != "mixed"
 
 
 class Kind(StrEnum):

@@ -367,7 +367,16 @@ def results(suite: Path) -> str:
 
 def damaged(text: str) -> dict[str, str]:
     data = json.loads(text)
-    case = data["cases"][0]
+    case, program = data["cases"][0], data["implementations"][0]
+    programs = {
+        "a folder that is none": {"folder": 1},
+        "features that are none": {"features": "all"},
+        "known failures that are none": {"known_failures": ["ECHO-1"]},
+        "an unknown role": {"role": "proxy"},
+        "a path for a name": {"name": "../c"},
+        "a very long name": {"name": "c" * 300},
+        "half a letter for a name": {"name": "\ud800"},
+    }
     return {
         "empty": "",
         "cut": text[: len(text) // 2],
@@ -387,7 +396,12 @@ def damaged(text: str) -> dict[str, str]:
         "a failure that is none": json.dumps(data | {"cases": [case | {"failure": [1]}]}),
         "seconds that are none": json.dumps(data | {"cases": [case | {"seconds": "long"}]}),
         "a rule without a place": json.dumps(data | {"requirements": {"ECHO-1": {}}}),
+        "a program that cannot be": json.dumps(data | {"cases": [case | {"server": "a/b"}]}),
         "implementations that are none": json.dumps(data | {"implementations": ["c"]}),
+        **{
+            name: json.dumps(data | {"implementations": [program | wrong]})
+            for name, wrong in programs.items()
+        },
     }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from conformance.cli.common import GREEN, SUITE, Arguments, add_suite, suite_folder
 from conformance.cli.streams import show
 from conformance.mistakes import Mistake
-from conformance.model import Implementation, Kind, Program, Role
+from conformance.model import Implementation, Kind, Program, Role, is_name
 from conformance.read import manifest, scenario
 from conformance.read.suite import SuiteFile, load_suite
 from conformance.report.terminal.way import section_of
@@ -75,7 +75,7 @@ def _check_folder(folder: Path) -> None:
     """Raise Mistake if the folder exists and is not empty, or if its name is not allowed."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise Mistake([f"{folder}: already exists; name a new or an empty folder"])
-    if not manifest.is_name(folder.resolve().name):
+    if not is_name(folder.resolve().name):
         remedy = "use 1 to 64 letters, digits and `-`, but not the word `mixed`"
         raise Mistake([f"{folder}: a program cannot have the name of this folder; {remedy}"])
 

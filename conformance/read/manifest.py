@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from conformance.mistakes import Fault, Mistake, Place, Problems, meant
-from conformance.model import Implementation, Kind, Role, Scenario, Suite
+from conformance.model import MOST_NAME, NAME, Implementation, Kind, Role, Scenario, Suite, is_name
 from conformance.read.command_line import (
     check_template,
     command_line,
@@ -45,8 +45,6 @@ MOST_START = 3600  # seconds
 _IN_COMMANDS = ("build", "cache", "python")  # placeholders
 _IN_ENVIRONMENT = (*_IN_COMMANDS, "host", "port", "name", "scratch")
 _EXCUSES = ("known_failures", "may_fail")
-_MOST_NAME = 64  # characters: files in the output folder are named after it
-_NAME = f"[A-Za-z0-9][A-Za-z0-9-]{{0,{_MOST_NAME - 1}}}"
 _DIGEST = 12  # characters of the hash in a name that would be too long
 _WORD = r"[\w.+-]+"
 _VARIABLE = "[A-Za-z_][A-Za-z0-9_]*"
@@ -104,10 +102,10 @@ def _as_its_folder(one: Implementation, taken: Set[str]) -> Implementation:
 
 def _of_allowed_length(name: str) -> str:
     """The name; if it is too long, a hash of it and its end."""
-    if len(name) <= _MOST_NAME:
+    if len(name) <= MOST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]
-    return f"{digest}-{name[_DIGEST + 1 - _MOST_NAME :]}"
+    return f"{digest}-{name[_DIGEST + 1 - MOST_NAME :]}"
 
 
 def _add(found: dict[str, Implementation], one: Implementation) -> None:
@@ -208,15 +206,10 @@ def _plays(scenario: Scenario, one: Implementation) -> bool:
     return scenario.kind is not absent and needed <= one.features and not barred & one.features
 
 
-def is_name(text: str) -> bool:
-    """Whether this can be the name of a program."""
-    return re.fullmatch(_NAME, text) is not None and text != "mixed"
-
-
 def _name(node: Node) -> str:
     name = node.text("`name`")
     if not is_name(name):
-        raise node.fault(f"a name is 1 to {_MOST_NAME} letters, digits and `-`, and not `mixed`")
+        raise node.fault(f"a name is 1 to {MOST_NAME} letters, digits and `-`, and not `mixed`")
     return name
 
 
@@ -296,7 +289,7 @@ _REASONS: Schema = {"type": "object", "additionalProperties": TEXT}
 KEYS: Keys[object] = {
     "name": Key(
         no_context(_name),
-        {"type": "string", "pattern": f"^{_NAME}$", "not": {"const": "mixed"}},
+        {"type": "string", "pattern": f"^{NAME}$", "not": {"const": "mixed"}},
         "Unique among those of its role.",
         required=True,
     ),

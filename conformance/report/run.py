@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from conformance.model import Implementation, Requirement, Result, Scenario, Verdict
+from conformance.model import Implementation, Requirement, Result, Role, Scenario, Verdict
 from conformance.report.findings.groups import groups
 from conformance.report.folder.attached import Attached, Mutants, Table
 from conformance.text import counted
@@ -70,21 +70,37 @@ def selecting(folders: Iterable[str], against: str) -> list[str]:
     return words + (["--against", against] if against else [])
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An entry of Run.implementations. Only an older file or one made by hand lacks keys."""
+
+    name: str
+    role: Role
+    language: str = ""
+    folder: str = ""
+    features: list[str] = field(default_factory=list)
+    known_failures: dict[str, str] = field(default_factory=dict)
+    may_fail: dict[str, str] = field(default_factory=dict)
+    unavailable: str = ""
+    given: bool = False
+
+
 def describe(
     implementation: Implementation, unavailable: str = "", *, given: bool = False
 ) -> dict[str, Any]:
     """An entry for Run.implementations; `given`: it was added by --implementation."""
-    return {
-        "name": implementation.name,
-        "role": str(implementation.role),
-        "language": implementation.language,
-        "folder": str(implementation.folder),
-        "features": sorted(implementation.features),
-        "known_failures": dict(implementation.known_failures),
-        "may_fail": dict(implementation.may_fail),
-        "unavailable": unavailable,
-        "given": given,
-    }
+    entry = Described(
+        name=implementation.name,
+        role=implementation.role,
+        language=implementation.language,
+        folder=str(implementation.folder),
+        features=sorted(implementation.features),
+        known_failures=dict(implementation.known_failures),
+        may_fail=dict(implementation.may_fail),
+        unavailable=unavailable,
+        given=given,
+    )
+    return asdict(entry)
 
 
 def script(scenario: Scenario) -> Script:

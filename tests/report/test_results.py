@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from conformance.mistakes import Mistake, Place
-from conformance.model import Failure, FailureKind, Kind, Requirement, Result, Verdict
+from conformance.model import Failure, FailureKind, Kind, Requirement, Result, Role, Verdict
 from conformance.report.folder.attached import Fate, Mutant, Mutants, Table
 from conformance.report.folder.results import (
     RESULTS_FILE,
@@ -19,7 +19,7 @@ from conformance.report.folder.results import (
     write,
 )
 from conformance.report.folder.transcripts import output_name, timed_name, transcript_name
-from conformance.report.run import Run, Script, red
+from conformance.report.run import Described, Run, Script, red
 
 FAILURE = Failure(
     requirement="CHAT-1",
@@ -61,7 +61,7 @@ def run(*results: Result, planned: int | None = None) -> Run:
         suite="chat",
         version="0.1.0",
         toolchains={"go": "go1.22"},
-        implementations=[{"name": "go", "role": "server"}],
+        implementations=[asdict(Described("go", Role.SERVER))],
         results=list(results),
         requirements={
             "CHAT-1": Requirement("CHAT-1", "MUST", "A line goes to all.", None, Place("P.md", 7))

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from conformance.mistakes import Mistake
-from conformance.model import Delivery, Kind, Result
+from conformance.model import Delivery, Kind, Result, is_name
 from conformance.report.findings.blame import Fault, accusation, faults
 from conformance.report.folder.typed import typed
-from conformance.report.run import Run
+from conformance.report.run import Described, Run
 from conformance.text import encodable, visible
 
 SCHEMA = 1  # increase it if older versions would misread a new file
@@ -82,8 +82,26 @@ def run_from_json(data: Any) -> Run:
     rules = typed(dict[str, dict[str, Any]], data.get("requirements"), "requirements")
     named = {id: rule | {"id": id} for id, rule in rules.items()}
     cases = [_completed(case) for case in typed(list[dict[str, Any]], data.get("cases"), "results")]
-    run: Run = typed(Run, data | {"requirements": named, "results": cases}, "the run")
+    some = typed(list[dict[str, Any]], data.get("implementations", []), "implementations")
+    own = {"requirements": named, "results": cases, "implementations": [*map(_described, some)]}
+    run: Run = typed(Run, data | own, "the run")
+    _check_names(run)
     return run
+
+
+def _described(one: dict[str, Any]) -> dict[str, Any]:
+    """An entry of `implementations` with all its keys. Raises ValueError."""
+    plain = _encodable(one)
+    return {**plain, **asdict(typed(Described, plain, "an implementation"))}
+
+
+def _check_names(run: Run) -> None:
+    """Raise ValueError for a name that no program can have: files are named after programs."""
+    names = {one["name"] for one in run.implementations}
+    names |= {name for one in run.results for name in (one.server, *one.clients) if name}
+    for name in sorted(names):
+        if not is_name(name):
+            raise ValueError(f"`{name}` is not the name of a program")
 
 
 def result_to_json(result: Result) -> dict[str, Any]:
