@@ -46,7 +46,7 @@ class LosesSplitCharacters(Client):
         return data.decode(errors="replace")
 
 
-@wrong("CLIENT-10", "client/standard-output-that-is-full", "server: is_closed")
+@wrong("CLIENT-10", "client/standard-output-that-is-full:disk", "server: is_closed")
 class DoesNotMindThatNothingIsShown(Client):
     def write(self, text: str) -> None:
         with suppress(OSError):

@@ -1672,7 +1672,7 @@ class DiesOfAFullLog(Server):
             sys.exit(1)
 
 
-@wrong("LOG-5", "log/unread-at-the-end", "server: {complains: {contains: lost}}")
+@wrong("LOG-5", "log/unread-at-the-end", 'server: {complains: {contains: "lost"}}')
 class LosesTheLastLinesInSilence(Server):
     class log_type(Log):
         def finish(self) -> None:
