@@ -44,9 +44,9 @@ struct job {
     char password[MAX_PASSWORD + 1];
     enum outcome outcome;
     char reason[MAX_REASON];
-    bool was_read;       /* the file was read, and is good */
-    struct stat as_read; /* its state then */
-    void *hashes;        /* all accounts after the job */
+    bool was_read;     /* the file was read, and is good */
+    struct stat stamp; /* of the file when it was read */
+    void *hashes;      /* all accounts after the job */
     TAILQ_ENTRY(job) in_jobs;
 };
 
@@ -141,11 +141,11 @@ static bool parse_accounts(FILE *file, void **hashes, char reason[MAX_REASON])
 }
 
 /* Reads the accounts, and returns the open file; NULL, with the reason, where that fails. It takes
- * the file's state first, to notice a change during the reading. */
+ * the stamp first, to notice a change during the reading. */
 static FILE *read_accounts(const char *path, void **hashes, char reason[MAX_REASON],
-                           struct stat *about)
+                           struct stat *stamp)
 {
-    bool is_special = stat(path, about) == 0 && !S_ISREG(about->st_mode);
+    bool is_special = stat(path, stamp) == 0 && !S_ISREG(stamp->st_mode);
     FILE *file = is_special ? NULL : fopen(path, "re"); /* opening a FIFO would wait */
     if (file && parse_accounts(file, hashes, reason))
         return file;
@@ -189,14 +189,13 @@ static char *name_beside(const char *path, const char *suffix)
     return checked(asprintf(&name, "%s%s", path, suffix) < 0 ? NULL : name);
 }
 
-/* Whether no other program has changed the file since it was read (FILE-5). */
-static bool is_as_read(const char *path, const struct stat *as_read)
+/* Whether the file is unchanged since it was read (FILE-5). */
+static bool is_known(const char *path, const struct stat *stamp)
 {
     struct stat now;
-    return stat(path, &now) == 0 && now.st_dev == as_read->st_dev &&
-           now.st_ino == as_read->st_ino && now.st_size == as_read->st_size &&
-           now.st_ctim.tv_sec == as_read->st_ctim.tv_sec &&
-           now.st_ctim.tv_nsec == as_read->st_ctim.tv_nsec;
+    return stat(path, &now) == 0 && now.st_dev == stamp->st_dev && now.st_ino == stamp->st_ino &&
+           now.st_size == stamp->st_size && now.st_ctim.tv_sec == stamp->st_ctim.tv_sec &&
+           now.st_ctim.tv_nsec == stamp->st_ctim.tv_nsec;
 }
 
 /* Writes a new file beside the old one, flushes it to disk, and renames it (FILE-7). */
@@ -208,7 +207,7 @@ static bool replace_file(const char *link, FILE *old, struct job *job)
     FILE *changed = path ? fopen(beside, "wxe") : NULL;
     bool is_written =
         changed && fchmod(fileno(changed), 0600) == 0 && write_changed(old, changed, job);
-    bool is_kept = !is_written || is_as_read(path, &job->as_read);
+    bool is_kept = !is_written || is_known(path, &job->stamp);
     bool good = is_written && is_kept && rename(beside, path) == 0;
     if (!good) {
         snprintf(job->reason, MAX_REASON, "%s",
@@ -299,7 +298,7 @@ static enum outcome do_change(const char *path, struct job *job)
         snprintf(job->reason, MAX_REASON, "%s", strerror(errno));
         return FAILED;
     }
-    FILE *file = read_accounts(path, &job->hashes, job->reason, &job->as_read);
+    FILE *file = read_accounts(path, &job->hashes, job->reason, &job->stamp);
     if (!file)
         return FAILED;
     job->was_read = true;
@@ -433,10 +432,10 @@ static struct job *finished(struct accounts *accounts)
 static void load_accounts(struct accounts *accounts, const char *path)
 {
     char reason[MAX_REASON];
-    struct stat about;
+    struct stat stamp;
     tdestroy(accounts->hashes, free);
     accounts->hashes = NULL;
-    FILE *file = read_accounts(path, &accounts->hashes, reason, &about);
+    FILE *file = read_accounts(path, &accounts->hashes, reason, &stamp);
     if (!file)
         die(EXIT_FAILURE, "cannot read accounts %s: %s", path, reason);
     fclose(file);
@@ -456,8 +455,8 @@ static void open_accounts(struct accounts *accounts, const char *path)
     free(real);
     load_accounts(accounts, path);
     accounts->changes.path = path;
-    bool is_known = sched_getaffinity(0, sizeof processors, &processors) == 0;
-    if (!start_workers(&accounts->checks, is_known ? CPU_COUNT(&processors) : 1) ||
+    bool is_counted = sched_getaffinity(0, sizeof processors, &processors) == 0;
+    if (!start_workers(&accounts->checks, is_counted ? CPU_COUNT(&processors) : 1) ||
         !start_workers(&accounts->changes, 1))
         die(EXIT_FAILURE, "cannot start: %s", strerror(errno));
 }
