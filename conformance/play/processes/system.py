@@ -47,24 +47,20 @@ def resident(pid: int) -> int:
 def usage(pid: int) -> tuple[int, int, int]:
     """Resident bytes, written bytes, and threads: sums over a process and its descendants."""
     memory = written = threads = 0
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            with suppress(psutil.Error), one.oneshot():
-                memory += one.memory_info().rss
-                written += one.io_counters().write_chars
-                threads += one.num_threads()
+    for one in _family(pid):
+        with suppress(psutil.Error), one.oneshot():
+            memory += one.memory_info().rss
+            written += one.io_counters().write_chars
+            threads += one.num_threads()
     return memory, written, threads
 
 
 def proportional(pid: int) -> int:
     """Resident bytes of a process and its descendants; what they share counts only once."""
     memory = 0
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            with suppress(psutil.Error):
-                memory += _share(one)
+    for one in _family(pid):
+        with suppress(psutil.Error):
+            memory += _share(one)
     return memory
 
 
@@ -78,12 +74,18 @@ def _share(process: psutil.Process) -> int:
 def descriptors(pid: int) -> int:
     """The number of open descriptors of a process and its running descendants."""
     count = 0
+    for one in _family(pid):
+        with suppress(psutil.Error):
+            count += one.num_fds()
+    return count
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and its running descendants; empty if it has ended."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            with suppress(psutil.Error):
-                count += one.num_fds()
-    return count
+        return [process, *process.children(recursive=True)]
+    return []
 
 
 def tasks_of(user: int) -> int:
