@@ -24,7 +24,8 @@ BEHIND_LINES = 1000  # in how many lines it looks at most
 BYTES_AT_ONCE = 1 << 15  # compared at once, so that megabytes need not be kept
 BYTES_SHOWN = 60  # on each side of the first wrong byte
 
-MOST_WAYS = 256  # in which the lines of `sees_all` may belong to its sequences
+# So often is a line of `sees_all` compared, if it may belong to its sequences in many ways.
+MOST_COMPARED = 1024
 
 _Places = tuple[int, ...]  # how many lines of each sequence have come or were left out
 _Captured = tuple[tuple[Pattern, str], ...]
@@ -67,11 +68,13 @@ class Interleaved:
     """Several sequences of lines that come interleaved.
 
     A line may fit several sequences, and only a later one may show to which it belongs. So this
-    keeps each combination of places up to which the sequences may have come.
+    keeps each combination of places up to which the sequences may have come: not all of them where
+    they are many, but always one.
     """
 
     def __init__(self, sequences: Iterable[Iterator[Pattern]]) -> None:
         self._sequences = [InOrder(sequence) for sequence in sequences]
+        self._most = max(1, MOST_COMPARED // max(1, len(self._sequences)))
         # With each combination, the lines from which parts were captured on the way to it.
         self._ways: dict[_Places, _Captured] = {(0,) * len(self._sequences): ()}
         self._look()
@@ -91,7 +94,7 @@ class Interleaved:
                     more = ((head, line),) if head.captures else ()
                     after = (*places[:which], behind, *places[which + 1 :])
                     ways.setdefault(after, self._ways[places] + more)
-        self._ways = dict(itertools.islice(ways.items(), MOST_WAYS))
+        self._ways = dict(itertools.islice(ways.items(), self._most))
         self._look()
         return bool(ways)
 
