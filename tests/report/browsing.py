@@ -20,6 +20,12 @@ needs_chromium = pytest.mark.skipif(
 PHONE = 360  # pixels
 
 OPEN_ALL = "for (const one of document.querySelectorAll('details')) one.open = true"
+GO = """view => new Promise((done) => {
+    const before = location.href
+    addEventListener("hashchange", done, { once: true })
+    location.hash = view
+    if (location.href === before) done()
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +53,8 @@ def opened(browser: Browser, path: Path, dark: bool = False, width: int = 1400) 
 
 
 def go(page: Page, view: str) -> None:
-    """Go to a view by its address."""
-    page.evaluate("view => { location.hash = view }", view)
+    """Go to a view by its address; the page draws it when it is told that the address changed."""
+    page.evaluate(GO, view)
 
 
 def keeps_nobody_out(browser: Browser, path: Path, views: Iterable[str], dark: bool) -> None:

@@ -90,6 +90,7 @@ def bare(browser: Browser) -> Page:
     page = browser.new_page()
     script = files("conformance.report.page").joinpath("script/arrows.js").read_text("utf-8")
     page.add_script_tag(content=f"{script}\nwindow.links = links;", type="module")
+    page.wait_for_function("'links' in window", timeout=PATIENT)  # a module runs a moment later
     return page
 
 
