@@ -190,6 +190,10 @@ class Actor:
         """The time (monotonic) until which the current step may wait."""
         return self.until
 
+    def counted_from_now(self, step: Step) -> float:
+        """The deadline of what this step itself has just begun."""
+        return time.monotonic() + self.scene.deadlines.allow(step)
+
     def silence(self, step: Step) -> str:
         """Why nothing came, in words."""
         return f"nothing more came within {self.scene.deadlines.allow(step):g} s"

@@ -45,20 +45,20 @@ class OnScreen(Running):
 
     def awaits(self, wanted: list[Pattern], step: Step, which: str = "all") -> None:
         """Wait until the screen shows these rows; raises Missed."""
-        marked = any(CURSOR in one.text for one in wanted)
+        marked, over = any(CURSOR in one.text for one in wanted), False
         while wrong := self.screen.differs(which, wanted, marked):
-            if not self._goes_on(self.deadline(step)):
+            deadline, began = self.deadline(step), time.monotonic()
+            if over or not self._changes(deadline):
                 expected, seen = wrong
                 raise Missed(expected, seen, "the screen differs", late=True)
+            over = began > deadline  # a program may draw without end
 
-    def _goes_on(self, deadline: float) -> bool:
+    def _changes(self, deadline: float) -> bool:
         """Wait until the screen changes; False if it does not in time."""
         screen, source = self.screen, self.running.output
         before = screen.changes
         self.scene.loop.wait(lambda: screen.changes != before or bool(source.end), deadline)
-        return (
-            screen.changes != before and time.monotonic() <= deadline
-        )  # a program may draw without end
+        return screen.changes != before
 
     def leaves_terminal(self, deadline: float) -> None:
         """Check that a program, unless SIGKILL ended it, left the terminal as it had found it.

@@ -191,15 +191,14 @@ class ProgramActor(OnScreen, Metered, Writing):
         This must poll: no event signals that a socket listens.
         """
         own, step = command.fixed_port, command.step
-        process, deadline = self.running, self.deadline(step)
-        while process.running:
+        process = self.running
+        for _ in system.looks(self.deadline(step)):
             ports = system.listening_ports(process.pid)
             if port := next((port for port in ports if own in (0, port)), None):
                 return port
-            moment = time.monotonic()
-            if moment > deadline:
+            if not process.running:
                 break
-            self.scene.loop.wait(lambda: not process.running, moment + system.LOOK_SECONDS)
+            self.scene.loop.look_again()
         wanted = f"a socket that listens at port {own}" if own else "a listening socket"
         raise NeverReady(wanted, "none", "it never got ready")
 

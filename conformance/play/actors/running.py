@@ -5,7 +5,6 @@ It knows neither how a program is started nor what it should write.
 
 from __future__ import annotations
 
-import time
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -140,14 +139,15 @@ class Running(Actor):
         target.signal(name)
         self.did(f"is sent {name}")
         if name == "SIGSTOP":
-            self._waits_until_stopped(target.pid, self.deadline(step))
+            self._waits_until_stopped(target.pid, step)
 
-    def _waits_until_stopped(self, pid: int, deadline: float) -> None:
+    def _waits_until_stopped(self, pid: int, step: Step) -> None:
         """Wait until no thread runs any more: the signal reaches them one after another."""
-        while not system.is_stopped(pid):
-            if time.monotonic() >= deadline:
-                raise Missed("a stopped program", "a running one", "it does not stop")
-            self.scene.loop.wait(lambda: False, time.monotonic() + system.LOOK_SECONDS)
+        for _ in system.looks(self.counted_from_now(step)):
+            if system.is_stopped(pid):
+                return
+            self.scene.loop.look_again()
+        raise Missed("a stopped program", "a running one", "it does not stop")
 
     @verb
     def ends_input(self, step: Step) -> None:

@@ -6,13 +6,13 @@ import re
 import shlex
 import shutil
 import subprocess
-import time
+import tempfile
 
 from conformance.model import Step
 from conformance.play.actors.base import Actor, verb
 from conformance.play.actors.command import words
 from conformance.play.actors.missed import Lacking, Missed
-from conformance.play.processes.system import LOOK_SECONDS
+from conformance.play.processes.system import looks
 from conformance.text import complete, decode
 
 
@@ -38,14 +38,15 @@ class Writing(Actor):
     def makes(self, step: Step) -> None:
         """A file exists in time, and a line in it matches the option `holding`, if given."""
         name = step.takes(str)
-        files, deadline = self.scene.files, self.deadline(step)
         wanted = re.compile(str(step.options.get("holding", "")), re.MULTILINE)
-        while (text := files.whole(name)) is None or not wanted.search(decode(text)):
-            if time.monotonic() > deadline:
-                seen = "no such file" if text is None else "no such line"
-                raise Missed(f"{name} {wanted.pattern}".rstrip(), seen, "not in time")
-            self._look_again()
-        self.did(f"makes {name}")
+        for _ in looks(self.deadline(step)):
+            text = self.scene.files.whole(name)
+            if text is not None and wanted.search(decode(text)):
+                self.did(f"makes {name}")
+                return
+            self.scene.loop.look_again()
+        seen = "no such file" if text is None else "no such line"
+        raise Missed(f"{name} {wanted.pattern}".rstrip(), seen, "not in time")
 
     @verb
     def runs(self, step: Step) -> None:
@@ -54,37 +55,47 @@ class Writing(Actor):
         command = [complete(word, values) for word in words(step.takes(str))]
         if shutil.which(command[0]) is None:
             raise Lacking(f"{step.place}: `{command[0]}` is not on PATH; install it")
-        self._run(command, max(self.deadline(step) - time.monotonic(), 0))
+        self._run(command, step)
         self.did(f"runs {step.argument}")
 
-    def _run(self, command: list[str], seconds: float) -> None:
+    def _run(self, command: list[str], step: Step) -> None:
         shown = shlex.join(command)
-        try:
-            done = subprocess.run(
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(
                 command,
                 cwd=self.scene.files.folder,
                 env=dict(self.scene.environment),
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=output,
                 stderr=subprocess.STDOUT,
-                timeout=seconds,
-                check=False,
             )
-        except subprocess.TimeoutExpired:
-            wanted = f"{shown} ends"
-            raise Missed(wanted, "it does not", f"{seconds:.1f} s") from None
-        if done.returncode:
-            raise Missed(f"{shown}: status 0", decode(done.stdout), f"status {done.returncode}")
+            try:
+                self._waits_for_end(process, shown, step)
+            finally:
+                process.kill()
+                process.wait()
+            output.seek(0)
+            if process.returncode:
+                seen = decode(output.read())
+                raise Missed(f"{shown}: status 0", seen, f"status {process.returncode}")
+
+    def _waits_for_end(self, process: subprocess.Popen[bytes], shown: str, step: Step) -> None:
+        for _ in looks(self.counted_from_now(step)):
+            if process.poll() is not None:
+                return
+            self.scene.loop.look_again()
+        seconds = self.scene.deadlines.allow(step)
+        raise Missed(f"{shown} ends", "it does not", f"{seconds:.1f} s")
 
     def _line_of(self, name: str, wanted: str, deadline: float) -> str:
         """Take the next line of a file; raises Missed if it does not come in time."""
-        while b"\n" not in (rest := self.scene.files.rest(name) or b""):
-            if time.monotonic() > deadline:
-                raise Missed(wanted, decode(rest), f"nothing more came in {name}")
-            self._look_again()
-        line = rest[: rest.index(b"\n")]
-        self.scene.files.take(name, len(line) + 1)
-        return decode(line)
+        for _ in looks(deadline):
+            line, ended, _ = (self.scene.files.rest(name) or b"").partition(b"\n")
+            if ended:
+                self.scene.files.take(name, len(line) + 1)
+                return decode(line)
+            self.scene.loop.look_again()
+        raise Missed(wanted, decode(line), f"nothing more came in {name}")
 
     def _writes_no_more(self, name: str) -> None:
         rest = self.scene.files.rest(name)
@@ -92,7 +103,3 @@ class Writing(Actor):
             raise Missed(f"the file {name}, with nothing more in it", "there is no such file")
         if rest:
             raise Missed(f"nothing more in {name}", decode(rest).partition("\n")[0], extra=True)
-
-    def _look_again(self) -> None:
-        """Wait a moment. This must poll: no event signals that a file grows."""
-        self.scene.loop.wait(lambda: False, time.monotonic() + LOOK_SECONDS)

@@ -208,9 +208,11 @@ class Stream:
 
         What has come by now is looked at even if the deadline is over.
         """
-        heard, known = Heard(b""), self._reader.rest().count(encode(self._line_end))
+        most: int | None = None  # lines that have come by the deadline
         for count in itertools.count():
-            late = count > known and time.monotonic() > deadline
+            if most is None and time.monotonic() > deadline:
+                most = count + self._reader.rest().count(encode(self._line_end))
+            late = most is not None and count > most
             heard = Heard(b"", "nothing") if late else self._line(deadline)
             yield heard
             if heard.why:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from conformance.play.case.transcript import Transcript
+from conformance.play.processes.system import LOOK_SECONDS
 
 READ_SIZE = 1 << 16  # bytes in one read
 WRITE_SIZE = 1 << 15  # bytes in one write; between two writes, all descriptors are read
@@ -122,6 +123,10 @@ class Loop:
     def has_read_since(self, events: int) -> bool:
         """Whether something was read since `self.events` had this value."""
         return self.events != events
+
+    def look_again(self) -> None:
+        """Wait a moment, where no event signals what somebody waits for."""
+        self.wait(lambda: False, time.monotonic() + LOOK_SECONDS)
 
     def yield_to_others(self) -> None:
         """Let steps that are played at the same time run, if there are any."""

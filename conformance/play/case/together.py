@@ -76,6 +76,8 @@ def together(loop: Loop, actions: Sequence[Callable[[], None]]) -> None:
             _wait_for_one(loop, left)
             for task in left:
                 if task.is_ready:
+                    if not task.done():
+                        loop.serve()  # what has come until its deadline counts
                     _run(loop, task)
     finally:
         for task in tasks:

@@ -97,8 +97,8 @@ def _accepts(one: Bench, pid: int, port: int, count: int) -> bool:
             one.cleaning.callback(connection.close)
     except (Refused, OSError):  # OSError: this process has no more descriptors
         return False
-    while system.descriptors(pid) < wanted:
-        if time.monotonic() > deadline:
-            return False
-        one.scene.loop.wait(lambda: False, time.monotonic() + system.LOOK_SECONDS)
-    return True
+    for _ in system.looks(deadline):
+        if system.descriptors(pid) >= wanted:
+            return True
+        one.scene.loop.look_again()
+    return False

@@ -159,14 +159,14 @@ class Server:
 
     def _listens(self, started: Started, share: float) -> int | None:
         """The port of a server that announces none. It polls: no event tells of a new listener."""
-        process, deadline = started.process, self.bench.by(share)
-        while True:
+        process = started.process
+        for _ in system.looks(self.bench.by(share)):
             if port := next(system.listening_ports(process.pid), None):
                 return port
-            if not process.running or time.monotonic() >= deadline:
-                return None
-            look = time.monotonic() + system.LOOK_SECONDS
-            self.bench.scene.loop.wait(lambda: not process.running, look)
+            if not process.running:
+                break
+            self.bench.scene.loop.look_again()
+        return None
 
     # --- Why it is not ready ---
 

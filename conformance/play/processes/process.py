@@ -139,12 +139,13 @@ class Process:
 
         Returns how many were killed. While a process group exists, no new process gets its id.
         """
-        while count := len(self._others()):
-            if time.monotonic() >= deadline:
-                self._kill_group()
-                return count
-            self.loop.wait(lambda: False, time.monotonic() + system.LOOK_SECONDS)
-        return 0
+        for _ in system.looks(deadline):
+            if not self._others():
+                return 0
+            self.loop.look_again()
+        if count := len(self._others()):
+            self._kill_group()
+        return count
 
     def _others(self) -> list[int]:
         """The living processes of its group; zombies among our children are reaped first."""

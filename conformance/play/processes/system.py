@@ -29,6 +29,17 @@ _ENDED = {
 }
 
 
+def looks(deadline: float) -> Iterator[None]:
+    """For a loop that looks at something again and again: until the deadline (monotonic).
+
+    It looks once more after it. So what came true while this process could not run counts.
+    """
+    late = False
+    while not late:
+        late = time.monotonic() > deadline
+        yield
+
+
 def cpu_seconds(pid: int) -> float:
     """The seconds of processor time that a process and its running descendants have used."""
     process, used = psutil.Process(pid), 0.0
@@ -215,16 +226,22 @@ def reap(kept: set[int], seconds: float) -> list[Path | None]:
     None where it is unknown. The children of a killed process become children of this process, so
     the loop finds them, too.
     """
-    deadline, folders = time.monotonic() + seconds, list[Path | None]()
-    while left := {pid for pid in children() - kept if not _has_ended(pid)}:
-        if time.monotonic() < deadline:
-            look_again(LOOK_SECONDS)  # no event signals the end of an orphan
-            continue
+    folders: list[Path | None] = []
+    for _ in looks(time.monotonic() + seconds):
+        if not _left(kept):
+            return folders
+        look_again(LOOK_SECONDS)  # no event signals the end of an orphan
+    while left := _left(kept):
         for pid in left:
             folders.append(_working_folder(pid))
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
     return folders
+
+
+def _left(kept: set[int]) -> set[int]:
+    """Our children that still run; those that have ended are reaped."""
+    return {pid for pid in children() - kept if not _has_ended(pid)}
 
 
 def _working_folder(pid: int) -> Path | None:

@@ -61,22 +61,23 @@ class _Spawn(fdpexpect.fdspawn):  # type: ignore[type-arg]  # generic only in it
         self.delayafterread = None
         self._source = source
         self._deadline = 0.0  # of the present search (monotonic)
-        self._has_read = False  # in the present search
+        self._is_over = False  # the deadline is: no more is read, but what has come is looked at
 
     def by(self, deadline: float) -> _Spawn:
         """Begin a search that ends at this time (monotonic), but looks at what has come."""
-        self._deadline, self._has_read = deadline, False
+        self._deadline, self._is_over = deadline, False
         return self
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = None) -> bytes:
         """Called by pexpect for more input; `timeout` is always None."""
         source = self._source
-        # Read every actor, even when this one has data: a harness that reads slowly looks like a
-        # slow client, and the server rightly drops it.
-        source.loop.serve()
-        is_over = self._has_read and time.monotonic() > self._deadline
-        self._has_read = True
-        if is_over or not source.loop.wait(self._has_come, self._deadline):
+        if not self._is_over:
+            self._is_over = time.monotonic() > self._deadline
+            # Read every actor, even when this one has data: a harness that reads slowly looks like
+            # a slow client, and the server rightly drops it.
+            source.loop.serve()
+            source.loop.wait(self._has_come, self._deadline)
+        if not self._has_come():
             raise pexpect.TIMEOUT("nothing came")
         if not source.unread:
             raise pexpect.EOF(source.end)
