@@ -124,7 +124,7 @@ def test_make_knows_how(name: str) -> None:
 def test_the_verb_can_be_added_as_told(tmp_path: Path) -> None:
     grammar, entry, method, test = checkout.blocks(PAGE, "python", "A verb in ten minutes")
     for name in ("conformance", "tests/play", "tests/support"):
-        shutil.copytree(checkout.ROOT / name, tmp_path / name)
+        shutil.copytree(checkout.ROOT / name, tmp_path / name, ignore=checkout.ignored)
     (tmp_path / "docs").mkdir()
     for name in ("pyproject.toml", SCENARIOS):
         shutil.copy(checkout.ROOT / name, tmp_path / name)

@@ -26,7 +26,8 @@ def test_every_report_of_the_table_is_drawn(tmp_path: Path) -> None:
 
 
 def test_a_report_is_added_as_told(tmp_path: Path) -> None:
-    package = shutil.copytree(Path(conformance.__file__).parent, tmp_path / "conformance")
+    source = Path(conformance.__file__).parent
+    package = shutil.copytree(source, tmp_path / "conformance", ignore=checkout.ignored)
     (module,) = [text for text in checkout.blocks(PAGE, "python") if "def slowest" in text]
     (package / "report" / "exports" / "slowest.py").write_text(module)
     found = re.search(r'`("slowest.txt": .*,)`', (checkout.ROOT / PAGE).read_text("utf-8"))

@@ -13,13 +13,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("servers", "clients", "scenarios", "tests/third_party")
 FILES = ("PROTOCOL.md", "pyproject.toml")
-MADE = ("chat_server", "chat_client", "__pycache__")
+# What is made beside the sources; other workers of pytest may be making it while these are copied.
+ignored = shutil.ignore_patterns("chat_server", "chat_client", "__pycache__")
 
 
 def copy(folder: Path) -> Path:
     """Copy what programs and scenarios need into a folder."""
     for name in FOLDERS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(*MADE))
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in FILES:
         shutil.copy(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(sys.prefix)
