@@ -7,7 +7,8 @@ import os
 import socket
 from contextlib import suppress
 
-_ports = itertools.count(20000 + os.getpid() % 10000)
+# A hundred for each worker: their process ids follow one another.
+_ports = itertools.count(20000 + os.getpid() % 100 * 100)
 
 
 def a_free_port() -> int:
