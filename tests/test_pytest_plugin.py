@@ -450,7 +450,8 @@ def test_an_interrupted_run_leaves_results_and_no_programs(
     os.mkfifo(server / "pids")
     pipe = os.open(server / "pids", os.O_RDWR)
     trap = "trap '' INT CHLD; " if ignored else ""
-    command = [sys.executable, "-m", "pytest", *words, f"{PREFIX}deadline", "600", str(suite)]
+    words = ["-v", *words, f"{PREFIX}deadline", "600"]
+    command = [sys.executable, "-m", "pytest", *words, str(suite)]
     with subprocess.Popen(
         ["sh", "-c", f'{trap}exec "$@"', "sh", *command],
         stdout=subprocess.PIPE,
@@ -460,6 +461,9 @@ def test_an_interrupted_run_leaves_results_and_no_programs(
         try:
             assert select.select([pipe], [], [], PATIENT)[0], "the second case did not begin"
             program = os.pidfd_open(int(os.read(pipe, 100)))
+            assert process.stdout
+            # A worker of pytest-xdist begins the second case before the first is counted.
+            assert any("PASSED" in line for line in process.stdout)
             os.killpg(process.pid, signal.SIGINT)
             assert select.select([program], [], [], PATIENT)[0], "the program goes on"
             output, _ = process.communicate(timeout=PATIENT)
