@@ -104,7 +104,7 @@ def test_all_commands_find_what_is_installed(installed: Path, tmp_path: Path) ->
         _PLAY,
         (*_PLAY, "--record", "play.svg"),
         ("new", "server", "other", "--language", "python"),
-        ("doctor", "mine"),
+        ("doctor", "mine", "--deadline", "60"),  # enough on a busy machine
         ("compare",),
     ):
         done = conformance(installed, tmp_path, *words)

@@ -235,7 +235,7 @@ def test_a_server_that_says_in_its_manifest_how_it_differs(tmp_path: Path) -> No
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     text = SERVER.replace("127.0.0.1", "0.0.0.0").replace("sys.exit(0)", "sys.exit(3)")
-    found = [one.what for one in findings(build(tmp_path, Role.SERVER, text))]
+    found = [one.what for one in findings(build(tmp_path, Role.SERVER, text, start=START))]
     assert found == [
         "it listens at 0.0.0.0, instead of 127.0.0.1",
         "on Ctrl+C it ends with exit status 3, not 0",
@@ -321,7 +321,7 @@ def test_a_wrong_client(name: str, tmp_path: Path) -> None:
 
 def test_a_flood_is_quoted_by_its_beginning(tmp_path: Path) -> None:
     text = SERVER.replace(READY_LINE, 'print("y" * 50_000, flush=True)')
-    (found,) = findings(build(tmp_path, Role.SERVER, text))
+    (found,) = findings(build(tmp_path, Role.SERVER, text, start=START))
     assert found.what == f"the first line is `{'y' * (WIDTH - 1)}…`, not `ready on {{port}}`"
 
 
@@ -344,7 +344,8 @@ def test_a_slow_start_leaves_as_much_time_for_the_rest(tmp_path: Path) -> None:
 
 
 def doctor(suite: Path, name: str) -> int:
-    return main(["doctor", str(suite / "servers" / name), "--suite", str(suite)])
+    words = ["--suite", str(suite), "--deadline", f"{START:g}"]
+    return main(["doctor", str(suite / "servers" / name), *words])
 
 
 def test_a_right_program_is_green(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
