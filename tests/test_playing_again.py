@@ -7,15 +7,12 @@ import os
 import re
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from checkout import ROOT
 from small_suite import (
-    COMMAND,
     MUTE_SERVER,
     PROTOCOL,
     SERVER,
@@ -23,6 +20,7 @@ from small_suite import (
     SUITE,
     add_server,
     conformance,
+    running,
     write_suite,
 )
 
@@ -172,18 +170,6 @@ def test_what_to_do_next(suite: Path) -> None:
 
 
 # Watching
-
-
-@contextmanager
-def running(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """The command, while it runs."""
-    pipe = subprocess.PIPE
-    command = [*COMMAND, *words]
-    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as run:
-        try:
-            yield run
-        finally:
-            run.kill()
 
 
 def read_until(stream: Iterator[str], text: str) -> list[str]:

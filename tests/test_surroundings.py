@@ -12,7 +12,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_suite import COMMAND, PATIENT, SERVER, SHOUTING_SERVER, add_server, told, write_suite
+from small_suite import (
+    COMMAND,
+    PATIENT,
+    SERVER,
+    SHOUTING_SERVER,
+    add_server,
+    running,
+    told,
+    write_suite,
+)
 
 from conformance.cli import main
 
@@ -299,8 +308,7 @@ def wait_for_end(pid: int) -> None:
 def test_an_interrupt_ends_a_run_and_its_builds(suite: Path, start: list[str]) -> None:
     """To the command alone, as by `kill -INT`; a background job of a script ignores it at first."""
     home = build_that_waits(suite)
-    command = [*start, *COMMAND, "run", "echo"]
-    with subprocess.Popen(command, stdout=-3, stderr=subprocess.PIPE, text=True) as process:
+    with running("run", "echo", start=start) as process:
         pid = int(told(home / "up"))
         process.send_signal(signal.SIGINT)
         _, shown = process.communicate(timeout=PATIENT)
@@ -311,10 +319,10 @@ def test_an_interrupt_ends_a_run_and_its_builds(suite: Path, start: list[str]) -
 
 def test_an_interrupt_ends_the_waiting_for_the_build_of_another_run(suite: Path) -> None:
     home = build_that_waits(suite)
-    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*COMMAND, "run", "echo"], **options) as first:  # type: ignore[call-overload]
+    with running("run", "echo") as first:
         told(home / "up")
-        with subprocess.Popen([*COMMAND, "run", "echo"], **options) as second:  # type: ignore[call-overload]
+        with running("run", "echo") as second:
+            assert second.stderr
             assert second.stderr.readline() == "another run builds server-right: waiting\n"
             second.send_signal(signal.SIGINT)
             assert second.wait(PATIENT) == 130
@@ -328,8 +336,8 @@ def test_an_interrupt_ends_a_run_that_plays(suite: Path) -> None:
     os.mkfifo(home / "up")
     telling = "import os; open('up', 'w').write(str(os.getpid())); input()\n"
     add_server(suite / "servers", "right", telling)
-    command = [*IGNORING, *COMMAND, "run", "echo", "-j", "1", "--deadline", "600"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=-3, text=True) as process:
+    words = ["run", "echo", "-j", "1", "--deadline", "600"]
+    with running(*words, start=IGNORING) as process:
         pid = int(told(home / "up"))
         process.send_signal(signal.SIGINT)
         shown, _ = process.communicate(timeout=PATIENT)
@@ -340,11 +348,11 @@ def test_an_interrupt_ends_a_run_that_plays(suite: Path) -> None:
 
 def test_a_run_that_is_killed_in_a_build(suite: Path) -> None:
     home = build_that_waits(suite)
-    with subprocess.Popen([*COMMAND, "run", "echo"], stdout=-3, stderr=-3) as process:
+    with running("run", "echo") as process:
         orphan = int(told(home / "up"))
         process.kill()
         process.wait()
-    with subprocess.Popen([*COMMAND, "run", "echo"], stdout=-3, stderr=-3) as process:
+    with running("run", "echo") as process:
         again = int(told(home / "up"))
         os.killpg(orphan, signal.SIGKILL)
         wait_for_end(orphan)

@@ -150,10 +150,12 @@ def waiting_run(suite: Path) -> Iterator[subprocess.Popen[bytes]]:
     words = ["run", "echo", "--output", "out", "--server", "right", "-j", "1", "--deadline", "600"]
     command = [*COMMAND, *words]
     with subprocess.Popen(command, stdout=-3, stderr=-3, start_new_session=True) as process:
-        assert told(home / "up") == "up\n"
-        yield process
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            assert told(home / "up") == "up\n"
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_two_runs_at_the_same_time(suite: Path) -> None:

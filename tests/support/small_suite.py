@@ -8,6 +8,8 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "conformance"]
@@ -104,3 +106,15 @@ def told(pipe: Path) -> str:
 def conformance(*words: str) -> subprocess.CompletedProcess[str]:
     """Run the command without a terminal."""
     return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def running(*words: str, start: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    """The command, while it runs; a test that fails does not wait for its end."""
+    pipe = subprocess.PIPE
+    command = [*start, *COMMAND, *words]
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
