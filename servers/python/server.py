@@ -53,7 +53,7 @@ MAX_REFUSALS = 5  # refused names on one connection; the last one ends it
 MAX_WRONG_PASSWORDS = 3  # on one connection; the last one ends it
 MIN_PASSWORD = 8  # bytes of a new password
 MAX_PASSWORD = 72  # bytes of any password
-MAX_INBOX = 64 * 1024  # bytes of one user's unprocessed input
+MAX_INBOX = 64 * 1024 + 1  # bytes of one user's unprocessed input; the last one to notice its end
 LINGER_SECONDS = 1.0  # limit after our side has ended
 DRAIN_SECONDS = 10.0  # limit to send a queue before our side ends
 FINISH_SECONDS = 0.5  # limit at a shutdown, to process what was received before
@@ -152,6 +152,11 @@ def take_line(inbox: bytearray) -> bytes | None:
     line = bytes(inbox[:end])
     del inbox[: end + 1]
     return line.removesuffix(b"\r")
+
+
+def has_line(inbox: bytearray) -> bool:
+    """Whether an inbox has a complete line, or is full of one that `take_line` must shorten."""
+    return b"\n" in inbox or len(inbox) == MAX_INBOX
 
 
 def skip_empty(inbox: bytearray) -> None:
@@ -688,7 +693,7 @@ class Server:
         if events != user.events:
             user.events = events
             self.selector.modify(user.sock, events, user)
-        if b"\n" in user.inbox and self.gate(user) is Gate.OPEN:
+        if has_line(user.inbox) and self.gate(user) is Gate.OPEN:
             self.turns[user] = None
 
     def dismiss(self, user: User, reason: str = "") -> None:

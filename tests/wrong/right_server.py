@@ -452,16 +452,14 @@ class Server:
 
     def take_up(self, user: User) -> None:
         """Handle the whole lines that have come, while the user reads the replies."""
-        while not (
-            user.ending or user.is_waiting or self.is_stuck(user) or self.is_throttled(user)
-        ):
+        while not (user.ending or user.is_waiting or self.is_held_up(user)):
             line = self.next_line(user.inbox)
             if line is None:
-                if user.eof:
-                    self.end_of_file(user)
-                return
+                break
             self.spend(user, line)
             self.handle_line(user, line)
+        if user.eof and b"\n" not in user.inbox and not (user.ending or user.is_waiting):
+            self.end_of_file(user)
 
     def is_held_up(self, user: User) -> bool:
         return self.is_stuck(user) or self.is_throttled(user)

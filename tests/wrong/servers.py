@@ -1299,7 +1299,9 @@ class HearsWhatWasIgnored(Server):
         return number == signal.SIGINT or super().is_heard(number)
 
 
-@wrong("LIMIT-6", "limit/half-close-behind-a-full-queue", "alice: {receives: ")
+@wrong(
+    "LIMIT-6", "limit/half-close-behind-a-full-queue", 'alice: {receives: "slow has left the chat"}'
+)
 class LooksAwayFromThoseWhoLag(Server):
     """If much waits for a user, its input is not read, and its end is not noticed."""
 
