@@ -1039,16 +1039,19 @@ static void come_back(struct client *client, const char *line, const char *welco
         refuse(client);
 }
 
-/* Restores the terminal; prints the lines that were not sent (BACK-9), and the message. */
+/* Restores the terminal; prints the lines that were not sent (BACK-9), and the message. The last one
+ * may be a piece of a line that is longer than MAX_WAITING. */
 static void give_up(const struct client *client)
 {
     const struct queue *kept = &client->kept;
-    size_t whole = whole_lines(kept->bytes, kept->length);
     end_editing();
-    for (size_t at = 0, length; at < whole; at += length) {
-        length = piece_length(kept->bytes + at, whole - at);
+    for (size_t at = 0, length; at < kept->length; at += length) {
+        const char *line = kept->bytes + at;
+        length = piece_length(line, kept->length - at);
         say("not sent: ", strlen("not sent: "));
-        say(kept->bytes + at, length);
+        say(line, length);
+        if (line[length - 1] != '\n')
+            say("\n", 1);
     }
     say(client->words, strlen(client->words));
 }

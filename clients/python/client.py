@@ -715,8 +715,8 @@ class Client:
     async def give_up(self, words: str) -> None:
         """Restore the terminal; print the lines that were not sent (BACK-9), and the message."""
         self.tty.end_editing()
-        lines = PIECES.findall(self.kept)
-        message = "".join(f"not sent: {os.fsdecode(line)}" for line in lines) + words
+        lines = [os.fsdecode(line.removesuffix(b"\n")) for line in PIECES.findall(self.kept)]
+        message = "".join(f"not sent: {line}\n" for line in lines) + words
         if message:
             await self.announce(message)
         await self.flush()
