@@ -60,7 +60,7 @@
 #define MAX_LINE          1024        /* bytes that a server accepts as one line */
 #define NAME_SIZE         33          /* a name, and a NUL */
 #define SECRET_SIZE       96          /* the longest password, and a NUL */
-#define MAX_ANSWERS       8           /* to prompts on one connection: no server asks more often */
+#define MAX_ANSWERS       64   /* lines sent before the welcome; no server asks over 12 times */
 #define MAX_OFFERS        64          /* account commands without a reply yet */
 #define MAX_PROMPT        2048  /* bytes of a server's incomplete line that are shown as a prompt */
 #define MAX_ADDRESSES     32    /* of one host */

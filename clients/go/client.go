@@ -58,7 +58,7 @@ const (
 	readSize     = 64 * 1024               // bytes read in one system call
 	lineKept     = 1280                    // bytes kept of a server's line: two names and a text fit
 	maxLine      = 1024                    // bytes that a server accepts as one line
-	maxAnswers   = 8                       // to prompts on one connection: no server asks more often
+	maxAnswers   = 64                      // lines sent before the welcome; no server asks more than 12 times
 	maxOffers    = 64                      // account commands without a reply yet
 	nextTime     = time.Second             // for an address to answer, before the next is tried, too
 	tryTime      = 30 * time.Second        // to connect; when reconnecting, also to be welcomed
