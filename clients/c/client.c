@@ -60,8 +60,8 @@
 #define MAX_LINE          1024        /* bytes that a server accepts as one line */
 #define NAME_SIZE         33          /* a name, and a NUL */
 #define SECRET_SIZE       96          /* the longest password, and a NUL */
-#define MAX_ANSWERS       64   /* lines sent before the welcome; no server asks over 12 times */
-#define MAX_OFFERS        64          /* account commands without a reply yet */
+#define MAX_ANSWERS       64    /* lines sent before the welcome; no server asks over 12 times */
+#define MAX_OFFERS        64    /* account commands without a reply yet */
 #define MAX_PROMPT        2048  /* bytes of a server's incomplete line that are shown as a prompt */
 #define MAX_ADDRESSES     32    /* of one host */
 #define NEXT_MS           1000  /* for an address to answer, before the next one is tried, too */
@@ -1039,8 +1039,8 @@ static void come_back(struct client *client, const char *line, const char *welco
         refuse(client);
 }
 
-/* Restores the terminal; prints the lines that were not sent (BACK-9), and the message. The last one
- * may be a piece of a line that is longer than MAX_WAITING. */
+/* Restores the terminal; prints the lines that were not sent (BACK-9), and the message. The last
+ * one may be a piece of a line that is longer than MAX_WAITING. */
 static void give_up(const struct client *client)
 {
     const struct queue *kept = &client->kept;

@@ -69,11 +69,14 @@ static bool is_ready(int fd, short events, int patience)
     return poll(&wanted, 1, patience) > 0;
 }
 
-/* Decodes the first character. Returns its length; 0 where it is incomplete. */
+/* Decodes the first character. Returns its length; 0 where it is incomplete, which are three bytes
+ * at the most: no byte above 0xF4 begins a character, although mbrtowc would wait for five more. */
 static size_t decode(const char *bytes, size_t length, uint32_t *code)
 {
     wchar_t letter = (unsigned char)*bytes;
-    size_t n = letter < 0x80 ? 1 : mbrtowc(&letter, bytes, length, &(mbstate_t){0});
+    size_t n = letter < 0x80 ? 1 : (size_t)-1;
+    if (letter >= 0x80 && letter <= 0xF4)
+        n = mbrtowc(&letter, bytes, length, &(mbstate_t){0});
     *code = n <= length ? (uint32_t)letter : BROKEN;
     return n == (size_t)-2 ? 0 : n == (size_t)-1 ? 1 : n;
 }

@@ -9,7 +9,7 @@
 
 #include "../../../clients/c/client.c"
 
-#define MOST_UNFOLDED 4096 /* bytes of a step */
+#define MOST_UNFOLDED READ_SIZE /* bytes of a step */
 
 enum { FROM_SERVER, FROM_KEYBOARD, LOST, HAPPENINGS };
 
