@@ -110,8 +110,7 @@ def test_a_client_whose_clock_is_set_tries_again_in_time(language: str, tmp_path
         assert client.stderr
         while b"Welcome" not in (line := client.stdout.readline()):
             assert line
-        clock = WallClock(client.pid, tmp_path)
-    began = time.monotonic()
+        clock, began = WallClock(client.pid, tmp_path), time.monotonic()
     for number, jump in ((1, HOUR), (2, -HOUR)):
         assert f"({number} of 2)" in client.stderr.readline().decode()
         clock.jump(jump)
