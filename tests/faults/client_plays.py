@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from guest import Client
+from guest import LOST, Client
 from heard import PATIENT
 from play import Play
 from table import Cell
@@ -73,7 +73,7 @@ class ClientPlay(Play):
             client.reads("hello")
             assert self.strace.has_failed(PATIENT), "no call failed"
             client.connection.shutdown(socket.SHUT_WR)
-        client.complains("Connection lost, retrying in 0.1 s (1 of 3)")
+        client.complains(LOST)
         client.comes_back()
         client.complains("Reconnected as ann")
         client.reads("I am back")
@@ -104,7 +104,7 @@ class ClientPlay(Play):
         client.heard.all()
         client.connection.close()
         if self.fate == "later":
-            client.complains("Connection lost, retrying in 0.1 s (1 of 3)")
+            client.complains(LOST)
             assert self.strace.has_failed(PATIENT), "no call failed"
         else:
             client.comes_back()

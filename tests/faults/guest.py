@@ -13,6 +13,8 @@ from traced import Traced
 from conformance.builds.build import Build
 
 WELCOME = "Welcome, ann (1 online). Type /help for commands.\n"
+RETRIES = 9  # the waits double, so that the client still tries when a fault has ended, however late
+LOST = f"Connection lost, retrying in 0.1 s (1 of {RETRIES})"
 
 
 class Client(Program):
@@ -27,7 +29,7 @@ class Client(Program):
         self.received = self.shown = 0  # how much of its output the test has checked
 
     def start(self, traced: Traced | None = None) -> None:
-        retries = ["--retries", "3", "--retry-delay", "0.1"]
+        retries = ["--retries", str(RETRIES), "--retry-delay", "0.1"]
         self.run(["--host", self.host, "--port", str(self.port), *retries], traced)
 
     def socket(self) -> str:

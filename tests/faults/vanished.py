@@ -21,7 +21,7 @@ from typing import TypeVar
 sys.path.insert(1, str(Path(__file__).parents[1] / "support"))
 
 from chat import Server
-from guest import Client
+from guest import LOST, Client
 from programs import build_programs
 from table import LANGUAGES
 
@@ -94,8 +94,7 @@ def client_without_server(client: Client, other: OtherEnd, speaks: bool) -> Call
     def notices() -> None:
         if speaks:
             client.reads("are you there?")
-        lost = "Connection lost, retrying in 0.1 s (1 of 3)\n"
-        assert client.err.until(lost, TWO_MINUTES), client.err.text
+        assert client.err.until(f"{LOST}\n", TWO_MINUTES), client.err.text
         client.close()
 
     return notices
