@@ -86,6 +86,7 @@ class Traced:
             self.process.send_signal(signal.SIGTERM)
             self.process.communicate(timeout=PATIENT)
             self.process = None
+            self.heard.all()  # the thread may not have read all that it said
 
     def passes(self) -> None:
         """End the fault. An error at every second call continues to the end instead."""
@@ -98,9 +99,9 @@ class Traced:
         names = "|".join(self.injection.calls)
         return re.findall(rf"^(?:\d+ +)?(?:<\.\.\. )?({names})\b{mark}", self.heard.text, re.M)
 
-    def has_failed(self, seconds: float = 3) -> bool:
-        """Wait until a call has failed. Where one must fail, be patient."""
-        return self.heard.waits(lambda: bool(self.failed()), seconds)
+    def has_failed(self) -> bool:
+        """Wait until a call has failed; false if none does in time, or if the program ends."""
+        return self.heard.waits(lambda: bool(self.failed()))
 
     def count(self) -> int:
         """The number of calls."""
