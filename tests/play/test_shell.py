@@ -87,10 +87,8 @@ def test_a_program_in_the_background(suite: SuiteFile) -> None:
 - ann: {types: "client > /dev/null &"}
 - ann: {shows: [$ client > /dev/null &, {matches: '.1. [0-9]+'}, "$ ‸"]}
 - ann: {types: wait %1}
-- ann: {shows: {last: "$ ‸"}}
-- ann: {idles_for: 0.2}
-- ann: {types: jobs}
 - ann: {shows: {last: ["[1]+  Stopped                 client > /dev/null", "$ ‸"]}}
+- ann: {idles_for: 0.2}
 - ann: {types: fg}
 - ann: {shows: {last: [client > /dev/null, "‸"]}}
 - ann: {presses: Ctrl+D}
