@@ -8,7 +8,7 @@ import socket
 from contextlib import suppress
 
 # A hundred for each worker: their process ids follow one another.
-_ports = itertools.count(20000 + os.getpid() % 100 * 100)
+_ports = itertools.count(10000 + os.getpid() % 100 * 100)
 
 
 def a_free_port() -> int:
