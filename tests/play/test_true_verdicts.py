@@ -16,6 +16,7 @@ from unittest.mock import Mock
 import pytest
 import small_suite
 from tiny import (
+    ECHO,
     PATIENT,
     SHORT,
     SUITE,
@@ -125,6 +126,31 @@ def test_a_start_has_time_of_its_own(suite: SuiteFile) -> None:
     """This program takes longer to get ready than the deadline of a step."""
     one = program(suite.folder, "select.select([], [], [], 1)\nready()\nsignal.pause()")
     case, builds = only_case(scenario(suite, "- server: {starts: }", "{}"), one)
+    assert play(case, suite, builds, Deadlines(0.2, PATIENT)).failure is None
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [("sees: hello", "nothing more came within 3 s"), ("exits: 0", "after 3 s")],
+)
+def test_a_step_that_waits_for_a_start_says_how_long(
+    suite: SuiteFile, step: str, reason: str
+) -> None:
+    """The client has not printed anything: its step waits as long as a start may take."""
+    steps = f"- server: starts\n- ann: starts\n- ann: {{{step}}}"
+    programs = [program(suite.folder, ECHO), program(suite.folder, "input()", Role.CLIENT)]
+    case, builds = only_case(scenario(suite, steps, "{ann: client}"), *programs)
+    failure = failure_of(play(case, suite, builds, Deadlines(0.2, 3)))
+    assert failure.reason == reason
+
+
+def test_a_step_that_waits_for_a_start_does_so_at_each_line(suite: SuiteFile) -> None:
+    slow = "select.select([], [], [], {})\nprint(1, flush=True)\n"
+    client = f"import select\n{slow.format(1)}{slow.format(0.1)}input()"
+    steps = '- server: starts\n- ann: starts\n- ann: {sees: ["1", "1"]}\n'
+    steps += "- ann: {types: ''}\n- ann: {exits: 0}"
+    programs = [program(suite.folder, ECHO), program(suite.folder, client, Role.CLIENT)]
+    case, builds = only_case(scenario(suite, steps, "{ann: client on pipes}"), *programs)
     assert play(case, suite, builds, Deadlines(0.2, PATIENT)).failure is None
 
 

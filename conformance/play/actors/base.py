@@ -196,7 +196,11 @@ class Actor:
 
     def silence(self, step: Step) -> str:
         """Why nothing came, in words."""
-        return f"nothing more came within {self.scene.deadlines.allow(step):g} s"
+        return f"nothing more came within {self.patience(step):g} s"
+
+    def patience(self, step: Step) -> float:
+        """The seconds that the current step may wait, for messages."""
+        return self.scene.deadlines.allow(step)
 
     def send(self, data: bytes, step: Step) -> None:
         """Send bytes to the other side; raises Missed if it does not take them."""

@@ -264,8 +264,8 @@ class ProgramActor(OnScreen, Metered, Writing):
         process, statuses = self.running, step.takes(tuple)
         wanted = " or ".join(map(_status_words, statuses))
         if not process.wait(self.deadline(step)):
-            seconds = self.scene.deadlines.allow(step)
-            raise Missed(wanted, "it is still running", f"after {seconds:g} s", late=True)
+            after = f"after {self.patience(step):g} s"
+            raise Missed(wanted, "it is still running", after, late=True)
         if not any(self._has_ended_by(status) for status in statuses):
             raise Missed(wanted, status_text(process.status), "it ended in another way")
         self.came, until = process.ended, time.monotonic() + GROUP_SECONDS

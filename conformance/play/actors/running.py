@@ -31,6 +31,7 @@ class Running(Actor):
         self.memory_at_first = 0  # bytes, when it was ready
         self.gets_ready = False  # it has started, but is not ready yet
         self.descendant: Descendant | None = None  # a process below it that listens in its place
+        self._started_by = -1.0  # `until` of the last step that waited while it was starting
         self.turns = cycle(part.turns)
         self.build = part.turns[0]
         self.errors: Stream  # unless it is on a screen
@@ -55,6 +56,11 @@ class Running(Actor):
     def is_starting(self) -> bool:
         """Whether it runs, but has not written anything yet."""
         return self.process is not None and self.process.running and not self.process.output.began
+
+    @property
+    def _waits_for_start(self) -> bool:
+        """Whether the current step has the deadline of a start."""
+        return self.until == self._started_by
 
     @property
     def running(self) -> Process:
@@ -104,22 +110,26 @@ class Running(Actor):
         return [self._output, self.errors] if self.running.errors else [self._output]
 
     def deadline(self, step: Step) -> float:
-        """The usual deadline, but a later one while the program may still be starting."""
-        if self.trying or "within" in step.options or self.process is None:
+        """The usual deadline, but a later one if it waits while the program is still starting."""
+        if self.trying or "within" in step.options or self.process is None or self._waits_for_start:
             return self.until
         if self.process.output.began and not self.gets_ready:
             return self.until
         seconds = self.scene.deadlines.starting(step, self.implementation)
         has_own = self.gets_ready and self.implementation.start is not None
         start = self.process.started + seconds
-        return start if has_own else max(self.until, start)
+        self.until = self._started_by = start if has_own else max(self.until, start)
+        return self.until
 
     def silence(self, step: Step) -> str:
         if self.process and not self.process.running:
             return "it has ended, but another process holds its output open"
-        if self.process and self.gets_ready and "within" not in step.options:
-            return f"nothing more came within {self.deadline(step) - self.process.started:.3g} s"
         return super().silence(step)
+
+    def patience(self, step: Step) -> float:
+        if self.process and self._waits_for_start:
+            return round(self.until - self.process.started, 2)
+        return super().patience(step)
 
     def destroy(self) -> None:
         if self.process:

@@ -48,7 +48,7 @@ from conformance.play.network.proxy import Proxy, needs_proxy
 from conformance.play.processes import confine
 from conformance.play.processes.process import guard
 from conformance.play.processes.system import children, reap
-from conformance.play.schedule.deadlines import DEADLINES, Deadlines, timed
+from conformance.play.schedule.deadlines import DEADLINES, SHORTENED_BY, Deadlines, timed
 
 KILL_SECONDS = 5.0  # to kill a confined program that forks without end
 OVERDUE_SECONDS = 30.0  # a step that runs so long after its deadline never ends
@@ -181,8 +181,9 @@ class _Playing:
                     actors[step.actor].until = time.monotonic() + self.deadlines.allow(last)
                     actors[step.actor].finish(step)
         except _Failed as failed:
-            self._note_timeout(actors[failed.step.actor], failed.step)
-            return self._noted(failures.of(failed.step, failed.problem), failed.step)
+            actor, step = actors[failed.step.actor], failed.step
+            self._note_timeout(actor, step)
+            return self._noted(failures.of(step, failed.problem), actor.patience(step))
         except Overdue:
             remedy = "check its regular expressions for exponential backtracking"
             raise Lacking(f"{step.place}: this step does not end; {remedy}") from None
@@ -202,11 +203,11 @@ class _Playing:
         self.timed_out = is_of_case and time.monotonic() >= actor.deadline(step)
         self.shortened = self.timed_out and step is self.deadlines.shortened
 
-    def _noted(self, failure: Failure, step: Step) -> Failure:
+    def _noted(self, failure: Failure, seconds: float) -> Failure:
         """The failure; its reason says so if the step had a shortened deadline."""
         if not self.shortened:
             return failure
-        usual = f"the deadline of {self.deadlines.whole(step):g} s was shortened"
+        usual = f"the deadline of {seconds * SHORTENED_BY:g} s was shortened"
         reason = f"{failure.reason}; {usual}, because other cases timed out here"
         return replace(failure, reason=reason)
 
