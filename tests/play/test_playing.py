@@ -583,6 +583,12 @@ def test_a_line_without_its_end(suite: SuiteFile) -> None:
     assert failure.reason == "nothing more came within 10 s, only this without a line end"
 
 
+def test_lines_that_were_sent_are_counted(suite: SuiteFile) -> None:
+    """So that as many answers are not taken for a flood."""
+    steps = MEET + "- ann: {types: [a, b, c]}\n- ann: {sends: d}\n- ann: {sees: hello}"
+    assert fails(suite, answering("connection.sendall(b'no\\n')"), steps).sent == 4
+
+
 def test_the_end_instead_of_a_line(suite: SuiteFile) -> None:
     server = answering("connection.shutdown(socket.SHUT_RDWR)")
     failure = fails(suite, server, MEET + "- ann: {types: a}\n- ann: {sees: hello}")

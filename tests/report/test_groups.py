@@ -193,6 +193,7 @@ def test_a_flood_is_one_group_whatever_the_rule() -> None:
         flooded("CHAT-3", "tock", said="tick 3"),  # what a user said may repeat
         flooded("CHAT-3", "tick 8"),  # one of many is missing
         replace(flooded("CHAT-3", "tock"), seen="a line of its own"),
+        replace(flooded("CHAT-3", "tock"), sent=FLOOD_LINES),  # an answer to each line
     ],
 )
 def test_what_is_no_flood(failure: Failure) -> None:

@@ -48,6 +48,7 @@ class Failures:
             seen=visible(excerpt(missed.seen, place)),
             reason=excerpt(missed.reason),
             timeline=self.transcript.timeline(TIMELINE_LINES),
+            sent=self.transcript.sent,
             stderr=self._stderr(),
             kind=kind,
             program="" if kind is FailureKind.STEP else self._at_fault(step),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from conformance.mistakes import Place
 from conformance.model import Origin, Step, Written
-from conformance.text import decode, visible
+from conformance.text import decode, encode, visible
 
 TIMELINE_CHUNKS = 4000  # only the last ones are kept
 TIMELINE_BYTES = 2000  # kept of one chunk
@@ -96,6 +96,7 @@ class Transcript:
     started: float = field(default_factory=time.monotonic)
     line_ends: dict[str, str] = field(default_factory=dict)  # by actor; others have LF
     rows: list[Row] = field(default_factory=list)
+    sent: int = 0  # lines that actors sent
     _playing: dict[str, Step] = field(default_factory=dict)  # by actor, its current step
     _chunks: deque[tuple[float, str, str, bytes]] = field(
         default_factory=lambda: deque(maxlen=TIMELINE_CHUNKS)
@@ -108,6 +109,8 @@ class Transcript:
         """Record a chunk. `how`: "sent", "seen", "error" (standard error) or "event"."""
         if how in _STREAMS:
             self._spoken[actor, how].add(data)
+        if how == "sent":
+            self.sent += max(1, data.count(encode(self.line_ends.get(actor, "\n"))))
         chunk = data if len(data) <= TIMELINE_BYTES else data[:TIMELINE_BYTES] + b" [...]"
         self._chunks.append((time.monotonic() - self.started, actor, how, chunk))
 

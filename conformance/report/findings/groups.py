@@ -103,14 +103,14 @@ def _grouped(found: Sequence[_Found]) -> list[Group]:
 
 
 def _repeated_lines(failure: Failure) -> Iterator[str]:
-    """The lines that an actor received repeatedly and that no actor said, without numbers."""
+    """The lines, without numbers, that an actor received more often than actors said anything."""
     rows = [found for row in failure.timeline if (found := _ROW.match(row))]
     said = {_without_numbers(row["said"]) for row in rows if row["said"]}
     came = Counter(
         (row["actor"], _without_numbers(row["seen"])) for row in rows if row["seen"] is not None
     )
     for (_, line), times in came.items():
-        if times >= FLOOD_LINES and not any(one in line for one in said):
+        if times >= FLOOD_LINES and times > failure.sent and not any(one in line for one in said):
             yield line
 
 
