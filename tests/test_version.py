@@ -11,7 +11,7 @@ import pytest
 import conformance
 
 PROJECT = Path(__file__).parents[1]
-PROGRAMS = sorted(path for role in ("servers", "clients") for path in (PROJECT / role).iterdir())
+SIX = [PROJECT / role / name for role in ("servers", "clients") for name in ("c", "go", "python")]
 VERSION = re.compile(r"^.*\b(?:VERSION|version)\b.*?\"(\d+\.\d+\.\d+)\"", re.M)
 
 
@@ -20,8 +20,8 @@ def test_the_package_has_the_version_of_the_project() -> None:
     assert conformance.__version__ == project["version"]
 
 
-@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_every_program_has_the_version_of_the_project(path: Path) -> None:
+@pytest.mark.parametrize("path", SIX, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_each_of_the_six_programs_has_the_version_of_the_project(path: Path) -> None:
     sources = (file for file in path.rglob("*") if file.suffix in (".py", ".go", ".c", ".h"))
     found = [found for source in sources for found in VERSION.findall(source.read_text("utf-8"))]
     assert found == [conformance.__version__]
