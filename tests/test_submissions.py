@@ -75,6 +75,12 @@ def test_each_is_judged_and_has_a_page(submissions: Path) -> None:
     assert {"ann", "bob"} & set(pages["server-ann.html"].split()) == {"ann"}
 
 
+def test_the_table_has_the_cases_that_this_machine_cannot_play(submissions: Path) -> None:
+    add_server(submissions, "cat", SERVER, "needs: [no-such-tool]\n")
+    row = judged(*PATIENT)["cat"]
+    assert (row["passed"], row["failed"], row["unavailable"]) == ("0", "0", "2")
+
+
 @pytest.mark.parametrize(
     ("program", "told"),
     [

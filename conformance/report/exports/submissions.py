@@ -20,7 +20,14 @@ from conformance.text import visible
 TABLE = "submissions.csv"
 PAGES = "submissions"
 
-_COUNTED = (Verdict.PASSED, Verdict.WARNED, Verdict.FAILED, Verdict.ERRORED, Verdict.UNSUPPORTED)
+_COUNTED = (
+    Verdict.PASSED,
+    Verdict.WARNED,
+    Verdict.FAILED,
+    Verdict.ERRORED,
+    Verdict.UNSUPPORTED,
+    Verdict.UNAVAILABLE,
+)
 
 
 def table(run: Run) -> str:
