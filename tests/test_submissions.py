@@ -84,8 +84,8 @@ def test_the_table_has_the_cases_that_this_machine_cannot_play(submissions: Path
 @pytest.mark.parametrize(
     ("program", "told"),
     [
-        pytest.param(FILLER, "more than 8 MiB written into files", id="disk"),
-        pytest.param(FORKER, "20 processes or more", id="forks"),
+        pytest.param(FILLER, "more than 8 MiB written", id="disk"),
+        pytest.param(FORKER, "20 processes and threads, or more", id="forks"),
         pytest.param(EATER, "more than 128 MiB of memory", id="memory"),
     ],
 )

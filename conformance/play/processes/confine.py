@@ -44,9 +44,9 @@ def excess(pid: int) -> str:
     if memory > MEMORY and system.proportional(pid) > MEMORY:
         return f"more than {MEMORY >> 20} MiB of memory"
     if written > WRITTEN:
-        return f"more than {WRITTEN >> 20} MiB written into files"
+        return f"more than {WRITTEN >> 20} MiB written"
     if processes >= PROCESSES:
-        return f"{PROCESSES} processes or more"
+        return f"{PROCESSES} processes and threads, or more"
     return ""
 
 
