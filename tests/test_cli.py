@@ -388,6 +388,16 @@ def test_list_requirements(suite: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "lines/comes-back, lines/starts" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["next", "report"])
+def test_without_a_run_there_is_nothing_to_show(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = conformance(command)
+    told = "build/conformance: no such file or folder; `conformance run` writes it\n"
+    assert (done.returncode, done.stderr) == (2, told)
+
+
 def test_report_draws_everything_again(suite: Path) -> None:
     first = conformance("run", str(suite)).stdout
     output = Path("build/conformance")

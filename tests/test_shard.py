@@ -156,7 +156,7 @@ def test_parts_that_do_not_fit(suite: Path, capsys: pytest.CaptureFixture[str]) 
         (["one", "one", "two"], "one: part 1 is already in one"),
         (["one", "whole"], "whole: a whole run, not a part; "),
         (["one", "other"], "other: not a part of the same run as one; "),
-        (["one", "nowhere"], "nowhere: cannot be read: "),
+        (["one", "nowhere"], "nowhere: no such file or folder; "),
     ):
         assert main(["merge", *folders, "--output", "both"]) == 2
         assert told in capsys.readouterr().err

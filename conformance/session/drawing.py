@@ -33,7 +33,7 @@ def draw_again(path: Path, attach: Sequence[Path] = ()) -> Run:
     time.
     """
     more = attached.read_all(attach)
-    if not path.is_dir() and path.name != results.RESULTS_FILE:
+    if path.is_file() and path.name != results.RESULTS_FILE:
         remedy = f"put it into a folder of its own, as {results.RESULTS_FILE}"
         raise Mistake([f"{path}: reports are drawn beside a {results.RESULTS_FILE}; {remedy}"])
     output = path if path.is_dir() else path.parent

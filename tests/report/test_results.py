@@ -143,7 +143,7 @@ def test_what_is_not_the_results_of_a_run_is_a_mistake(tmp_path: Path, text: str
 
 
 def test_results_that_are_not_there_are_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match="nowhere: cannot be read: "):
+    with pytest.raises(Mistake, match="nowhere: no such file or folder; "):
         read(tmp_path / "nowhere")
 
 

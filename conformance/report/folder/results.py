@@ -44,6 +44,8 @@ def read(path: Path) -> Run:
         if len(data) > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES >> 20} MiB")
         return run_from_json(json.loads(data.decode("utf-8"), parse_constant=_no_number))
+    except FileNotFoundError:
+        raise Mistake([f"{file}: no such file or folder; `conformance run` writes it"]) from None
     except OSError as error:
         raise Mistake([f"{file}: cannot be read: {error.strerror}"]) from None
     except (ValueError, RecursionError, OverflowError, MemoryError) as error:
