@@ -340,10 +340,10 @@ class Failure:
     seen: str
     reason: str = ""  # how they differ: "an unexpected line", "nothing for 10 s"
     timeline: tuple[str, ...] = ()  # the last lines of all actors, in the order of arrival
-    sent: int = 0  # how many lines all actors had sent: so many answers are no flood
     stderr: tuple[str, ...] = ()  # the first and last lines of standard error of each program
     kind: FailureKind = FailureKind.STEP
     program: str = ""  # `server-go`: the program at fault; "" if unknown, or if the kind is STEP
+    sent: int = 0  # how many lines all actors had sent: so many answers are no flood
 
 
 @dataclass(frozen=True, slots=True)
