@@ -218,6 +218,42 @@ signal.pause()
     assert (outcome.error, outcome.failure) == (None, None)
 
 
+def test_last_words_arrive_although_a_line_crosses_them(suite: SuiteFile) -> None:
+    """The server has closed when the client writes; the client reads only after that."""
+    closing = """
+ready()
+connection, _ = listener.accept()
+connection.sendall(b"the room is full\\ncome back later\\n")
+connection.close()
+print("closed", flush=True)
+signal.pause()
+"""
+    late = """
+import socket, sys
+server = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+server.sendall(sys.stdin.readline().encode())
+try:
+    while data := server.recv(4096):
+        sys.stdout.buffer.raw.write(data)
+except ConnectionResetError:
+    pass
+"""
+    steps = """
+    - server: starts
+    - ann: starts
+    - server: {sees: closed}
+    - ann: {types: hello}
+    - ann: {sees: [the room is full, come back later]}
+    - ann: {exits: 0}
+    - server: {is_sent: SIGKILL}
+    - server: {exits: SIGKILL}
+    """
+    programs = program(suite.folder, closing), program(suite.folder, late, Role.CLIENT)
+    for how in Delivery:
+        outcome = played(suite, how, steps, "{ann: client on pipes}", *programs)
+        assert (outcome.error, outcome.failure) == (None, None), how
+
+
 # --- Which cases are delivered how ---
 
 

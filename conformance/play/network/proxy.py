@@ -91,13 +91,11 @@ class _ProxiedConnection:
     def __init__(
         self, loop: Loop, client: Connection, server: Connection, delivery: Delivery, seed: str
     ) -> None:
-        there = Outlet(loop, server, delivery, f"{seed} there")
-        back = Outlet(loop, client, delivery, f"{seed} back")
+        there = _Direction(loop, client, Outlet(loop, server, delivery, f"{seed} there"), self)
+        back = _Direction(loop, server, Outlet(loop, client, delivery, f"{seed} back"), self)
+        there.opposite, back.opposite = back, there
         self._connections = (client, server)
-        self._directions = [
-            _Direction(loop, client, there, self),
-            _Direction(loop, server, back, self),
-        ]
+        self._directions = [there, back]
 
     @property
     def held(self) -> int:
@@ -129,6 +127,7 @@ class _Direction:
     def __init__(
         self, loop: Loop, source: Connection, outlet: Outlet, owner: _ProxiedConnection
     ) -> None:
+        self.opposite: _Direction  # from the target to the source
         self.ended = False  # the end of the source was forwarded
         self.outlet = outlet
         self.outlet.on_change = self._go_on
@@ -160,9 +159,9 @@ class _Direction:
 
     def _source_has_ended(self, how: str) -> None:
         """Forward the end of the source, after the bytes that came before it."""
-        self._end = how
+        self._end = "reset" if self._source.is_gone else how
         self._loop.forget(self._source.fd)
-        if how == "eof":
+        if self._end == "eof":
             self._loop.watch_end(self._source.fd, self._see_whether_it_was_reset)
         self._go_on()
 
@@ -172,9 +171,16 @@ class _Direction:
         if self._source.has_failed():
             self._source_has_ended("reset")
 
+    def _end_by_reset(self) -> None:
+        """Forward what the source, which is gone, has sent before; then reset the connection."""
+        if self._end:  # else `_read` comes to the end
+            self._source_has_ended("reset")
+
     def _go_on(self) -> None:
         """Continue after a piece was sent, or after the source has ended."""
-        if self._target.is_gone or (self._end == "reset" and not self.outlet.waits):
+        if self._target.is_gone and not self._source.is_gone:
+            self.opposite._end_by_reset()
+        elif self._target.is_gone or (self._end == "reset" and not self.outlet.waits):
             self._owner.reset()
         elif self._end == "eof" and not self.outlet.pending and not self.ended:
             self.ended = True
