@@ -11,9 +11,8 @@ from conformance.cli.streams import show
 from conformance.guide.dialogue import dialogue
 from conformance.guide.last_run import Recorded
 from conformance.guide.stage import Stage, add_options
-from conformance.model import Requirement, Scenario, Verdict
+from conformance.model import Requirement, Scenario
 from conformance.play.case.transcript import Row
-from conformance.report.terminal.failure import failure_text
 from conformance.text import visible
 
 WIDTH = 100
@@ -65,10 +64,10 @@ def explain(arguments: Arguments) -> int:
 def _play(stage: Stage, some: Sequence[Scenario], name: str) -> int:
     played = stage.play(some, name)
     show("\n".join(_told(f"{played.case.key}, played now:", played.rows)))
-    if played.result.verdict in (Verdict.PASSED, Verdict.WARNED):
-        return GREEN
-    show(failure_text(played.result, stage.suite.requirements))
-    return RED
+    if problem := stage.problem(played):
+        show(problem)
+        return RED
+    return GREEN
 
 
 def _distance(rule: str, one: Scenario) -> tuple[int, int, int]:

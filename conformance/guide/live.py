@@ -17,10 +17,8 @@ from conformance.guide.beats import beats
 from conformance.guide.dialogue import dialogue
 from conformance.guide.stage import Played, Stage, add_options
 from conformance.mistakes import Mistake
-from conformance.model import Verdict
 from conformance.play.schedule.deadlines import DEADLINES
 from conformance.play.terminals.terminal import keys_of
-from conformance.report.terminal.failure import failure_text
 from conformance.session.options import PLAYING, seconds
 from conformance.text import visible
 
@@ -71,12 +69,12 @@ def play(arguments: Arguments) -> int:
         _replay(played, stage, arguments)
     else:
         show("\n".join(dialogue(played.rows)) + "\n")
+    if problem := stage.problem(played):
+        show(problem)
+        return RED
     result = played.result
-    if result.verdict in (Verdict.PASSED, Verdict.WARNED):
-        show(f"{result.verdict} {visible(result.id)}, in {result.seconds:.2f} s")
-        return GREEN
-    show(failure_text(result, stage.suite.requirements))
-    return RED
+    show(f"{result.verdict} {visible(result.id)}, in {result.seconds:.2f} s")
+    return GREEN
 
 
 def _has_a_screen() -> bool:

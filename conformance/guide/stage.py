@@ -13,13 +13,15 @@ from conformance.cli.common import Arguments, add_suite, built
 from conformance.guide.last_run import Recorded, recorded
 from conformance.judge import expectation, judge
 from conformance.mistakes import Mistake, meant
-from conformance.model import Case, Outcome, Result, Scenario
+from conformance.model import Case, Outcome, Result, Scenario, Verdict
 from conformance.plan import LIST, Selection, plan
 from conformance.play.case import runner
 from conformance.play.case.transcript import Row
 from conformance.play.schedule.deadlines import Deadlines
 from conformance.read import scenario
 from conformance.read.suite import SuiteFile
+from conformance.report.findings.groups import groups
+from conformance.report.terminal.failure import failure_text, group_text
 from conformance.session.machine import missing
 from conformance.session.options import CHOOSING, PLAYING
 from conformance.session.request import OUTPUT, implementations_of
@@ -83,6 +85,15 @@ class Stage:
             if not barred[case.key]:
                 return self._play(case, deadline)
         raise Mistake([f"{cases[0].key}: cannot be played here: {barred[cases[0].key]}"])
+
+    def problem(self, played: Played) -> str:
+        """What went wrong in a case, or after its steps; empty if nothing did."""
+        result, rules = played.result, self.suite.requirements
+        if result.afterwards:
+            found = groups([result])
+            return "\n\n".join(group_text(one, rules) for one in found if not one.fails_them)
+        is_right = result.verdict in (Verdict.PASSED, Verdict.WARNED)
+        return "" if is_right else failure_text(result, rules)
 
     def recorded(self, some: Sequence[Scenario], name: str = "") -> Recorded | None:
         """The first case of these scenarios that passed in the last run, if any."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import checkout
 import pexpect
 import pytest
-from small_suite import PATIENT, SHOUTING_SERVER, add_server
+from small_suite import PATIENT, SERVER, SHOUTING_SERVER, add_server
 
 from conformance.cli import main
 
@@ -40,6 +40,19 @@ def test_a_failure_is_told(suite: Path, capsys: pytest.CaptureFixture[str]) -> N
     add_server(suite / "servers", "right", SHOUTING_SERVER)
     assert play(suite) == 1
     assert "FAILED echo/lines.yaml::comes-back[right]\n  ECHO-1 (MUST)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["play"], ["explain", "--play"]])
+def test_what_goes_wrong_after_all_steps_is_told(
+    words: list[str], suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server passes the case, but does not end as the suite's ending says."""
+    head = "import os, signal, socket\nsignal.signal(signal.SIGTERM, lambda *_: os._exit(3))"
+    add_server(suite / "servers", "right", SERVER.replace("import socket", head, 1))
+    assert main([*words, NAME, "--suite", str(suite)]) == 1
+    shown = capsys.readouterr().out
+    assert "server right does not end as it should (ECHO-1), in 1 case\n" in shown
+    assert "  expected killed by SIGTERM\n" in shown
 
 
 def test_step_needs_a_terminal(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
