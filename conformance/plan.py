@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from conformance.mistakes import Mistake, NothingChosen, Problems, meant
-from conformance.model import Case, Delivery, Implementation, Kind, Role, Scenario
+from conformance.model import ActorKind, Case, Delivery, Implementation, Kind, Role, Scenario
 from conformance.text import counted, encodable
 
 MIXED_DELIVERY = "mixed"
@@ -119,18 +119,30 @@ def cases_of(
         case Kind.CLIENT:
             return [Case(scenario, None, (client,)) for client in clients]
         case Kind.MIXED:
-            return [Case(scenario, server, tuple(clients)) for server in servers if clients]
+            mixed = tuple(clients[: _parts(scenario)])
+            return [Case(scenario, server, mixed) for server in servers if mixed]
     return [Case(scenario, server, (client,)) for server, client in product(servers, clients)]
+
+
+def _parts(scenario: Scenario) -> int:
+    """The number of clients in the cast: no more implementations take part."""
+    return sum(member.kind is ActorKind.CLIENT for member in scenario.cast.values())
 
 
 def _successors(
     scenario: Scenario, server: Implementation, servers: Sequence[Implementation]
 ) -> tuple[Implementation, ...]:
-    """The servers after this one, then those before it: each case begins with another server."""
+    """The servers after this one, then those before it: each case begins with another server.
+
+    Those without a feature that the scenario needs are left out, and those without a turn.
+    """
     if not scenario.in_turn:
         return ()
-    place = servers.index(server)
-    return (*servers[place + 1 :], *servers[:place])
+    place, needed = servers.index(server), scenario.needs.get(Role.SERVER, frozenset())
+    others = (*servers[place + 1 :], *servers[:place])
+    able = [one for one in others if needed <= one.features]
+    turns = sum((one.actor, one.verb) == ("server", "starts") for one in scenario.single_steps)
+    return (server, *able)[1:turns]
 
 
 def _concerns(scenario: Scenario, selection: Selection) -> bool:

@@ -201,6 +201,30 @@ def test_mixed_takes_whatever_clients_there_are(scenarios: list[Scenario]) -> No
     assert [one.name for one in case.clients] == ["c"]
 
 
+def test_mixed_takes_no_more_clients_than_have_a_part(scenarios: list[Scenario]) -> None:
+    """A client that is not played has neither passed nor failed."""
+    mixed = [one for one in scenarios if one.kind is Kind.MIXED]
+    third = implementation("rust", Role.CLIENT)
+    for case in plan(mixed, [*ALL, third], Selection()):
+        assert [one.name for one in case.clients] == ["c", "python"]
+
+
+def test_in_turn_are_those_that_have_a_turn_and_what_is_needed(scenarios: list[Scenario]) -> None:
+    """One server without a feature must not make the cases of all others unsupported."""
+    (one,) = (one for one in scenarios if one.id == "quiet")
+    again = [step for step in one.steps if (step.actor, step.verb) == ("server", "starts")]
+    needs = {Role.SERVER: frozenset({"loud"})}
+    turns = replace(one, in_turn=True, needs=needs, without={}, steps=(*one.steps, *again))
+    loud = [implementation(name, features=frozenset({"loud"})) for name in ("d", "e", "f")]
+    cases = plan([turns], [ALL[0], *loud], Selection())
+    assert ["".join(one.name for one in case.implementations) for case in cases] == [
+        "cd",
+        "de",
+        "ef",
+        "fd",
+    ]
+
+
 def test_features_that_are_needed_do_not_make_fewer_cases(scenarios: list[Scenario]) -> None:
     """What is not supported is counted, not left out."""
     needing = [replace(scenarios[0], needs={Role.SERVER: frozenset({"loud"})})]
