@@ -211,6 +211,16 @@ def test_which_cases_are_chosen(
     assert {line.partition("::")[2] for line in capsys.readouterr().out.split()} == ids
 
 
+def test_a_file_that_is_named_twice_is_played_once(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["echo/lines.yaml::starts", str(Path("echo/lines.yaml").resolve()), "echo/../echo"]
+    assert main(["list", *names[:2]]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["list", *names]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_an_implementation_joins_from_a_folder_of_its_own(suite: Path) -> None:
     add_server(Path("elsewhere"), "guest", SERVER)
     assert conformance("run", str(suite), "--implementation", "elsewhere").returncode == 0

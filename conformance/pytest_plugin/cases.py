@@ -9,7 +9,6 @@ back in pytest's own reports.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections import defaultdict
@@ -23,7 +22,6 @@ from typing import Any
 import pytest
 
 from conformance.cli.streams import is_plain
-from conformance.kit import find
 from conformance.mistakes import Mistake
 from conformance.model import Case, Outcome, Result, Verdict
 from conformance.play.network import fixed_ports
@@ -35,6 +33,7 @@ from conformance.report.run import Run, red, selecting
 from conformance.report.terminal.failure import failure_text
 from conformance.report.terminal.matrix import Look
 from conformance.report.terminal.summary import ending_shown, programs_shown
+from conformance.session.chosen import file_of
 from conformance.session.machine import fitting_jobs
 from conformance.session.options import CHOOSING, PLAYING
 from conformance.session.request import request
@@ -57,12 +56,9 @@ class Cases:
         with _usage_errors():
             self.session = Session(request(paths, options))
         self.play: Callable[[Case], Outcome] = self._play  # the controller replaces it
-        # A file may be named twice, by different paths: pytest collects it once.
-        unique = {(_file(case), _name(case)): case for case in self.session.cases}
-        self.session.cases = list(unique.values())
         self._by_file: dict[Path, list[Case]] = defaultdict(list)
-        for (file, _), case in unique.items():
-            self._by_file[file].append(case)
+        for case in self.session.cases:
+            self._by_file[file_of(case)].append(case)
 
     def _play(self, case: Case) -> Outcome:
         """Play a case in this process; in a child process if the case needs its own network."""
@@ -321,11 +317,6 @@ def _problems(mistake: Mistake) -> list[str]:
     """The problems of a mistake, in which options have their names in pytest."""
     options = "|".join(CHOOSING | PLAYING)
     return [re.sub(rf"(?<!\S)--({options})\b", r"--conformance-\1", p) for p in mistake.problems]
-
-
-def _file(case: Case) -> Path:
-    """The path of a case's file, as pytest has it."""
-    return Path(os.path.abspath(find(Path(case.scenario.file))))
 
 
 def _name(case: Case) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from conformance.kit import find
 from conformance.mistakes import Mistake, NothingChosen, meant
 from conformance.model import Case, Implementation, Scenario, Suite
 from conformance.plan import delivered, plan
@@ -39,9 +42,20 @@ def choose(request: Request) -> Chosen:
     selection = replace(request.selection, only=None) if request.shard else request.selection
     if request.against:
         selection = replace(selection, against=request.against, given=given)
-    planned = [delivered(one, request.delivery) for one in plan(scenarios, found, selection)]
+    once = _once(plan(scenarios, found, selection))
+    planned = [delivered(one, request.delivery) for one in once]
     cases, part = _mine(planned, request)
     return Chosen(suite, scenarios, cases, part, given, unread)
+
+
+def _once(cases: Iterable[Case]) -> list[Case]:
+    """The cases, each once: a person may name a file twice, by different paths."""
+    return list({(file_of(one), one.scenario.id, one.pairing): one for one in cases}.values())
+
+
+def file_of(case: Case) -> Path:
+    """The absolute path of the file of a case."""
+    return Path(os.path.abspath(find(Path(case.scenario.file))))
 
 
 def _check_rules(names: Iterable[str], suite: Suite) -> None:
