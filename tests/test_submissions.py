@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from small_suite import SERVER, SHOUTING_SERVER, add_server, write_suite
+from small_suite import SERVER, SHOUTING_SERVER, SUITE, add_server, write_suite
 
 from conformance.cli import main
 from conformance.play.processes import confine, system
@@ -101,6 +102,64 @@ def test_one_without_bounds_harms_no_other(
     assert told in shown
     written = sum(path.stat().st_size for path in submissions.joinpath("mallory").iterdir())
     assert written < 1 << 30  # it was stopped within a look, and not played again
+
+
+WITH_CLIENTS = SUITE.replace("ending:", '  client:\n    arguments: "{host} {port}"\nending:')
+TALK = """\
+- id: talk
+  title: What a client sends comes back
+  proves: [ECHO-1]
+  cast: {ann: client on pipes}
+  examples: [{id: one}, {id: two}]
+  steps:
+    - server: starts
+    - ann: starts
+    - ann: {types: hello}
+    - ann: {sees: hello}
+    - ann: ends_input
+    - ann: {exits: 0}
+"""
+CLIENT = """\
+import socket, sys
+server = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+for line in sys.stdin.buffer:
+    server.sendall(line)
+    sys.stdout.buffer.write(server.recv(100))
+    sys.stdout.flush()
+"""
+SEND = "            connection.sendall(line)"
+EATING = f"""\
+            if line == b"!\\n":
+                eaten = b"x" * (192 << 20)
+                signal.pause()
+{SEND}"""
+
+
+def test_what_one_does_to_the_reference_harms_no_other(submissions: Path) -> None:
+    """The server with which all clients are judged takes much memory for a line of one of them."""
+    Path("echo/suite.yaml").write_text(WITH_CLIENTS)
+    Path("echo/lines.yaml").write_text(TALK)
+    eating = SERVER.replace(SEND, EATING).replace("import ", "import signal, ", 1)
+    add_server(Path("echo/servers"), "right", eating)
+    shutil.rmtree(submissions)
+    for name, said in (("ann", "line"), ("mallory", "b'!\\n'"), ("zoe", "line")):
+        add_server(submissions, name, CLIENT.replace("sendall(line)", f"sendall({said})"))
+        manifest = submissions / name / "implementation.yaml"
+        manifest.write_text(manifest.read_text().replace("role: server", "role: client"))
+    rows = judged("-j", "1", *PATIENT)
+    assert {name: row["passed"] for name, row in rows.items()} == {
+        "ann": "2",
+        "mallory": "0",
+        "zoe": "2",
+    }
+
+
+def test_without_a_tool_for_limits_nobody_is_judged(
+    submissions: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(submissions))
+    assert main(["run", "echo", "--implementation", "submissions/*", "--against", "right"]) == 2
+    assert "--against: `prlimit` is not on PATH" in capsys.readouterr().err
 
 
 FORKED = """\

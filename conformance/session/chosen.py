@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from conformance.kit import find
 from conformance.mistakes import Mistake, NothingChosen, meant
 from conformance.model import Case, Implementation, Scenario, Suite
 from conformance.plan import delivered, plan
+from conformance.play.processes import confine
 from conformance.read import manifest, scenario
 from conformance.report.run import Part
 from conformance.session.request import Request, implementations_of, named_folders
@@ -71,6 +73,9 @@ def _found(request: Request, suite: Suite) -> tuple[list[Implementation], list[s
     """The implementations, and with --against the reasons why some cannot be read."""
     if not request.against:
         return implementations_of(suite, request.folders), []
+    if shutil.which(confine.TOOL) is None:
+        why = "it limits what the programs of --implementation may use; install util-linux"
+        raise Mistake([f"--against: `{confine.TOOL}` is not on PATH: {why}"])
     ours = implementations_of(suite, [])
     given, problems = manifest.find_readable(named_folders(request.folders), ours)
     if not given:

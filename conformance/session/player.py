@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from conformance.builds.build import Build
 from conformance.model import Case, Failure, FailureKind, Outcome, Suite
@@ -93,8 +93,18 @@ class Player:
 
         for case, outcome in self.play_all(cases, jobs, hint):
             if outcome.failure and outcome.failure.kind is FailureKind.LIMIT:
-                over.setdefault(outcome.failure.program, outcome.failure)
+                over |= self._not_to_be_played(outcome.failure)
             else:
                 patience.note(case, outcome)
             yield case, outcome
         yield from self.play_all(patience.to_replay(), jobs)
+
+    def _not_to_be_played(self, excess: Failure) -> dict[str, Failure]:
+        """The label of a program that exceeded a limit, with the failure of its other cases.
+
+        Not the program that all others are judged with: one of them may have driven it so far.
+        """
+        if excess.program.partition("-")[2] == self.request.against:
+            return {}
+        reason = "the program was killed in another case, so this one was not played"
+        return {excess.program: replace(excess, reason=reason)}

@@ -63,7 +63,7 @@ class Failures:
             step=f"{step.place}  {step.source}",
             expected="no more than a program may use",
             seen=excess.what,
-            reason="the program was killed, and its other cases are not played",
+            reason="the program was killed",
             timeline=self.transcript.timeline(TIMELINE_LINES),
             stderr=self._stderr(),
             kind=FailureKind.LIMIT,

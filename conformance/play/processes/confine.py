@@ -21,6 +21,8 @@ FILE = 64 << 20  # bytes in one file
 PROCESSES = 256  # threads included
 ROOM = 1024  # tasks that other cases may add while a program runs
 
+TOOL = "prlimit"
+
 _GROUPS = Path("/sys/fs/cgroup")
 
 
@@ -30,7 +32,7 @@ def prefix() -> list[str]:
     if os.getuid():  # the system does not apply this limit to root
         # It counts all tasks of the user, so the cases that start meanwhile need room, too.
         limits.append(f"--nproc={system.tasks_of(os.getuid()) + ROOM + PROCESSES}")
-    command = ["prlimit", *limits, "--"]
+    command = [TOOL, *limits, "--"]
     if group := _group():
         entering = 'echo 0 >"$0" && exec "$@"'
         return ["sh", "-c", entering, str(group / "cgroup.procs"), *command]
