@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from test_playing import ANSWERING, fails, passes, step
@@ -128,6 +129,19 @@ def test_a_reason_that_may_come_before_a_prompt(suite: SuiteFile, line: str) -> 
 
 
 # --- What was seen, used again ---
+
+
+def test_a_dialogue_that_is_not_played_captures_nothing(suite: SuiteFile) -> None:
+    """Its first line fits, and names another number than the line before."""
+    either = """
+    - ann: {sees: {matches: 'id (?P<id>[0-9]+)'}}
+    - either:
+      - - ann: {sees: [{matches: 'id (?P<id>[0-9]+)'}, mended]}
+      - - ann: {sees: [{starts: id}, broken]}
+    - ann: {types: "number {id}"}
+    - ann: {sees: number 1}
+    """
+    passes(suite, SPEAKING, said("id 1|id 2|broken", *dedent(either).splitlines()))
 
 
 def test_what_was_captured_is_used_again(suite: SuiteFile) -> None:

@@ -148,9 +148,10 @@ class Actor:
     def tries(self, step: Step) -> Missed | None:
         """Play a step with what has come so far; return why it fails, or None.
 
-        If it fails, what it has read is put back.
+        If it fails, what it has read is put back, and what it has captured is forgotten.
         """
         self.until, self.trying = time.monotonic(), True
+        captured = dict(self.scene.captured)
         for stream in self.streams:
             stream.keep()
         missed: Missed | None = None
@@ -158,6 +159,7 @@ class Actor:
             self.play(step)
         except Missed as problem:
             missed = problem
+            self.scene.captured = captured
         finally:
             self.trying = False
             for stream in self.streams:
