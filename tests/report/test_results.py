@@ -142,6 +142,18 @@ def test_what_is_not_the_results_of_a_run_is_a_mistake(tmp_path: Path, text: str
         read(tmp_path)
 
 
+@pytest.mark.parametrize("odd", [{"clients": []}, {"server": None}, {"kind": "client"}])
+def test_a_case_without_the_programs_of_its_kind_is_a_mistake(
+    tmp_path: Path, odd: dict[str, object]
+) -> None:
+    write(run(result("one")), tmp_path)
+    data = json.loads((tmp_path / RESULTS_FILE).read_text())
+    data["cases"][0] |= odd
+    (tmp_path / RESULTS_FILE).write_text(json.dumps(data))
+    with pytest.raises(Mistake, match="has not the programs of its kind"):
+        read(tmp_path)
+
+
 def test_results_that_are_not_there_are_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="nowhere: no such file or folder; "):
         read(tmp_path / "nowhere")

@@ -29,6 +29,14 @@ _USUAL_DELIVERY = "delivery"  # left out if bytes were delivered whole
 _OPTIONAL = ("reason", "failure", "afterwards", "known", "may_fail")  # left out if empty
 _OF_REPEATED = ("played", "passed")  # left out if the case was played once
 
+# Whether cases of a kind have a server, and whether they have clients.
+_PLAYERS = {
+    Kind.SERVER: (True, False),
+    Kind.CLIENT: (False, True),
+    Kind.PAIRING: (True, True),
+    Kind.MIXED: (True, True),
+}
+
 
 def write(run: Run, folder: Path) -> None:
     """Write results.json into a folder. No other process may write into it."""
@@ -88,6 +96,7 @@ def run_from_json(data: Any) -> Run:
     own = {"requirements": named, "results": cases, "implementations": [*map(_described, some)]}
     run: Run = typed(Run, data | own, "the run")
     _check_names(run)
+    _check_players(run)
     return run
 
 
@@ -104,6 +113,13 @@ def _check_names(run: Run) -> None:
     for name in sorted(names):
         if not is_name(name):
             raise ValueError(f"`{name}` is not the name of a program")
+
+
+def _check_players(run: Run) -> None:
+    """Raise ValueError for a case without a program of its kind: reports are arranged by them."""
+    for one in run.results:
+        if (bool(one.server), bool(one.clients)) != _PLAYERS[one.kind]:
+            raise ValueError(f"the case {one.id} has not the programs of its kind, `{one.kind}`")
 
 
 def result_to_json(result: Result) -> dict[str, Any]:
