@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,23 @@ def test_a_program_is_a_command_of_the_shell(suite: SuiteFile) -> None:
 - ann: {shows: {last: [status 3, "$ ‸"]}}
 """
     passes(suite, steps + EXIT)
+
+
+@pytest.mark.parametrize("name", ["a:b", "a\udcffb"])
+def test_a_program_is_a_command_whatever_the_folder_of_the_case_is_called(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    steps = """\
+- ann: starts
+- ann: {types: client}
+- ann: {shows: [$ client, a job ann, "‸"]}
+- ann: {presses: Ctrl+D}
+- ann: {shows: {last: [a job ann, "$ ‸"]}}
+"""
+    passes(write_suite(folder / "suite"), steps + EXIT)
 
 
 def test_a_program_is_a_job(suite: SuiteFile) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,9 @@ def in_shell(launch: Launch, command: str, folder: Path) -> Launch:
     acts on the program. The files that the shell needs are written into `folder`.
     """
     script = folder / command
-    script.write_text(f'#!/bin/sh\nexec {launch} "$@"\n')
+    script.write_bytes(os.fsencode(f'#!/bin/sh\nexec {launch} "$@"\n'))
     script.chmod(0o700)
     settings = folder / "settings"
-    settings.write_text(f"{_SETTINGS}PATH={shlex.quote(str(folder))}:$PATH\n")
+    # Not by PATH: the name of a folder there cannot hold a `:`.
+    settings.write_bytes(os.fsencode(f"{_SETTINGS}hash -p {shlex.quote(str(script))} {command}\n"))
     return replace(launch, argv=["bash", "--noprofile", "--rcfile", str(settings), "-i"])
