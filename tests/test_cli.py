@@ -192,6 +192,14 @@ def test_known_failures_are_strict_both_ways(suite: Path) -> None:
     assert "red: 1 PASSED, but listed as a known failure" in done.stdout
 
 
+@pytest.mark.parametrize("edit", ["open(it, 'ab').write(b'# \\xff')", "os.remove(it)"])
+def test_a_file_that_changes_meanwhile_costs_no_results(suite: Path, edit: str) -> None:
+    head = f"import os\nit = '../../lines.yaml'\nos.path.exists(it) and {edit}\n"
+    add_server(suite / "servers", "right", head + SERVER)
+    assert main(["run", str(suite), "-j", "1"]) == 0
+    assert set(results()) == {"comes-back[right]", "starts[right]"}
+
+
 @pytest.mark.parametrize(
     ("words", "ids"),
     [

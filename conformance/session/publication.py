@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from conformance.judge import unneeded
@@ -89,7 +90,9 @@ def unneeded_in(run: Run) -> list[str]:
 
 
 def sources(cases: Iterable[Case]) -> dict[str, str]:
-    """The text of each scenario file that still exists, by the name of the file."""
-    files = dict.fromkeys(case.scenario.file for case in cases)
-    found = {file: find(Path(file)) for file in files}
-    return {file: path.read_text("utf-8") for file, path in found.items() if path.is_file()}
+    """The text of each scenario file, by its name, if no person has removed it since."""
+    found = {}
+    for file in dict.fromkeys(case.scenario.file for case in cases):
+        with suppress(OSError):
+            found[file] = find(Path(file)).read_text("utf-8", "replace")
+    return found
