@@ -106,6 +106,23 @@ def test_a_server_that_dies_at_the_start(suite: SuiteFile) -> None:
     assert failure.stderr == ("server: no luck today",)
 
 
+@pytest.mark.parametrize(
+    "measured",
+    ["has_socket_option: {TCP_NODELAY: 1}", "notices_loss_within: 5", "grows_less_than: 1 MiB"],
+)
+def test_a_server_that_has_just_died_is_not_measured(suite: SuiteFile, measured: str) -> None:
+    """The harness has not looked at its end yet. An ordinary user cannot see its sockets then."""
+    until_dead = "until grep -q State:.Z /proc/$(cat pid)/status; do :; done"
+    steps = f"""
+    - server: {{starts: {{pid: "{{scratch}}/pid"}}}}
+    - server: {{is_sent: SIGKILL}}
+    - server: {{runs: "sh -c '{until_dead}'"}}
+    - server: {{{measured}}}
+    """
+    failure = fails(suite, "open(sys.argv[-1], 'w').write(str(os.getpid()))" + ECHO, steps, "{}")
+    assert (failure.expected, failure.seen) == ("a running program", "killed by SIGKILL")
+
+
 def test_a_server_that_dies_once_it_is_ready(suite: SuiteFile) -> None:
     failure = fails(suite, "ready()", "- server: starts\n- server: {idles_for: 60}", "{}")
     assert (failure.expected, failure.seen) == ("a running program", "exit status 0")

@@ -73,6 +73,7 @@ class Running(Actor):
     def alive(self) -> Process:
         """Its process; raises Missed if it has ended."""
         process = self.running
+        self.scene.loop.serve()  # it may have ended just now
         if not process.running:
             raise Missed("a running program", status_text(process.status), "it has ended")
         return process
