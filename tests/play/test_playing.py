@@ -1090,6 +1090,11 @@ def test_a_tool_that_fails(suite: SuiteFile) -> None:
     assert failure.reason == "status 1"
 
 
+def test_a_tool_that_the_scenario_makes(suite: SuiteFile) -> None:
+    steps = "- server: starts\n- server: {runs: cp /bin/true tool}\n- server: {runs: ./tool}"
+    passes(suite, ECHO, steps, "{}")
+
+
 def test_a_program_without_standard_output(suite: SuiteFile) -> None:
     """Then only its listening socket shows that it is ready."""
     server = ECHO.replace("ready()", "assert sys.stdout is None")

@@ -53,7 +53,8 @@ class Writing(Actor):
         """Run a command in the scratch folder."""
         values = self.values | {"name": self.name}
         command = [complete(word, values) for word in words(step.takes(str))]
-        if shutil.which(command[0]) is None:
+        own = "/" in command[0]  # a tool of the scenario, not one on PATH
+        if shutil.which(self.scene.files.folder / command[0] if own else command[0]) is None:
             raise Lacking(f"{step.place}: `{command[0]}` is not on PATH; install it")
         self._run(command, step)
         self.did(f"runs {step.argument}")
