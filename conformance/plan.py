@@ -8,7 +8,17 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from conformance.mistakes import Mistake, NothingChosen, Problems, meant
-from conformance.model import ActorKind, Case, Delivery, Implementation, Kind, Role, Scenario
+from conformance.model import (
+    ActorKind,
+    Case,
+    Delivery,
+    Implementation,
+    Kind,
+    Role,
+    Scenario,
+    Step,
+    Trait,
+)
 from conformance.text import counted, encodable
 
 MIXED_DELIVERY = "mixed"
@@ -141,8 +151,11 @@ def _successors(
     place, needed = servers.index(server), scenario.needs.get(Role.SERVER, frozenset())
     others = (*servers[place + 1 :], *servers[:place])
     able = [one for one in others if needed <= one.features]
-    turns = sum((one.actor, one.verb) == ("server", "starts") for one in scenario.single_steps)
-    return (server, *able)[1:turns]
+    return (server, *able)[1 : sum(map(_starts_a_server, scenario.single_steps))]
+
+
+def _starts_a_server(step: Step) -> bool:
+    return step.actor == "server" and {Trait.WAITS_FOR_A_START, Trait.OF_ITSELF} <= step.traits
 
 
 def _concerns(scenario: Scenario, selection: Selection) -> bool:

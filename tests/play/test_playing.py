@@ -14,6 +14,7 @@ from tiny import ECHO, LISTENING, SHORT, SUITE, played, program, scenario, write
 
 from conformance.model import Failure, FailureKind, Outcome, Role
 from conformance.play.actors import meters
+from conformance.play.processes.process import Process
 from conformance.read.suite import SuiteFile
 
 # Replies to each line of a connection by `answer`.
@@ -110,16 +111,18 @@ def test_a_server_that_dies_at_the_start(suite: SuiteFile) -> None:
     "measured",
     ["has_socket_option: {TCP_NODELAY: 1}", "notices_loss_within: 5", "grows_less_than: 1 MiB"],
 )
-def test_a_server_that_has_just_died_is_not_measured(suite: SuiteFile, measured: str) -> None:
+def test_a_server_that_has_just_died_is_not_measured(
+    suite: SuiteFile, measured: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The harness has not looked at its end yet. An ordinary user cannot see its sockets then."""
-    until_dead = "until grep -q State:.Z /proc/$(cat pid)/status; do :; done"
-    steps = f"""
-    - server: {{starts: {{pid: "{{scratch}}/pid"}}}}
-    - server: {{is_sent: SIGKILL}}
-    - server: {{runs: "sh -c '{until_dead}'"}}
-    - server: {{{measured}}}
-    """
-    failure = fails(suite, "open(sys.argv[-1], 'w').write(str(os.getpid()))" + ECHO, steps, "{}")
+
+    def kill(process: Process, name: str) -> None:
+        os.kill(process.pid, signal.Signals[name])
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    monkeypatch.setattr(Process, "signal", kill)
+    steps = f"- server: starts\n- server: {{is_sent: SIGKILL}}\n- server: {{{measured}}}"
+    failure = fails(suite, ECHO, steps, "{}")
     assert (failure.expected, failure.seen) == ("a running program", "killed by SIGKILL")
 
 
