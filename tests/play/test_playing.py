@@ -1093,6 +1093,25 @@ def test_a_tool_that_fails(suite: SuiteFile) -> None:
     assert failure.reason == "status 1"
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "why"),
+    [
+        ("#!/bin/sh", 0o600, "Permission denied"),
+        ("#!/no/such/shell", 0o700, "No such file or directory"),
+        ("\1", 0o700, "Exec format error"),
+    ],
+)
+def test_a_tool_that_cannot_be_run_is_told_with_its_place(
+    suite: SuiteFile, text: str, mode: int, why: str
+) -> None:
+    made = suite.folder / "made"
+    made.write_text(text)
+    made.chmod(mode)
+    runs = f"- server: {{runs: cp {made} tool}}\n- server: {{runs: ./tool}}"
+    found = outcome(suite, ECHO, f"- server: starts\n{runs}", "{}")
+    assert found.error == f"{suite.folder}/file.yaml:8:7: `./tool` cannot be run: {why}"
+
+
 def test_a_tool_that_the_scenario_makes(suite: SuiteFile) -> None:
     steps = "- server: starts\n- server: {runs: cp /bin/true tool}\n- server: {runs: ./tool}"
     passes(suite, ECHO, steps, "{}")

@@ -53,23 +53,13 @@ class Writing(Actor):
         """Run a command in the scratch folder."""
         values = self.values | {"name": self.name}
         command = [complete(word, values) for word in words(step.takes(str))]
-        own = "/" in command[0]  # a tool of the scenario, not one on PATH
-        if shutil.which(self.scene.files.folder / command[0] if own else command[0]) is None:
-            raise Lacking(f"{step.place}: `{command[0]}` is not on PATH; install it")
         self._run(command, step)
         self.did(f"runs {step.argument}")
 
     def _run(self, command: list[str], step: Step) -> None:
         shown = shlex.join(command)
         with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(
-                command,
-                cwd=self.scene.files.folder,
-                env=dict(self.scene.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+            process = self._started(command, output.fileno(), step)
             try:
                 self._waits_for_end(process, shown, step)
             finally:
@@ -79,6 +69,22 @@ class Writing(Actor):
             if process.returncode:
                 seen = decode(output.read())
                 raise Missed(f"{shown}: status 0", seen, f"status {process.returncode}")
+
+    def _started(self, command: list[str], output: int, step: Step) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                command,
+                cwd=self.scene.files.folder,
+                env=dict(self.scene.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        except (OSError, ValueError) as error:  # ValueError: a word has a NUL
+            why = f"cannot be run: {getattr(error, 'strerror', error)}"
+            if "/" not in command[0] and shutil.which(command[0]) is None:
+                why = "is not on PATH; install it"
+            raise Lacking(f"{step.place}: `{command[0]}` {why}") from None
 
     def _waits_for_end(self, process: subprocess.Popen[bytes], shown: str, step: Step) -> None:
         for _ in looks(self.counted_from_now(step)):
