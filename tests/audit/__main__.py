@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -127,16 +128,18 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a word of the checks' names")
     options = parser.parse_args()
     os.chdir(ROOT)
+    chosen = [check for check in checks(options.inputs) if options.only in check.name]
     table, found, missed = [], 0, 0
-    for check in checks(options.inputs):
-        if options.only in check.name:
+    with suppress(KeyboardInterrupt):  # after Ctrl+C, the table shows what was done
+        for check in chosen:
             line, played = perform(check)
             print(f"{line}\n{played.finding}", end="", flush=True)
             table.append(line)
             found += bool(played.finding)
             missed += bool(played.missing)
+    missed += len(chosen) - len(table)
     print(
-        "\n".join(["", *table, f"{len(table)} checks: {found} found something, {missed} not run"])
+        "\n".join(["", *table, f"{len(chosen)} checks: {found} found something, {missed} not run"])
     )
     return 1 if found or not table else 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ COMPILERS = {
 # AddressSanitizer keeps little freed memory: touching more memory would take most of the time.
 ENVIRONMENT = {"ASAN_OPTIONS": "handle_abort=1:quarantine_size_mb=1"}
 
+# Statuses of a check that somebody ended; libFuzzer catches the signals, and exits with 72.
+ENDED = (72, -signal.SIGINT, -signal.SIGTERM)
+
 SUPPRESSED = f"--suppressions={HERE / 'c' / 'readline.supp'}"
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", SUPPRESSED]
 
@@ -44,7 +48,7 @@ class Played:
 
     status: int
     output: str
-    missing: str = ""  # why the check could not run
+    missing: str = ""  # why the check did not run, or not to its end
 
     @property
     def finding(self) -> str:
@@ -64,7 +68,8 @@ def call(command: list[str], folder: Path, environment: dict[str, str] | None = 
         stderr=subprocess.STDOUT,
         check=False,
     )
-    return Played(done.returncode, done.stdout.decode("utf-8", "replace"))
+    missing = "somebody ended it" if done.returncode in ENDED else ""
+    return Played(done.returncode, done.stdout.decode("utf-8", "replace"), missing)
 
 
 def compiler() -> str:

@@ -29,6 +29,13 @@ def test_a_finding_is_told(tmp_path: Path) -> None:
     assert played.finding == "it broke\n"
 
 
+@pytest.mark.parametrize("end", ["kill -TERM $$", "exit 72"])
+def test_a_check_that_somebody_ends_has_found_nothing(end: str, tmp_path: Path) -> None:
+    """The fuzzers of libFuzzer answer a signal with status 72."""
+    played = fuzz.call(["sh", "-c", end], tmp_path)
+    assert (played.missing, played.finding) == ("somebody ended it", "")
+
+
 def test_keys(tmp_path: Path) -> None:
     assert fuzz.press_keys(100, tmp_path, under=[]).finding == ""
 
