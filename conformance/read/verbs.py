@@ -221,7 +221,9 @@ _START_OPTIONS = {
         on_screen=True,
     ),
     "same_port": Option(SERVER, yes, "a server that is started again gets the same port"),
-    "receive_buffer": Option(WIRE, receive_buffer, "bytes of the connection's receive buffer"),
+    "receive_buffer": Option(
+        WIRE, receive_buffer, "bytes of the connection's receive buffer, until it `reads_again`"
+    ),
 }
 _WRITE_OPTIONS = {
     "to": Option(

@@ -129,6 +129,7 @@ class Peer(Actor):
 
     @verb
     def reads_again(self, step: Step) -> None:
+        self._line.connection.widen()
         self._line.source.resume()
         self.did("reads again")
 

@@ -16,6 +16,7 @@ from conformance.play.case.poll import READ_SIZE, Loop
 from conformance.play.network.sockets import unread_at
 
 LITTLE = 16 << 10  # bytes
+LARGE = 4 << 20  # bytes; the kernel may allow less
 
 
 class Refused(Exception):
@@ -31,6 +32,7 @@ class Connection:
     """A TCP connection: non-blocking, with TCP_NODELAY."""
 
     _socket: socket.socket
+    _is_narrow: bool  # its receive buffer is small
     _was_reset: bool = False  # a write failed with ECONNRESET, which the kernel reports only once
     is_gone: bool = False  # a write failed: the other side takes no more bytes
 
@@ -78,6 +80,11 @@ class Connection:
         for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             self._socket.setsockopt(socket.SOL_SOCKET, buffer, LITTLE)
 
+    def widen(self) -> None:
+        """Enlarge a small receive buffer, so that what waits comes in few pieces."""
+        if self._is_narrow:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LARGE)
+
     def end_writing(self) -> None:
         """Half-close: the other side sees an end of file."""
         with contextlib.suppress(OSError):  # it is gone already
@@ -93,10 +100,10 @@ class Connection:
         self._socket.close()
 
 
-def _prepared(sock: socket.socket) -> Connection:
+def _prepared(sock: socket.socket, is_narrow: bool = False) -> Connection:
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return Connection(sock)
+    return Connection(sock, is_narrow)
 
 
 def connect(host: str, port: int, receive_buffer: int | None, deadline: float) -> Connection:
@@ -112,7 +119,7 @@ def connect(host: str, port: int, receive_buffer: int | None, deadline: float) -
     except OSError as error:
         sock.close()
         raise Refused(error) from None
-    return _prepared(sock)
+    return _prepared(sock, is_narrow=receive_buffer is not None)
 
 
 def has_ipv6() -> bool:
