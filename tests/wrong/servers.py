@@ -501,7 +501,7 @@ class ShrugsOffTheSecondSignal(Server):
 @wrong(
     "LIMIT-1",
     "limit/slow-reader",
-    'bob: {types: {line: "line {n}: The quick brown fox jumps over the lazy',
+    'bob: {types: {line: "line {n}: {x*1000}", times: 6000',
 )
 class WaitsForSlowReaders(Server):
     """A client that does not read soon delays all others."""
