@@ -68,6 +68,17 @@ def test_as_many_at_the_same_time_as_jobs() -> None:
     assert len(played(meet, 3)) == len(CASES)
 
 
+def test_each_worker_has_its_own_session() -> None:
+    """So it gets as much of a busy machine as a program does."""
+
+    def tell_its_session(_: Case) -> Outcome:
+        return Outcome(0.0, transcript=f"{os.getpid()} in {os.getsid(0)}")
+
+    for outcome in played(tell_its_session, 2).values():
+        worker, session = outcome.transcript.split(" in ")
+        assert worker == session
+
+
 def test_a_worker_that_dies_costs_its_own_case_alone() -> None:
     def die(case: Case) -> Outcome:
         if case is FIRST:

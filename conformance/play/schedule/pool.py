@@ -202,8 +202,11 @@ def _serve(
     """Run a worker: play cases by number until the pipe closes, or SIGTERM comes."""
     ours.close()
     with suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
-        # A Ctrl+C reaches the whole process group. Only the parent acts on it: it sends each worker
-        # one SIGTERM, so that nothing interrupts a worker while it ends its programs.
+        # Linux divides the processors among sessions first, and each program has its own: workers
+        # that share one would run seldom on a busy machine, and so read too late.
+        os.setsid()
+        # Only the parent acts on a Ctrl+C: it sends each worker one SIGTERM, so that nothing
+        # interrupts a worker while it ends its programs.
         signal.signal(signal.SIGINT, lambda *_: None)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, no child can be reaped
         signal.signal(signal.SIGTERM, signal.default_int_handler)
