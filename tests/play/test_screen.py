@@ -261,6 +261,39 @@ def test_surplus_parameters_are_ignored(sequence: bytes, row: str) -> None:
     assert screen.rows(cursor=True) == [row]
 
 
+# Most of these are in xterm's entry in terminfo (`rep`, `indn`, `dl`, `rin`, `cbt`, `sc`, `rc`).
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (b"-\x1b[4b", ["-----‸"]),
+        ("日\x1b[2b".encode(), ["日日日‸"]),
+        (b"\x1b[b", ["‸"]),
+        (b"one\r\ntwo\r\nthree\x1b[S", ["two", "three", "     ‸"]),
+        (b"one\r\ntwo\r\nthree\x1b[2S", ["three", "", "     ‸"]),
+        (b"one\r\ntwo\r\nthree\x1b[H\x1b[2M", ["‸three"]),
+        (b"one\r\ntwo\x1b[T", ["", "one‸", "two"]),
+        (b"1\r\n2\r\n3\r\n4\x1b[2;3r\x1b[4;2H\x1b[S", ["1", "3", "", "4‸"]),
+        (b"\x1b[2I-\x1b[Z+", [" " * 16 + "+‸"]),
+        (b"\x1b[3Z|", ["|‸"]),
+        (b"ab\x1b7c\x1b8d\x1b8e", ["abe‸"]),
+        (b"ab\x1b[sc\x1b[ud\x1b[ue", ["abe‸"]),
+        (b"a\x1b7b\x1b7c\x1b8\x1b8-", ["ab-‸"]),
+    ],
+)
+def test_sequences_that_a_library_uses_work_as_on_a_terminal(data: bytes, rows: list[str]) -> None:
+    source = Mock()
+    screen = Screen(source, 40, 5, Mock())
+    source.take(data)
+    assert screen.rows(cursor=True) == rows
+
+
+def test_a_cursor_behind_a_full_row_is_in_its_last_column() -> None:
+    source, reply = Mock(), Mock()
+    Screen(source, 5, 5, reply)
+    source.take(b"12345\x1b[6n6")
+    reply.assert_called_once_with(b"\x1b[1;5R")
+
+
 @pytest.mark.parametrize(("mode", "sent"), [("l", "onertwo"), ("h", "E[200~onertwoE[201~")])
 def test_a_text_is_pasted_as_the_program_asks(suite: SuiteFile, mode: str, sent: str) -> None:
     client = RESTORED.replace("tell_size()\nwhile", f"os.write(1, b'\\x1b[?2004{mode}>')\nwhile")

@@ -29,6 +29,17 @@ _SECONDARY_ATTRIBUTES = b"\x1b[1c"  # stands for this query, since pyte knows on
 _BEGUN = re.compile(rb"(?:\xc2|\x1b(?:\[[<=>?]?[0-9;:]*[ -/]*|[PX^_][^\x1b\x07]{0,4096}\x1b?)?)\Z")
 _MOST = {b"H": 2, b"f": 2, b"r": 2, b"h": None, b"l": None}  # parameters that count; others: one
 
+# Control sequences that pyte does not know; xterm does, and libraries use them.
+_MORE = {
+    "I": "tab_forward",
+    "S": "scroll_up",
+    "T": "scroll_down",
+    "Z": "tab_back",
+    "b": "repeat",
+    "s": "save_cursor",
+    "u": "restore_cursor",
+}
+
 
 class Screen:
     """A window of a given size, which shows what a program writes to its terminal."""
@@ -121,7 +132,11 @@ class Screen:
 
 
 class _Stream(pyte.ByteStream):
-    """pyte's parser, which does not end at a sequence whose parameters pyte cannot use."""
+    """pyte's parser, which knows more sequences, and goes on after one that pyte cannot use."""
+
+    def __init__(self, window: _Window) -> None:
+        self.csi = {**pyte.ByteStream.csi, **_MORE}
+        super().__init__(window)
 
     def _send_to_parser(self, data: str) -> bool | None:
         try:
@@ -136,9 +151,11 @@ class _Window(pyte.Screen):
     def __init__(self, columns: int, rows: int, reply: Callable[[bytes], object]) -> None:
         super().__init__(columns, rows)
         self._reply = reply
+        self._drawn = ""  # the last character, which can be repeated
 
     def draw(self, data: str) -> None:
         """Draw text; called by pyte. A wide character in the last column goes to the next row."""
+        self._drawn = data[-1:]
         for char in data:
             last = self.cursor.x == self.columns - 1
             if last and wcwidth(char) == 2 and pyte.modes.DECAWM in self.mode:
@@ -165,6 +182,59 @@ class _Window(pyte.Screen):
             self.buffer[y].update(kept.get(y, {}))
         self.set_margins()
         self.cursor.x = min(self.cursor.x, columns - 1)
+
+    def delete_lines(self, count: int | None = None) -> None:
+        """Remove rows at the cursor; called by pyte, which keeps one above a row without text."""
+        for y in range(self.lines):
+            self.buffer[y]  # makes the row, if nothing was drawn in it yet
+        super().delete_lines(count)
+
+    def repeat(self, count: int = 1) -> None:
+        """Draw the last character again; called by the parser (REP)."""
+        self.draw(self._drawn * (count or 1))
+
+    def tab_forward(self, count: int = 1) -> None:
+        """Move to a later tab stop; called by the parser (CHT)."""
+        for _ in range(count or 1):
+            self.tab()
+
+    def tab_back(self, count: int = 1) -> None:
+        """Move to an earlier tab stop; called by the parser (CBT)."""
+        for _ in range(count or 1):
+            stops = [stop for stop in self.tabstops if stop < self.cursor.x]
+            self.cursor.x = max(stops, default=0)
+
+    def scroll_up(self, count: int = 1) -> None:
+        """Remove rows at the top of the scrolling region; called by the parser (SU)."""
+        self._at_top(self.delete_lines, count)
+
+    def scroll_down(self, count: int = 1) -> None:
+        """Insert rows at the top of the scrolling region; called by the parser (SD)."""
+        self._at_top(self.insert_lines, count)
+
+    def _at_top(self, change: Callable[[int], None], count: int) -> None:
+        """Change rows as if the cursor were there, and leave it where it is."""
+        x, y = self.cursor.x, self.cursor.y
+        self.cursor.y = self.margins.top if self.margins else 0
+        change(count or 1)
+        self.cursor.x, self.cursor.y = x, y
+
+    def save_cursor(self, *_: int) -> None:
+        """Save the place of the cursor; called by pyte, which would keep the earlier ones."""
+        self.savepoints.clear()
+        super().save_cursor()
+
+    def restore_cursor(self, *_: int) -> None:
+        """Go to the saved place, any number of times; called by pyte, which would forget it."""
+        super().restore_cursor()
+        super().save_cursor()
+
+    def report_device_status(self, mode: int = 0, **kwargs: bool) -> None:
+        """Answer a query for the cursor's place; behind a full row, it is in its last column."""
+        x = self.cursor.x
+        self.cursor.x = min(x, self.columns - 1)
+        super().report_device_status(mode)
+        self.cursor.x = x
 
     def report_device_attributes(self, mode: int = 0, **kwargs: bool) -> None:
         """Answer a query for device attributes: primary ones as a VT102, secondary as a VT100."""
