@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from wrong import clients, right_client, right_server, servers
+from wrong import clients, right_client, right_clients, right_server, servers
 from wrong.bug import Bug
 
 from conformance.builds.build import Build
@@ -106,6 +106,14 @@ def test_a_wrong_client_is_caught(name: str) -> None:
     bug = clients.BUGS[name]
     client = program(Role.CLIENT, name, "wrong.clients", "--bug", name)
     assert_caught(bug, played(BY_KEY[bug.scenario], RIGHT_SERVER, client, Short(at=bug.step)))
+
+
+@pytest.mark.parametrize("name", right_clients.VARIANTS)
+def test_a_right_client_may_do_it_in_another_way(name: str) -> None:
+    scenario = BY_KEY[right_clients.VARIANTS[name].scenario]
+    client = program(Role.CLIENT, name, "wrong.right_clients", "--bug", name)
+    result = played(scenario, RIGHT_SERVER, client, PATIENT)
+    assert result.verdict is Verdict.PASSED, result.failure
 
 
 @pytest.mark.parametrize("key", PLAYED)
