@@ -786,7 +786,7 @@ class GivesItsPasswordForAnyName(Client):
         return True
 
 
-@wrong("CLIENT-5", "client/standard-error-that-is-full", "alice: {exits: 1}")
+@wrong("CLIENT-10", "client/standard-error-that-is-full", "alice: {exits: 1}")
 class WaitsForStandardError(Client):
     def say(self, text: str) -> None:
         os.write(2, text.encode() + b"\n")
