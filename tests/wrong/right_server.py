@@ -710,7 +710,8 @@ class Server:
 
     def watch(self, user: User) -> None:
         """Read, unless enough lines wait already; write, if the outbox is not empty."""
-        most = self.MAX_HELD if user.due < inf or user.is_waiting else 1
+        is_full = len(user.outbox) > self.max_queue // 2  # its end is noticed all the same
+        most = self.MAX_HELD if user.due < inf or user.is_waiting or is_full else 1
         held = not user.ending and b"\n" in user.inbox and len(user.inbox) >= most
         reads = selectors.EVENT_READ if not user.eof and not held else 0
         writes = selectors.EVENT_WRITE if user.outbox else 0
