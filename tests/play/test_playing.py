@@ -932,6 +932,28 @@ def test_socket_options(suite: SuiteFile) -> None:
     assert failure.seen == "none of that name on this machine"
 
 
+FORKING = f"""
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+ready()
+while True:
+    connection, _ = listener.accept()
+    if not os.fork():
+        {NO_DELAY}
+        for line in connection.makefile("rb"):
+            connection.sendall(line)
+        os._exit(0)
+    connection.close()
+"""
+
+
+def test_socket_options_of_a_child(suite: SuiteFile) -> None:
+    """A child for each connection serves it; the process that listens has closed it."""
+    steps = MEET + f"- ann: {{types: a}}\n- ann: {{sees: a}}\n{HAS_NO_DELAY}\n- ann: closes"
+    passes(suite, FORKING, steps)
+    wrong = FORKING.replace(NO_DELAY, "pass")
+    assert fails(suite, wrong, steps).seen == "[0]"
+
+
 def option(name: str, value: int) -> str:
     level = "SOL_SOCKET" if name.startswith("SO_") else "IPPROTO_TCP"
     return f"connection.setsockopt(socket.{level}, socket.{name}, {value}); "

@@ -27,11 +27,11 @@ class Metered(Running):
 
     @verb
     def has_socket_option(self, step: Step) -> None:
-        pid = self.served_by.pid
+        pids = system.family(self.served_by.pid)  # a child may serve each connection
         for name, (least, most) in step.takes(dict).items():
             if not knows_option(name):
                 raise Missed(f"a socket option {name}", "none of that name on this machine")
-            values = socket_options(pid, name)
+            values = socket_options(pids, name)
             if not values or not all(least <= value <= most for value in values):
                 wanted = f"{least}" if least == most else f"{least} to {most}"
                 seen = f"{values}" if values else "no connection"
@@ -41,7 +41,7 @@ class Metered(Running):
     @verb
     def notices_loss_within(self, step: Step) -> None:
         most = step.takes(float)
-        times = seconds_to_notice(self.served_by.pid)
+        times = seconds_to_notice(system.family(self.served_by.pid))
         if not times or max(times) > most:
             expected = f"every connection ends {most:g} s after its peer has vanished, or earlier"
             raise Missed(expected, _in_words(times))

@@ -8,24 +8,25 @@ import math
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 _PIDFD_GETFD = 438  # the same number on every architecture; Linux 5.6
 
 
-def socket_options(pid: int, name: str) -> list[int]:
-    """The value of a socket option on each connected TCP socket of a program."""
+def socket_options(pids: Iterable[int], name: str) -> list[int]:
+    """The value of a socket option on each connected TCP socket of these processes."""
     level = socket.IPPROTO_TCP if name.startswith("TCP_") else socket.SOL_SOCKET
-    return [sock.getsockopt(level, getattr(socket, name)) for sock in _connected(pid)]
+    return [sock.getsockopt(level, getattr(socket, name)) for sock in _connected(pids)]
 
 
-def seconds_to_notice(pid: int) -> list[float]:
+def seconds_to_notice(pids: Iterable[int]) -> list[float]:
     """For each connected TCP socket: how long the kernel keeps it after its peer has vanished.
 
     This is what the socket's options say of a connection on which nothing is sent.
     """
-    return [_seconds_to_notice(sock) for sock in _connected(pid)]
+    return [_seconds_to_notice(sock) for sock in _connected(pids)]
 
 
 def _seconds_to_notice(sock: socket.socket) -> float:
@@ -45,17 +46,23 @@ def knows_option(name: str) -> bool:
     return name.startswith(("TCP_", "SO_")) and hasattr(socket, name)
 
 
-def _connected(pid: int) -> Iterator[socket.socket]:
-    pidfd = os.pidfd_open(pid)
-    try:
-        yield from _connected_of(pid, pidfd)
-    finally:
-        os.close(pidfd)
+def _connected(pids: Iterable[int]) -> Iterator[socket.socket]:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it has just ended
+            pidfd = os.pidfd_open(pid)
+            try:
+                yield from _connected_of(pid, pidfd)
+            finally:
+                os.close(pidfd)
 
 
 def _connected_of(pid: int, pidfd: int) -> Iterator[socket.socket]:
     libc = ctypes.CDLL(None, use_errno=True)
-    for entry in sorted(os.listdir(f"/proc/{pid}/fd"), key=int):
+    try:
+        entries = sorted(os.listdir(f"/proc/{pid}/fd"), key=int)
+    except FileNotFoundError:  # it has just ended
+        return
+    for entry in entries:
         try:
             link = os.readlink(f"/proc/{pid}/fd/{entry}")
         except OSError:

@@ -82,6 +82,11 @@ def _share(process: psutil.Process) -> int:
     return int(process.memory_info().rss)
 
 
+def family(pid: int) -> list[int]:
+    """The ids of a process and its running descendants; empty if it has ended."""
+    return [one.pid for one in _family(pid)]
+
+
 def descriptors(pid: int) -> int:
     """The number of open descriptors of a process and its running descendants."""
     count = 0
