@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from wrong import clients, right_client, right_clients, right_server, servers
+from wrong import clients, right_client, right_clients, right_server, right_servers, servers
 from wrong.bug import Bug
 
 from conformance.builds.build import Build
@@ -119,6 +119,16 @@ def test_a_right_client_may_do_it_in_another_way(name: str) -> None:
 @pytest.mark.parametrize("key", PLAYED)
 def test_the_right_programs_pass(key: str) -> None:
     result = played(BY_KEY[key], RIGHT_SERVER, RIGHT_CLIENT, PATIENT)
+    assert result.verdict is Verdict.PASSED, result.failure
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [(name, key) for name, one in right_servers.RIGHTS.items() for key in one.scenarios],
+)
+def test_another_right_server_passes(name: str, key: str) -> None:
+    server = program(Role.SERVER, name, "wrong.right_servers", "--right", name)
+    result = played(BY_KEY[key], server, RIGHT_CLIENT, PATIENT)
     assert result.verdict is Verdict.PASSED, result.failure
 
 

@@ -1,0 +1,97 @@
+"""Right servers that use a freedom which other servers leave unused: no scenario may accuse them.
+
+Each names the scenarios that once did. `python -m wrong.right_servers --right NAME …`
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wrong.right_server import Server
+from wrong.sink import Log
+
+
+@dataclass(frozen=True)
+class Right:
+    program: type[Server]
+    scenarios: tuple[str, ...]
+
+
+RIGHTS: dict[str, Right] = {}
+
+
+def right(*scenarios: str) -> Callable[[type[Server]], type[Server]]:
+    """Register a server with the keys of the scenarios that it must pass."""
+
+    def register(program: type[Server]) -> type[Server]:
+        name = re.sub("(?<!^)([A-Z])", r"-\1", program.__name__).lower()
+        RIGHTS[name] = Right(program, scenarios)
+        return program
+
+    return register
+
+
+@right("log/unread-log", "log/unread-at-the-end", "log/log-read-again")
+class ClosesWhatItInherits(Server):
+    """Like many a daemon, it closes all descriptors that it did not open."""
+
+    @classmethod
+    def main(cls, arguments: list[str]) -> int:
+        os.closerange(3, 1024)
+        return super().main(arguments)
+
+
+@right("log/full-in-the-middle", "log/full-at-the-end-of-a-line")
+class ShowsAnotherCommandLine(Server):
+    """It overwrites its command line, so that `ps` shows what it does."""
+
+    def ready(self) -> None:
+        fields = Path("/proc/self/stat").read_text("ascii").rpartition(")")[2].split()
+        start, end = map(int, fields[45:47])  # arg_start and arg_end of proc(5)
+        ctypes.memmove(start, b"chat: waits".ljust(end - start, b"\0"), end - start)
+        super().ready()
+
+
+class SpacedLog(Log):
+    def line(self, event: dict[str, str]) -> bytes:
+        return json.dumps(event, separators=(" , ", " : ")).encode()
+
+
+@right(
+    "log/log-of-a-slow-one",
+    "log/log-of-bad-accounts:malformed",
+    "log/log-time",
+    "log/log-addresses",
+    "log/log-of-an-ipv6-address",
+    "log/long-texts",
+)
+class SpacesOutItsLog(Server):
+    """JSON allows spaces before a colon and a comma, and `\\u` for every letter."""
+
+    log_type = SpacedLog
+
+
+@right("rate/held-back", "accounts/held-while-checked")
+class GrowsWhenItHasWork(Server):
+    """Its runtime takes 45 MiB for itself when the first connection comes (LIMIT-4: 64)."""
+
+    memory = b""
+
+    def prepare(self, sock: socket.socket) -> None:
+        super().prepare(sock)
+        self.memory = self.memory or b"x" * (45 * 1024 * 1024)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["--right", name, *arguments] if name in RIGHTS:
+            sys.exit(RIGHTS[name].program.main(arguments))
+    sys.exit("\n  ".join(["usage: --right NAME [OPTION]…", *RIGHTS]))
