@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from wrong import clients, right_client, right_clients, right_server, right_servers, servers
 from wrong.bug import Bug
+from wrong.variant import Variants
 
 from conformance.builds.build import Build
 from conformance.judge import judge
@@ -108,27 +109,28 @@ def test_a_wrong_client_is_caught(name: str) -> None:
     assert_caught(bug, played(BY_KEY[bug.scenario], RIGHT_SERVER, client, Short(at=bug.step)))
 
 
-@pytest.mark.parametrize("name", right_clients.VARIANTS)
-def test_a_right_client_may_do_it_in_another_way(name: str) -> None:
-    scenario = BY_KEY[right_clients.VARIANTS[name].scenario]
-    client = program(Role.CLIENT, name, "wrong.right_clients", "--bug", name)
-    result = played(scenario, RIGHT_SERVER, client, PATIENT)
-    assert result.verdict is Verdict.PASSED, result.failure
-
-
 @pytest.mark.parametrize("key", PLAYED)
 def test_the_right_programs_pass(key: str) -> None:
     result = played(BY_KEY[key], RIGHT_SERVER, RIGHT_CLIENT, PATIENT)
     assert result.verdict is Verdict.PASSED, result.failure
 
 
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [(name, key) for name, one in right_servers.RIGHTS.items() for key in one.scenarios],
-)
+def cases(variants: Variants) -> list[tuple[str, str]]:
+    """Each right program with each scenario that could accuse it."""
+    return [(name, key) for name, variant in variants.items() for key in variant.scenarios]
+
+
+@pytest.mark.parametrize(("name", "key"), cases(right_servers.VARIANTS))
 def test_another_right_server_passes(name: str, key: str) -> None:
-    server = program(Role.SERVER, name, "wrong.right_servers", "--right", name)
+    server = program(Role.SERVER, name, "wrong.right_servers", "--variant", name)
     result = played(BY_KEY[key], server, RIGHT_CLIENT, PATIENT)
+    assert result.verdict is Verdict.PASSED, result.failure
+
+
+@pytest.mark.parametrize(("name", "key"), cases(right_clients.VARIANTS))
+def test_another_right_client_passes(name: str, key: str) -> None:
+    client = program(Role.CLIENT, name, "wrong.right_clients", "--variant", name)
+    result = played(BY_KEY[key], RIGHT_SERVER, client, PATIENT)
     assert result.verdict is Verdict.PASSED, result.failure
 
 

@@ -25,6 +25,11 @@ class Bug:
     step: str  # at which it must be caught, or how this step begins
 
 
+def name_of(program: type[Program]) -> str:
+    """The name of a program: that of its class, in small letters."""
+    return re.sub("(?<!^)([A-Z]|[0-9]+)", r"-\1", program.__name__).lower()
+
+
 class Bugs(dict[str, Bug]):
     """Wrong programs by name: `LosesTheSecondLine` is `loses-the-second-line`."""
 
@@ -32,8 +37,7 @@ class Bugs(dict[str, Bug]):
         """Register a program with what is known of it."""
 
         def register(program: type[P]) -> type[P]:
-            name = re.sub("(?<!^)([A-Z]|[0-9]+)", r"-\1", program.__name__).lower()
-            self[name] = Bug(program, rule, scenario, step)
+            self[name_of(program)] = Bug(program, rule, scenario, step)
             return program
 
         return register

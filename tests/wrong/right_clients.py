@@ -1,26 +1,19 @@
-"""Right clients that do in another way what a rule leaves open.
+"""Right clients that do in another way what a rule leaves open: no scenario may accuse them.
 
-Each is the right one with one thing changed: `python -m wrong.right_clients --bug …`. It is named
-like a wrong one, but without a rule or a step: its scenario must find nothing wrong with it.
+Each names the scenarios that could. `python -m wrong.right_clients --variant NAME …`
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
-from wrong.bug import Bugs, Program
 from wrong.right_client import Client
 from wrong.terminal import Editor
+from wrong.variant import Variants
 
-VARIANTS = Bugs()
-P = TypeVar("P", bound=Program)
-
-
-def right(scenario: str) -> Callable[[type[P]], type[P]]:
-    """Register a program, with the scenario that could accuse it."""
-    return VARIANTS.wrong("", scenario, "")
+VARIANTS = Variants()
+right = VARIANTS.right
 
 
 @right("reconnect/refused-with-more-to-come")

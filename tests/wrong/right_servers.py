@@ -1,6 +1,6 @@
-"""Right servers that use a freedom which other servers leave unused: no scenario may accuse them.
+"""Right servers that do in another way what a rule leaves open: no scenario may accuse them.
 
-Each names the scenarios that once did. `python -m wrong.right_servers --right NAME …`
+Each names the scenarios that could. `python -m wrong.right_servers --variant NAME …`
 """
 
 from __future__ import annotations
@@ -8,35 +8,16 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import re
 import socket
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from wrong.right_server import Server
 from wrong.sink import Log
+from wrong.variant import Variants
 
-
-@dataclass(frozen=True)
-class Right:
-    program: type[Server]
-    scenarios: tuple[str, ...]
-
-
-RIGHTS: dict[str, Right] = {}
-
-
-def right(*scenarios: str) -> Callable[[type[Server]], type[Server]]:
-    """Register a server with the keys of the scenarios that it must pass."""
-
-    def register(program: type[Server]) -> type[Server]:
-        name = re.sub("(?<!^)([A-Z])", r"-\1", program.__name__).lower()
-        RIGHTS[name] = Right(program, scenarios)
-        return program
-
-    return register
+VARIANTS = Variants()
+right = VARIANTS.right
 
 
 @right("log/unread-log", "log/unread-at-the-end", "log/log-read-again")
@@ -91,7 +72,4 @@ class GrowsWhenItHasWork(Server):
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["--right", name, *arguments] if name in RIGHTS:
-            sys.exit(RIGHTS[name].program.main(arguments))
-    sys.exit("\n  ".join(["usage: --right NAME [OPTION]…", *RIGHTS]))
+    sys.exit(VARIANTS.main())
