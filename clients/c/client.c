@@ -106,6 +106,7 @@ struct link {
     size_t length;             /* of `line` */
     char line[LINE_KEPT];      /* the server's incomplete line, without prompts, up to LINE_KEPT */
     char last_line[LINE_KEPT]; /* its last complete line, likewise */
+    bool cut;                  /* `line` has more bytes than LINE_KEPT */
     bool halfway;              /* the last byte from the server was not a line end */
     size_t prompts;            /* that it has sent */
     const char *asked;         /* the last prompt */
@@ -681,6 +682,27 @@ static void on_line(struct client *client, const char *line)
     }
 }
 
+/* Keeps a piece of the server's line, with \1 for a NUL, which would end it; returns whether there
+ * was a prompt in front of it. When reconnecting, what is too long to be kept, and so is no prompt,
+ * is shown as it comes. */
+static bool keep_piece(struct client *client, const char *piece, size_t length)
+{
+    struct link *link = &client->link;
+    char *end = link->line + link->length, *nul;
+    size_t kept = link->cut ? 0 : MIN(length, sizeof link->line - 1 - link->length);
+    *(char *)mempcpy(end, piece, kept) = '\0';
+    while ((nul = memchr(end, '\0', kept)))
+        *nul = '\1';
+    link->length += kept;
+    bool prompted = client->phase != JOINED && take_prompts(link);
+    if (client->phase == RETURNING && kept < length) {
+        show(client, link->line, link->cut ? 0 : link->length, false);
+        show(client, piece + kept, length - kept, false);
+    }
+    link->cut = link->cut || kept < length;
+    return prompted;
+}
+
 /* Shows and handles a line, or a piece of one; when reconnecting, handles it first. */
 static void on_server(struct client *client, const char *piece, size_t length)
 {
@@ -688,11 +710,7 @@ static void on_server(struct client *client, const char *piece, size_t length)
     link->halfway = piece[length - 1] != '\n';
     if (client->phase != RETURNING)
         show(client, piece, length, false);
-    size_t added = link->halfway ? length : length - 1;
-    added = MIN(added, sizeof link->line - 1 - link->length);
-    *(char *)mempcpy(link->line + link->length, piece, added) = '\0';
-    link->length += added;
-    bool prompted = client->phase != JOINED && take_prompts(link);
+    bool prompted = keep_piece(client, piece, link->halfway ? length : length - 1);
     if (link->halfway) {
         if (prompted && link->length == 0)
             on_prompt(client);
@@ -703,6 +721,7 @@ static void on_server(struct client *client, const char *piece, size_t length)
     strcpy(link->last_line, link->line);
     link->length = 0;
     on_line(client, link->last_line);
+    link->cut = false;
 }
 
 /* Receives once from the server, and handles that line by line, and its end. */
@@ -1032,7 +1051,7 @@ static void come_back(struct client *client, const char *line, const char *welco
         return;
     }
     if (*line && !welcomed) {
-        show(client, line, strlen(line), false);
+        show(client, line, client->link.cut ? 0 : strlen(line), false);
         show(client, "\n", 1, false);
     }
     if (welcomed || begins(line, "! "))

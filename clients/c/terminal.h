@@ -491,6 +491,15 @@ static char **complete(const char *word, int start, int end)
 
 /* --- Beginning and end --- */
 
+/* Binds what other terminals send for Home and End: not all of them set TERM to their own name. */
+static void bind_home_and_end(void)
+{
+    rl_bind_keyseq_if_unbound("\\e[1~", rl_beg_of_line);
+    rl_bind_keyseq_if_unbound("\\e[7~", rl_beg_of_line);
+    rl_bind_keyseq_if_unbound("\\e[4~", rl_end_of_line);
+    rl_bind_keyseq_if_unbound("\\e[8~", rl_end_of_line);
+}
+
 /* Initializes readline. The terminal's mode, signals and input stay ours. */
 static void start_editing(bool (*typed)(void *, const char *, size_t), void *context)
 {
@@ -513,7 +522,8 @@ static void start_editing(bool (*typed)(void *, const char *, size_t), void *con
     rl_initialize();
     if (!rl_get_termcap("up")) /* terminfo does not know the terminal */
         rl_reset_terminal("xterm");
-    rl_redisplay_function = redisplay;      /* rl_initialize would then not read terminfo */
+    rl_redisplay_function = redisplay; /* rl_initialize would then not read terminfo */
+    bind_home_and_end();
     rl_variable_bind("bell-style", "none"); /* a bell would go to standard error */
     rl_variable_bind("completion-ignore-case", "on");
     rl_variable_bind("completion-query-items", "0"); /* a question would block */

@@ -111,6 +111,7 @@ type link struct {
 	ended   bool         // closed by the server, or the attempt to reconnect has failed
 
 	line     string   // the server's incomplete line, without prompts, up to lineKept
+	cut      bool     // it has more bytes than that
 	lastLine string   // its last complete line, likewise
 	prompts  int      // that it has sent
 	asked    string   // the last prompt
@@ -409,15 +410,34 @@ func (c *client) onServer(piece string) {
 		c.show(piece)
 	}
 	part, whole := strings.CutSuffix(piece, "\n")
-	l.line += part[:min(len(part), lineKept-len(l.line))]
-	prompted := c.phase != joined && l.takePrompts()
+	prompted := c.keepPiece(part)
 	if whole {
 		l.lastLine = strings.TrimSuffix(l.line, "\r")
 		l.line = ""
 		c.onLine(l.lastLine)
+		l.cut = false
 	} else if prompted && l.line == "" {
 		c.onPrompt()
 	}
+}
+
+// keepPiece keeps a piece of the server's line, and returns whether there was a prompt in front of
+// it. When reconnecting, what is too long to be kept, and so is no prompt, is shown as it comes.
+func (c *client) keepPiece(piece string) (prompted bool) {
+	l, kept := c.link, 0
+	if !l.cut {
+		kept = min(len(piece), lineKept-len(l.line))
+	}
+	l.line += piece[:kept]
+	prompted = c.phase != joined && l.takePrompts()
+	more := piece[kept:]
+	if c.phase == returning && more != "" && !l.cut {
+		c.show(l.line + more)
+	} else if c.phase == returning {
+		c.show(more)
+	}
+	l.cut = l.cut || more != ""
+	return prompted
 }
 
 // takePrompts removes the prompts from the front of the line, and returns whether there was one. A
@@ -761,7 +781,9 @@ func (c *client) comeBack(line, welcomed string) {
 		c.enter(welcomed)
 		return
 	}
-	if line != "" && welcomed == "" {
+	if c.link.cut {
+		c.show("\n")
+	} else if line != "" && welcomed == "" {
 		c.show(line + "\n")
 	}
 	if welcomed != "" || strings.HasPrefix(line, "! ") {

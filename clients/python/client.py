@@ -117,6 +117,7 @@ class Link:
         self.ended = sock is None  # closed by the server, or the attempt to reconnect has failed
 
         self.line = bytearray()  # the server's incomplete line, without prompts, up to LINE_KEPT
+        self.cut = False  # it has more bytes than that
         self.last_line = ""  # its last complete line, likewise
         self.prompts = 0  # that it has sent
         self.asked = ""  # the last prompt
@@ -395,14 +396,29 @@ class Client:
         link = self.link
         if self.phase is not Phase.RETURNING:
             self.show(piece)
-        link.line += piece.removesuffix(b"\n")[: LINE_KEPT - len(link.line)]
-        prompted = self.phase is not Phase.JOINED and self.take_prompts()
+        prompted = self.keep_piece(piece.removesuffix(b"\n"))
         if piece.endswith(b"\n"):
             link.last_line = link.line.removesuffix(b"\r").decode(errors="replace")
             link.line.clear()
             await self.on_line(link.last_line)
+            link.cut = False
         elif prompted and not link.line:
             self.on_prompt()
+
+    def keep_piece(self, piece: bytes) -> bool:
+        """Keep a piece of the server's line; return whether there was a prompt in front of it.
+
+        When reconnecting, what is too long to be kept, and so is no prompt, is shown as it comes.
+        """
+        link = self.link
+        space = 0 if link.cut else LINE_KEPT - len(link.line)
+        link.line += piece[:space]
+        prompted = self.phase is not Phase.JOINED and self.take_prompts()
+        more = piece[space:]
+        if more and self.phase is Phase.RETURNING:
+            self.show(more if link.cut else bytes(link.line) + more)
+        link.cut = link.cut or bool(more)
+        return prompted
 
     def take_prompts(self) -> bool:
         """Remove the prompts from the front of the line; return whether there was one.
@@ -703,7 +719,9 @@ class Client:
             self.enter(welcomed)  # first: what is typed during the announcement is for the server
             await self.announce(f"Reconnected as {welcomed}\n")
             return
-        if line and not welcomed:
+        if self.link.cut:
+            self.show(b"\n")
+        elif line and not welcomed:
             self.show(f"{line}\n".encode())
         if welcomed or line.startswith("! "):
             self.refuse()

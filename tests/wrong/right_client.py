@@ -155,7 +155,9 @@ class Client:
             self.prepare_for(self.line + piece)
         if self.phase is not Phase.RETURNING:
             self.show(piece)
-        self.line = (self.line + piece.removesuffix(b"\n"))[:MAX_REMEMBERED]
+        self.line += piece.removesuffix(b"\n")
+        if self.phase is not Phase.RETURNING:
+            self.line = self.line[:MAX_REMEMBERED]
         for prompt in (PROMPT, PASSWORD_PROMPT):
             if self.phase is not Phase.JOINED and self.line.startswith(prompt):
                 self.line = self.line.removeprefix(prompt)

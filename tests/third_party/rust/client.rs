@@ -1075,7 +1075,9 @@ impl Client {
     fn take_part(&mut self, part: &[u8]) {
         let whole = part.ends_with(b"\n");
         let text = if whole { &part[..part.len() - 1] } else { part };
-        let room = SERVER_LINE_LIMIT.saturating_sub(self.talk.line.len());
+        let on_way_back = self.on_way_back_by_name(); // then the whole line is shown once it is there
+        let limit = if on_way_back { usize::MAX } else { SERVER_LINE_LIMIT };
+        let room = limit.saturating_sub(self.talk.line.len());
         self.talk.line.extend_from_slice(&text[..text.len().min(room)]);
         let prompt = self.prompt_here();
         if prompt == Some(Prompt::Password) && !self.on_way_back_by_name() {
