@@ -72,9 +72,9 @@ class Server:
         "--max-queue": Option(str(1024 * 1024), number(4096)),
         "--join-timeout": Option("60", seconds),
         "--rate": Option("", number(1)),
-        "--accounts": Option(""),
+        "--accounts": Option("", bool),
         "--members-only": Option("", is_flag=True),
-        "--log": Option(""),
+        "--log": Option("", bool),
         "--quiet": Option("", is_flag=True),
     }
     MAX_LINE = 1024
@@ -103,6 +103,8 @@ class Server:
         self.accounts = self.accounts_type(options["--accounts"])
         self.members_only = bool(options["--members-only"])
         self.pool = Pool(self.wake_up)
+        self.changer = Pool(self.wake_up)  # so that changes do not wait for checks
+        self.changer.SIZE = 1
         self.finished: deque[Callable[[], None]] = deque()  # results of threads, for the loop
         self.output = standard_output()
         self.quiet = bool(options["--quiet"])
@@ -304,7 +306,7 @@ class Server:
             self.tell(user, error)
         else:
             work = partial(self.accounts.add, user.name, password)
-            self.start_job(user, work, partial(self.account_changed, user, "register"))
+            self.start_change(user, work, "register")
 
     def cmd_passwd(self, user: User, rest: bytes) -> None:
         password = self.password_in(rest)
@@ -314,14 +316,17 @@ class Server:
             self.tell(user, error)
         else:
             work = partial(self.accounts.set, user.name, password, user.proven[1])
-            self.start_job(user, work, partial(self.account_changed, user, "passwd"))
+            self.start_change(user, work, "passwd")
 
     def cmd_unregister(self, user: User, rest: bytes) -> None:
         if not self.is_own_account(user):
             self.tell(user, b"! not registered: " + user.name)
         else:
             work = partial(self.accounts.remove, user.name, user.proven[1])
-            self.start_job(user, work, partial(self.account_changed, user, "unregister"))
+            self.start_change(user, work, "unregister")
+
+    def start_change(self, user: User, work: Callable[[], object], what: str) -> None:
+        self.start_job(user, work, partial(self.account_changed, user, what), self.changer)
 
     def is_own_account(self, user: User) -> bool:
         return self.is_verified(user, user.name)
@@ -348,7 +353,8 @@ class Server:
                 user.proven = self.key(user.name), done
             self.refresh_accounts()
             self.record("account", name=user.name, reason=what)
-            self.tell_of_change(user, what)
+            if not self.is_gone(user):
+                self.tell_of_change(user, what)
 
     def tell_of_change(self, user: User, what: str) -> None:
         replies = {"register": b"Registered " + user.name, "unregister": b"Unregistered "}
@@ -357,11 +363,17 @@ class Server:
 
     # Jobs for threads
 
-    def start_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
+    def start_job(
+        self,
+        user: User,
+        work: Callable[[], object],
+        then: Callable[..., None],
+        pool: Pool | None = None,
+    ) -> None:
         user.is_waiting = True
         user.left = user.deadline - time.monotonic()
         user.deadline = inf
-        self.pool.run(partial(self.do_job, user, work, then))
+        (pool or self.pool).run(partial(self.do_job, user, work, then))
 
     def do_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
         """In a thread: pass the result to the loop."""
@@ -371,9 +383,15 @@ class Server:
             found = error
         self.finished.append(partial(self.job_done, user, then, found))
 
+    def is_gone(self, user: User) -> bool:
+        return user not in self.users or user.ending
+
     def job_done(self, user: User, then: Callable[..., None], found: object) -> None:
+        """A change that was made counts, even if its user has gone."""
         user.is_waiting = False
-        if user in self.users and not user.ending:
+        if self.is_gone(user) and isinstance(found, bytes):
+            then(found)
+        elif not self.is_gone(user):
             user.deadline = time.monotonic() + user.left
             then(found)
             self.take_up(user)
