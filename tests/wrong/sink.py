@@ -104,6 +104,7 @@ class Log(Sink):
         if self.begun:  # its beginning is in the old file
             del self.pending[: self.pending.find(b"\n") + 1]
             self.begun = 0
+        self.is_torn = False
 
     def record(self, event: str, fields: dict[str, str]) -> None:
         level = LEVELS.get(event, "INFO")
