@@ -1173,7 +1173,7 @@ class LosesOneOfTwoChanges(Server):
 
     def __init__(self, options: dict[str, str]) -> None:
         super().__init__(options)
-        self.pool.SIZE = 8
+        self.changer.SIZE = 8
 
 
 @wrong("FILE-6", "accounts/cannot-change-what-is-bad:vanished", "alice: {receives: ")
@@ -1204,6 +1204,30 @@ class SaysThatItIsDone(Server):
         def replace(self, data: bytes) -> None:
             with suppress(OSError):
                 super().replace(data)
+
+
+@wrong("ACCT-7", "accounts/cannot-be-written", 'alice: {receives: "Registered alice"')
+class StumblesOverItsOwnRemains(Server):
+    """A new file that could not be written stays, and is in the way of the next one."""
+
+    class accounts_type(Accounts):
+        def replace(self, data: bytes) -> None:
+            path = os.path.realpath(self.path)
+            with open(path + ".new", "xb") as file:
+                file.write(data)
+            os.chmod(path + ".new", self.MODE)
+            os.rename(path + ".new", path)
+
+
+@wrong("FILE-5", "accounts/link-to-another-file", 'ann: {receives: "! already registered: ann"')
+class FollowsTheLinkAtHangups(Server):
+    """A link that names another file counts from the next SIGHUP on, not for the next change."""
+
+    class accounts_type(Accounts):
+        def load(self) -> None:
+            self.link = getattr(self, "link", self.path)
+            self.path = os.path.realpath(self.link)
+            super().load()
 
 
 @wrong("ACCT-11", "accounts/nick-to-a-registered-name", 'alice: {sees: "! name registered: ann"}')
@@ -1561,6 +1585,23 @@ class LogsMessagesTwice(Server):
         self.record("message", name=user.name, text=text)
 
 
+@wrong(
+    "LOG-2", "log/log-of-new-names", 'server: {writes: {json: {time: "*", level: "INFO", msg: "me'
+)
+class LogsTheFirstName(Server):
+    """Messages are logged by the name with which their sender joined."""
+
+    FIRST: ClassVar[dict[User, bytes]] = {}
+
+    def join(self, user: User, name: bytes) -> None:
+        self.FIRST[user] = name
+        super().join(user, name)
+
+    def say(self, user: User, text: bytes) -> None:
+        self.broadcast(b"%s: %s" % (user.name, text), but=user)
+        self.record("message", name=self.FIRST[user], text=text)
+
+
 @wrong("LOG-2", "log/log-time", 'server: {writes: {matches: "\\{')
 class LogsWholeSeconds(Server):
     class log_type(Log):
@@ -1623,6 +1664,17 @@ class LogsRefusedNames(Server):
     def record_refusal(self, user: User, reason: str, line: bytes) -> None:
         text = line.decode(errors="replace")
         self.record("refuse", addr=user.address, reason=reason, text=text)
+
+
+@wrong("LOG-6", "log/hangup-in-the-middle-of-a-line", "server: {runs: ")
+class EndsItsLineInAnotherFile(Server):
+    """The end of a line that a full disk has cut is written into the new log."""
+
+    class log_type(Log):
+        def reopen(self) -> None:
+            was_torn = self.is_torn
+            super().reopen()
+            self.is_torn = was_torn
 
 
 @wrong("LOG-2", "log/log-of-accounts", "server: {writes: ")
