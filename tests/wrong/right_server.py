@@ -326,7 +326,7 @@ class Server:
             self.start_change(user, work, "unregister")
 
     def start_change(self, user: User, work: Callable[[], object], what: str) -> None:
-        self.start_job(user, work, partial(self.account_changed, user, what), self.changer)
+        self.run_in(self.changer, user, work, partial(self.account_changed, user, what))
 
     def is_own_account(self, user: User) -> bool:
         return self.is_verified(user, user.name)
@@ -363,17 +363,16 @@ class Server:
 
     # Jobs for threads
 
-    def start_job(
-        self,
-        user: User,
-        work: Callable[[], object],
-        then: Callable[..., None],
-        pool: Pool | None = None,
+    def start_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
+        self.run_in(self.pool, user, work, then)
+
+    def run_in(
+        self, pool: Pool, user: User, work: Callable[[], object], then: Callable[..., None]
     ) -> None:
         user.is_waiting = True
         user.left = user.deadline - time.monotonic()
         user.deadline = inf
-        (pool or self.pool).run(partial(self.do_job, user, work, then))
+        pool.run(partial(self.do_job, user, work, then))
 
     def do_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
         """In a thread: pass the result to the loop."""

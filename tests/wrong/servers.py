@@ -996,7 +996,7 @@ class RegistersAgain(Server):
     def cmd_register(self, user: User, rest: bytes) -> None:
         if self.is_own_account(user):
             work = partial(self.accounts.set, user.name, self.password_in(rest), user.proven[1])
-            self.start_job(user, work, partial(self.account_changed, user, "register"))
+            self.start_change(user, work, "register")
         else:
             super().cmd_register(user, rest)
 
@@ -1023,7 +1023,7 @@ class UnregistersOthers(Server):
 class ChangesTheAccountOfTheOldName(Server):
     def cmd_unregister(self, user: User, rest: bytes) -> None:
         work = partial(self.accounts.remove, *user.proven)
-        self.start_job(user, work, partial(self.account_changed, user, "unregister"))
+        self.start_change(user, work, "unregister")
 
 
 @wrong("ACCT-7", "accounts/registered-here", 'alice: {receives: "Password changed"}')
@@ -1077,8 +1077,8 @@ class LooksAtTheLengthFirst(Server):
 class TakesUpLinesMeanwhile(Server):
     """Lines after an account command do not wait for it."""
 
-    def start_job(self, user: User, work: Callable[[], object], then: Callable[..., None]) -> None:
-        super().start_job(user, work, then)
+    def start_change(self, user: User, work: Callable[[], object], what: str) -> None:
+        super().start_change(user, work, what)
         user.is_waiting = False
 
 
