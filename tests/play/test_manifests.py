@@ -178,9 +178,11 @@ NO_DELAY = ECHO.replace(
 
 
 def test_the_process_that_listens_is_sent_signals_and_measured(suite: SuiteFile) -> None:
-    build = program(suite.folder, NO_DELAY, beginning=LAUNCHING + LISTENING, children=True)
+    deaf = "if child:\n    import signal\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    launching = LAUNCHING.replace("if child:\n", deaf)
+    build = program(suite.folder, NO_DELAY, beginning=launching + LISTENING, children=True)
     passes(suite, build, steps=SIGNALLED)
-    alone = program(suite.folder, NO_DELAY, beginning=LAUNCHING + LISTENING)
+    alone = program(suite.folder, NO_DELAY, beginning=launching + LISTENING)
     assert outcome(suite, alone, steps=SIGNALLED).failure
 
 

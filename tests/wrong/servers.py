@@ -1734,7 +1734,7 @@ class LosesTheLastLinesInSilence(Server):
             super().finish()
 
 
-@wrong("LOG-4", "log/unread-output", 'bob: {receives: {starts: "alice: line {n}: ", times: 6000}}')
+@wrong("LOG-4", "log/unread-output", 'bob: {receives: {starts: "alice: line {n}: ", times: 3000}}')
 class WaitsForItsReader(Server):
     """A write to standard output waits until the reader accepts it."""
 

@@ -58,6 +58,8 @@ class OnScreen(Running):
         screen, source = self.screen, self.running.output
         before = screen.changes
         self.scene.loop.wait(lambda: screen.changes != before or bool(source.end), deadline)
+        if time.monotonic() > deadline:
+            self.scene.loop.look_again()  # what it draws may come in several pieces
         return screen.changes != before
 
     def leaves_terminal(self, deadline: float) -> None:

@@ -115,7 +115,8 @@ class Loop:
             return self.cooperative_wait(done, deadline)
         while not done():
             remaining = deadline - time.monotonic()
-            self._turn(max(remaining, 0))
+            # After a stall, what was written meanwhile may still be on its way through the kernel.
+            self._turn(remaining if remaining > 0 else min(-remaining, LOOK_SECONDS))
             if remaining <= 0:
                 return done()
         return True

@@ -25,8 +25,11 @@ extern "C" fn on_signal(_: i32) {
 fn talk(mut user: TcpStream, users: Users) -> io::Result<()> {
     let id = user.as_raw_fd();
     user.set_nodelay(true)?;
-    user.write_all(b"Enter your screen name: ")?; // JOIN-1
-    users.lock().unwrap().insert(id, user.try_clone()?);
+    {
+        let mut all = users.lock().unwrap(); // so that a shutdown comes before both or after both
+        user.write_all(b"Enter your screen name: ")?; // JOIN-1
+        all.insert(id, user.try_clone()?);
+    }
     for line in BufReader::new(user).split(b'\n').map_while(Result::ok) {
         on_line(id, &line);
     }
