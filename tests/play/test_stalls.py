@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from tiny import ECHO, PATIENT, played, program, scenario, write_suite
 
-from conformance.model import Role
+from conformance.model import Role, Step
+from conformance.play.actors.base import Actor
+from conformance.play.case import runner
 from conformance.play.processes import system
 from conformance.read.suite import SuiteFile
 
@@ -100,6 +102,29 @@ def test_what_came_during_a_stall_has_come_in_time(
     monkeypatch.setattr(time, "monotonic", Stalls(looks, *files))
     found = played(suite, one, *programs)
     assert (found.failure, found.error) == (None, None)
+
+
+def test_a_stall_between_the_deadlines_of_dialogues_and_the_wait(
+    suite: SuiteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, known, begin, clock = 0.0, 0, runner._begun, time.monotonic
+
+    def begins(actor: Actor, step: Step) -> float:
+        nonlocal lost, known
+        deadline, known = begin(actor, step), known + 1
+        lost = STALL if known == 2 else lost  # the last of them
+        return deadline
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + lost)
+    monkeypatch.setattr(runner, "_begun", begins)
+    hello = "- - ann: {sees: something}\n    - - ann: {sees: hello}\n"
+    one = scenario(
+        suite,
+        f"- server: starts\n- ann: starts\n- ann: {{types: hello}}\n- either:\n    {hello}",
+        "{ann: wire}",
+    )
+    found = played(suite, one, program(suite.folder, ECHO))
+    assert found.error is None
 
 
 @pytest.mark.parametrize("looks", range(6))

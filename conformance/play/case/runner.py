@@ -233,7 +233,7 @@ class _Playing:
         """The first dialogue whose first step comes true before its own deadline."""
         firsts = [branch[0] for branch in step.branches]
         ends = [_begun(actors[first.actor], first) for first in firsts]
-        arm(max(ends) - time.monotonic() + OVERDUE_SECONDS)
+        arm(max(max(ends) - time.monotonic(), 0.0) + OVERDUE_SECONDS)
         loop = next(iter(actors.values())).scene.loop
         misses: dict[int, Missed] = {}
         left = list(range(len(firsts)))
