@@ -275,6 +275,11 @@ def test_surplus_parameters_are_ignored(sequence: bytes, row: str) -> None:
         (b"1\r\n2\r\n3\r\n4\x1b[2;3r\x1b[4;2H\x1b[S", ["1", "3", "", "4‸"]),
         (b"\x1b[2I-\x1b[Z+", [" " * 16 + "+‸"]),
         (b"\x1b[3Z|", ["|‸"]),
+        (b"\x1b[9999I|", [" " * 39 + "|‸"]),
+        (
+            b"-\x1b[9999b",
+            ["-" * 40, "-‸"],
+        ),  # a row: a program must not make the harness draw for hours
         (b"ab\x1b7c\x1b8d\x1b8e", ["abe‸"]),
         (b"ab\x1b[sc\x1b[ud\x1b[ue", ["abe‸"]),
         (b"a\x1b7b\x1b7c\x1b8\x1b8-", ["ab-‸"]),

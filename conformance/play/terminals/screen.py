@@ -190,19 +190,18 @@ class _Window(pyte.Screen):
         super().delete_lines(count)
 
     def repeat(self, count: int = 1) -> None:
-        """Draw the last character again; called by the parser (REP)."""
-        self.draw(self._drawn * (count or 1))
+        """Draw the last character again, for at most a row; called by the parser (REP)."""
+        self.draw(self._drawn * min(count or 1, self.columns))
 
     def tab_forward(self, count: int = 1) -> None:
         """Move to a later tab stop; called by the parser (CHT)."""
-        for _ in range(count or 1):
-            self.tab()
+        stops = sorted(stop for stop in self.tabstops if stop > self.cursor.x)
+        self.cursor.x = ([*stops, self.columns - 1])[: count or 1][-1]
 
     def tab_back(self, count: int = 1) -> None:
         """Move to an earlier tab stop; called by the parser (CBT)."""
-        for _ in range(count or 1):
-            stops = [stop for stop in self.tabstops if stop < self.cursor.x]
-            self.cursor.x = max(stops, default=0)
+        stops = sorted((stop for stop in self.tabstops if stop < self.cursor.x), reverse=True)
+        self.cursor.x = ([*stops, 0])[: count or 1][-1]
 
     def scroll_up(self, count: int = 1) -> None:
         """Remove rows at the top of the scrolling region; called by the parser (SU)."""
