@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -30,6 +30,15 @@ def name_of(program: type[Program]) -> str:
     return re.sub("(?<!^)([A-Z]|[0-9]+)", r"-\1", program.__name__).lower()
 
 
+def run_one(option: str, programs: Mapping[str, type[Program]]) -> int:
+    """Run the program that the command line names by this option, with the options that follow."""
+    match sys.argv[1:]:
+        case [given, name, *arguments] if given == option and name in programs:
+            return programs[name].main(arguments)
+    print(f"usage: {option} NAME [OPTION]…", "names:", *programs, sep="\n  ", file=sys.stderr)
+    return 2
+
+
 class Bugs(dict[str, Bug]):
     """Wrong programs by name: `LosesTheSecondLine` is `loses-the-second-line`."""
 
@@ -44,8 +53,4 @@ class Bugs(dict[str, Bug]):
 
     def main(self) -> int:
         """Run the program of `--bug NAME` with the options that follow."""
-        match sys.argv[1:]:
-            case ["--bug", name, *arguments] if name in self:
-                return self[name].program.main(arguments)
-        print("usage: --bug NAME [OPTION]…", "bugs:", *self, sep="\n  ", file=sys.stderr)
-        return 2
+        return run_one("--bug", {name: bug.program for name, bug in self.items()})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from wrong.bug import Program, name_of
+from wrong.bug import Program, name_of, run_one
 
 P = TypeVar("P", bound=Program)
 
@@ -32,8 +31,4 @@ class Variants(dict[str, Variant]):
 
     def main(self) -> int:
         """Run the program of `--variant NAME` with the options that follow."""
-        match sys.argv[1:]:
-            case ["--variant", name, *arguments] if name in self:
-                return self[name].program.main(arguments)
-        print("usage: --variant NAME [OPTION]…", *self, sep="\n  ", file=sys.stderr)
-        return 2
+        return run_one("--variant", {name: one.program for name, one in self.items()})
