@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from conformance.cli import main
 from conformance.play.processes import confine, system
 from conformance.report.page.draw import unpacked
 
+ROOT = Path(__file__).parents[1]
 PATIENT = ["--deadline", "60"]  # what must come does come, however busy the machine is
 
 FILLER = """\
@@ -254,3 +256,23 @@ def test_nobody_has_the_name_that_is_named(
 ) -> None:
     assert main(["run", "echo", "--implementation", "submissions/*", "--against", "rihgt"]) == 2
     assert "--against rihgt: no such implementation" in capsys.readouterr().err
+
+
+def test_scenarios_that_set_limits_of_their_own_hold_for_a_program_with_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody may raise a limit above the one that such a program has."""
+    monkeypatch.chdir(ROOT)
+    mine = tmp_path / "mine"
+    shutil.copytree("servers/python", mine, ignore=shutil.ignore_patterns("__pycache__"))
+    output = ["--output", str(tmp_path / "report")]
+    judged = ["--implementation", str(mine), "--against", "python", *PATIENT, *output]
+    assert main(["run", *setting_limits(), *judged]) == 0, capsys.readouterr().out
+
+
+def setting_limits() -> Iterator[str]:
+    """The scenarios of a server whose text names the tool that sets limits."""
+    for file in sorted(Path("scenarios").glob("*.yaml")):
+        for text in re.split(r"^- id: ", file.read_text(), flags=re.MULTILINE)[1:]:
+            if "server: {starts:" in text and (f"{confine.TOOL} --" in text or "*limit" in text):
+                yield f"{file}::{text.split()[0]}"
