@@ -217,7 +217,7 @@ class _Reader:
     """Makes nodes from the parser's events, without the type conversions of PyYAML."""
 
     def __init__(self, path: Path, text: str) -> None:
-        self.path = path
+        self.file = _name(path)  # found once, not for each place
         self.events: Iterator[Any] = yaml.parse(text, Loader=_Loader)
         self.anchors: dict[str, Node] = {}
         self.nodes = 0
@@ -226,17 +226,17 @@ class _Reader:
         """The one document of the file."""
         next(self.events)  # the stream starts
         if isinstance(next(self.events), yaml.StreamEndEvent):
-            return Node(Place(_name(self.path), 1), None)
+            return Node(Place(self.file, 1), None)
         root = self._node(next(self.events), depth=0)
         next(self.events)  # the document ends
         event = next(self.events)
         if not isinstance(event, yaml.StreamEndEvent):
             message = "a second document begins here; a file can hold only one"
-            raise Fault(_place(self.path, event.start_mark), message)
+            raise Fault(self._place(event.start_mark), message)
         return root
 
     def _node(self, event: Any, depth: int) -> Node:
-        place = _place(self.path, event.start_mark)
+        place = self._place(event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(str(event.anchor), place, depth)
         self._check_room(place, depth)
@@ -252,6 +252,9 @@ class _Reader:
         if event.anchor is not None:
             self.anchors[event.anchor] = node
         return node
+
+    def _place(self, mark: Any) -> Place:  # libyaml has its own type of marks
+        return Place(self.file, mark.line + 1, mark.column + 1)
 
     def _check_room(self, place: Place, depth: int) -> None:
         """Limit the size of the tree, and its depth, since functions that walk it are recursive."""
@@ -293,7 +296,7 @@ class _Reader:
 
     def _key(self, event: Any) -> tuple[str, Place]:
         """A key is text as it was typed, even if it looks like a number, `on` or `null`."""
-        place = _place(self.path, event.start_mark)
+        place = self._place(event.start_mark)
         if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
             raise Fault(place, "a key must be plain text")
         if event.value == "<<" and event.implicit[0]:
