@@ -10,6 +10,8 @@ BENCH_READY := $(VENV)/.bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Go asks for it; a service or a container may have none.
 export HOME := $(or $(HOME),$(shell unset HOME; echo ~))
+# Some images forbid Python to keep what it compiles; then each start in a test would compile it all again.
+export PYTHONDONTWRITEBYTECODE :=
 
 PYTHON_CODE := conformance tests bench servers/python clients/python
 GO_CODE := servers/go clients/go

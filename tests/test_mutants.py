@@ -18,17 +18,17 @@ from mutants.order import fingerprint, ordered
 from mutants.playing import Stage
 from mutants.report import summary, write
 from mutants.table import Table, load, read
+from ours import SCENARIOS, SUITE
 
 from conformance.mistakes import Mistake
 from conformance.model import Role
 from conformance.plan import cases_of
-from conformance.read import manifest, scenario
+from conformance.read import manifest
 
 SAMPLE = 10  # mutants of a test run
 LEAST = {"servers": 80, "clients": 50, "tests": 20}  # mutants of a program, by its first folder
 
 TABLES = load()
-SUITE, SCENARIOS = scenario.load([PROJECT / "scenarios"])
 
 TABLE = """\
 program: server-c

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def read_row(entry: dict[str, Any]) -> Row:
     )
 
 
+@cache
 def read_table() -> dict[str, list[Row]]:
     """All rows, by role; first those of a running program, then those of its start."""
     found = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))

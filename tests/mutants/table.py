@@ -41,7 +41,7 @@ _REMEDY = "take the source as it is now into the entry, or remove the entry"
 Entry = Mapping[str, Any]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):  # ten times as fast as the one in Python
     """Adds to each mapping the line at which it begins."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

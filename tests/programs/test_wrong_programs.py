@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ours import SCENARIOS, SUITE
 from wrong import clients, right_client, right_clients, right_server, right_servers, servers
 from wrong.bug import Bug
 from wrong.variant import Variants
@@ -21,11 +22,9 @@ from conformance.plan import cases_of
 from conformance.play.actors import meters
 from conformance.play.case.runner import play
 from conformance.play.schedule.deadlines import Deadlines
-from conformance.read.scenario import load
 from conformance.session.machine import present
 
 FOLDER = Path(__file__).parents[1]
-SUITE, SCENARIOS = load([FOLDER.parent / "scenarios"])
 BY_KEY = {scenario.key: scenario for scenario in SCENARIOS}
 FEATURES = {Role.SERVER: right_server.FEATURES, Role.CLIENT: right_client.FEATURES}
 

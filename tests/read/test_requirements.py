@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from ours import SCENARIOS, SUITE
 
 from conformance.builds.build import Build, build_all
 from conformance.model import Implementation, Requirement, Role, Scenario, single
@@ -14,10 +15,8 @@ from conformance.plan import cases_of
 from conformance.play.case.runner import play
 from conformance.play.schedule.deadlines import Deadlines
 from conformance.read.manifest import find
-from conformance.read.scenario import load
 
 PROJECT = Path(__file__).parents[2]
-SUITE, SCENARIOS = load([PROJECT / "scenarios"])
 IMPLEMENTATIONS = find(SUITE.implementation_folders)
 LISTED = {feature for one in IMPLEMENTATIONS for feature in one.features}
 PROVED = {rule for scenario in SCENARIOS for rule in scenario.proves}
