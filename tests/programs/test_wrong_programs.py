@@ -5,6 +5,7 @@ And it must find nothing wrong with the right ones.
 
 from __future__ import annotations
 
+import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +111,16 @@ def test_a_wrong_client_is_caught(name: str) -> None:
 
 @pytest.mark.parametrize("key", PLAYED)
 def test_the_right_programs_pass(key: str) -> None:
+    before = limits()
     result = played(BY_KEY[key], RIGHT_SERVER, RIGHT_CLIENT, PATIENT)
     assert result.verdict is Verdict.PASSED, result.failure
+    assert limits() == before  # a step that limits a program must not find the harness itself
+
+
+def limits() -> dict[str, tuple[int, int]]:
+    """The limits of this process, which the programs that it starts inherit."""
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return {name: resource.getrlimit(getattr(resource, name)) for name in names}
 
 
 def cases(variants: Variants) -> list[tuple[str, str]]:
