@@ -531,7 +531,7 @@ VERBS = {
         Verb(
             "idles_for",
             PROGRAMS,
-            "uses less than a tenth of a processor for so many seconds",
+            "uses less than a tenth of a processor for so many seconds, and does not spin",
             argument=seconds,
             traits=frozenset({Trait.LASTS}),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import sys
@@ -988,6 +989,16 @@ def test_idling(suite: SuiteFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meters, "_IDLE_SHARE", 0.01)  # more is sure on a busy machine, too
     failure = fails(suite, "ready()\nwhile True: pass", idle, "{}")
     assert failure.expected == "less than 1% of a processor"
+
+
+def test_what_spins_is_found_on_a_machine_that_gives_it_little_time(
+    suite: SuiteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meters, "_IDLE_SHARE", math.inf)  # as if it got less than that
+    idle = "- server: starts\n- server: {idles_for: 0.5}"
+    passes(suite, ECHO, idle, "{}")
+    failure = fails(suite, "ready()\nwhile True: pass", idle, "{}")
+    assert failure.expected == "a program that waits for something"
 
 
 def test_growing(suite: SuiteFile) -> None:

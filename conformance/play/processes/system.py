@@ -50,6 +50,20 @@ def cpu_seconds(pid: int) -> float:
     return used
 
 
+def ready_seconds(pid: int) -> dict[int, float]:
+    """The seconds for which each thread of a process and its descendants ran, or waited to run.
+
+    Empty if the system does not count them (CONFIG_SCHED_INFO).
+    """
+    seconds: dict[int, float] = {}
+    for one in _family(pid):
+        for path in Path(f"/proc/{one.pid}/task").glob("*/schedstat"):
+            with suppress(OSError, ValueError):  # the thread has ended
+                ran, waited, _ = path.read_text("ascii").split()
+                seconds[int(path.parent.name)] = (int(ran) + int(waited)) / 1e9
+    return seconds
+
+
 def resident(pid: int) -> int:
     """The resident memory of a running process, in bytes."""
     return int(psutil.Process(pid).memory_info().rss)
