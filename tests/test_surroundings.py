@@ -210,7 +210,7 @@ def test_a_folder_that_is_gone(suite: Path) -> None:
 
 
 CHECKING = """\
-build: sh -c 'test -w "$HOME" && test -w "$TMPDIR" && echo it > "$TMPDIR/it"'
+build: sh -c 'test -w "$HOME" && test -w "$TMPDIR" && rm "$(mktemp -p "$TMPDIR")"'
 """
 
 

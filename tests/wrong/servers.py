@@ -64,7 +64,7 @@ class LosesTheSecondLine(Server):
         return line
 
 
-@wrong("FRAME-3", "frame/two-byte-by-byte", "carol: {sees_all: ")
+@wrong("FRAME-3", "frame/halves-of-two", 'carol: {receives: "Online (3)')
 class MixesHalfLines(Server):
     """Lines without their end are kept in one buffer for all users."""
 
